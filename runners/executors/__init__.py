@@ -1,0 +1,1 @@
+"""Where work runs: a child process on this machine; others take the same job file."""

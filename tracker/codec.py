@@ -1,0 +1,59 @@
+"""Records to JSON and back: the one place where a raw dict becomes a record."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from tracker.errors import TrackerError
+
+R = TypeVar("R")
+
+
+@cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
+
+
+def dump(record: object) -> dict[str, Any]:
+    """The record as plain JSON values: tuples as lists, times as ISO 8601."""
+    return dict(_adapter(type(record)).dump_python(record, mode="json"))
+
+
+def dump_json(record: object) -> bytes:
+    """The record as UTF-8 JSON on one line."""
+    return bytes(_adapter(type(record)).dump_json(record))
+
+
+def load_json(cls: type[R], raw: bytes | str, *, where: str) -> R:
+    """The record that `raw` holds.
+
+    Raises:
+        TrackerError: it is no JSON, a key is missing or a value is out of range; `where` names the file.
+    """
+    try:
+        return _adapter(cls).validate_json(raw)  # type: ignore[no-any-return]
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(p) for p in first["loc"]) or "the whole"
+        raise TrackerError(f"{where}: {place}: {first['msg']}") from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` so that a reader, or a kill at any moment, sees the old or the new content whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

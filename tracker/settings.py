@@ -1,0 +1,63 @@
+"""Every environment variable and path of the project, read once per command and nowhere else.
+
+`TRACKER_HOME` is `data/local/` when run from a checkout, else the user data folder. Downloaded
+weights stay in the Hub's own cache (`HF_HOME`), so nothing is stored twice.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import platformdirs
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent  # the checkout, or site-packages
+
+
+def default_home() -> Path:
+    """`data/local/` inside a checkout, else the folder that platformdirs names."""
+    if (ROOT / "pyproject.toml").is_file():
+        return ROOT / "data" / "local"
+    return Path(platformdirs.user_data_dir("tracker", appauthor=False))
+
+
+class Settings(BaseSettings):
+    """What the environment says; a flag on the command line goes before it."""
+
+    model_config = SettingsConfigDict(env_prefix="TRACKER_", frozen=True, extra="ignore")
+
+    home: Path = Field(default_factory=default_home)
+    log_level: str = "warning"
+    heartbeat_timeout_s: float = Field(default=600.0, gt=0)  # a worker without any sign of life is stopped
+    server_api_key: str = Field(default="", repr=False)  # for `--engine server`; never stored or printed
+
+    @property
+    def items_path(self) -> Path:
+        """Folder of item files, one folder per run: the truth."""
+        return self.home / "items"
+
+    @property
+    def db_path(self) -> Path:
+        """The index over the item files; only the command line writes it."""
+        return self.home / "tracker.duckdb"
+
+    @property
+    def snapshots_path(self) -> Path:
+        """Folder of the published read-only copies and of the pointer to the newest."""
+        return self.home / "snapshots"
+
+    @property
+    def models_path(self) -> Path:
+        """Folder of models that we made ourselves, such as `demo`."""
+        return self.home / "models"
+
+    @property
+    def locks_path(self) -> Path:
+        """Folder of lock and pid files."""
+        return self.home / "locks"
+
+
+def load_settings() -> Settings:
+    """The settings of this process."""
+    return Settings()

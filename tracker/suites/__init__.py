@@ -1,0 +1,55 @@
+"""Which tasks make a suite: one TOML file each, in this folder."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from tracker.errors import TrackerError, UnknownNameError
+from tracker.records import Suite, Task
+
+FOLDER = Path(__file__).parent
+
+
+def suite_names() -> list[str]:
+    """The suites that there are."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def get_suite(name: str) -> Suite:
+    """The suite of that name.
+
+    Raises:
+        UnknownNameError: there is none; near names are offered.
+        TrackerError: its file is wrong.
+    """
+    if name not in suite_names():
+        raise UnknownNameError("suite", name, known=suite_names())
+    return read_suite(FOLDER / f"{name}.toml")
+
+
+def read_suite(path: Path) -> Suite:
+    """The suite in a TOML file; `include_path` in it is relative to the file.
+
+    Raises:
+        TrackerError: an unknown key, a missing one, a value out of range; names the file.
+    """
+    raw = tomllib.loads(path.read_text())
+    _check_keys(raw, known={f.name for f in fields(Suite)} - {"name"}, where=str(path))
+    for task in raw.get("tasks", []):
+        _check_keys(task, known={f.name for f in fields(Task)}, where=f"{path}: {task.get('task', '?')}")
+    try:
+        tasks = tuple(Task(**task) for task in raw.pop("tasks", []))
+        if include := raw.pop("include_path", None):
+            raw["include_path"] = str((path.parent / include).resolve())
+        return Suite(name=path.stem, tasks=tasks, **raw)
+    except (TypeError, ValueError) as error:
+        raise TrackerError(f"{path}: {error}") from error
+
+
+def _check_keys(raw: dict[str, Any], *, known: set[str], where: str) -> None:
+    for key in raw:
+        if key not in known:
+            raise TrackerError(f"{where}: unknown key `{key}`", hint="known: " + ", ".join(sorted(known)))
