@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Hashable
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,19 +14,14 @@ from tracker.errors import TrackerError
 R = TypeVar("R")
 
 
-@cache
-def _adapter(cls: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(cls)
-
-
 def dump(record: object) -> dict[str, Any]:
     """The record as plain JSON values: tuples as lists, times as ISO 8601."""
-    return dict(_adapter(type(record)).dump_python(record, mode="json"))
+    return dict(TypeAdapter(type(record)).dump_python(record, mode="json"))
 
 
 def dump_json(record: object) -> bytes:
     """The record as UTF-8 JSON on one line."""
-    return bytes(_adapter(type(record)).dump_json(record))
+    return bytes(TypeAdapter(type(record)).dump_json(record))
 
 
 def load_json(cls: type[R], raw: bytes | str, *, where: str) -> R:
@@ -38,7 +31,7 @@ def load_json(cls: type[R], raw: bytes | str, *, where: str) -> R:
         TrackerError: it is no JSON, a key is missing or a value is out of range; `where` names the file.
     """
     try:
-        return _adapter(cls).validate_json(raw)  # type: ignore[no-any-return]
+        return TypeAdapter(cls).validate_json(raw)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(p) for p in first["loc"]) or "the whole"
