@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=default_home)
     log_level: str = "warning"
     heartbeat_timeout_s: float = Field(default=600.0, gt=0)  # a worker without any sign of life is stopped
+    # which cards CUDA may show; only read, to describe the same ones
+    cuda_visible_devices: str | None = Field(default=None, validation_alias="CUDA_VISIBLE_DEVICES")
     server_api_key: str = Field(default="", repr=False)  # for `--engine server`; never stored or printed
 
     @property

@@ -1,0 +1,334 @@
+"""This machine: what it has, and what a process tree takes of it while it works.
+
+Covered: NVIDIA cards and their MIG slices through NVML, the limits of a control group, the cards that
+`CUDA_VISIBLE_DEVICES` leaves. Not covered: AMD and Intel cards, which look like no card here. Where the
+driver does not tell what each process uses (another process namespace, WSL), what the card gained since the
+start stands in; then other programs on that card are counted too.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import psutil
+import pynvml
+
+from tracker.settings import load_settings
+
+INTERVAL_S = 0.25  # between two looks at the process tree
+MAX_BUSY_FRACTION = 0.02  # of one core, for looking: a slow look makes the next one later
+MIB = 2**20
+NO_LIMIT_BYTES = 2**62  # a control group without a limit shows a number near 2**63
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One card, or one MIG slice of a card."""
+
+    name: str
+    uuid: str
+    total_bytes: int
+    free_bytes: int
+    compute_capability: str  # "9.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What this machine offers to a model, at one moment."""
+
+    cpu: str
+    n_cores: int  # that this process may use
+    ram_bytes: int
+    free_ram_bytes: int
+    gpus: tuple[Gpu, ...] = ()
+    driver: str | None = None
+    cuda: str | None = None  # the newest CUDA that the driver can run
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether there is at least one NVIDIA card that this process may use."""
+        return bool(self.gpus)
+
+    @property
+    def device(self) -> str:
+        """`cpu`, or the first card's name with the number of cards."""
+        if not self.gpus:
+            return "cpu"
+        return self.gpus[0].name + (f" × {len(self.gpus)}" if len(self.gpus) > 1 else "")
+
+
+def describe_hardware(nvml: Any = pynvml) -> Hardware:
+    """What this machine has now; without a driver, or with all cards hidden, no cards."""
+    total, free = _ram_bytes()
+    machine = Hardware(_cpu_name(), _n_cores(), total, free)
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return machine
+    try:
+        gpus = tuple(_gpu(nvml, handle, machine) for handle in _handles(nvml))
+        cuda = _told(nvml, nvml.nvmlSystemGetCudaDriverVersion)
+        return Hardware(
+            **_fields(machine),
+            gpus=gpus,
+            driver=_told(nvml, nvml.nvmlSystemGetDriverVersion),
+            cuda=None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
+        )
+    finally:
+        nvml.nvmlShutdown()
+
+
+def _fields(machine: Hardware) -> dict[str, Any]:
+    return {name: getattr(machine, name) for name in ("cpu", "n_cores", "ram_bytes", "free_ram_bytes")}
+
+
+def _told(nvml: Any, ask: Callable[..., T], *arguments: Any) -> T | None:
+    """The driver's answer; None where this card or driver does not tell."""
+    try:
+        return ask(*arguments)
+    except nvml.NVMLError:
+        return None
+
+
+def _gpu(nvml: Any, handle: Any, machine: Hardware) -> Gpu:
+    memory = _told(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+    # A card that shares the machine's memory (such as GB10) has none of its own to tell about.
+    total, free = (memory.total, memory.free) if memory else (machine.ram_bytes, machine.free_ram_bytes)
+    parent = handle
+    if _told(nvml, nvml.nvmlDeviceIsMigDeviceHandle, handle):
+        parent = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
+    major, minor = _told(nvml, nvml.nvmlDeviceGetCudaComputeCapability, parent) or (0, 0)
+    name = _told(nvml, nvml.nvmlDeviceGetName, handle) or "NVIDIA card"
+    uuid = _told(nvml, nvml.nvmlDeviceGetUUID, handle) or ""
+    return Gpu(name, uuid, int(total), int(free), f"{major}.{minor}")
+
+
+def _handles(nvml: Any) -> list[Any]:
+    """Handles of the cards that CUDA would show this process.
+
+    A number counts as with `CUDA_DEVICE_ORDER=PCI_BUS_ID`, which is what the driver's own tools show.
+    """
+    cards = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+    visible = load_settings().cuda_visible_devices
+    if visible is None:
+        slices = [part for card in cards for part in _mig_slices(nvml, card)]
+        return slices[:1] or cards  # with MIG on, CUDA shows a process one slice
+    chosen: list[Any] = []
+    for word in visible.split(","):
+        handle = _named(nvml, word.strip(), cards)
+        if handle is None:  # CUDA ignores everything from the first name on that it does not know
+            break
+        chosen.append(handle)
+    return chosen
+
+
+def _named(nvml: Any, word: str, cards: list[Any]) -> Any | None:
+    """The card that one word of `CUDA_VISIBLE_DEVICES` means: a place in the list, or a UUID's beginning."""
+    if word.isdigit():
+        index = int(word)
+        return ((_mig_slices(nvml, cards[index]) or [cards[index]])[0]) if index < len(cards) else None
+    parts = [part for card in cards for part in [card, *_mig_slices(nvml, card)]]
+    known = [
+        part for part in parts if word and (_told(nvml, nvml.nvmlDeviceGetUUID, part) or "").startswith(word)
+    ]
+    return known[0] if known else None
+
+
+def _mig_slices(nvml: Any, card: Any) -> list[Any]:
+    mode = _told(nvml, nvml.nvmlDeviceGetMigMode, card)
+    if not mode or mode[0] != nvml.NVML_DEVICE_MIG_ENABLE:
+        return []
+    places = range(_told(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, card) or 0)
+    slices = (_told(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, card, place) for place in places)
+    return [part for part in slices if part is not None]
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _n_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _ram_bytes() -> tuple[int, int]:
+    """Total and free bytes of memory, within the limit of the control group that we stand in."""
+    memory = psutil.virtual_memory()
+    total, free = int(memory.total), int(memory.available)
+    for limit, used in _group_limits():
+        if limit < NO_LIMIT_BYTES:
+            total, free = min(total, limit), min(free, max(0, limit - used))
+    return total, free
+
+
+def _group_limits() -> Iterator[tuple[int, int]]:
+    """(limit, used) of each memory control group from ours up to the root, versions 1 and 2."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, place = line.split(":", 2)
+        if controllers == "":
+            root, limit_name, used_name = Path("/sys/fs/cgroup"), "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            root = Path("/sys/fs/cgroup/memory")
+            limit_name, used_name = "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        folder = root / place.strip("/")
+        for group in [folder, *folder.parents]:
+            if not group.is_relative_to(root):
+                break
+            try:
+                limit, used = (group / limit_name).read_text().strip(), int((group / used_name).read_text())
+                cache = _file_cache_bytes(group)
+            except OSError:  # the root group has no such files
+                continue
+            yield (NO_LIMIT_BYTES if limit == "max" else int(limit)), max(0, used - cache)
+
+
+def _file_cache_bytes(group: Path) -> int:
+    """Bytes of file cache in the group: the kernel gives them back before it runs out."""
+    rows = (line.split() for line in (group / "memory.stat").read_text().splitlines())
+    cache = {row[0]: int(row[1]) for row in rows if len(row) == 2}
+    return cache.get("total_inactive_file", cache.get("inactive_file", 0))
+
+
+class MemoryWatch:
+    """Peak memory of a process tree, and the energy of its cards, between `__enter__` and `__exit__`.
+
+    A process that vanishes while we look is passed over. The readings may be taken at any time.
+    """
+
+    peak_rss_bytes: int = 0  # shared pages counted once (PSS) where the system tells
+    peak_vram_bytes: int | None = None  # None: no card, or it was not used
+
+    def __init__(self, pid: int | None = None, *, interval_s: float = INTERVAL_S, nvml: Any = pynvml) -> None:
+        self.pid = pid or os.getpid()
+        self._interval_s = interval_s
+        self._nvml = nvml
+        self._handles: list[Any] = []
+        self._used_at_start: list[int] = []
+        self._energy_at_start: list[int | None] = []
+        self._energy_j: float | None = None
+        self._peak_gained_bytes = 0
+        self._peak_tree_bytes = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="memory-watch", daemon=True)
+        self._opened = False
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """The peak on the cards where they were used, else in main memory."""
+        return self.peak_vram_bytes or self.peak_rss_bytes
+
+    @property
+    def energy_j(self) -> float | None:
+        """Joules that the cards used since the start, for whomever; None if they do not tell."""
+        return self._energy() if self._opened else self._energy_j
+
+    def __enter__(self) -> MemoryWatch:
+        try:
+            self._nvml.nvmlInit()
+            self._opened = True
+            self._handles = _handles(self._nvml)
+        except self._nvml.NVMLError:
+            self._handles = []
+        self._used_at_start = [self._used(handle) for handle in self._handles]
+        self._energy_at_start = [self._energy_mj(handle) for handle in self._handles]
+        self._look()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._look()
+        if self._opened:
+            self._energy_j = self._energy()
+            self._opened = False
+            _told(self._nvml, self._nvml.nvmlShutdown)
+
+    def _loop(self) -> None:
+        pause_s = self._interval_s
+        while not self._stop.wait(pause_s):
+            started_s = time.thread_time()
+            self._look()
+            pause_s = max(self._interval_s, (time.thread_time() - started_s) / MAX_BUSY_FRACTION)
+
+    def _look(self) -> None:
+        tree = _tree(self.pid)
+        self.peak_rss_bytes = max(self.peak_rss_bytes, sum(_resident_bytes(process) for process in tree))
+        if not self._handles:
+            return
+        pids = {process.pid for process in tree}
+        of_tree = sum(self._used_by(handle, pids) for handle in self._handles)
+        now = [self._used(handle) for handle in self._handles]
+        gained = sum(max(0, n - before) for n, before in zip(now, self._used_at_start, strict=True))
+        self._peak_tree_bytes = max(self._peak_tree_bytes, of_tree)
+        self._peak_gained_bytes = max(self._peak_gained_bytes, gained)
+        self.peak_vram_bytes = self._peak_tree_bytes or self._peak_gained_bytes or None
+
+    def _used(self, handle: Any) -> int:
+        memory = _told(self._nvml, self._nvml.nvmlDeviceGetMemoryInfo, handle)
+        return int(memory.used) if memory else 0
+
+    def _used_by(self, handle: Any, pids: set[int]) -> int:
+        running = _told(self._nvml, self._nvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
+        return sum(int(p.usedGpuMemory or 0) for p in running if p.pid in pids)
+
+    def _energy_mj(self, handle: Any) -> int | None:
+        return _told(self._nvml, self._nvml.nvmlDeviceGetTotalEnergyConsumption, handle)
+
+    def _energy(self) -> float | None:
+        now = [self._energy_mj(handle) for handle in self._handles]
+        pairs = [
+            (n, b) for n, b in zip(now, self._energy_at_start, strict=True) if n is not None and b is not None
+        ]
+        return sum(n - before for n, before in pairs) / 1000 if pairs else None
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    """The process and all its descendants that are still there."""
+    try:
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def _resident_bytes(process: psutil.Process) -> int:
+    try:
+        full = process.memory_full_info()
+        return int(getattr(full, "pss", 0) or full.rss)
+    except psutil.AccessDenied:
+        return _plain_resident_bytes(process)
+    except (psutil.Error, OSError):  # it ended between the two calls
+        return 0
+
+
+def _plain_resident_bytes(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0
