@@ -1,0 +1,365 @@
+"""How sure a score is: intervals, differences and power, as pure functions of the items' values.
+
+Every interval is a 95 % one. Items take values in 0..1. Miller, "Adding Error Bars to Evals"
+(arXiv:2411.00640), is the guide; each function names the source of its formula.
+Not covered: variance between repeats of one item, and the engine's own noise.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+ALPHA = 0.05  # what a 95 % interval may miss
+Z = float(special.ndtri(1 - ALPHA / 2))
+
+MAX_BET = 0.75  # share of the capital staked at most; Waudby-Smith & Ramdas 2024, §4.1, allow any below 1
+# in units of 1: the best bet is about half-width over variance, from 14,000 easy items down to ten
+CONSTANT_BETS = np.geomspace(0.01, 2.56, num=9)
+TUNED_SHARE = 0.8  # of the starting capital; the rest costs 3 % of width and insures against a wrong target
+BISECTIONS = 24  # halvings of 0..1: 1e-7
+N_JACKKNIFE_GROUPS = 100  # enough for the acceleration of BCa; keeps slow statistics affordable
+CHUNK_SIZE = 4_000_000  # resampled values held at once: 32 MB
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its standard error and its 95 % interval; `stderr` None: one item tells nothing."""
+
+    value: float
+    stderr: float | None
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        """The estimate lies in its interval."""
+        if not self.low <= self.value <= self.high:
+            raise ValueError(f"interval {self.low}..{self.high} does not hold its value {self.value}")
+
+    @property
+    def half_width(self) -> float:
+        """The distance to the farther end."""
+        return max(self.value - self.low, self.high - self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """What two models solved on the same items where they disagree, and how odd that is."""
+
+    n_only_a: int
+    n_only_b: int
+    p_value: float  # two-sided, exact
+
+
+def mean_interval(
+    values: Sequence[float], *, clusters: Sequence[Hashable] | None = None, n_total: int | None = None
+) -> Interval:
+    """The mean of `values` (0..1) with its interval.
+
+    Single 0/1 values: Wilson's score interval (JASA 22, 1927). Other values: Student's t, clipped to 0..1.
+    `clusters` names the group of each item; where one repeats, the standard error is cluster-robust with
+    C/(C−1) correction (Miller 2024, §2.2 and appendix A) and C−1 degrees of freedom, and 0/1 values get
+    Wilson's interval at the effective sample size (Franco et al., J. Surv. Stat. Methodol. 7, 2019).
+    `n_total` says that the items are a random draw from that many and asks for the mean of all those: the
+    variance shrinks by (N−n)/(N−1) (Cochran, Sampling Techniques, 1977, §2.6), to nothing when all are in.
+
+    Raises:
+        ValueError: no values, one outside 0..1, or lengths that do not agree.
+    """
+    sample = _fractions(values)
+    remaining = _remaining(len(sample), n_total)
+    mean = _mean(sample)
+    groups = _groups(clusters, len(sample))
+    if remaining == 0.0:
+        return Interval(mean, 0.0, mean, mean)
+    if groups is not None and groups.max() == 0:
+        return Interval(mean, None, 0.0, 1.0)  # a single cluster says nothing of its likes
+    if _is_binary(sample):
+        return _proportion(sample, groups, remaining)
+    variance, degrees = _variance_of_mean(sample, groups)
+    if degrees < 1:
+        return Interval(mean, None, 0.0, 1.0)
+    stderr = math.sqrt(variance * remaining)
+    reach = float(special.stdtrit(degrees, 1 - ALPHA / 2)) * stderr
+    return Interval(mean, stderr, max(0.0, mean - reach), min(1.0, mean + reach))
+
+
+def _proportion(sample: Array, groups: NDArray[np.int64] | None, remaining: float) -> Interval:
+    p, n = _mean(sample), len(sample)
+    quantile = Z
+    variance = p * (1 - p) / n
+    n_effective = n / remaining
+    if groups is not None:
+        variance, degrees = _variance_of_mean(sample, groups)
+        quantile = float(special.stdtrit(degrees, 1 - ALPHA / 2))
+        # all alike, inside and between: no design effect can be seen, so each cluster counts once
+        n_effective = (p * (1 - p) / variance if variance > 0 else degrees + 1) / remaining
+    square = quantile**2
+    centre = (p + square / (2 * n_effective)) / (1 + square / n_effective)
+    root = math.sqrt(p * (1 - p) / n_effective + square / (4 * n_effective**2))
+    reach = quantile * root / (1 + square / n_effective)
+    stderr = math.sqrt(variance * remaining)
+    # the exact ends are p itself at 0 and 1; rounding must not move them past it
+    return Interval(p, stderr, max(0.0, min(p, centre - reach)), min(1.0, max(p, centre + reach)))
+
+
+def bootstrap_interval(
+    values: Sequence[Any], statistic: Callable[..., float], *, n_resamples: int = 1000, seed: int = 0
+) -> Interval:
+    """`statistic` of `values` with its BCa bootstrap interval, for scores that are not a mean of items.
+
+    Items are whatever `statistic` takes: numbers, or pairs of reference and answer. A statistic with an
+    `axis` is computed for all resamples at once. BCa: Efron, JASA 82 (1987); its acceleration is taken from
+    a delete-a-group jackknife, so that a slow statistic is called n_resamples + 100 times at most.
+
+    Raises:
+        ValueError: no values.
+    """
+    if len(values) == 0:
+        raise ValueError("an interval needs at least one value")
+    n = len(values)
+    estimate = float(statistic(values))
+    if n == 1:
+        return Interval(estimate, None, estimate, estimate)
+    draws = np.sort(_resampled(values, statistic, n_resamples=n_resamples, seed=seed))
+    stderr = float(draws.std(ddof=1))
+    if stderr == 0.0:
+        return Interval(estimate, 0.0, estimate, estimate)
+    low, high = np.quantile(draws, _bca_levels(draws, estimate, _acceleration(values, statistic, seed)))
+    return Interval(estimate, stderr, min(estimate, float(low)), max(estimate, float(high)))
+
+
+def _resampled(
+    values: Sequence[Any], statistic: Callable[..., float], *, n_resamples: int, seed: int
+) -> Array:
+    rng = np.random.default_rng(seed)
+    n = len(values)
+    if not _takes_axis(statistic, values):
+        picks = (rng.integers(0, n, n) for _ in range(n_resamples))
+        return np.array([statistic([values[i] for i in pick]) for pick in picks], dtype=float)
+    numbers = np.asarray(values, dtype=float)
+    rows = max(1, CHUNK_SIZE // n)
+    sizes = [min(rows, n_resamples - start) for start in range(0, n_resamples, rows)]
+    parts = [statistic(numbers[rng.integers(0, n, (size, n))], axis=1) for size in sizes]
+    return np.concatenate([np.asarray(part, dtype=float) for part in parts])
+
+
+def _takes_axis(statistic: Callable[..., float], values: Sequence[Any]) -> bool:
+    if not isinstance(values[0], (int, float, np.number)):
+        return False
+    try:
+        return "axis" in inspect.signature(statistic).parameters
+    except ValueError:  # some built-in functions tell no signature
+        return False
+
+
+def _acceleration(values: Sequence[Any], statistic: Callable[..., float], seed: int) -> float:
+    order = np.random.default_rng(seed).permutation(len(values))
+    groups = np.array_split(order, min(len(values), N_JACKKNIFE_GROUPS))
+    kept = [np.setdiff1d(order, group) for group in groups]
+    left_out = np.array([statistic([values[i] for i in keep]) for keep in kept], dtype=float)
+    deviations = left_out.mean() - left_out
+    spread = float((deviations**2).sum())
+    return 0.0 if spread == 0.0 else float((deviations**3).sum()) / (6 * spread**1.5)
+
+
+def _bca_levels(draws: Array, estimate: float, acceleration: float) -> Array:
+    below = float((draws < estimate).mean() + (draws == estimate).mean() / 2)
+    bias = float(special.ndtri(min(max(below, 0.5 / len(draws)), 1 - 0.5 / len(draws))))
+    shifted = bias + np.array([-Z, Z])
+    return np.asarray(special.ndtr(bias + shifted / (1 - acceleration * shifted)), dtype=float)
+
+
+def anytime_interval(
+    values: Sequence[float], *, n_total: int | None = None, half_width: float | None = None
+) -> Interval:
+    """The mean with an interval that stays valid however often one looks, and whenever one stops.
+
+    `values` (0..1) stand in the order in which they were drawn at random; with `n_total`, without
+    replacement from that many, and the interval is for the mean of all those. `half_width` is what one
+    will stop at: the bets are then tuned to be sharpest there; it must not change between looks.
+    Betting confidence sequence, a mixture of constant bets and of one tuned by the variance seen so far:
+    Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting" (JRSS-B 86, 2024),
+    theorem 3, and §5 for draws without replacement.
+
+    Raises:
+        ValueError: no values, or one outside 0..1.
+    """
+    sample = _fractions(values)
+    n = len(sample)
+    remaining = _remaining(n, n_total)
+    mean = _mean(sample)
+    if remaining == 0.0:
+        return Interval(mean, 0.0, mean, mean)
+    total = float(sample.sum())
+    floor = total / n_total if n_total else 0.0  # what the items not yet seen still allow
+    ceiling = (total + n_total - n) / n_total if n_total else 1.0
+    low = _crossing(sample, half_width, n_total, (floor, mean))
+    # the upper end is the lower end of the mirrored values
+    high = 1 - _crossing(1 - sample, half_width, n_total, (1 - ceiling, 1 - mean))
+    stderr = math.sqrt(float(sample.var(ddof=1)) / n * remaining) if n > 1 else None
+    return Interval(mean, stderr, max(0.0, min(mean, low)), min(1.0, max(mean, high)))
+
+
+def _bets(sample: Array, half_width: float | None) -> tuple[Array, Array]:
+    """The bets on each item, one row per strategy, and the logarithm of the capital each starts with."""
+    n, n_constant = len(sample), len(CONSTANT_BETS)
+    constant = np.tile(CONSTANT_BETS[:, None], (1, n))
+    if half_width is None:
+        return constant, np.full(n_constant, -math.log(n_constant))
+    seen = np.arange(1, n + 1)
+    means = (0.5 + np.cumsum(sample)) / (seen + 1)
+    variances = (0.25 + np.cumsum((sample - means) ** 2)) / (seen + 1)
+    variance_before = np.concatenate(([0.25], variances[:-1]))  # a bet knows only the items before it
+    shares = np.append(np.full(n_constant, (1 - TUNED_SHARE) / n_constant), TUNED_SHARE)
+    return np.vstack((constant, half_width / variance_before)), np.log(shares)
+
+
+def _crossing(
+    sample: Array, half_width: float | None, n_total: int | None, bounds: tuple[float, float]
+) -> float:
+    """The largest mean in `bounds` that betting on more has refuted by now, or the lower bound."""
+    bets, shares = _bets(sample, half_width)
+    before = np.concatenate(([0.0], np.cumsum(sample)[:-1]))
+    left = (n_total - np.arange(len(sample))) if n_total else np.ones(len(sample))
+
+    def is_refuted(mean: float) -> bool:
+        expected = (n_total * mean - before) / left if n_total else np.full(len(sample), mean)
+        expected = np.clip(expected, 1e-12, 1.0)  # only rounding takes it out of 0..1 inside `bounds`
+        gains = np.log1p(np.minimum(bets, MAX_BET / expected) * (sample - expected))
+        capital = np.logaddexp.reduce(np.cumsum(gains, axis=1) + shares[:, None], axis=0)
+        return float(capital.max()) >= math.log(2 / ALPHA)
+
+    low, high = bounds
+    if not is_refuted(low):
+        return low
+    for _ in range(BISECTIONS):  # every bet's capital falls as the mean rises
+        middle = (low + high) / 2
+        low, high = (middle, high) if is_refuted(middle) else (low, middle)
+    return low
+
+
+def paired_difference(
+    a: Sequence[float], b: Sequence[float], *, clusters: Sequence[Hashable] | None = None
+) -> Interval:
+    """Mean of `a` minus `b` on the same items, −1..1, with its interval (Miller 2024, §4.2).
+
+    0/1 values without clusters: the adjusted Wald interval of Bonett & Price (J. Educ. Behav. Stat. 37,
+    2012), which does not collapse where the two always agree. Otherwise Student's t, clipped to −1..1.
+
+    Raises:
+        ValueError: no values, one outside 0..1, or lengths that do not agree.
+    """
+    first, second = _pair(a, b)
+    difference = first - second
+    groups = _groups(clusters, len(difference))
+    value, n = _mean(difference), len(difference)
+    variance, degrees = _variance_of_mean(difference, groups)
+    if degrees < 1:
+        return Interval(value, None, -1.0, 1.0)
+    stderr = math.sqrt(variance)
+    if groups is None and _is_binary(first) and _is_binary(second):
+        only_a = (float((difference > 0).sum()) + 1) / (n + 2)
+        only_b = (float((difference < 0).sum()) + 1) / (n + 2)
+        centre = only_a - only_b
+        reach = Z * math.sqrt((only_a + only_b - centre**2) / (n + 2))
+    else:
+        centre, reach = value, float(special.stdtrit(degrees, 1 - ALPHA / 2)) * stderr
+    return Interval(
+        value, stderr, max(-1.0, min(value, centre - reach)), min(1.0, max(value, centre + reach))
+    )
+
+
+def mcnemar(a: Sequence[float], b: Sequence[float]) -> McNemar:
+    """Whether two models differ on the same 0/1 items: the exact test of McNemar (Psychometrika 12, 1947).
+
+    Raises:
+        ValueError: no values, one that is not 0 or 1, or lengths that do not agree.
+    """
+    first, second = _pair(a, b)
+    if not (_is_binary(first) and _is_binary(second)):
+        raise ValueError("the exact test needs values that are 0 or 1")
+    only_a, only_b = int((first > second).sum()), int((first < second).sum())
+    tail = float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5))
+    return McNemar(only_a, only_b, min(1.0, 2 * tail))
+
+
+def smallest_detectable_difference(
+    n_items: int, *, score: float = 0.5, correlation: float = 0.0, power: float = 0.8
+) -> float:
+    """The difference between two models near `score` that `n_items` 0/1 items show with that power.
+
+    `correlation` is that of the two models' items, 0 when they answered different ones (Miller 2024, §5).
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+    if n_items < 1 or not 0 <= score <= 1 or not -1 <= correlation <= 1 or not 0 < power < 1:
+        raise ValueError(f"out of range: {n_items=}, {score=}, {correlation=}, {power=}")
+    variance = 2 * score * (1 - score) * (1 - correlation) / n_items
+    return (Z + float(special.ndtri(power))) * math.sqrt(variance)
+
+
+def _fractions(values: Sequence[float]) -> Array:
+    sample = np.asarray(values, dtype=float)
+    if sample.ndim != 1 or sample.size == 0:
+        raise ValueError("an interval needs at least one value")
+    if not ((sample >= 0.0) & (sample <= 1.0)).all():  # not-a-number fails this too
+        raise ValueError("values must be in 0..1")
+    return sample
+
+
+def _pair(a: Sequence[float], b: Sequence[float]) -> tuple[Array, Array]:
+    first, second = _fractions(a), _fractions(b)
+    if len(first) != len(second):
+        raise ValueError(f"the same items are needed on both sides, got {len(first)} and {len(second)}")
+    return first, second
+
+
+def _mean(sample: Array) -> float:
+    return float(sample.mean())
+
+
+def _is_binary(sample: Array) -> bool:
+    return bool(((sample == 0.0) | (sample == 1.0)).all())
+
+
+def _remaining(n: int, n_total: int | None) -> float:
+    """The share of the variance that is left when `n` of `n_total` are known."""
+    if n_total is None:
+        return 1.0
+    if n_total < n:
+        raise ValueError(f"{n} values cannot be drawn from {n_total}")
+    return (n_total - n) / max(n_total - 1, 1)
+
+
+def _groups(clusters: Sequence[Hashable] | None, n: int) -> NDArray[np.int64] | None:
+    """The number of each item's cluster; None when no cluster repeats."""
+    if clusters is None:
+        return None
+    if len(clusters) != n:
+        raise ValueError(f"{len(clusters)} clusters for {n} values")
+    numbers: dict[Hashable, int] = {}
+    groups = np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters], dtype=np.int64)
+    return groups if len(numbers) < n else None
+
+
+def _variance_of_mean(sample: Array, groups: NDArray[np.int64] | None) -> tuple[float, int]:
+    """The estimated variance of the mean and its degrees of freedom."""
+    n = len(sample)
+    if groups is None:
+        groups = np.arange(n)
+    sums = np.bincount(groups, weights=sample - sample.mean())
+    n_clusters = len(sums)
+    if n_clusters < 2:
+        return 0.0, 0
+    return float((sums**2).sum()) / n**2 * n_clusters / (n_clusters - 1), n_clusters - 1
