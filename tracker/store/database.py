@@ -1,0 +1,153 @@
+"""A DuckDB file: opened, brought up to date, and its failures put into words."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from tracker.errors import BusyError, StoreError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+RETRY_S = 0.1
+# What is wrong in our own code stays an exception of DuckDB's, and ends in a traceback.
+BUGS = (duckdb.ProgrammingError, duckdb.DataError, duckdb.IntegrityError, duckdb.NotSupportedError)
+REBUILD_HINT = "`tracker store rebuild` makes it anew from the item files"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of the schema."""
+
+    version: int
+    name: str
+    sql: str
+
+
+def migrations() -> list[Migration]:
+    """All steps in their order, from the files `NNNN_what_it_does.sql`."""
+    return [
+        Migration(version=int(path.stem[:4]), name=path.stem[5:], sql=path.read_text())
+        for path in sorted(MIGRATIONS.glob("[0-9][0-9][0-9][0-9]_*.sql"))
+    ]
+
+
+def open_database(path: Path, *, wait_s: float) -> duckdb.DuckDBPyConnection:
+    """A connection for writing, with the newest schema and the session in UTC.
+
+    Raises:
+        BusyError: a process outside our lock, such as the DuckDB shell, has it open.
+        StoreError: the file is unreadable, was written by a newer version, or the disk is full.
+    """
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            connection = duckdb.connect(path)
+            break
+        except duckdb.Error as error:
+            if "lock" not in str(error):
+                raise StoreError(
+                    f"{path}: cannot be read: {_first_line(error)}", hint=_hint(error)
+                ) from error
+            if time.monotonic() > deadline:
+                raise BusyError(f"{path}: {_other(error)} has it open", hint="close it there") from error
+            time.sleep(RETRY_S)
+    try:
+        with store_errors(path):
+            set_up(connection)
+            migrate(connection, where=str(path))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def set_up(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the session's zone UTC; an aware time is otherwise stored in the machine's local time."""
+    connection.execute("set timezone = 'UTC'")
+
+
+def migrate(connection: duckdb.DuckDBPyConnection, *, where: str) -> None:
+    """Apply what is missing, each step in one transaction with the row that records it.
+
+    Raises:
+        StoreError: a newer version of this program has already been here.
+    """
+    connection.execute(
+        "create table if not exists migrations (version integer primary key, name text not null,"
+        " applied_at timestamp not null)"
+    )
+    done = check_version(connection, where=where)
+    for migration in migrations():
+        if migration.version <= done:
+            continue
+        with transaction(connection):
+            connection.execute(migration.sql)
+            connection.execute(
+                "insert into migrations values ($version, $name, now())",
+                {"version": migration.version, "name": migration.name},
+            )
+
+
+def check_version(connection: duckdb.DuckDBPyConnection, *, where: str) -> int:
+    """The newest migration that was applied here; 0 for none.
+
+    Raises:
+        StoreError: it is one that this version does not know.
+    """
+    # An answer that is not read to its end keeps the connection: hence `fetchall` for one row.
+    ((done,),) = connection.execute("select coalesce(max(version), 0) from migrations").fetchall()
+    known = migrations()[-1].version
+    if done > known:
+        message = f"{where}: written by a newer version (schema {done}, this one knows {known})"
+        raise StoreError(message, hint="upgrade tracker, or set TRACKER_HOME to another folder")
+    return int(done)
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """All statements inside, or none."""
+    connection.begin()
+    try:
+        yield
+        connection.commit()
+    except BaseException:
+        with suppress(duckdb.TransactionException):  # a commit that failed has already rolled back
+            connection.rollback()
+        raise
+
+
+@contextmanager
+def store_errors(path: Path) -> Iterator[None]:
+    """Turn a failing disk or file into a `StoreError` that names `path`; a mistake of ours stays as it is."""
+    try:
+        yield
+    except BUGS:
+        raise
+    except duckdb.Error as error:
+        raise StoreError(f"{path}: {_first_line(error)}", hint=_hint(error)) from error
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}", hint=_hint(error)) from error
+
+
+def _hint(error: Exception) -> str:
+    text = str(error)
+    if any(words in text for words in ("No space left", "File too large", "quota")):
+        return "free some disk space and repeat the command; what was stored before is intact"
+    if "ermission" in text or "Read-only" in text:
+        return "set TRACKER_HOME to a folder that you can write to"
+    return REBUILD_HINT
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _other(error: Exception) -> str:
+    found = re.search(r"PID (\d+)", str(error))
+    return f"process {found.group(1)}" if found else "another program"

@@ -1,0 +1,55 @@
+"""One writer at a time: a file lock beside the database that says who holds it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+from tracker.errors import BusyError, StoreError
+
+POLL_S = 0.02  # a write takes a few milliseconds
+
+
+@contextmanager
+def writing(db_path: Path, *, wait_s: float) -> Iterator[None]:
+    """Hold the right to write `db_path`. The system gives it back when the process ends, however it ends.
+
+    Raises:
+        BusyError: another process still holds it after `wait_s`; it is named.
+        StoreError: the folder cannot be made or written.
+    """
+    holder = db_path.with_name(f"{db_path.name}.pid")
+    lock = filelock.FileLock(f"{db_path}.lock", timeout=wait_s, poll_interval=POLL_S)
+    try:
+        db_path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout as error:
+        hint = "wait for it to finish, or end it, and repeat the command"
+        raise BusyError(f"{db_path}: {_name(holder)} is writing to it", hint=hint) from error
+    except OSError as error:
+        hint = "set TRACKER_HOME to a folder that you can write to"
+        raise StoreError(f"{db_path}: cannot be locked: {error.strerror}", hint=hint) from error
+    try:
+        _sign(holder)
+        yield
+    finally:
+        lock.release()
+
+
+def _sign(holder: Path) -> None:
+    try:
+        holder.write_text(str(os.getpid()))
+    except OSError:  # a full disk: the lock holds without the name
+        holder.unlink(missing_ok=True)
+
+
+def _name(holder: Path) -> str:
+    try:
+        pid = int(holder.read_text())
+    except (OSError, ValueError):
+        return "another process"
+    return "this process" if pid == os.getpid() else f"process {pid}"

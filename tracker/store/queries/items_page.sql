@@ -1,0 +1,32 @@
+-- One row per item of a run, in the order of its tasks; `n_matching` is how many there are on all pages.
+-- $run_id, $task: only these; $only: 'right', 'wrong', 'unparsed' or 'truncated'. Null for all.
+-- $limit rows (50 if null) from $offset on (0 if null).
+with scored as (
+    select task_scores.fingerprint, task_scores.place, runs."limit" as n_first
+    from task_scores
+    join runs using (run_id)
+    where $run_id is null or run_id = $run_id
+),
+
+wanted as (
+    select items.*, scored.place,
+        coalesce(score >= 1, false) as is_right,
+        finish_reason = 'length' as is_truncated,
+        finish_reason <> 'loglikelihood' and trim(coalesce(extracted, '')) in ('', '[invalid]') as is_unparsed
+    from items
+    left join (select fingerprint, min(place) as place, max(n_first) as n_first from scored group by fingerprint)
+        as scored using (fingerprint)
+    where ($task is null or task = $task)
+      -- a longer run may have asked more of the same task than this one counted
+      and (n_first is null or doc_id < n_first)
+)
+
+select *, count(*) over () as n_matching
+from wanted
+where $only is null
+   or ($only = 'right' and is_right)
+   or ($only = 'wrong' and score is not null and not is_right)
+   or ($only = 'unparsed' and is_unparsed)
+   or ($only = 'truncated' and is_truncated)
+order by place nulls last, task, doc_id
+limit coalesce($limit, 50) offset coalesce($offset, 0)
