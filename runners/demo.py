@@ -36,9 +36,9 @@ RECIPE = 1  # raised when the conversion changes what the model answers
 MAX_LENGTH = 8192  # tokens; `llama.context_length` of the GGUF
 NEEDED_BYTES = 400 * 1024 * 1024  # 273 MB are written; the rest is left for others
 CONVERSION_S = 15 * 60  # takes 25 s on two idle cores
-# The GGUF only names the way of splitting (`tokenizer.ggml.pre = smollm`), and transformers falls back to GPT-2's.
-# SmolLM2 splits off every digit first (llama.cpp, LLAMA_VOCAB_PRE_TYPE_SMOLLM), which changes the tokens of
-# several blanks or line ends before a digit.
+# The GGUF only names the way of splitting (`tokenizer.ggml.pre = smollm`), and transformers falls back to
+# GPT-2's. SmolLM2 splits off every digit first (llama.cpp, LLAMA_VOCAB_PRE_TYPE_SMOLLM), which changes the
+# tokens of several blanks or line ends before a digit.
 PRE_TOKENIZER = {
     "type": "Sequence",
     "pretokenizers": [
