@@ -1,6 +1,22 @@
-"""The one door to DuckDB: what was measured, written by one process at a time, read from snapshots."""
+"""The one door to DuckDB: what was measured, written by one process at a time, read from snapshots.
 
+The item files are the truth and this is their index: `rebuild` makes it anew. To add a table, add a migration
+and a module like `runs.py`; to add a read, add a file in `queries/`.
+"""
+
+from tracker.store.checks import Problem, check
+from tracker.store.repair import Rebuilt, rebuild
 from tracker.store.snapshots import Snapshot, open_snapshot, publish, snapshot_id
 from tracker.store.writing import Store
 
-__all__ = ["Snapshot", "Store", "open_snapshot", "publish", "snapshot_id"]
+__all__ = [
+    "Problem",
+    "Rebuilt",
+    "Snapshot",
+    "Store",
+    "check",
+    "open_snapshot",
+    "publish",
+    "rebuild",
+    "snapshot_id",
+]

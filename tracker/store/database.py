@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -44,19 +45,10 @@ def open_database(path: Path, *, wait_s: float) -> duckdb.DuckDBPyConnection:
         BusyError: a process outside our lock, such as the DuckDB shell, has it open.
         StoreError: the file is unreadable, was written by a newer version, or the disk is full.
     """
-    deadline = time.monotonic() + wait_s
-    while True:
-        try:
-            connection = duckdb.connect(path)
-            break
-        except duckdb.Error as error:
-            if "lock" not in str(error):
-                raise StoreError(
-                    f"{path}: cannot be read: {_first_line(error)}", hint=_hint(error)
-                ) from error
-            if time.monotonic() > deadline:
-                raise BusyError(f"{path}: {_other(error)} has it open", hint="close it there") from error
-            time.sleep(RETRY_S)
+    if not path.exists():
+        with new_database(path):
+            pass
+    connection = _connect(path, wait_s=wait_s)
     try:
         with store_errors(path):
             set_up(connection)
@@ -65,6 +57,54 @@ def open_database(path: Path, *, wait_s: float) -> duckdb.DuckDBPyConnection:
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def new_database(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An empty database with the newest schema, which takes the place of `path` when the block ends well.
+
+    It is built under a temporary name: a kill while a file is being made would leave one that DuckDB refuses.
+    The caller holds the lock.
+
+    Raises:
+        StoreError: the disk is full or failing; what was at `path` stays.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with store_errors(path):
+            connection = duckdb.connect(temporary)
+            try:
+                set_up(connection)
+                migrate(connection, where=str(path))
+                yield connection
+                connection.execute("checkpoint")
+            finally:
+                connection.close()
+            log_path(path).unlink(missing_ok=True)  # DuckDB would play the old log into the new file
+            temporary.replace(path)
+    finally:
+        for left in (temporary, log_path(temporary)):
+            left.unlink(missing_ok=True)
+
+
+def log_path(path: Path) -> Path:
+    """Where DuckDB keeps what it has committed but not yet written into the database."""
+    return path.with_name(f"{path.name}.wal")
+
+
+def _connect(path: Path, *, wait_s: float) -> duckdb.DuckDBPyConnection:
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return duckdb.connect(path)
+        except duckdb.Error as error:
+            if "Could not set lock" not in str(error):
+                raise StoreError(
+                    f"{path}: cannot be read: {_first_line(error)}", hint=_hint(error)
+                ) from error
+            if time.monotonic() > deadline:
+                raise BusyError(f"{path}: {_other(error)} has it open", hint="close it there") from error
+            time.sleep(RETRY_S)
 
 
 def set_up(connection: duckdb.DuckDBPyConnection) -> None:
@@ -107,6 +147,12 @@ def check_version(connection: duckdb.DuckDBPyConnection, *, where: str) -> int:
         message = f"{where}: written by a newer version (schema {done}, this one knows {known})"
         raise StoreError(message, hint="upgrade tracker, or set TRACKER_HOME to another folder")
     return int(done)
+
+
+def change_id(connection: duckdb.DuckDBPyConnection) -> str:
+    """The mark of the last write: equal in a database and in its up-to-date snapshot."""
+    ((mark,),) = connection.execute("select change_id from store_state").fetchall()
+    return str(mark)
 
 
 @contextmanager

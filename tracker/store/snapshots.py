@@ -19,7 +19,15 @@ import duckdb
 from tracker.codec import write_atomically
 from tracker.errors import StoreError
 from tracker.settings import Settings
-from tracker.store.database import check_version, migrate, migrations, open_database, set_up, store_errors
+from tracker.store.database import (
+    change_id,
+    check_version,
+    migrate,
+    migrations,
+    open_database,
+    set_up,
+    store_errors,
+)
 from tracker.store.locks import writing
 from tracker.store.parts import bind_items
 from tracker.store.reading import read
@@ -81,6 +89,10 @@ class Snapshot:
         """The rows of `queries/<name>.sql`; times are aware, JSON is parsed, a missing parameter is null."""
         with store_errors(self._path):
             return read(self.connection, name, params, items_path=self._items_path)
+
+    def change_id(self) -> str:
+        """The mark of the last write that it holds."""
+        return change_id(self.connection)
 
     def close(self) -> None:
         """Give the file back; not needed for correctness, since nobody ever writes to it."""
@@ -146,5 +158,5 @@ def _drop_old(folder: Path) -> None:
     """Delete all but the newest, and what a killed publication left; the lock is held."""
     for path in sorted(folder.glob(f"*{SUFFIX}"))[:-KEPT]:
         path.unlink(missing_ok=True)
-    for path in folder.glob("*.tmp"):
+    for path in [*folder.glob("*.tmp"), *folder.glob(".*")]:
         path.unlink(missing_ok=True)

@@ -1,0 +1,93 @@
+"""A run as rows: flat where it is asked for, JSON where it is only shown.
+
+The pattern for what is yet to come: one module per noun, with the rows and the statements that write them
+inside a transaction that `Store` opens, and one line in `Store` that calls it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+
+from tracker.codec import dump
+from tracker.records import EngineInfo, Run, TaskScore
+
+
+def write_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
+    """Replace the run, its scores and its model; the caller holds the transaction."""
+    key = {"run_id": run.run_id}
+    connection.execute("delete from runs where run_id = $run_id", key)
+    connection.execute("delete from task_scores where run_id = $run_id", key)
+    connection.execute("insert into runs by name select unnest($row)", {"row": run_row(run)})
+    for place, score in enumerate(run.scores):
+        row = score_row(run.run_id, place, score)
+        connection.execute("insert into task_scores by name select unnest($row)", {"row": row})
+    _update_model(connection, model_id=run.model.model_id, revision=run.model.revision)
+
+
+def _update_model(connection: duckdb.DuckDBPyConnection, *, model_id: str, revision: str) -> None:
+    """Derive the model from all of its runs, so that the order in which they came does not matter."""
+    key = {"model_id": model_id, "revision": revision}
+    connection.execute("delete from models where model_id = $model_id and revision = $revision", key)
+    connection.execute(
+        "insert into models select model_id, revision, arg_max(path, run_id),"
+        " arg_max(model_quantization, run_id), arg_max(n_params, run_id), arg_max(license, run_id),"
+        " arg_max(needs_remote_code, run_id), min(started_at) from runs"
+        " where model_id = $model_id and revision = $revision group by model_id, revision",
+        key,
+    )
+
+
+def run_row(run: Run) -> dict[str, Any]:
+    """The run as a row of `runs`."""
+    model, engine = run.model, run.engine
+    engine_columns: dict[str, Any] = {f.name: getattr(engine, f.name, None) for f in fields(EngineInfo)}
+    return (
+        engine_columns
+        | asdict(run.cost)
+        | {
+            "run_id": run.run_id,
+            "model_id": model.model_id,
+            "revision": model.revision,
+            "path": model.path,
+            "model_quantization": model.quantization,
+            "n_params": model.n_params,
+            "license": model.license,
+            "needs_remote_code": model.needs_remote_code,
+            "suite": run.suite,
+            "suite_version": run.suite_version,
+            "limit": run.limit,
+            "settings": _json(dump(run.settings)),
+            "harness_version": run.harness_version,
+            "status": run.status.value,
+            "reason": run.reason,
+            "detail": run.detail,
+            "warnings": _json(run.warnings),
+            "started_at": _utc(run.started_at),
+            "ended_at": _utc(run.ended_at),
+            "pid": run.pid,
+            "n_items": run.n_items,
+            "n_reused_items": run.n_reused_items,
+            "engine": engine.engine if engine else run.settings.engine,
+            "versions": _json(dict(engine.versions) if engine else {}),
+            "fit": _json(run.fit) if run.fit is not None else None,
+            "hardware": _json(dict(run.hardware)),
+        }
+    )
+
+
+def score_row(run_id: str, place: int, score: TaskScore) -> dict[str, Any]:
+    """The score as a row of `task_scores`."""
+    return {"run_id": run_id, "place": place} | asdict(score)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment else None
