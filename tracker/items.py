@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,6 +76,13 @@ def run_folders(items_path: Path) -> Iterator[Path]:
     """The folders that hold a run, oldest first (run ids sort by time)."""
     if items_path.is_dir():
         yield from sorted(p.parent for p in items_path.glob(f"*/{RUN_FILE}"))
+
+
+def write_fingerprint(items_path: Path, run_id: str, fingerprint: str, parts: Mapping[str, Any]) -> None:
+    """Keep beside the items what their fingerprint stands for, so that it can be read by a person."""
+    path = items_path / run_id / f"{fingerprint}.json"
+    if not path.is_file():
+        write_atomically(path, json.dumps(parts, indent=1, sort_keys=True).encode())
 
 
 def write_part(items_path: Path, run_id: str, fingerprint: str, items: Sequence[Item]) -> Path:

@@ -49,15 +49,15 @@ class Task:
     """One benchmark as the harness names it, and which of its numbers is the score."""
 
     task: str
-    metric: str
-    filter: str = "none"
+    metric: str | None = None  # None: the first that the task's own file names
+    filter: str | None = None  # None: the first that the task's own file names
     num_fewshot: int | None = None  # None: as the task's own file says
-    chance: float = 0.0  # the score of guessing
+    chance: float | None = None  # the score of guessing; None: from the number of choices
     max_output_tokens: int | None = None  # None: as the task's own file says
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not 0.0 <= self.chance < 1.0:
+        if self.chance is not None and not 0.0 <= self.chance < 1.0:
             raise ValueError(f"{self.task}: chance must be in 0..1, got {self.chance}")
         if self.num_fewshot is not None and self.num_fewshot < 0:
             raise ValueError(f"{self.task}: num_fewshot must not be negative, got {self.num_fewshot}")

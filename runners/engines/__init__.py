@@ -83,6 +83,7 @@ class Engine(Protocol):
     """A loaded model. Constructed as `Class(model, settings)`; raises `EngineError` if that fails."""
 
     info: EngineInfo
+    prefilled_tokens: int  # prompt tokens really computed so far; what a cache gave does not count
 
     def chat_prompt(self, messages: Sequence[dict[str, str]], *, add_generation_prompt: bool = True) -> str:
         """The messages in the model's chat template, its thinking switch as the settings say.

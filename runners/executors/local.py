@@ -1,0 +1,245 @@
+"""The default executor: one child process on this machine per job.
+
+The child leads a process group of its own and carries a mark in its environment, so that everything it
+starts can be found and ended, even after it, or we, were killed (vLLM's engine processes outlive a parent
+that gets SIGKILL).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from runners.harness.events import Event, decode
+from tracker.codec import dump_json, write_atomically
+from tracker.errors import TrackerError
+from tracker.items import read_run, write_run
+from tracker.records import Job, Run, RunStatus
+from tracker.settings import Settings
+
+MARK = "TRACKER_WORKER"  # environment variable that names the job, inherited by all that a worker starts
+SILENCE_S = 120.0  # a worker sends a heartbeat every 5 s
+LOADING_S = 3600.0  # a 400 GB download and load; progress is not told meanwhile
+GRACE_S = 30.0  # to finish the answer under way and write it
+LOG_TAIL = 40  # lines of the worker's log that a failure quotes from
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """How a job ended: its exit code by the contract, its runs as stored, its log."""
+
+    exit_code: int
+    runs: tuple[Run, ...]
+    log_path: Path
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Notices a worker that hangs."""
+
+    hang_s: float
+    loading: bool = True
+    last_sign: float = 0.0
+    last_progress: float = 0.0
+
+    def saw(self, event: Event) -> None:
+        """Take note of an event."""
+        self.last_sign = time.monotonic()
+        if event.event != "heartbeat":
+            self.last_progress = self.last_sign
+        if event.event in {"ready", "run"}:
+            self.loading = False
+
+    def verdict(self) -> str | None:
+        """Why the worker must be ended, or None."""
+        now = time.monotonic()
+        if now - self.last_sign > SILENCE_S:
+            return f"the worker gave no sign of life for {SILENCE_S:.0f} s"
+        limit = LOADING_S if self.loading else self.hang_s
+        if now - self.last_progress > limit:
+            return f"no progress for {limit:.0f} s"
+        return None
+
+
+def run_job(job: Job, settings: Settings, on_event: Callable[[Event], None]) -> JobEnd:
+    """Run the job in a child process; every run has a final `run.json` afterwards.
+
+    A `KeyboardInterrupt` stops the worker after the answer under way; it is not raised again, the runs
+    are then `interrupted` and the exit code is 130.
+    """
+    first = job.runs[0].run_id
+    folder = settings.home / "jobs" / first
+    write_atomically(folder / "job.json", dump_json(job))
+    log_path = folder / "worker.log"
+    with log_path.open("wb") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "runners.harness.worker", str(folder / "job.json")],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+            env=os.environ | {MARK: first, "PYTHONUNBUFFERED": "1"},
+        )
+    pid_file = settings.locks_path / f"worker-{first}.json"
+    write_atomically(pid_file, json.dumps(_pid_entry(job)).encode())
+    try:
+        why = _follow(worker, on_event, hang_s=settings.heartbeat_timeout_s)
+    finally:
+        end_marked(first)
+        worker.wait()
+        pid_file.unlink(missing_ok=True)
+    return _end(job, worker.returncode, why=why, log_path=log_path)
+
+
+def _pid_entry(job: Job) -> dict[str, object]:
+    """What the next start needs to know if we are killed; a process id alone may be used again."""
+    return {
+        "parent": os.getpid(),
+        "parent_started_at": psutil.Process().create_time(),
+        "runs": [request.run_id for request in job.runs],
+    }
+
+
+def _follow(
+    worker: subprocess.Popen[bytes], on_event: Callable[[Event], None], *, hang_s: float
+) -> str | None:
+    """Pass on the worker's events until it ends; why we ended it, if we did."""
+    lines: queue.Queue[bytes | None] = queue.Queue()
+    threading.Thread(target=_read, args=(worker, lines), daemon=True).start()
+    now = time.monotonic()
+    watch = _Watch(hang_s, last_sign=now, last_progress=now)
+    interrupted_at: float | None = None
+    while True:
+        try:
+            line = lines.get(timeout=1.0)
+        except queue.Empty:
+            line = None if worker.poll() is not None else b""  # a child of it may still hold the pipe
+        except KeyboardInterrupt:
+            if interrupted_at is not None:  # a second Ctrl-C means now
+                return "interrupted"
+            interrupted_at = time.monotonic()
+            worker.send_signal(signal.SIGTERM)
+            continue
+        if line is None:
+            return "interrupted" if interrupted_at is not None else None
+        if line:
+            event = decode(line)
+            watch.saw(event)
+            on_event(event)
+        if interrupted_at is not None and time.monotonic() - interrupted_at > GRACE_S:
+            return "interrupted"
+        if interrupted_at is None and (verdict := watch.verdict()):
+            return verdict
+
+
+def _read(worker: subprocess.Popen[bytes], lines: queue.Queue[bytes | None]) -> None:
+    assert worker.stdout is not None
+    with worker.stdout as pipe:
+        for line in pipe:
+            lines.put(line)
+    lines.put(None)
+
+
+def _end(job: Job, returncode: int, *, why: str | None, log_path: Path) -> JobEnd:
+    """Give a final status to every run that its worker could not end itself."""
+    runs = []
+    exit_code = returncode if returncode >= 0 else 3
+    for request in job.runs:
+        folder = Path(job.items_path) / request.run_id
+        try:
+            run = read_run(folder)
+        except TrackerError:
+            continue  # it died before it could begin this run: nothing was measured
+        if run.status is RunStatus.RUNNING:
+            run = _abandoned(run, returncode, why=why, log_path=log_path)
+            write_run(Path(job.items_path), run)
+        runs.append(run)
+    if why == "interrupted":
+        exit_code = 130
+    if not runs:
+        detail = last_lines(log_path, 3) or f"exit code {returncode}"
+        raise TrackerError(f"the worker could not start: {detail}", hint=f"its log: {log_path}")
+    return JobEnd(exit_code, tuple(runs), log_path)
+
+
+def _abandoned(run: Run, returncode: int, *, why: str | None, log_path: Path) -> Run:
+    ended = replace(run, ended_at=datetime.now(UTC))
+    if why == "interrupted":
+        return replace(ended, status=RunStatus.INTERRUPTED, reason="interrupted")
+    if why is not None:
+        return replace(ended, status=RunStatus.FAILED, reason="hang", detail=why)
+    if returncode == -signal.SIGKILL:
+        detail = "the worker was killed by signal 9, as the kernel does when memory runs out"
+        return replace(ended, status=RunStatus.FAILED, reason="killed", detail=detail)
+    detail = last_lines(log_path, 1) or f"the worker ended with code {returncode}"
+    return replace(ended, status=RunStatus.FAILED, reason="engine_died", detail=detail)
+
+
+def last_lines(log_path: Path, n: int) -> str:
+    """The last non-empty lines of a log, on one line."""
+    with contextlib.suppress(OSError):
+        lines = [line.strip() for line in log_path.read_text(errors="replace").splitlines() if line.strip()]
+        return " / ".join(lines[-n:])[:500]
+    return ""
+
+
+def marked(mark: str | None = None) -> Iterator[psutil.Process]:
+    """The living processes that a worker started: of this job, or of any."""
+    for process in psutil.process_iter():
+        try:
+            value = process.environ().get(MARK)
+        except psutil.Error:
+            continue
+        if value and process.pid != os.getpid() and (mark is None or value == mark):
+            yield process
+
+
+def end_marked(mark: str) -> int:
+    """End every process of this job; how many there were."""
+    processes = list(marked(mark))
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(processes, timeout=10)
+    return len(processes)
+
+
+def reap_orphans(settings: Settings) -> list[Run]:
+    """End the workers whose parent is gone; their runs, with a final status, still to be stored."""
+    runs = []
+    for pid_file in sorted(settings.locks_path.glob("worker-*.json")):
+        entry = json.loads(pid_file.read_bytes())
+        if _lives(entry["parent"], entry["parent_started_at"]):
+            continue
+        end_marked(entry["runs"][0])
+        for run_id in entry["runs"]:
+            with contextlib.suppress(TrackerError):  # it had not begun
+                run = read_run(settings.items_path / run_id)
+                if run.status is RunStatus.RUNNING:
+                    run = replace(
+                        run, status=RunStatus.INTERRUPTED, reason="interrupted", ended_at=datetime.now(UTC)
+                    )
+                    write_run(settings.items_path, run)
+                runs.append(run)
+        pid_file.unlink(missing_ok=True)
+    return runs
+
+
+def _lives(pid: int, started_at: float) -> bool:
+    try:
+        return abs(psutil.Process(pid).create_time() - started_at) < 1.0
+    except psutil.Error:
+        return False
