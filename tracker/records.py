@@ -141,6 +141,7 @@ class Job:
     until_half_width: float | None = None  # stop a task when its interval is this narrow
     minutes: float | None = None  # stop cleanly after this long
     fit: Mapping[str, Any] | None = None  # the check before loading, and each step of its ladder
+    flush_s: float = 5.0  # how often answers are written: at most this much work is lost to a kill
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     heartbeat_timeout_s: float = Field(default=600.0, gt=0)  # a worker without any sign of life is stopped
     # which cards CUDA may show; only read, to describe the same ones
     cuda_visible_devices: str | None = Field(default=None, validation_alias="CUDA_VISIBLE_DEVICES")
+    flush_s: float = Field(default=5.0, gt=0)  # how often answers are written; so much a kill can lose
     server_api_key: str = Field(default="", repr=False)  # for `--engine server`; never stored or printed
 
     @property

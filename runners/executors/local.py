@@ -97,9 +97,14 @@ def run_job(job: Job, settings: Settings, on_event: Callable[[Event], None]) -> 
     write_atomically(pid_file, json.dumps(_pid_entry(job)).encode())
     try:
         why = _follow(worker, on_event, hang_s=settings.heartbeat_timeout_s)
+        if why is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.wait(timeout=GRACE_S)  # it has said its last word, and is putting its things away
     finally:
+        if worker.poll() is None:
+            worker.kill()
+        worker.wait()  # first of all: psutil would take the exit code away
         end_marked(first)
-        worker.wait()
         pid_file.unlink(missing_ok=True)
     return _end(job, worker.returncode, why=why, log_path=log_path)
 

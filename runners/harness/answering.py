@@ -14,7 +14,6 @@ from runners.harness.scoring import item_score
 from tracker.items import write_part
 from tracker.records import Item
 
-FLUSH_S = 5.0  # at most this much work is lost to a kill
 FLUSH_ITEMS = 2_000  # keeps a chunk small in memory
 
 Reply = Continuation | Generation
@@ -26,6 +25,7 @@ class ItemSink:
 
     items_path: Path
     run_id: str
+    flush_s: float
     pending: dict[str, list[Item]] = field(default_factory=dict)
     last_flush: float = field(default_factory=time.monotonic)
 
@@ -33,7 +33,7 @@ class ItemSink:
         """Keep the item; write a chunk when one is due."""
         self.pending.setdefault(fingerprint, []).append(item)
         n_pending = sum(map(len, self.pending.values()))
-        if n_pending >= FLUSH_ITEMS or time.monotonic() - self.last_flush >= FLUSH_S:
+        if n_pending >= FLUSH_ITEMS or time.monotonic() - self.last_flush >= self.flush_s:
             self.flush()
 
     def flush(self) -> None:

@@ -187,7 +187,7 @@ class Walk:
     def _answer(self, loaded: LoadedTask, works: Sequence[LeafWork], wanted: Sequence[Question]) -> bool:
         """Ask what is wanted; whether it ended before everything was asked because it was precise enough."""
         by_name = {work.leaf.name: work for work in works}
-        sink = ItemSink(self.items_path, self.run.run_id)
+        sink = ItemSink(self.items_path, self.run.run_id, self.job.flush_s)
         report = _Progress(self, loaded.spec.task, n_total=len(wanted) + sum(len(w.items) for w in works))
         report.say(n_done=report.n_total - len(wanted), force=True, event="task")
         early = self._precise_enough(works)

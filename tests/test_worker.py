@@ -1,0 +1,279 @@
+"""The worker process and the executor above it, with an engine that answers by rule."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from runners.executors.local import MARK, JobEnd, marked, reap_orphans, run_job
+from runners.harness.events import Event
+from tests.conftest import ROOT
+from tracker.codec import dump_json
+from tracker.items import read_items, read_run, stored_parts
+from tracker.records import EngineSettings, Job, Model, RunRequest, RunStatus, Suite, Task
+from tracker.settings import Settings
+
+ENGINE = "tests.doubles:ArithmeticEngine"
+TASKS = str(ROOT / "tests" / "tasks")
+N_KILLS = 50
+
+
+def suite(*tasks: str) -> Suite:
+    return Suite("sums-suite", 1, "", tuple(Task(task) for task in tasks), include_path=TASKS)
+
+
+def job(settings: Settings, folder: Path, *tasks: str, run_id: str = "run-1", **options: object) -> Job:
+    made = Job(
+        model=Model("acme/tiny-1b", "0" * 40, path=str(folder)),
+        settings=EngineSettings(engine=ENGINE),
+        runs=(RunRequest(run_id, suite(*(tasks or ("sums",)))),),
+        items_path=str(settings.items_path),
+        flush_s=settings.flush_s,
+    )
+    return replace(made, **options)  # type: ignore[arg-type]
+
+
+def rules(folder: Path, **values: object) -> Path:
+    (folder / "double.json").write_text(json.dumps(values))
+    return folder
+
+
+def run(settings: Settings, made: Job) -> tuple[JobEnd, list[Event]]:
+    events: list[Event] = []
+    return run_job(made, settings, events.append), events
+
+
+def test_every_item_is_kept_with_what_it_was_made_of(settings: Settings, model_folder: Path) -> None:
+    end, _ = run(settings, job(settings, model_folder))
+    assert (end.exit_code, end.runs[0].status, end.runs[0].n_items) == (0, RunStatus.COMPLETE, 400)
+    score = end.runs[0].scores[0]
+    items = read_items(stored_parts(settings.items_path, score.fingerprint))
+    assert sorted(items) == list(range(400))
+    assert score.value == pytest.approx(sum(item.score or 0 for item in items.values()) / 400)
+    third = items[3]  # 3 + 6 = 9
+    assert (third.prompt, third.response, third.extracted, third.target) == ("Q: 3 + 6 =\nA:", " 9", "9", "9")
+    assert (third.score, third.finish_reason) == (1.0, "stop")
+    assert score.truncated_fraction == pytest.approx(sum(i.truncated for i in items.values()) / 400)
+    assert score.unparsed_fraction == pytest.approx(
+        sum(i.extracted == "[invalid]" for i in items.values()) / 400
+    )
+
+
+def test_a_second_run_asks_nothing_and_scores_the_same(settings: Settings, model_folder: Path) -> None:
+    first, _ = run(settings, job(settings, model_folder, "sums", "parity"))
+    second, _ = run(settings, job(settings, model_folder, "sums", "parity", run_id="run-2"))
+    assert second.runs[0].n_reused_items == second.runs[0].n_items == 500
+    assert second.runs[0].cost.prompt_tokens == 0
+    assert [s.value for s in second.runs[0].scores] == [s.value for s in first.runs[0].scores]
+
+
+def test_more_items_are_added_to_those_already_measured(settings: Settings, model_folder: Path) -> None:
+    run(settings, job(settings, model_folder, limit=30))
+    end, _ = run(settings, job(settings, model_folder, run_id="run-2", limit=50))
+    assert (end.runs[0].n_items, end.runs[0].n_reused_items) == (50, 30)
+
+
+def test_another_model_engine_or_prompt_reuses_nothing(settings: Settings, model_folder: Path) -> None:
+    made = job(settings, model_folder, limit=5)
+    run(settings, made)
+    changed = [
+        replace(made, model=replace(made.model, revision="1" * 40)),
+        replace(made, model=replace(made.model, model_id="acme/other")),
+        replace(made, settings=replace(made.settings, seed=1)),
+        replace(made, settings=replace(made.settings, max_model_len=128)),
+        replace(made, runs=(RunRequest("x", replace(suite("sums"), chat=True)),)),
+        replace(
+            made, runs=(RunRequest("x", replace(suite("sums"), tasks=(Task("sums", max_output_tokens=8),))),)
+        ),
+    ]
+    for number, other in enumerate(changed):
+        named = replace(other, runs=(replace(other.runs[0], run_id=f"other-{number}"),))
+        end, _ = run(settings, named)
+        assert end.runs[0].n_reused_items == 0, number
+
+
+def test_a_group_scores_the_mean_over_its_items(settings: Settings, model_folder: Path) -> None:
+    end, _ = run(settings, job(settings, model_folder, "pair"))
+    whole, *leaves = end.runs[0].scores
+    assert (whole.task, whole.n_items, whole.group) == ("pair", 800, None)
+    assert [(leaf.task, leaf.group) for leaf in leaves] == [("sums_a", "pair"), ("sums_b", "pair")]
+    assert whole.value == pytest.approx(sum(leaf.value for leaf in leaves) / 2)
+
+
+def test_a_task_without_its_data_leaves_the_others_alone(settings: Settings, model_folder: Path) -> None:
+    end, events = run(settings, job(settings, model_folder, "from_hub", "parity"))
+    assert (end.exit_code, end.runs[0].status, end.runs[0].reason) == (
+        0,
+        RunStatus.PARTIAL,
+        "tasks_unavailable",
+    )
+    assert [score.task for score in end.runs[0].scores] == ["parity"]
+    assert any(event.event == "unavailable" and event.task == "from_hub" for event in events)
+
+
+def test_no_task_left_is_an_outage(settings: Settings, model_folder: Path) -> None:
+    end, _ = run(settings, job(settings, model_folder, "from_hub"))
+    assert (end.exit_code, end.runs[0].status, end.runs[0].reason) == (4, RunStatus.FAILED, "no_tasks")
+
+
+@pytest.mark.parametrize(
+    ("rule", "code", "reason", "n_kept"),
+    [
+        ({"load_fails": True}, 3, "out_of_memory", 0),
+        ({"out_of_memory_at": 101}, 3, "out_of_memory", 100),
+        ({"unreachable_at": 51}, 4, "unreachable", 50),
+    ],
+    ids=["no memory to load", "no memory in the middle", "server gone"],
+)
+def test_a_model_that_cannot_go_on_is_a_failed_run_and_keeps_its_items(
+    settings: Settings, model_folder: Path, rule: dict[str, object], code: int, reason: str, n_kept: int
+) -> None:
+    end, _ = run(settings, job(settings, rules(model_folder, **rule)))
+    assert (end.exit_code, end.runs[0].status, end.runs[0].reason) == (code, RunStatus.FAILED, reason)
+    again, _ = run(settings, job(settings, rules(model_folder), run_id="run-2"))
+    assert (again.runs[0].status, again.runs[0].n_reused_items) == (RunStatus.COMPLETE, n_kept)
+
+
+def test_a_worker_killed_by_the_kernel_is_recorded(settings: Settings, model_folder: Path) -> None:
+    end, _ = run(settings, job(settings, rules(model_folder, die_at=100)))
+    assert (end.exit_code, end.runs[0].status, end.runs[0].reason) == (3, RunStatus.FAILED, "killed")
+    assert "memory" in (end.runs[0].detail or "")
+
+
+def test_a_worker_without_progress_is_ended(settings: Settings, model_folder: Path) -> None:
+    impatient = settings.model_copy(update={"heartbeat_timeout_s": 8.0})
+    end, _ = run(impatient, job(impatient, rules(model_folder, hang_at=20)))
+    assert (end.exit_code, end.runs[0].reason) == (3, "hang")
+    assert not list(marked("run-1"))
+
+
+def test_a_broken_chunk_is_asked_again(settings: Settings, model_folder: Path) -> None:
+    first, _ = run(settings, job(settings, model_folder, limit=20))
+    part = stored_parts(settings.items_path, first.runs[0].scores[0].fingerprint)[0]
+    part.write_bytes(part.read_bytes()[:100])
+    end, _ = run(settings, job(settings, model_folder, run_id="run-2", limit=20))
+    assert (end.runs[0].n_items, end.runs[0].n_reused_items) == (20, 0)
+    assert any("unreadable chunk" in warning for warning in end.runs[0].warnings)
+
+
+def test_a_precise_enough_interval_ends_the_task(settings: Settings, model_folder: Path) -> None:
+    end, _ = run(settings, job(settings, model_folder, until_half_width=0.12))
+    score = end.runs[0].scores[0]
+    assert end.runs[0].status is RunStatus.COMPLETE
+    assert score.n_items < score.n_total == 400  # type: ignore[operator]
+    assert score.ci_high - score.ci_low <= 0.24 + 1e-9  # type: ignore[operator]
+
+
+def test_a_time_budget_ends_cleanly_with_a_valid_score(settings: Settings, model_folder: Path) -> None:
+    slow = rules(model_folder, delay_s=0.05)
+    end, _ = run(settings, job(settings, slow, minutes=0.05))
+    assert (end.exit_code, end.runs[0].status, end.runs[0].reason) == (0, RunStatus.PARTIAL, "time_budget")
+    assert 0 < end.runs[0].scores[0].n_items < 400
+
+
+def start_parent(settings: Settings, made: Job) -> subprocess.Popen[bytes]:
+    """A process that runs the job as `tracker bench` would."""
+    path = settings.home / f"{made.runs[0].run_id}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(dump_json(made))
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from runners.executors.local import run_job\nfrom tracker.codec import load_json\n"
+        "from tracker.records import Job\nfrom tracker.settings import load_settings\n"
+        f"job = load_json(Job, Path({str(path)!r}).read_bytes(), where='job')\n"
+        "sys.exit(run_job(job, load_settings(), lambda event: print(event.event, flush=True)).exit_code)"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+
+
+def wait_for(parent: subprocess.Popen[bytes], event: str) -> None:
+    assert parent.stdout is not None
+    for line in parent.stdout:
+        if line.decode().strip() == event:
+            return
+    raise AssertionError(f"no {event}")
+
+
+def test_ctrl_c_keeps_what_is_done_and_can_be_resumed(settings: Settings, model_folder: Path) -> None:
+    slow = rules(model_folder, delay_s=0.01)
+    with start_parent(settings, job(settings, slow)) as parent:
+        wait_for(parent, "progress")
+        parent.send_signal(signal.SIGINT)
+        assert parent.wait(timeout=30) == 130
+    assert read_run(settings.items_path / "run-1").status is RunStatus.INTERRUPTED
+    end, _ = run(settings, job(settings, rules(model_folder), run_id="run-2"))
+    assert end.runs[0].n_items == 400
+    assert end.runs[0].n_reused_items > 0
+
+
+def test_a_worker_whose_parent_was_killed_ends_and_its_run_gets_a_final_status(
+    settings: Settings, model_folder: Path
+) -> None:
+    slow = rules(model_folder, delay_s=0.01)
+    with start_parent(settings, job(settings, slow)) as parent:
+        wait_for(parent, "progress")
+        workers = [p for p in psutil.Process(parent.pid).children() if p.environ().get(MARK) == "run-1"]
+        parent.kill()
+    psutil.wait_procs(workers, timeout=30)
+    runs = reap_orphans(settings)
+    assert [(r.run_id, r.status) for r in runs] == [("run-1", RunStatus.INTERRUPTED)]
+    assert not list(marked("run-1"))
+    assert reap_orphans(settings) == []
+
+
+@pytest.mark.timeout(600)
+def test_kill_9_at_any_moment_loses_no_chunk_and_doubles_none(
+    settings: Settings, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """50 SIGKILLs, of the worker or of its parent, at random moments of runs that resume each other."""
+    monkeypatch.setenv("TRACKER_FLUSH_S", "0.02")
+    quick = settings.model_copy(update={"flush_s": 0.02})
+    folder = rules(model_folder, delay_s=0.004)
+    chance = random.Random(20261124)
+    seen: set[Path] = set()
+    for kill in range(N_KILLS):
+        made = job(quick, folder, "sums", "pair", "parity", run_id=f"kill-{kill:03d}")
+        with start_parent(quick, made) as parent:
+            time.sleep(chance.uniform(0.2, 3.5))  # the random moment itself, not a wait for something
+            kill_somebody(parent, made.runs[0].run_id, chance)
+            parent.wait(timeout=60)
+        reap_orphans(quick)
+        parts = set(quick.items_path.glob("*/*.parquet"))
+        assert seen <= parts
+        seen = parts
+    end, _ = run(quick, job(quick, rules(model_folder), "sums", "pair", "parity", run_id="last"))
+    assert (end.runs[0].status, end.runs[0].n_items) == (RunStatus.COMPLETE, 1300)
+    assert end.runs[0].n_reused_items > 0
+    for score in end.runs[0].scores:
+        assert_each_item_once(quick, score.fingerprint)
+    assert not list(quick.items_path.glob("*/*.tmp"))
+    assert not [p for p in marked() if p.environ().get(MARK, "").startswith("kill-")]
+
+
+def kill_somebody(parent: subprocess.Popen[bytes], mark: str, chance: random.Random) -> None:
+    victims = [parent.pid, *(p.pid for p in marked(mark))]
+    try:
+        os.kill(chance.choice(victims), signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def assert_each_item_once(settings: Settings, fingerprint: str) -> None:
+    doc_ids: list[int] = []
+    for part in stored_parts(settings.items_path, fingerprint):
+        skipped: list[str] = []
+        doc_ids += read_items([part], skipped=skipped)
+        assert not skipped
+    assert len(doc_ids) == len(set(doc_ids))
