@@ -24,6 +24,7 @@ from tracker.records import Item, Run
 
 RUN_FILE = "run.json"
 PART_GLOB = "*-*.parquet"
+PART_ERRORS = (OSError, pa.ArrowException)  # what reading a broken chunk raises
 
 SCHEMA = pa.schema(
     [
@@ -89,8 +90,9 @@ def write_part(items_path: Path, run_id: str, fingerprint: str, items: Sequence[
     """Write one chunk: temporary name, fsync, rename. The file that appears is complete."""
     folder = items_path / run_id
     folder.mkdir(parents=True, exist_ok=True)
-    part = sum(1 for _ in folder.glob(f"{fingerprint}-*.parquet"))
-    path = folder / f"{fingerprint}-{part:06d}.parquet"
+    # After the highest number, not at the count: with a broken chunk deleted, a whole one would be replaced.
+    parts = [int(path.stem.rpartition("-")[2]) for path in folder.glob(f"{fingerprint}-*.parquet")]
+    path = folder / f"{fingerprint}-{max(parts, default=-1) + 1:06d}.parquet"
     answered_at = datetime.now(UTC).replace(tzinfo=None)
     names = [f.name for f in fields(Item)]
     rows = [
@@ -106,7 +108,8 @@ def write_part(items_path: Path, run_id: str, fingerprint: str, items: Sequence[
     temporary = path.with_suffix(".tmp")
     try:
         with temporary.open("wb") as file:
-            pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), file, compression="zstd")
+            table = pa.Table.from_pylist(rows, schema=SCHEMA)
+            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -121,6 +124,11 @@ def stored_parts(items_path: Path, fingerprint: str) -> list[Path]:
     return sorted(items_path.glob(f"*/{fingerprint}-*.parquet"))
 
 
+def read_table(path: Path, *, columns: Sequence[str]) -> pa.Table:
+    """These columns of one chunk, each page held against its checksum; raises one of `PART_ERRORS`."""
+    return pq.read_table(path, columns=list(columns), page_checksum_verification=True)
+
+
 def read_items(parts: Sequence[Path], *, skipped: list[str] | None = None) -> dict[int, Item]:
     """The items in these chunks by `doc_id`; of one that was answered twice, the first.
 
@@ -130,8 +138,8 @@ def read_items(parts: Sequence[Path], *, skipped: list[str] | None = None) -> di
     names = [f.name for f in fields(Item)]
     for path in parts:
         try:
-            rows = pq.read_table(path, columns=names).to_pylist()
-        except (OSError, pa.ArrowInvalid, pa.ArrowKeyError) as error:
+            rows = read_table(path, columns=names).to_pylist()
+        except PART_ERRORS as error:
             if skipped is not None:
                 skipped.append(f"{path.name}: {error}")
             continue

@@ -99,9 +99,7 @@ def _connect(path: Path, *, wait_s: float) -> duckdb.DuckDBPyConnection:
             return duckdb.connect(path)
         except duckdb.Error as error:
             if "Could not set lock" not in str(error):
-                raise StoreError(
-                    f"{path}: cannot be read: {_first_line(error)}", hint=_hint(error)
-                ) from error
+                raise StoreError(f"{path}: cannot be read: {first_line(error)}", hint=_hint(error)) from error
             if time.monotonic() > deadline:
                 raise BusyError(f"{path}: {_other(error)} has it open", hint="close it there") from error
             time.sleep(RETRY_S)
@@ -176,9 +174,13 @@ def store_errors(path: Path) -> Iterator[None]:
     except BUGS:
         raise
     except duckdb.Error as error:
-        raise StoreError(f"{path}: {_first_line(error)}", hint=_hint(error)) from error
+        raise StoreError(f"{path}: {first_line(error)}", hint=_hint(error)) from error
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}", hint=_hint(error)) from error
+    except RuntimeError as error:
+        if "interrupted" in str(error):  # what DuckDB makes of Ctrl-C
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _hint(error: Exception) -> str:
@@ -190,7 +192,8 @@ def _hint(error: Exception) -> str:
     return REBUILD_HINT
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error of DuckDB's says, without the place it points at."""
     return str(error).strip().splitlines()[0]
 
 

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tracker.items import PART_GLOB, SCHEMA
+from tracker.items import PART_ERRORS, PART_GLOB, SCHEMA, read_table
 
 MAGIC = b"PAR1"  # first and last four bytes of every Parquet file
 
@@ -76,8 +74,8 @@ def unreadable_parts(parts: Iterable[Path]) -> dict[Path, str]:
 
 def _problem(path: Path) -> str:
     try:
-        table = pq.read_table(path, columns=SCHEMA.names)
-    except (OSError, pa.ArrowException) as error:
+        table = read_table(path, columns=SCHEMA.names)
+    except PART_ERRORS as error:
         return str(error).splitlines()[0]
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     return f"no column `{missing[0]}`" if missing else ""

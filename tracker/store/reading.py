@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from tracker.errors import UnknownNameError
+from tracker.errors import TrackerError, UnknownNameError
+from tracker.store.database import first_line
 from tracker.store.parts import bind_items, unreadable_parts, wanted_parts
 
 QUERIES = Path(__file__).parent / "queries"
+SELECT_HINT = "tables: models, runs, task_scores, items; `describe runs` lists the columns of one"
 _COMMENT = re.compile(r"--[^\n]*")
 _PARAMETER = re.compile(r"\$([a-z_]+)")
 _ITEMS = re.compile(r"\bitems\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a statement returned, its columns in their order."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
 
 
 def query_names() -> list[str]:
@@ -48,40 +60,65 @@ def read(
     for key in params:
         if key not in known:
             raise UnknownNameError(f"parameter of query `{name}`", key, known=known)
-    return run_sql(connection, sql, dict.fromkeys(known) | params, items_path=items_path)
+    answer = _run(connection, sql, dict.fromkeys(known) | params, items_path=items_path)
+    return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
 
 
-def run_sql(
-    connection: duckdb.DuckDBPyConnection, sql: str, params: dict[str, Any], *, items_path: Path
-) -> list[dict[str, Any]]:
-    """The rows of `sql`; a part that turns out to be unreadable is left out."""
-    if not _ITEMS.search(sql):
-        return _rows(connection, sql, params)
-    parts = wanted_parts(connection, items_path, params)
-    bind_items(connection, parts)
+def select(connection: duckdb.DuckDBPyConnection, sql: str, *, items_path: Path) -> Answer:
+    """The answer to one SELECT that a user wrote; times are aware, JSON is parsed.
+
+    Raises:
+        TrackerError: it is anything but one SELECT, or DuckDB cannot answer it.
+    """
     try:
-        return _rows(connection, sql, params)
+        statements = connection.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type is not duckdb.StatementType.SELECT:
+            raise TrackerError("only one SELECT statement is answered here", hint=SELECT_HINT)
+        return _run(connection, sql, {}, items_path=items_path)
+    except duckdb.Error as error:
+        kind, colon, message = first_line(error).partition(" Error: ")
+        hints = [line.strip() for line in str(error).splitlines() if line.startswith("Did you mean")]
+        raise TrackerError(
+            f"SQL: {message if colon else kind}", hint=" ".join(hints) or SELECT_HINT
+        ) from error
+
+
+def _run(
+    connection: duckdb.DuckDBPyConnection, sql: str, params: dict[str, Any], *, items_path: Path
+) -> Answer:
+    """The answer to `sql`; a part that turns out to be unreadable is left out."""
+    if not _ITEMS.search(sql):
+        return _answer(connection, sql, params)
+    parts = wanted_parts(connection, items_path, params)
+    try:
+        bind_items(connection, parts)
+        return _answer(connection, sql, params)
+    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ParserException):
+        raise
     except duckdb.Error:
         broken = set(unreadable_parts(parts))
         if not broken:
             raise
         bind_items(connection, [part for part in parts if part not in broken])
-        return _rows(connection, sql, params)
+        return _answer(connection, sql, params)
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, sql: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+def _answer(connection: duckdb.DuckDBPyConnection, sql: str, params: dict[str, Any]) -> Answer:
     cursor = connection.execute(sql, params)
     columns = [(name, str(kind)) for name, kind, *_ in cursor.description or ()]
-    return [
-        {name: _value(value, kind) for (name, kind), value in zip(columns, row, strict=True)}
+    rows = [
+        tuple(_value(value, kind) for (_, kind), value in zip(columns, row, strict=True))
         for row in cursor.fetchall()
     ]
+    return Answer(columns=tuple(name for name, _ in columns), rows=rows)
 
 
 def _value(value: Any, kind: str) -> Any:
-    """Times are UTC in the database and aware in Python; JSON becomes what it holds."""
+    """Times are UTC in the database and aware in Python; JSON becomes what it holds, a decimal a float."""
     if isinstance(value, datetime) and value.tzinfo is None:
         return value.replace(tzinfo=UTC)
+    if isinstance(value, Decimal):
+        return float(value)
     if kind == "JSON" and isinstance(value, str):
         return json.loads(value)
     return value

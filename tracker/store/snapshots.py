@@ -30,7 +30,7 @@ from tracker.store.database import (
 )
 from tracker.store.locks import writing
 from tracker.store.parts import bind_items
-from tracker.store.reading import read
+from tracker.store.reading import Answer, read, select
 from tracker.store.writing import WAIT_S
 
 POINTER = "newest"
@@ -89,6 +89,15 @@ class Snapshot:
         """The rows of `queries/<name>.sql`; times are aware, JSON is parsed, a missing parameter is null."""
         with store_errors(self._path):
             return read(self.connection, name, params, items_path=self._items_path)
+
+    def select(self, sql: str) -> Answer:
+        """The answer to one SELECT over the tables and `items`.
+
+        Raises:
+            TrackerError: it is anything else, or DuckDB cannot answer it.
+        """
+        with store_errors(self._path):
+            return select(self.connection, sql, items_path=self._items_path)
 
     def change_id(self) -> str:
         """The mark of the last write that it holds."""

@@ -1,0 +1,14 @@
+-- One row per failed run that no later run of the same model and suite has made good, newest first.
+-- $model_id: only this one; null for all.
+select *
+from runs as failed
+where status = 'failed'
+  and ($model_id is null or model_id = $model_id)
+  and not exists (
+      from runs as later
+      where later.model_id = failed.model_id
+        and later.suite = failed.suite
+        and later.status in ('complete', 'partial')
+        and later.started_at > failed.started_at
+  )
+order by started_at desc, run_id desc
