@@ -1,4 +1,4 @@
-"""Charts: pure functions of a DataFrame, with no colour of their own but grey, so that both themes fit.
+"""Charts: pure functions of a DataFrame, in the theme's colours and one grey that suits light and dark.
 
 Scores are fractions of 1 in the data; percent stands on the axes alone.
 """
@@ -11,64 +11,113 @@ import pandas as pd
 from app.text import interval, percent
 
 SHOWN_MODELS = 30  # rows in one chart: about two screens
-ROW_PX = 38  # a line of text above a dot
+ROW_PX = 40  # a line of text above a dot
+AXIS_PX = 26  # the percent labels below
+TRACK = "#8492A040"  # the grey of ticks at a quarter: visible on white and on near-black
 GREY = "#8492A0"  # 3:1 on both backgrounds
-DOT_PX2 = 90
-LABEL_DY = -11
+DOT_PX2 = 95
+TEXT_DY = -15
+NAME_PX = 22  # where names start: room for a rank of two digits
+SCORE_PX = 58  # room for the score at the right end
+FONT_PX = 13
+# the places of `chartCategoricalColors` in .streamlit/config.toml; the last one is the colour of text
+THEME_COLORS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "ink")
 
 
 def task_chart(frame: pd.DataFrame) -> alt.LayerChart:
-    """The models of one task, best first: a dot for the score, a bar for the interval, a line for chance.
+    """The models of one task, best first: a dot for the score, a bar for the interval, a tick for chance.
 
     Reads `label`, `rank`, `score`, `ci_low`, `ci_high`, `chance`, `n_items`, `engine`.
     """
     rows = frame.head(SHOWN_MODELS)
-    title = [f"{rank}  {label}" for rank, label in zip(rows["rank"], rows["label"], strict=True)]
-    return _dots(_described(rows, title), [("label", "model"), ("rank", "rank"), ("engine", "engine")])
+    rows = _described(rows, name=rows["label"], mark=rows["rank"].astype(str))
+    return _dots(rows, {"name": "model", "engine": "engine"}, name_px=NAME_PX)
 
 
 def run_chart(frame: pd.DataFrame) -> alt.LayerChart:
-    """The tasks of one run, in the suite's order: a dot for the score, a bar for the interval, chance per task.
+    """The tasks of one run, in the suite's order: dot, interval and tick of chance.
 
     Reads `task`, `metric`, `score`, `ci_low`, `ci_high`, `chance`, `n_items`.
     """
-    return _dots(_described(frame, list(frame["task"])), [("task", "task"), ("metric", "metric")])
+    return _dots(
+        _described(frame, name=frame["task"], mark=""), {"name": "task", "metric": "metric"}, name_px=0
+    )
 
 
-def _described(frame: pd.DataFrame, title: list[str]) -> pd.DataFrame:
-    """`frame` with what the marks say: `title`, `value`, `range`, and `place` to sort by."""
+def _described(frame: pd.DataFrame, *, name: pd.Series[str], mark: pd.Series[str] | str) -> pd.DataFrame:
+    """`frame` with what the marks say in words, and `place`, the order of the rows."""
+    ends = zip(frame["ci_low"], frame["ci_high"], strict=True)
     return frame.assign(
-        title=title,
-        value=[percent(v) for v in frame["score"]],
-        range=[interval(a, b) for a, b in zip(frame["ci_low"], frame["ci_high"], strict=True)],
+        name=name,
+        mark=mark,
+        says_score=[percent(score) for score in frame["score"]],
+        says_interval=[interval(low, high) for low, high in ends],
+        says_chance=[percent(chance) for chance in frame["chance"]],
         place=range(len(frame)),
     )
 
 
-def _dots(rows: pd.DataFrame, about: list[tuple[str, str]]) -> alt.LayerChart:
-    about = [*about, ("value", "score"), ("range", "95 % interval"), ("n_items", "items"), ("chance", "chance")]
-    tooltip = [alt.Tooltip(field=name, title=title, type="nominal") for name, title in about]
-    y = alt.Y(field="place", type="ordinal", axis=None)
-    kept = rows[[*dict.fromkeys(["title", "place", "score", "ci_low", "ci_high", *(name for name, _ in about)])]]
-    base = alt.Chart(kept).encode(y=y, tooltip=tooltip)
-    axis = alt.Axis(format="%", title=None, tickCount=5, domain=False, ticks=False)
-    scale = alt.Scale(domain=[0, 1], nice=False)
-    x = alt.X(field="score", type="quantitative", scale=scale, axis=axis)
-    # one constant category: the theme's first colour, which differs between light and dark
-    color = alt.Color(field="series", type="nominal", legend=None)
-    marked = base.transform_calculate(series="'score'")
-    chance = base.mark_tick(color=GREY, thickness=2, height=16).encode(x=alt.X(field="chance", type="quantitative"))
-    bar = marked.mark_rule(strokeWidth=3, opacity=0.45, strokeCap="round").encode(
-        x=alt.X(field="ci_low", type="quantitative"), x2=alt.X2(field="ci_high"), color=color
+def _dots(rows: pd.DataFrame, about: dict[str, str], *, name_px: int) -> alt.LayerChart:
+    says = {
+        "says_score": "score",
+        "says_interval": "95 % interval",
+        "n_items": "items",
+        "says_chance": "chance",
+    }
+    tooltip = [alt.Tooltip(field=f, title=t, type="nominal") for f, t in (about | says).items()]
+    columns = [*about, *says, "mark", "place", "score", "ci_low", "ci_high", "chance"]
+    base = alt.Chart(rows[columns]).encode(y=alt.Y(field="place", type="ordinal", axis=None), tooltip=tooltip)
+    marks = [_track(base), _chance(base), *_score(base), *_texts(base, name_px)]
+    return alt.LayerChart(layer=marks, height=ROW_PX * len(rows) + AXIS_PX)
+
+
+def _x(field: str) -> alt.X:
+    axis = alt.Axis(
+        format="%", title=None, values=[0, 0.25, 0.5, 0.75, 1], domain=False, ticks=False, grid=False
     )
-    dot = marked.mark_point(filled=True, size=DOT_PX2, opacity=1).encode(x=x, color=color)
-    name = base.mark_text(align="left", baseline="middle", dy=LABEL_DY, limit=330, fontSize=13).encode(
-        x=alt.value(0), text=alt.Text(field="title", type="nominal")
+    return alt.X(field=field, type="quantitative", scale=alt.Scale(domain=[0, 1], nice=False), axis=axis)
+
+
+def _track(base: alt.Chart) -> alt.Chart:
+    line: alt.Chart = base.mark_rule(color=TRACK, strokeWidth=1.5).encode(
+        x=alt.value(0), x2=alt.value("width")
     )
-    number = base.mark_text(align="right", baseline="middle", dy=LABEL_DY, fontSize=13).encode(
-        x=alt.value("width"), text=alt.Text(field="value", type="nominal")
+    return line
+
+
+def _chance(base: alt.Chart) -> alt.Chart:
+    tick: alt.Chart = base.mark_tick(color=GREY, thickness=2, height=11).encode(x=_x("chance"))
+    return tick
+
+
+def _score(base: alt.Chart) -> list[alt.Chart]:
+    bar = base.mark_rule(strokeWidth=4, opacity=0.4, strokeCap="round")
+    dot = base.mark_point(filled=True, size=DOT_PX2, opacity=1)
+    return [
+        _themed(bar.encode(x=_x("ci_low"), x2=alt.X2(field="ci_high")), "first"),
+        _themed(dot.encode(x=_x("score")), "first"),
+    ]
+
+
+def _texts(base: alt.Chart, name_px: int) -> list[alt.Chart]:
+    left = base.mark_text(align="left", baseline="middle", dy=TEXT_DY, fontSize=FONT_PX)
+    right = base.mark_text(align="right", baseline="middle", dy=TEXT_DY, fontSize=FONT_PX)
+    name = left.copy()
+    # the name ends before the score, however narrow the page is
+    name.mark.limit = alt.ExprRef(f"width - {name_px + SCORE_PX}")
+    return [
+        left.encode(x=alt.value(0), text=alt.Text(field="mark", type="nominal"), color=alt.value(GREY)),
+        _themed(name.encode(x=alt.value(name_px), text=alt.Text(field="name", type="nominal")), "ink"),
+        _themed(right.encode(x=alt.value("width"), text=alt.Text(field="says_score", type="nominal")), "ink"),
+    ]
+
+
+def _themed(chart: alt.Chart, color: str) -> alt.Chart:
+    """`chart` in one of the theme's categorical colours, by its place, so that it follows light and dark."""
+    scale = alt.Scale(domain=list(THEME_COLORS))
+    return chart.transform_calculate(color=f"'{color}'").encode(
+        color=alt.Color(field="color", type="nominal", legend=None, scale=scale)
     )
-    return alt.layer(chance, bar, dot, name, number).properties(height=alt.Step(ROW_PX))
 
 
 def task_alt(task: str, frame: pd.DataFrame) -> str:

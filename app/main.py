@@ -1,2 +1,26 @@
+"""The entry point of the dashboard: its pages, and what holds on each of them."""
+
+from pathlib import Path
+
 import streamlit as st
-st.title("Hello")
+
+from app import live, text
+from tracker.errors import TrackerError
+
+ICON = Path(__file__).parent / "icon.svg"  # a local file: a built-in icon would be fetched from the network
+
+PAGES = [
+    st.Page("app_pages/leaderboard.py", title="Leaderboard", url_path="leaderboard", default=True),
+    st.Page("app_pages/model.py", title="Model", url_path="model"),
+]
+
+st.set_page_config(page_title="Open-weight tracker", page_icon=str(ICON), layout="wide")
+st.logo(str(ICON), size="small")
+page = st.navigation(PAGES, position="top")
+try:
+    live.watch_snapshot()
+    page.run()
+except TrackerError as error:
+    st.error(text.escaped(str(error)), title="The store cannot be read")
+    if error.hint:
+        st.caption(text.escaped(error.hint))

@@ -1,4 +1,4 @@
-"""What a table row says beyond its query: the label that tells it from its neighbours, and its rank."""
+"""What a table row says beyond its query: its label, its rank, and whether a filter keeps it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import pandas as pd
 
 # what can differ between two rows of one model, in the order in which people would name it
 TELLING = ("quantization", "dtype", "engine", "revision", "run_id")
+ALL = "All"  # the choice of a filter that keeps every row
+RANK_NOTE = (
+    "A rank counts the models whose whole interval lies higher, so models that are not told apart share it."
+    " There is no average over tasks: they do not measure the same thing."
+)
 SHORT = 8  # characters of a hash that tell it from a handful of others
 
 
@@ -35,16 +40,43 @@ def _short(value: object) -> str:
 
 
 def with_ranks(frame: pd.DataFrame) -> pd.DataFrame:
-    """`frame` with a column `rank` inside each task, sorted by it; models that are not told apart share one.
+    """`frame` with a column `rank`, the tasks in the order in which they come, inside each the best first.
 
-    A model's rank is one more than the number of models whose whole interval lies above its own. That is
-    careful: a paired comparison on shared items tells more pairs apart than two separate intervals do.
+    A model's rank is one more than the number of models whose whole interval lies above its own, so those
+    that are not told apart share one. That is careful: a paired comparison on shared items tells more pairs
+    apart than two separate intervals do.
     """
     low = frame["ci_low"].fillna(frame["score"])
     high = frame["ci_high"].fillna(frame["score"])
     ranks = pd.Series(1, index=frame.index, dtype="int64")
     for _, group in frame.groupby(["suite", "task"]):
         lows = low[group.index].sort_values()
-        ranks[group.index] = [1 + int(len(lows) - lows.searchsorted(value, side="right")) for value in high[group.index]]
-    ranked = frame.assign(rank=ranks)
-    return ranked.sort_values(["task", "score", "label"], ascending=[True, False, True], ignore_index=True)
+        ranks[group.index] = 1 + len(lows) - lows.searchsorted(high[group.index], side="right")
+    places = {task: place for place, task in enumerate(distinct(frame, "task"))}
+    ranked = frame.assign(rank=ranks, place=frame["task"].map(places))
+    in_order = ranked.sort_values(
+        ["place", "score", "label"], ascending=[True, False, True], ignore_index=True
+    )
+    return in_order.drop(columns="place")
+
+
+def distinct(frame: pd.DataFrame, column: str) -> list[str]:
+    """The values of a column in the order in which they first appear."""
+    return list(dict.fromkeys(frame[column]))
+
+
+def only(frame: pd.DataFrame, *, suite: str | None = None, task: str = ALL, find: str = "") -> pd.DataFrame:
+    """The rows of one suite, of one task, whose label contains `find` in any case."""
+    kept = frame
+    if suite is not None:
+        kept = kept[kept["suite"] == suite]
+    if task != ALL:
+        kept = kept[kept["task"] == task]
+    if find.strip():
+        kept = kept[kept["label"].str.contains(find.strip(), case=False, regex=False)]
+    return kept
+
+
+def exported(frame: pd.DataFrame) -> pd.DataFrame:
+    """What a download holds: every column that is a plain value, in the words of the store."""
+    return frame.drop(columns=["warnings", "label"], errors="ignore")

@@ -71,19 +71,25 @@ def free_port(wanted: int | None) -> int:
     """
     if wanted is not None:
         if (problem := _bind_problem(wanted)) is not None:
-            hint = "leave out `--port` to take the next free one" if wanted >= 1024 else "take a port above 1023"
+            hint = (
+                "leave out `--port` to take the next free one" if wanted >= 1024 else "take a port above 1023"
+            )
             raise TrackerError(f"port {wanted} cannot be used: {problem}", hint=hint)
         return wanted
     for port in range(DEFAULT_PORT, DEFAULT_PORT + PORT_TRIES):
         if _bind_problem(port) is None:
             return port
     last = DEFAULT_PORT + PORT_TRIES - 1
-    raise TrackerError(f"every port from {DEFAULT_PORT} to {last} is taken", hint="name another with `--port`")
+    raise TrackerError(
+        f"every port from {DEFAULT_PORT} to {last} is taken", hint="name another with `--port`"
+    )
 
 
 def _bind_problem(port: int) -> str | None:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: no wait after a stop
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as the server does: no wait after a stop
         try:
             probe.bind((ADDRESS, port))
         except OSError as error:

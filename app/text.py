@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 SHOWN_CHARS = 20_000  # about ten screens; a browser takes seconds over a megabyte in one block
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&=^])")
-CONTROL_PICTURES = 0x2400  # "␀" stands for 0x00, "␛" for the escape that starts an ANSI sequence
+NOTHING = "–"
 DELETE = 0x7F
-INVISIBLE = {
-    code: CONTROL_PICTURES + code for code in range(0x20) if chr(code) not in "\n\t"
-} | {DELETE: 0x2421}
-# these turn the order of what follows round, so that a text reads as another than it is
-INVISIBLE |= {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+TURNING = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))  # turn the order of what follows round
+# `\x1b` for the escape that starts an ANSI sequence, `\u202e` for a turn; fonts lack other signs
+HIDDEN = {code: f"\\x{code:02x}" for code in (*range(0x20), DELETE) if chr(code) not in "\n\t"}
+HIDDEN |= {code: f"\\u{code:04x}" for code in TURNING}
 
 
 def escaped(text: str) -> str:
@@ -21,8 +21,8 @@ def escaped(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """`text` with every control character as its picture: an ANSI escape is seen, not obeyed."""
-    return text.replace("\r\n", "\n").translate(INVISIBLE)
+    """`text` with control characters written out: an ANSI escape is seen as `\\x1b`, not obeyed."""
+    return text.replace("\r\n", "\n").translate(HIDDEN)
 
 
 def clipped(text: str, length: int = SHOWN_CHARS) -> str:
@@ -30,45 +30,67 @@ def clipped(text: str, length: int = SHOWN_CHARS) -> str:
     return text[:length]
 
 
+def known(value: float | None) -> float | None:
+    """`value`, or None for an empty cell: pandas writes `nan` where the store had null."""
+    return None if value is None or math.isnan(value) else value
+
+
 def percent(value: float | None) -> str:
     """`0.4521` as `45.2 %`; a dash for nothing."""
-    return "–" if value is None or value != value else f"{100 * value:.1f} %"
+    fraction = known(value)
+    return NOTHING if fraction is None else f"{100 * fraction:.1f} %"
 
 
 def interval(low: float | None, high: float | None) -> str:
     """Both ends in percent, or a dash if there is no interval."""
-    if low is None or high is None or low != low or high != high:
-        return "–"
-    return f"{100 * low:.1f} – {100 * high:.1f} %"
+    start, end = known(low), known(high)
+    return NOTHING if start is None or end is None else f"{100 * start:.1f} – {100 * end:.1f} %"
 
 
-def duration(seconds: float | None) -> str:
+def duration(value: float | None) -> str:
     """Seconds as people say them: `42 s`, `3 min 20 s`, `2 h 5 min`."""
-    if seconds is None or seconds != seconds:
-        return "–"
-    minutes, rest = divmod(round(seconds), 60)
+    duration_s = known(value)
+    if duration_s is None:
+        return NOTHING
+    minutes, rest = divmod(round(duration_s), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def size(n_bytes: float | None) -> str:
+def seconds(value: float | None) -> str:
+    """A short time to the hundredth: `0.31 s`."""
+    short_s = known(value)
+    return NOTHING if short_s is None else f"{short_s:.2f} s"
+
+
+def size(value: float | None) -> str:
     """Bytes in decimal units: `1.2 GB`."""
-    if n_bytes is None or n_bytes != n_bytes:
-        return "–"
+    amount = known(value)
+    if amount is None:
+        return NOTHING
     for unit in ("B", "kB", "MB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.0f} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.1f} GB"
+        if amount < 1000:
+            return f"{amount:.0f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
 
 
-def count(number: float | None) -> str:
+def count(value: float | None) -> str:
     """A large count in short: `134.5 M`."""
-    if number is None or number != number:
-        return "–"
+    number = known(value)
+    if number is None:
+        return NOTHING
     for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M")):
         if number >= limit:
-            return f"{number / limit:.3g} {unit}"
+            return f"{number / limit:.4g} {unit}"
     return f"{number:,.0f}"
+
+
+def rate(value: float | None) -> str:
+    """A rate in whole units, one decimal below ten."""
+    per_s = known(value)
+    if per_s is None:
+        return NOTHING
+    return f"{per_s:.1f}" if per_s < 10 else f"{per_s:,.0f}"

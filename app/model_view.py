@@ -1,0 +1,74 @@
+"""The parts of the model page: identity, choice of a run, and what became of that run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from app import reasons, tables, text
+
+SCORED = ("complete", "partial")
+
+
+def show_identity(runs: Sequence[Mapping[str, Any]]) -> None:
+    """Show which weights these are, from the newest run; ids can be copied."""
+    newest = runs[0]
+    with st.grid(2, min_column_width=320):
+        for label, value in (("Model id", newest["model_id"]), ("Revision", newest["revision"])):
+            with st.container(gap="xxsmall"):
+                st.caption(label)
+                st.code(text.visible(value), language=None, wrap_lines=True)
+    facts = {
+        "Parameters": text.count(newest["n_params"]),
+        "Licence": newest["license"] or "not stated",
+        "Quantization": newest["quantization"] or newest["model_quantization"] or "as published",
+        "Remote code": "needed" if newest["needs_remote_code"] else "none",
+        "Runs": str(len(runs)),
+    }
+    show_facts(facts | ({"Folder": newest["path"]} if newest["path"] else {}))
+
+
+def show_facts(facts: Mapping[str, str]) -> None:
+    """Show short values under their names, side by side as far as there is room."""
+    with st.grid(min_column_width=165):
+        for label, value in facts.items():
+            with st.container(gap="xxsmall"):
+                st.caption(label)
+                st.text(text.visible(value))
+
+
+def choose_run(runs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The run that the reader picks; at first the newest that has scores."""
+    by_id = {run["run_id"]: run for run in runs}
+    first = next((place for place, run in enumerate(runs) if run["status"] in SCORED), 0)
+    run_id = st.selectbox("Run", list(by_id), index=first, key="run", bind="query-params")
+    return by_id[run_id]
+
+
+def show_outcome(run: Mapping[str, Any]) -> None:
+    """Show how a run ended, with its reason and what helps, and what it cost."""
+    why = text.escaped(run["detail"] or run["reason"] or "")
+    if run["status"] == "failed":
+        st.error(why, title="This run failed")
+        st.caption(reasons.hint(run["reason"]))
+    elif run["status"] == "interrupted":
+        st.warning(why, title="This run was interrupted; repeating the command goes on with it")
+    elif why:
+        st.info(why, title="A part of the suite was measured")
+    for warning in run["warnings"]:
+        st.warning(text.escaped(warning))
+    show_facts(
+        {
+            "Suite": f"{run['suite']} v{run['suite_version']}",
+            "Status": run["status"],
+            "Started": f"{run['started_at']:%d %b %Y, %H:%M} UTC",
+            "Duration": text.duration(run["duration_s"]),
+            "Items": f"{run['n_items']:,}",
+            "Tokens in / out": f"{run['prompt_tokens']:,} / {run['output_tokens']:,}",
+            "Tokens/s": text.rate(run["tokens_per_s"]),
+            "Peak memory": text.size(run["peak_memory_bytes"]),
+        }
+    )
+    st.caption(f"Answered by {text.escaped(tables.answered_by(run))}")

@@ -1,0 +1,124 @@
+"""Labels, ranks, filters and texts: what the pages compute before they show it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from app import rows, tables, text
+from app.downloads import parquet
+
+
+def board(*entries: dict[str, Any]) -> pd.DataFrame:
+    common = {"suite": "quick", "task": "sums", "engine": "vllm", "dtype": "bfloat16", "quantization": None}
+    common |= {"revision": "a" * 40, "run_id": "run-1", "score": 0.5, "ci_low": 0.4, "ci_high": 0.6}
+    return pd.DataFrame([common | entry for entry in entries])
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ([{"model_id": "a/b"}, {"model_id": "a/c"}], ["a/b", "a/c"]),
+        (
+            [{"model_id": "a/b"}, {"model_id": "a/b", "quantization": "Q4_1"}],
+            ["a/b · as published", "a/b · Q4_1"],
+        ),
+        (
+            [{"model_id": "a/b"}, {"model_id": "a/b", "revision": "b" * 40}],
+            ["a/b · aaaaaaaa", "a/b · bbbbbbbb"],
+        ),
+        ([{"model_id": "a/b"}, {"model_id": "a/b", "task": "words"}], ["a/b", "a/b"]),
+    ],
+    ids=["other models", "other quantization", "other revision", "other tasks"],
+)
+def test_a_label_says_no_more_than_tells_rows_apart(
+    entries: list[dict[str, Any]], expected: list[str]
+) -> None:
+    assert list(rows.with_labels(board(*entries))["label"]) == expected
+
+
+def test_a_rank_counts_the_models_that_are_surely_better() -> None:
+    chain = board(
+        {"model_id": "a/1", "score": 0.9, "ci_low": 0.8, "ci_high": 1.0},
+        {"model_id": "a/2", "score": 0.7, "ci_low": 0.6, "ci_high": 0.85},
+        {"model_id": "a/3", "score": 0.5, "ci_low": 0.4, "ci_high": 0.65},
+    )
+    assert list(rows.with_ranks(rows.with_labels(chain))["rank"]) == [1, 1, 2]
+
+
+def test_tasks_keep_the_order_of_the_suite() -> None:
+    of_two = board({"model_id": "a/1", "task": "zebra"}, {"model_id": "a/1", "task": "ant"})
+    assert list(rows.with_ranks(rows.with_labels(of_two))["task"]) == ["zebra", "ant"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, ["a/b", "x/(y", "a/b"]),
+        ({"find": " A/ "}, ["a/b", "a/b"]),
+        ({"find": "("}, ["x/(y"]),
+        ({"task": "words"}, ["a/b"]),
+        ({"suite": "none"}, []),
+    ],
+    ids=["all", "any case", "no pattern", "task", "suite"],
+)
+def test_filters_keep_what_they_say(filters: dict[str, str], expected: list[str]) -> None:
+    labelled = rows.with_labels(
+        board({"model_id": "a/b"}, {"model_id": "x/(y"}, {"model_id": "a/b", "task": "words"})
+    )
+    assert list(rows.only(labelled, **filters)["label"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (text.percent(0.98333), "98.3 %"),
+        (text.percent(math.nan), "–"),
+        (text.interval(0.1, 0.25), "10.0 – 25.0 %"),
+        (text.interval(None, None), "–"),
+        (text.duration(59.6), "1 min 0 s"),
+        (text.duration(7500), "2 h 5 min"),
+        (text.size(9e8), "900 MB"),
+        (text.size(8.1e11), "810.0 GB"),
+        (text.count(134.5e6), "134.5 M"),
+        (text.count(None), "–"),
+        (text.rate(1234.4), "1,234"),
+        (text.rate(3.14), "3.1"),
+    ],
+)
+def test_numbers_are_said_as_people_say_them(value: str, expected: str) -> None:
+    assert value == expected
+
+
+def test_control_characters_are_written_out_and_line_breaks_stay() -> None:
+    assert text.visible("a\x1b[31mb\x07\r\n\tc\u202ed\x00") == "a\\x1b[31mb\\x07\n\tc\\u202ed\\x00"
+
+
+def test_an_escaped_text_holds_no_markdown() -> None:
+    assert text.escaped("**a** [b](c)\n$x$ :red[d]") == (r"\*\*a\*\* \[b\]\(c\) \$x\$ \:red\[d\]")
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        ({"score": 1.0, "is_right": True, "is_truncated": False, "is_unparsed": False}, "right"),
+        (
+            {"score": 0.0, "is_right": False, "is_truncated": True, "is_unparsed": True},
+            "wrong, truncated, unparsed",
+        ),
+        ({"score": 0.25, "is_right": False, "is_truncated": False, "is_unparsed": False}, "25 % right"),
+        ({"score": None, "is_right": False, "is_truncated": False, "is_unparsed": False}, "no score"),
+    ],
+    ids=["right", "wrong", "partly", "none"],
+)
+def test_a_verdict_is_told_in_words(item: dict[str, Any], expected: str) -> None:
+    assert tables.verdict(item) == expected
+
+
+def test_a_parquet_download_holds_the_table(tmp_path: Any) -> None:
+    path = tmp_path / "scores.parquet"
+    path.write_bytes(parquet(board({"model_id": "a/b"})))
+    assert pd.read_parquet(path)["model_id"].to_list() == ["a/b"]
