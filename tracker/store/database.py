@@ -18,6 +18,8 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 RETRY_S = 0.1
 # What is wrong in our own code stays an exception of DuckDB's, and ends in a traceback.
 BUGS = (duckdb.ProgrammingError, duckdb.DataError, duckdb.IntegrityError, duckdb.NotSupportedError)
+WRITABLE_HINT = "set TRACKER_HOME to a folder that you can write to"
+OTHER_HOME_HINT = "set TRACKER_HOME to another folder"
 REBUILD_HINT = "`tracker store rebuild` makes it anew from the item files"
 
 
@@ -114,8 +116,11 @@ def migrate(connection: duckdb.DuckDBPyConnection, *, where: str) -> None:
     """Apply what is missing, each step in one transaction with the row that records it.
 
     Raises:
-        StoreError: a newer version of this program has already been here.
+        StoreError: a newer version of this program, or another program, has already been here.
     """
+    tables = {name for (name,) in connection.execute("select table_name from duckdb_tables()").fetchall()}
+    if tables and "migrations" not in tables:
+        raise StoreError(f"{where}: is not a database of tracker", hint=OTHER_HOME_HINT)
     connection.execute(
         "create table if not exists migrations (version integer primary key, name text not null,"
         " applied_at timestamp not null)"
@@ -143,7 +148,7 @@ def check_version(connection: duckdb.DuckDBPyConnection, *, where: str) -> int:
     known = migrations()[-1].version
     if done > known:
         message = f"{where}: written by a newer version (schema {done}, this one knows {known})"
-        raise StoreError(message, hint="upgrade tracker, or set TRACKER_HOME to another folder")
+        raise StoreError(message, hint=f"upgrade tracker, or {OTHER_HOME_HINT}")
     return int(done)
 
 
@@ -185,10 +190,12 @@ def store_errors(path: Path) -> Iterator[None]:
 
 def _hint(error: Exception) -> str:
     text = str(error)
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return "close other programs and repeat the command"
     if any(words in text for words in ("No space left", "File too large", "quota")):
         return "free some disk space and repeat the command; what was stored before is intact"
     if "ermission" in text or "Read-only" in text:
-        return "set TRACKER_HOME to a folder that you can write to"
+        return WRITABLE_HINT
     return REBUILD_HINT
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import filelock
 
 from tracker.errors import BusyError, StoreError
+from tracker.store.database import WRITABLE_HINT
 
 POLL_S = 0.02  # a write takes a few milliseconds
 
@@ -31,8 +32,7 @@ def writing(db_path: Path, *, wait_s: float) -> Iterator[None]:
         hint = "wait for it to finish, or end it, and repeat the command"
         raise BusyError(f"{db_path}: {_name(holder)} is writing to it", hint=hint) from error
     except OSError as error:
-        hint = "set TRACKER_HOME to a folder that you can write to"
-        raise StoreError(f"{db_path}: cannot be locked: {error.strerror}", hint=hint) from error
+        raise StoreError(f"{db_path}: cannot be locked: {error.strerror}", hint=WRITABLE_HINT) from error
     try:
         _sign(holder)
         yield

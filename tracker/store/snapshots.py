@@ -29,7 +29,6 @@ from tracker.store.database import (
     store_errors,
 )
 from tracker.store.locks import writing
-from tracker.store.parts import bind_items
 from tracker.store.reading import Answer, read, select
 from tracker.store.writing import WAIT_S
 
@@ -115,8 +114,18 @@ def open_snapshot(settings: Settings) -> Snapshot:
         StoreError: it is missing, unreadable, or of another version than this program.
     """
     name = snapshot_id(settings)
+    try:
+        return _open(settings, name)
+    except StoreError:
+        newer = snapshot_id(settings)
+        if newer == name:
+            raise
+        return _open(settings, newer)  # several publications while we looked: ours has been dropped
+
+
+def _open(settings: Settings, name: str | None) -> Snapshot:
     # An instance of its own in memory, to which the file is attached: its settings are then its own too.
-    connection = duckdb.connect(config={"python_enable_replacements": False})
+    connection = duckdb.connect(config={"python_enable_replacements": False, "temp_directory": ""})
     path = settings.snapshots_path / f"{name}{SUFFIX}"
     try:
         set_up(connection)
@@ -124,7 +133,6 @@ def open_snapshot(settings: Settings) -> Snapshot:
             migrate(connection, where="memory")
         else:
             _attach(connection, path)
-        bind_items(connection, [])
         _close_doors(connection, settings.items_path)
     except BaseException:
         connection.close()

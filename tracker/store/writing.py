@@ -42,7 +42,8 @@ class Store:
             try:
                 yield cls(connection, path=settings.db_path, items_path=settings.items_path)
             finally:
-                connection.close()
+                with store_errors(settings.db_path):
+                    connection.close()  # writes the log into the database
 
     def add_run(self, run: Run) -> None:
         """Keep a run with its scores and its model, all or nothing; the same `run_id` replaces.
