@@ -1,0 +1,140 @@
+"""A server's JSON as our answers: streamed text with its thinking, and log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from runners.engines import Continuation, ContinuationRequest, Generation
+from runners.engines.thinking import MARKS
+from tracker.errors import EngineError, TransientError
+
+
+@dataclass(slots=True)
+class StreamedAnswer:
+    """Collects the events of one streamed answer. A stop string inside the thinking does not count."""
+
+    stop: Sequence[str]
+    thinks: bool = False  # asked to think: before an end mark nothing is the answer
+    text: str = ""  # as written, inline thinking included
+    reasoning: str = ""  # what the server itself told apart
+    finish_reason: str | None = None
+    n_pieces: int = 0
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    _searched: int = 0
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Take in one event.
+
+        Raises:
+            EngineError: the server says in the stream that it failed.
+        """
+        if "error" in event:
+            error = event["error"]
+            words = error.get("message", error) if isinstance(error, dict) else error
+            raise EngineError(f"the server failed while answering: {words}", reason="engine_died")
+        self.usage = event.get("usage") or self.usage
+        for choice in (event.get("choices") or ())[:1]:
+            delta = choice.get("delta") or {}
+            text = choice.get("text") or delta.get("content") or ""
+            thought = delta.get("reasoning_content") or delta.get("reasoning") or ""
+            self.text += text
+            self.reasoning += thought
+            self.n_pieces += bool(text or thought)
+            self.finish_reason = choice.get("finish_reason") or self.finish_reason
+
+    def is_stopped(self) -> bool:
+        """Whether a stop string stands in the answer so far."""
+        if not self.stop or self.text[self._searched :] == "":
+            return False
+        start = max(0, self._searched - max(map(len, self.stop)))
+        self._searched = len(self.text)
+        if not any(stop in self.text[start:] for stop in self.stop if stop):
+            return False
+        _, answer = self._parts(is_whole=False)
+        return any(stop in answer for stop in self.stop if stop)
+
+    def generation(self, *, latency_s: float, ttft_s: float | None) -> Generation:
+        """The whole answer.
+
+        Raises:
+            TransientError: the stream broke off before its end.
+        """
+        thinking, answer = self._parts(is_whole=True)
+        places = [place for stop in self.stop if stop and (place := answer.find(stop)) >= 0]
+        if self.finish_reason is None and not places:
+            raise TransientError("the server broke off in the middle of an answer")
+        cut_off = self.finish_reason == "length" and not places
+        details = self.usage.get("prompt_tokens_details") or {}
+        return Generation(
+            text=answer[: min(places)] if places else answer,
+            finish_reason="length" if cut_off else "stop",
+            prompt_tokens=int(self.usage.get("prompt_tokens") or 0),
+            output_tokens=int(self.usage.get("completion_tokens") or self.n_pieces),
+            cached_tokens=int(details.get("cached_tokens") or 0),
+            latency_s=latency_s,
+            ttft_s=ttft_s,
+            thinking=thinking or None,
+        )
+
+    def _parts(self, *, is_whole: bool) -> tuple[str, str]:
+        """Thinking and answer. Servers without a parser for it leave the thinking in the text."""
+        if self.reasoning:
+            return self.reasoning.strip(), self.text
+        for start, end in MARKS:
+            before, found, after = self.text.partition(end)
+            if found:
+                return before.replace(start, "").strip(), after.lstrip()
+            if self.text.lstrip().startswith(start):
+                return self.text.replace(start, "").strip(), ""
+        if self.thinks and not is_whole:
+            return self.text, ""
+        return "", self.text
+
+
+def continuation(
+    answer: Mapping[str, Any], request: ContinuationRequest, *, n_context: int | None = None
+) -> Continuation | None:
+    """How probable the continuation is, from an echoed prompt with log-probabilities and one token more.
+
+    Its tokens are the last ones whose texts together hold it. None if the texts do not spell it (a character
+    can be several tokens): then the caller finds out `n_context`, the number of tokens before it. A token
+    that reaches back into the context counts as the continuation's.
+    """
+    log_probs = answer["choices"][0]["logprobs"]
+    n_written = int((answer.get("usage") or {}).get("completion_tokens") or 0)
+    n_prompt = len(log_probs["tokens"]) - n_written
+    tokens = [str(token) for token in log_probs["tokens"][:n_prompt]]
+    first = n_context
+    if first is None:
+        if not "".join(tokens).endswith(request.continuation):
+            return None
+        first, length = n_prompt, 0
+        while length < len(request.continuation):
+            first -= 1
+            length += len(tokens[first])
+    places = range(first, n_prompt)
+    values = [log_probs["token_logprobs"][place] for place in places]
+    tops = [log_probs["top_logprobs"][place] or {} for place in places]
+    known = [(value, top) for value, top in zip(values, tops, strict=True) if value is not None]
+    if not known:
+        return None
+    details = (answer.get("usage") or {}).get("prompt_tokens_details") or {}
+    return Continuation(
+        log_prob=float(sum(value for value, _ in known)),
+        is_greedy=all(value >= max(top.values(), default=value) for value, top in known),
+        prompt_tokens=first,
+        output_tokens=n_prompt - first,
+        cached_tokens=int(details.get("cached_tokens") or 0),
+    )
+
+
+def has_prompt_log_probs(answer: Mapping[str, Any]) -> bool:
+    """Whether the answer to an echoed prompt of several tokens tells how probable each of them was."""
+    choices = answer.get("choices") or [{}]
+    log_probs = choices[0].get("logprobs") or {}
+    n_written = int((answer.get("usage") or {}).get("completion_tokens") or 1)
+    values = (log_probs.get("token_logprobs") or [])[:-n_written]
+    has_tops = len(log_probs.get("top_logprobs") or ()) == len(log_probs.get("tokens") or ())
+    return has_tops and len(values) > 1 and all(isinstance(value, int | float) for value in values[1:])
