@@ -247,7 +247,7 @@ def _heads(text: Config, word: str, place: int) -> tuple[int, int]:
     kv_heads = _kv_heads(text, n_heads, place)
     if word == "full" and text.get("global_head_dim"):  # Gemma 4
         head_dim = v_head_dim = int(text["global_head_dim"])
-        if text.get("attention_k_eq_v", True):
+        if text.get("attention_k_eq_v", "unified" in text["model_type"]):
             kv_heads = int(text.get("num_global_key_value_heads") or kv_heads)
     if word == "sliding" and text.get("swa_head_dim"):  # MiMo-V2
         head_dim = int(text["swa_head_dim"])
