@@ -4,6 +4,7 @@
     ├── UnknownNameError        exit 1   a typo; near names are suggested
     ├── BusyError               exit 1   another process holds what we need
     ├── StoreError              exit 1   the database cannot be read or written
+    ├── DiskFullError           exit 1   no space left; what was written before stays valid
     ├── ModelError              exit 3   the model could not be run; recorded with its `reason`
     │   └── EngineError         exit 3   it was loaded, or tried to be, and failed
     └── UnreachableError        exit 4   a source, server or data set is down; nothing is lost
@@ -16,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+DISK_FULL_HINT = "free some space (`hf cache rm` for old models) and repeat the command: it goes on there"
 
 
 class TrackerError(Exception):
@@ -46,6 +49,13 @@ class BusyError(TrackerError):
 
 class StoreError(TrackerError):
     """The database or its files cannot be read or written."""
+
+
+class DiskFullError(TrackerError):
+    """No space is left; what was written before stays valid."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"no space left on the disk of `{path}`", hint=DISK_FULL_HINT)
 
 
 class ModelError(TrackerError):

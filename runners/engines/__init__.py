@@ -147,8 +147,14 @@ def _install_hint(engine: str) -> str:
 
 
 def choose_engine(requested: str, *, has_gpu: bool) -> str:
-    """The engine that `auto` means here: vLLM where there are a card and vLLM, else transformers."""
+    """The engine that `auto` means here: vLLM where there are a card and vLLM, else transformers.
+
+    Raises:
+        UnknownNameError: there is no such engine.
+    """
     if requested != "auto":
+        if requested not in ENGINES and ":" not in requested:
+            raise UnknownNameError("engine", requested, known=[*ENGINES, "auto"])
         return requested
     has_vllm = importlib.util.find_spec("vllm") is not None
     return "vllm" if has_gpu and has_vllm else "transformers"

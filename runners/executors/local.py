@@ -8,6 +8,7 @@ that gets SIGKILL).
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import queue
@@ -25,7 +26,7 @@ import psutil
 
 from runners.harness.events import Event, decode
 from tracker.codec import dump_json, write_atomically
-from tracker.errors import TrackerError
+from tracker.errors import DiskFullError, TrackerError
 from tracker.items import read_run, write_run
 from tracker.records import Job, Run, RunStatus
 from tracker.settings import Settings
@@ -170,7 +171,7 @@ def _end(job: Job, returncode: int, *, why: str | None, log_path: Path) -> JobEn
             continue  # it died before it could begin this run: nothing was measured
         if run.status is RunStatus.RUNNING:
             run = _abandoned(run, returncode, why=why, log_path=log_path)
-            write_run(Path(job.items_path), run)
+            _write(Path(job.items_path), run)
         runs.append(run)
     if why == "interrupted":
         exit_code = 130
@@ -178,6 +179,15 @@ def _end(job: Job, returncode: int, *, why: str | None, log_path: Path) -> JobEn
         detail = last_lines(log_path, 3) or f"exit code {returncode}"
         raise TrackerError(f"the worker could not start: {detail}", hint=f"its log: {log_path}")
     return JobEnd(exit_code, tuple(runs), log_path)
+
+
+def _write(items_path: Path, run: Run) -> None:
+    try:
+        write_run(items_path, run)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFullError(str(items_path)) from error
+        raise
 
 
 def _abandoned(run: Run, returncode: int, *, why: str | None, log_path: Path) -> Run:

@@ -8,6 +8,7 @@ after the answer under way; if its parent dies it gets SIGTERM. What it leaves i
 from __future__ import annotations
 
 import ctypes
+import errno
 import importlib.metadata
 import os
 import signal
@@ -26,14 +27,15 @@ from typing import BinaryIO
 from runners.engines import Engine, open_engine
 from runners.hardware import MemoryWatch, describe_hardware
 from runners.harness.events import Event, encode
+from runners.harness.walk import Walk  # lm-eval takes seconds to import: before the engine, not after
+from runners.hub import download_model
 from tracker.codec import dump, load_json
-from tracker.errors import ModelError, TrackerError, UnreachableError
+from tracker.errors import DiskFullError, ModelError, TrackerError, UnreachableError
 from tracker.items import write_run
 from tracker.records import Cost, Job, Run, RunRequest, RunStatus
 
 HEARTBEAT_S = 5.0
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-NO_SPACE = 28  # errno.ENOSPC
 
 
 @dataclass(slots=True)
@@ -79,7 +81,13 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, stop.on_signal)
     signal.signal(signal.SIGINT, stop.on_signal)
     with _heartbeat(reporter):
-        return work(job, reporter, stop)
+        try:
+            return work(job, reporter, stop)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            reporter.emit(Event("warning", message=str(DiskFullError(job.items_path))))
+            return DiskFullError.exit_code  # not even `run.json` could be written: the parent will see to it
 
 
 def work(job: Job, reporter: Reporter, stop: Stop) -> int:
@@ -129,16 +137,17 @@ class WalkContext:
 def _load(job: Job, reporter: Reporter, stop: Stop) -> Engine:
     reporter.emit(Event("loading", message=job.model.model_id))
     stop.loading = True
+    model = job.model
     try:
-        return open_engine(job.model, job.settings)
+        if model.path is None and job.settings.engine != "server":
+            model = replace(model, path=str(download_model(model)))
+        return open_engine(model, job.settings)
     finally:
         stop.loading = False
 
 
 def _walk(context: WalkContext, run: Run) -> tuple[Run, int]:
     """Walk one suite; the run with its status, and the exit code."""
-    from runners.harness.walk import Walk  # lm-eval takes seconds to import
-
     walk = Walk(
         engine=context.engine,
         job=context.job,
@@ -195,7 +204,7 @@ def failed(run: Run, error: BaseException) -> Run:
         reason = error.reason
     elif isinstance(error, UnreachableError):
         reason = "unreachable"
-    elif isinstance(error, OSError) and error.errno == NO_SPACE:
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
         reason = "disk_full"
     else:
         reason = "error"

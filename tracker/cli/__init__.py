@@ -5,6 +5,7 @@ Commands are named by import string, so that `tracker --help` imports none of th
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
 import tracker
-from tracker.errors import TrackerError
+from tracker.errors import DiskFullError, TrackerError
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -49,12 +50,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     except TrackerError as error:
         report(error, as_json="--json" in tokens)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; repeat the command to go on", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:  # `tracker … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        full = DiskFullError(str(error.filename or "TRACKER_HOME"))
+        report(full, as_json="--json" in tokens)
+        sys.exit(full.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; repeat the command to go on", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def report(error: TrackerError, *, as_json: bool) -> None:

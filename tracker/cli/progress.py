@@ -1,0 +1,66 @@
+"""What a running bench shows on a terminal: one bar per task, on standard error."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from runners.harness.events import Event
+
+
+class BenchProgress:
+    """Shows events: bars on a terminal, one line per task elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars: dict[tuple[str, str], TaskID] = {}
+        self._first_tokens: dict[tuple[str, str], tuple[int, float]] = {}
+        self._progress = Progress(
+            TextColumn("{task.description:<28}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> BenchProgress:
+        """Start drawing."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop drawing."""
+        self._progress.stop()
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        if event.event == "loading":
+            self._say(f"loading {event.message}")
+        elif event.event == "ready":
+            self._say(f"ready on {event.message} after {event.duration_s or 0:.0f} s")
+        elif event.event in {"warning", "unavailable"}:
+            self._say(f"{event.event}: {event.message}")
+        elif event.event in {"task", "progress"}:
+            self._bar(event)
+
+    def _bar(self, event: Event) -> None:
+        key = (event.run_id or "", event.task or "")
+        if key not in self._bars:
+            if not self._console.is_terminal:
+                reused = f", {event.n_done} already measured" if event.n_done else ""
+                self._say(f"{event.task}: {event.n_total} items{reused}")
+            self._bars[key] = self._progress.add_task(event.task or "", total=event.n_total, speed="")
+            self._first_tokens[key] = (event.output_tokens, self._progress.get_time())
+        tokens, started = self._first_tokens[key]
+        elapsed = self._progress.get_time() - started
+        speed = f"{(event.output_tokens - tokens) / elapsed:,.0f} tokens/s" if elapsed > 1 else ""
+        self._progress.update(self._bars[key], completed=event.n_done, speed=speed)
+
+    def _say(self, line: str) -> None:
+        self._progress.console.print(line, style="dim", markup=False, highlight=False)
