@@ -86,9 +86,7 @@ def write_files(settings: Settings, a_run: Run, *, n_items: int = 10) -> Run:
     """Write the run's folder as a worker does."""
     write_run(settings.items_path, a_run)
     for task_score in a_run.scores:
-        write_part(
-            settings.items_path, a_run.run_id, task_score.fingerprint, items(task_score.task, n_items)
-        )
+        write_part(settings.items_path, a_run.run_id, task_score.fingerprint, items(task_score.task, n_items))
     return a_run
 
 
