@@ -25,7 +25,6 @@ from tracker.settings import load_settings
 
 INTERVAL_S = 0.25  # between two looks at the process tree
 MAX_BUSY_FRACTION = 0.02  # of one core, for looking: a slow look makes the next one later
-MIB = 2**20
 NO_LIMIT_BYTES = 2**62  # a control group without a limit shows a number near 2**63
 
 T = TypeVar("T")
@@ -254,7 +253,7 @@ class MemoryWatch:
             self._handles = []
         self._used_at_start = [self._used(handle) for handle in self._handles]
         self._energy_at_start = [self._energy_mj(handle) for handle in self._handles]
-        self._look()
+        self.look()
         self._thread.start()
         return self
 
@@ -263,7 +262,7 @@ class MemoryWatch:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._look()
+        self.look()
         if self._opened:
             self._energy_j = self._energy()
             self._opened = False
@@ -273,10 +272,11 @@ class MemoryWatch:
         pause_s = self._interval_s
         while not self._stop.wait(pause_s):
             started_s = time.thread_time()
-            self._look()
+            self.look()
             pause_s = max(self._interval_s, (time.thread_time() - started_s) / MAX_BUSY_FRACTION)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Take the readings now; the thread does so by itself."""
         tree = _tree(self.pid)
         self.peak_rss_bytes = max(self.peak_rss_bytes, sum(_resident_bytes(process) for process in tree))
         if not self._handles:

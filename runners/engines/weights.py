@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import huggingface_hub
-from huggingface_hub import errors as hub_errors
+from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from runners.engines.architecture import Architecture
-from tracker.errors import ModelError, TrackerError, UnreachableError
+from runners.hub_errors import hub_errors
+from tracker.errors import ModelError
 from tracker.records import Model
 
 INDEX = "model.safetensors.index.json"
@@ -149,26 +149,17 @@ def _cached_folder(model: Model) -> Path | None:
 
 
 def _read_hub(model: Model) -> Subject:
-    """The one place where the Hub's answers and errors become ours."""
-    name = f"`{model.model_id}`"
+    """The headers as the Hub gives them."""
     hidden = are_progress_bars_disabled()
     disable_progress_bars()
     try:
-        path = huggingface_hub.hf_hub_download(model.model_id, "config.json", revision=model.revision)
-        found = huggingface_hub.HfApi().get_safetensors_metadata(model.model_id, revision=model.revision)
-    except hub_errors.GatedRepoError as error:
-        message = f"{name} is gated, so its headers cannot be read"
-        hint = f"accept its terms at https://huggingface.co/{model.model_id} and set HF_TOKEN"
-        raise ModelError(message, reason="gated", hint=hint) from error
-    except (hub_errors.RepositoryNotFoundError, hub_errors.RevisionNotFoundError) as error:
-        raise TrackerError(f"{name} at `{model.revision}` is not on the Hub") from error
-    except (hub_errors.NotASafetensorsRepoError, hub_errors.SafetensorsParsingError) as error:
-        raise ModelError(f"{name} has no readable safetensors", reason="missing_weights") from error
-    except hub_errors.RemoteEntryNotFoundError as error:
-        raise ModelError(f"{name} has no config.json", reason="unsupported") from error
-    except (httpx2.HTTPError, hub_errors.OfflineModeIsEnabled, OSError) as error:
-        message = f"the Hub does not answer, so the size of {name} is not known"
-        raise UnreachableError(message, hint="name a local folder, or try again later") from error
+        with hub_errors(model.model_id, model.revision):
+            path = huggingface_hub.hf_hub_download(model.model_id, "config.json", revision=model.revision)
+            api = huggingface_hub.HfApi()
+            found = api.get_safetensors_metadata(model.model_id, revision=model.revision)
+    except (NotASafetensorsRepoError, SafetensorsParsingError) as error:
+        message = f"`{model.model_id}` has no readable safetensors"
+        raise ModelError(message, reason="broken_weights", hint="choose another copy of it") from error
     finally:
         if not hidden:
             enable_progress_bars()
