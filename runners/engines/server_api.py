@@ -6,9 +6,11 @@ Known to work this way: vLLM, SGLang, llama.cpp, Ollama, LM Studio. Each tells i
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -64,7 +66,9 @@ class ServerApi:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         limits = httpx2.Limits(max_connections=None)
         timeout = httpx2.Timeout(SILENCE_S, connect=CONNECT_S)
-        self._client = httpx2.AsyncClient(headers=headers, limits=limits, timeout=timeout)
+        self._client = httpx2.AsyncClient(
+            headers=headers, limits=limits, timeout=timeout, verify=_certificates()
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -206,6 +210,12 @@ def _wait_s(error: Exception) -> bool | float:
     cause = error.__cause__
     asked = cause.response.headers.get("Retry-After", "") if isinstance(cause, httpx2.HTTPStatusError) else ""
     return float(asked) <= RETRY_S and float(asked) if asked.isdigit() else True
+
+
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    """The certificates that are trusted; reading them takes longer than a request."""
+    return httpx2.create_ssl_context()
 
 
 def _api_url(base_url: str | None) -> str:
