@@ -76,6 +76,7 @@ class Suite:
     offline: bool = False  # every item is made or shipped here
     chat: bool = False  # generation tasks go through the model's chat template
     include_path: str | None = None  # folder of task files beside lm-eval's own
+    seed: int | None = None  # of the items that are drawn here; None: nothing is drawn
 
     def __post_init__(self) -> None:
         """Refuse an empty suite and a task that stands in it twice."""

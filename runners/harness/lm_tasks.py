@@ -74,6 +74,7 @@ class LeafTask:
         """What of the task can change an item: goes into the fingerprint."""
         config = json.loads(json.dumps(self._task.dump_config(), default=_plain))
         config.pop("dataset_kwargs", None)  # paths of this machine; the doc hash covers the content
+        (config.get("metadata") or {}).pop("config_source", None)  # another such path
         return {"task": self.name, "config": config, "version": str(self._task.VERSION)}
 
     @property
@@ -182,7 +183,11 @@ def load_task(spec: Task, suite: Suite, *, cache_path: Path) -> LoadedTask:
     np.random.seed(NUMPY_SEED)
     folders = folders_of([spec.task], include_path=suite.include_path, cache_path=cache_path)
     try:
-        manager = TaskManager(include_path=[str(f) for f in folders], include_defaults=False)
+        manager = TaskManager(
+            include_path=[str(f) for f in folders],
+            include_defaults=False,
+            metadata={} if suite.seed is None else {"seed": suite.seed},
+        )
         loaded = manager.load([spec.task])
     except DATA_ERRORS as error:
         raise TaskUnavailableError(f"{spec.task}: {_first_line(error)}", hint=_data_hint(error)) from error

@@ -1,9 +1,12 @@
-"""Which tasks make a suite: one TOML file each, in this folder."""
+"""Which tasks make a suite: one TOML file each, in this folder.
+
+A suite whose items are drawn here has a seed; `quick@7` is `quick` with the items of seed 7, under that name.
+"""
 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +22,27 @@ def suite_names() -> list[str]:
 
 
 def get_suite(name: str) -> Suite:
-    """The suite of that name.
+    """The suite of that name; `NAME@SEED` is the same with other items.
 
     Raises:
         UnknownNameError: there is none; near names are offered.
-        TrackerError: its file is wrong.
+        TrackerError: its file is wrong, or the seed is no number or of no use to it.
     """
-    if name not in suite_names():
-        raise UnknownNameError("suite", name, known=suite_names())
-    return read_suite(FOLDER / f"{name}.toml")
+    known, at, seed = name.partition("@")
+    if known not in suite_names():
+        raise UnknownNameError("suite", known, known=suite_names())
+    suite = read_suite(FOLDER / f"{known}.toml")
+    return _with_seed(suite, seed) if at else suite
+
+
+def _with_seed(suite: Suite, seed: str) -> Suite:
+    if suite.seed is None:
+        raise TrackerError(
+            f"suite `{suite.name}` takes no seed: its items are fixed", hint=f"tracker suites {suite.name}"
+        )
+    if not (seed.isascii() and seed.isdecimal()):
+        raise TrackerError(f"`{seed}` is not a seed", hint=f"a whole number: {suite.name}@{suite.seed}")
+    return replace(suite, name=f"{suite.name}@{int(seed)}", seed=int(seed))
 
 
 def read_suite(path: Path) -> Suite:

@@ -1,0 +1,1 @@
+"""Task files of our own for lm-eval, one folder per suite."""
