@@ -57,7 +57,7 @@ def n_params(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmbt]?)", text.strip().lower())
     if not found:
         raise TrackerError(f"--max-params {text}: is not a number of parameters", hint="--max-params 8B")
-    return int(float(found.group(1)) * SIZES[found.group(2)])
+    return round(float(found.group(1)) * SIZES[found.group(2)])
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

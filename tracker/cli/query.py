@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from tracker.cli import print_json
-from tracker.cli.tables import plain, print_rows
+from tracker.cli.tables import csv_cell, plain, print_rows
 from tracker.errors import TrackerError
 from tracker.settings import load_settings
 from tracker.store import Answer, open_snapshot
@@ -45,7 +45,7 @@ def query(
     elif csv:
         writer = csv_module.writer(sys.stdout, lineterminator="\n")
         writer.writerow(answer.columns)
-        writer.writerows([plain(value) for value in row] for row in answer.rows)
+        writer.writerows([csv_cell(value) for value in row] for row in answer.rows)
     else:
         print_rows(answer.columns, answer.rows[:SHOWN_ROWS])
         if len(answer.rows) > SHOWN_ROWS:

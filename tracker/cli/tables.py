@@ -52,7 +52,7 @@ def cell(value: Any) -> Text:
     if isinstance(value, datetime):
         return Text(moment(value))
     if isinstance(value, dict | list):
-        return Text(printable(json.dumps(plain(value), ensure_ascii=False)))
+        return Text(printable(str(csv_cell(value))))
     return Text(printable(str(value)))
 
 
@@ -79,3 +79,9 @@ def count(n: int | None) -> str:
 def plain(value: Any) -> Any:
     """The value as JSON can hold it: times as ISO 8601, what is not a number as null, bytes in base64."""
     return to_jsonable_python(value, inf_nan_mode="null", bytes_mode="base64", fallback=str)
+
+
+def csv_cell(value: Any) -> Any:
+    """The value as it stands in CSV: lists and objects as JSON."""
+    flat = plain(value)
+    return json.dumps(flat, ensure_ascii=False) if isinstance(flat, dict | list) else flat
