@@ -9,28 +9,28 @@ import pandas as pd
 import streamlit as st
 
 
-def buttons(frame: pd.DataFrame, *, name: str) -> None:
-    """Two buttons for `frame`; `name` is the file's without its ending."""
-    buttons_for(lambda: frame, name=name)
+def buttons(frame: pd.DataFrame, *, what: str, name: str) -> None:
+    """Two buttons for `frame`, which holds `what`; `name` is the file's without its ending."""
+    buttons_for(lambda: frame, what=what, name=name)
 
 
-def buttons_for(read: Callable[[], pd.DataFrame], *, name: str) -> None:
+def buttons_for(read: Callable[[], pd.DataFrame], *, what: str, name: str) -> None:
     """Two buttons for a frame that is read only when one of them is pressed."""
     with st.container(horizontal=True):
         st.download_button(
-            "Download CSV",
+            f"{what} as CSV",
             lambda: read().to_csv(index=False).encode(),
             file_name=f"{name}.csv",
             mime="text/csv",
-            key=f"{name}_csv",
+            key=f"{what}_csv",
             on_click="ignore",
         )
         st.download_button(
-            "Download Parquet",
+            f"{what} as Parquet",
             lambda: parquet(read()),
             file_name=f"{name}.parquet",
             mime="application/vnd.apache.parquet",
-            key=f"{name}_parquet",
+            key=f"{what}_parquet",
             on_click="ignore",
         )
 

@@ -20,9 +20,15 @@ def show_items(run_id: str, scores: pd.DataFrame) -> None:
     """Show the items of a run behind a filter, in pages, and below them the chosen one."""
     with st.container(horizontal=True, key="item_filters"):
         answers = st.segmented_control(
-            "Answers", list(ANSWERS), default="All", required=True, key="answers", bind="query-params"
+            "Answers",
+            list(ANSWERS),
+            default="All",
+            required=True,
+            key="answers",
+            bind="query-params",
+            wrap=True,
         )
-        tasks = [rows.ALL, *scores["task"]]
+        tasks = [rows.ALL, *rows.leaf_tasks(scores)]
         task = st.selectbox("Task", tasks, key="of_task", bind="query-params")
     where = {"task": None if task == rows.ALL else task, "only": ANSWERS[answers or "All"]}
     first = queries.items_page(run_id, **where, page=1)
@@ -33,36 +39,33 @@ def show_items(run_id: str, scores: pd.DataFrame) -> None:
     n_pages = -(-n_items // queries.PAGE_ITEMS)
     page = st.pagination(n_pages, key="page", bind="query-params") if n_pages > 1 else 1
     shown = queries.items_page(run_id, **where, page=page)
+    names = {_name(row): row for row in shown}
+
+    def take_clicked() -> None:
+        if picked := st.session_state["item_rows"].selection.rows:
+            st.session_state["item"] = list(names)[picked[0]]
+
     st.dataframe(
         tables.items(shown),
         column_config=tables.ITEMS,
         hide_index=True,
         height=TALL_PX,
-        on_select=_take_clicked,
+        on_select=take_clicked,
         selection_mode="single-row",
         key="item_rows",
         alt=f"Page {page} of {n_pages} of {n_items} items",
     )
-    st.session_state["shown_items"] = [_name(row) for row in shown]
     st.caption(f"{n_items:,} items. Click a row, or name one here:")
-    names = {_name(row): row for row in shown}
     name = st.selectbox("Item", list(names), key="item", bind="query-params")
     chosen = names[name]
     item = queries.item(run_id, task=chosen["task"], doc_id=chosen["doc_id"])
     if item is not None:
         show_item(item)
-    downloads.buttons_for(lambda: queries.items(run_id, **where), name="items")
+    downloads.buttons_for(lambda: queries.items(run_id, **where), what="Items", name=f"items-{run_id}")
 
 
 def _name(row: Mapping[str, Any]) -> str:
     return f"{row['task']} {row['doc_id']}"
-
-
-def _take_clicked() -> None:
-    """Make the clicked row the chosen item."""
-    picked = st.session_state["item_rows"].selection.rows
-    if picked:
-        st.session_state["item"] = st.session_state["shown_items"][picked[0]]
 
 
 def show_item(item: Mapping[str, Any]) -> None:

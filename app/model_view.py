@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from app import reasons, tables, text
@@ -32,11 +33,29 @@ def show_identity(runs: Sequence[Mapping[str, Any]]) -> None:
 
 def show_facts(facts: Mapping[str, str]) -> None:
     """Show short values under their names, side by side as far as there is room."""
-    with st.grid(min_column_width=165):
+    with st.grid(min_column_width=140):
         for label, value in facts.items():
             with st.container(gap="xxsmall"):
                 st.caption(label)
                 st.text(text.visible(value))
+
+
+def show_runs(table: pd.DataFrame, model_id: str) -> None:
+    """Show the runs as rows of `tables.runs`; a click on one chooses it."""
+
+    def take_clicked() -> None:
+        if picked := st.session_state["run_rows"].selection.rows:
+            st.session_state["run"] = table["run_id"].iloc[picked[0]]
+
+    st.dataframe(
+        table,
+        column_config=tables.RUNS,
+        hide_index=True,
+        on_select=take_clicked,
+        selection_mode="single-row",
+        key="run_rows",
+        alt=f"Runs of {model_id}, newest first",
+    )
 
 
 def choose_run(runs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -77,6 +77,11 @@ def only(frame: pd.DataFrame, *, suite: str | None = None, task: str = ALL, find
     return kept
 
 
+def leaf_tasks(scores: pd.DataFrame) -> list[str]:
+    """The tasks of a run that have items of their own: all but the groups of others."""
+    return distinct(scores[~scores["task"].isin(scores["group"])], "task")
+
+
 def exported(frame: pd.DataFrame) -> pd.DataFrame:
     """What a download holds: every column that is a plain value, in the words of the store."""
     return frame.drop(columns=["warnings", "label"], errors="ignore")

@@ -68,7 +68,7 @@ ITEMS: Mapping[str, Any] = {
 }
 
 CHOICES: Mapping[str, Any] = {
-    "choice": cc.TextColumn("Choice", width="large"),
+    "choice": cc.TextColumn("Choice", width="medium"),
     "log_prob": cc.NumberColumn("Log-probability", format="%.4f", help="Summed over its tokens, in nats"),
     "is_chosen": cc.CheckboxColumn("Chosen"),
     "is_target": cc.CheckboxColumn("Target"),
@@ -97,7 +97,7 @@ def runs(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     return _columns(
         frame.assign(
-            why=[row["detail"] or row["reason"] or "" for row in rows],
+            why=[row["detail"] or row["reason"] for row in rows],
             duration=[text.duration(row["duration_s"]) for row in rows],
             answered_by=[answered_by(row) for row in rows],
         ),

@@ -72,6 +72,11 @@ def test_filters_keep_what_they_say(filters: dict[str, str], expected: list[str]
     assert list(rows.only(labelled, **filters)["label"]) == expected
 
 
+def test_a_group_has_no_items_of_its_own() -> None:
+    scores = pd.DataFrame({"task": ["mmlu", "law", "logic", "sums"], "group": [None, "mmlu", "mmlu", None]})
+    assert rows.leaf_tasks(scores) == ["law", "logic", "sums"]
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

@@ -28,10 +28,10 @@ else:
         with st.grid(min_column_width=340, gap=("small", "medium")):
             for name, group in ranked.groupby("task", sort=False):
                 with st.container():
-                    st.subheader(name, anchor=False)
+                    st.header(name, anchor=False)
                     st.altair_chart(charts.task_chart(group), alt=charts.task_alt(name, group))
         st.caption(rows.RANK_NOTE)
-        st.subheader("All scores", anchor=False)
+        st.header("All scores", anchor=False)
         chosen = st.dataframe(
             tables.leaderboard(ranked),
             column_config=tables.LEADERBOARD,
@@ -46,8 +46,8 @@ else:
             st.switch_page(
                 "app_pages/model.py", query_params={"model": row["model_id"], "run": row["run_id"]}
             )
-        downloads.buttons(rows.exported(ranked), name=f"leaderboard-{suite}")
+        downloads.buttons(rows.exported(ranked), what="Scores", name=f"leaderboard-{suite}")
 
 if not failed.empty:
-    st.subheader("Could not be run", anchor=False)
+    st.header("Could not be run", anchor=False)
     st.dataframe(tables.failures(failed), column_config=tables.FAILURES, hide_index=True, alt="Failed runs")

@@ -14,16 +14,16 @@ else:
     runs = queries.model_runs(model_id)
     model_view.show_identity(runs)
 
-    st.subheader("Runs", anchor=False)
+    st.header("Runs", anchor=False)
     table = tables.runs(runs)
-    st.dataframe(table, column_config=tables.RUNS, hide_index=True, alt=f"Runs of {model_id}, newest first")
-    downloads.buttons(table, name="runs")
+    model_view.show_runs(table, model_id)
+    downloads.buttons(table, what="Runs", name="runs")
 
     run = model_view.choose_run(runs)
     model_view.show_outcome(run)
     scores = queries.run_scores(run["run_id"])
     if not scores.empty:
-        st.subheader("Scores of this run", anchor=False)
+        st.header("Scores of this run", anchor=False)
         st.altair_chart(charts.run_chart(scores), alt=charts.run_alt(scores))
-        st.subheader("Its items", anchor=False)
+        st.header("Its items", anchor=False)
         item_view.show_items(run["run_id"], scores)

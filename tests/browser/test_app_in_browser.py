@@ -1,0 +1,148 @@
+"""What a visitor does: filter and pass the link on, follow a number down to its item, take the data along."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Locator, Page, expect
+
+from tests.app_process import served
+from tests.browser.conftest import SIZES, OpenPage, saved, settled
+from tests.store_builder import CANDIDATES, ODD_ID, TASKS, build_store
+from tracker.codec import load_json
+from tracker.items import RUN_FILE
+from tracker.records import Run
+from tracker.store import Store, publish
+
+pytestmark = pytest.mark.browser
+
+TINY = CANDIDATES[0].model.model_id
+ROW_PX = 35  # of Streamlit's table, its head included
+PLACES = {"leaderboard": "/", "model": f"/model?model={TINY}&answers=Wrong&of_task=odd_one_out"}
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    page.get_by_role("combobox", name=label).click()
+    page.get_by_role("option", name=option, exact=True).click()
+    settled(page)
+
+
+def tick(page: Page, table: Locator, *, row: int) -> None:
+    """Click the box before a row; the table is one canvas, so there is nothing in it to ask for."""
+    table.scroll_into_view_if_needed()
+    box = table.bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + 16, box["y"] + ROW_PX * (row + 1.5))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", list(SIZES))
+@pytest.mark.parametrize("place", list(PLACES))
+def test_no_page_has_a_barrier(address: str, open_page: OpenPage, place: str, size: str, scheme: str) -> None:
+    page = open_page(address + PLACES[place], size=size, scheme=scheme)
+    saved(page, f"{place}-{size}-{scheme}")
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+
+
+@pytest.mark.parametrize("place", list(PLACES))
+def test_no_page_is_wider_than_a_phone(address: str, open_page: OpenPage, place: str) -> None:
+    page = open_page(address + PLACES[place], size="phone")
+    main = page.locator("[data-testid=stMain]")
+    assert main.evaluate("part => part.scrollWidth <= part.clientWidth")
+
+
+def test_a_filter_is_in_the_link_and_a_colleague_sees_the_same(address: str, open_page: OpenPage) -> None:
+    page = open_page(address)
+    charts = page.locator("[data-testid=stVegaLiteChart]")
+    expect(charts).to_have_count(len(TASKS))
+    choose(page, "Task", "sort_words")
+    expect(charts).to_have_count(1)
+    expect(page).to_have_url(f"{address}/?task=sort_words")
+    page.reload()
+    settled(page)
+    expect(charts).to_have_count(1)
+    colleague = open_page(page.url)
+    expect(colleague.get_by_role("heading", name="sort_words")).to_be_visible()
+    expect(colleague.locator("[data-testid=stVegaLiteChart]")).to_have_count(1)
+
+
+def test_a_row_of_the_leaderboard_opens_its_model(address: str, open_page: OpenPage) -> None:
+    page = open_page(f"{address}/?task=sort_words")
+    tick(page, page.get_by_test_id("stDataFrame").first, row=0)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Model")
+    best = CANDIDATES[2].model.model_id
+    expect(page.get_by_role("combobox", name="Model")).to_have_value(best)
+    assert f"model={best.replace('/', '%2F')}" in page.url
+
+
+def test_a_score_is_followed_down_to_an_item_which_is_shown_and_never_rendered(
+    address: str, open_page: OpenPage
+) -> None:
+    page = open_page(f"{address}/model?model={TINY}")
+    expect(page.get_by_text("360 items.")).to_be_visible()
+    page.get_by_role("radio", name="Wrong").click()
+    expect(page.get_by_text("360 items.")).to_have_count(0)
+    choose(page, "Task", "count_letters")
+    expect(page.get_by_role("heading", name="count_letters 0: wrong")).to_be_visible()
+    prompt = page.get_by_test_id("stCode").nth(2)
+    for characters in ("<script>document.title", "**bold** [link](https://example.org)", "\\x1b[31mred"):
+        expect(prompt).to_contain_text(characters)
+    assert page.title() != "owned"
+    assert page.locator("img[src=x]").count() == 0
+    assert page.get_by_role("link", name="link", exact=True).count() == 0
+    for part in ("answers=Wrong", "of_task=count_letters"):
+        assert part in page.url
+
+
+def test_a_clicked_row_is_the_item_that_is_shown_and_its_link_brings_it_back(
+    address: str, open_page: OpenPage
+) -> None:
+    page = open_page(f"{address}/model?model={TINY}&of_task=odd_one_out")
+    tick(page, page.get_by_test_id("stDataFrame").nth(1), row=2)
+    expect(page.get_by_role("heading", name="odd_one_out 2:")).to_be_visible()
+    expect(page).to_have_url(
+        f"{address}/model?model={TINY.replace('/', '%2F')}&of_task=odd_one_out&item=odd_one_out+2"
+    )
+    colleague = open_page(page.url)
+    expect(colleague.get_by_role("heading", name="odd_one_out 2:")).to_be_visible()
+
+
+def test_a_model_with_odd_characters_is_named_as_it_is(address: str, open_page: OpenPage) -> None:
+    page = open_page(f"{address}/model")
+    choose(page, "Model", ODD_ID)
+    expect(page.get_by_test_id("stCode").first).to_have_text(ODD_ID)
+    page.reload()
+    settled(page)
+    expect(page.get_by_role("combobox", name="Model")).to_have_value(ODD_ID)
+
+
+def test_the_leaderboard_is_taken_along_as_csv(address: str, open_page: OpenPage) -> None:
+    page = open_page(f"{address}/?task=sort_words")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Scores as CSV").click()
+    path = Path(download.value.path())
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert [row["task"] for row in rows] == ["sort_words"] * len(CANDIDATES)
+    assert all(0.0 <= float(row["score"]) <= 1.0 for row in rows)
+
+
+def test_new_results_appear_on_an_open_page_by_themselves(tmp_path: Path, open_page: OpenPage) -> None:
+    settings = build_store(tmp_path)
+    with served(tmp_path) as (_, line):
+        page = open_page(line.removeprefix("dashboard: ").strip() + "/model")
+        page.get_by_role("combobox", name="Model").click()
+        expect(page.get_by_role("option", name="zeta/newcomer")).to_have_count(0)
+        page.keyboard.press("Escape")
+        run = load_json(Run, next(settings.items_path.glob(f"*/{RUN_FILE}")).read_bytes(), where="run")
+        newcomer = replace(run.model, model_id="zeta/newcomer")
+        with Store.open(settings) as store:
+            store.add_run(replace(run, run_id="20261201T000000-000000", model=newcomer))
+        publish(settings)
+        expect(page.get_by_text("New results were published")).to_be_visible()
+        choose(page, "Model", "zeta/newcomer")
+        expect(page.get_by_test_id("stCode").first).to_have_text("zeta/newcomer")
