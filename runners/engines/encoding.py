@@ -99,7 +99,8 @@ def encode_prompts(tokenizer: Tokenizer, requests: Sequence[GenerationRequest], 
     for request in requests:
         has_bos = bos is not None and request.prompt.startswith(bos)
         ids = tokenizer.encode(str(request.prompt), add_special_tokens=not has_bos)
-        prompts.append(tuple(ids[-(max_len - output_budget(request, max_len=max_len)) :]))
+        kept = tuple(ids[-(max_len - output_budget(request, max_len=max_len)) :])
+        prompts.append(kept or (prefix_token_id(tokenizer),))
     return prompts
 
 
@@ -123,11 +124,10 @@ def plan_inputs(inputs: Sequence[Ids]) -> list[SharedInput]:
     for place, key in enumerate(keys):
         places.setdefault(key, []).append(place)
     plan: list[SharedInput] = []
-    before = np.empty(0, dtype=">u4")
+    before: Ids = ()
     for key in sorted(places):
-        ids = np.frombuffer(key, dtype=">u4")
-        n_shared = _n_common(before, ids)
-        plan.append(SharedInput(inputs[places[key][0]], tuple(places[key]), n_shared))
+        ids = inputs[places[key][0]]
+        plan.append(SharedInput(ids, tuple(places[key]), n_common(before, ids)))
         before = ids
     return plan
 
@@ -184,7 +184,8 @@ def _encode_all(tokenizer: Tokenizer, texts: Iterable[str]) -> dict[str, Ids]:
     return ids
 
 
-def _n_common(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> int:
+def n_common(a: Ids, b: Ids) -> int:
+    """How many leading tokens `a` and `b` have in common."""
     n = min(len(a), len(b))
-    differs = a[:n] != b[:n]
+    differs = np.asarray(a[:n]) != np.asarray(b[:n])
     return int(differs.argmax()) if differs.any() else n

@@ -1,0 +1,158 @@
+"""Reading and writing without the prefix tree, for models that cannot be packed.
+
+A recurrent state, a sliding window shorter than the input or a rotation that depends on the whole length:
+such inputs are read whole. Only inputs of one length share a batch, so that there is no padding either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+
+from runners.engines.checkpoint import is_out_of_memory
+from runners.engines.decoding import Row
+from runners.engines.encoding import Ids, SharedInput
+from tracker.errors import EngineError
+
+PADDING = 0  # what a complete row is fed; never looked at
+
+
+class PlainReader:
+    """Batches of whole inputs; halved when memory runs out."""
+
+    def __init__(self, model: Any, *, max_tokens: int) -> None:
+        """Read with `model`, at most `max_tokens` at once (one input at least)."""
+        self._model = model
+        self._max_tokens = max_tokens
+        self.prefilled_tokens = 0
+
+    def logits(
+        self, plan: Sequence[SharedInput], n_last: Sequence[int]
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield each place in `plan` with the logits of its last `n_last` positions: (n_last, V).
+
+        Raises:
+            EngineError: one input alone does not fit into the memory.
+        """
+        for batch in self._batches([item.ids for item in plan]):
+            n_kept = max(n_last[place] for place in batch)
+            output = self._fitting(batch, [plan[place].ids for place in batch], n_kept)
+            for place, logits in output:
+                yield place, logits[len(logits) - n_last[place] :]
+
+    def decode(self, rows: Sequence[Row]) -> Iterator[Row]:
+        """Yield each row when its batch is complete.
+
+        Raises:
+            EngineError: one prompt alone does not fit into the memory.
+        """
+        for batch in self._batches([row.prompt for row in rows]):
+            yield from self._written([rows[place] for place in batch])
+
+    def _batches(self, inputs: Sequence[Ids]) -> Iterator[list[int]]:
+        """Places of inputs of one length, longest first: what does not fit shows at once."""
+        order = sorted(range(len(inputs)), key=lambda place: -len(inputs[place]))
+        for length, group in groupby(order, key=lambda place: len(inputs[place])):
+            places = list(group)
+            while places:
+                size = max(1, self._max_tokens // length)
+                yield places[:size]
+                places = places[size:]
+
+    def _fitting(
+        self, batch: list[int], inputs: list[Ids], n_kept: int
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """The logits of a batch, which is cut in two as long as it does not fit."""
+        try:
+            logits = self._forward(inputs, n_kept)
+        except RuntimeError as error:
+            self._halve(error, len(inputs), len(inputs[0]))
+            half = len(batch) // 2
+            yield from self._fitting(batch[:half], inputs[:half], n_kept)
+            yield from self._fitting(batch[half:], inputs[half:], n_kept)
+            return
+        self.prefilled_tokens += sum(map(len, inputs))
+        yield from zip(batch, logits, strict=True)
+
+    def _forward(self, inputs: list[Ids], n_kept: int) -> torch.Tensor:
+        device = self._model.get_input_embeddings().weight.device
+        logits = self._model(torch.tensor(inputs, device=device), use_cache=False).logits
+        return logits[:, -n_kept:]  # (B, n_kept, V)
+
+    def _written(self, rows: list[Row]) -> Iterator[Row]:
+        """The rows of a batch, which is cut in two as long as it does not fit."""
+        for row in rows:
+            row.restart()
+        try:
+            self._generate(rows)
+        except RuntimeError as error:
+            self._halve(error, len(rows), len(rows[0].prompt))
+            half = len(rows) // 2
+            yield from self._written(rows[:half])
+            yield from self._written(rows[half:])
+            return
+        for row in rows:
+            row.n_computed = len(row.prompt)
+            self.prefilled_tokens += len(row.prompt)
+            yield row
+
+    def _generate(self, rows: list[Row]) -> None:
+        """Let transformers run the model, whatever its cache is; the rows choose their tokens."""
+        device = self._model.get_input_embeddings().weight.device
+        prompts = torch.tensor([row.prompt for row in rows], device=device)
+        self._model.generate(
+            prompts,
+            attention_mask=torch.ones_like(prompts),
+            max_new_tokens=max(row.budget for row in rows),
+            do_sample=False,
+            logits_processor=LogitsProcessorList([_RowsChoose(rows)]),
+            stopping_criteria=StoppingCriteriaList([_RowsComplete(rows)]),
+            pad_token_id=PADDING,
+            # the rows apply these themselves
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
+        )
+
+    def _halve(self, error: RuntimeError, n_inputs: int, length: int) -> None:
+        if not is_out_of_memory(error):
+            raise error
+        if n_inputs == 1:
+            raise EngineError(
+                f"the model ran out of memory with one input of {length} tokens",
+                reason="out_of_memory",
+                hint="a smaller `--max-model-len`, or a quantized twin of the model",
+            ) from error
+        self._max_tokens = max(1, n_inputs // 2) * length
+
+
+class _RowsChoose(LogitsProcessor):  # type: ignore[misc]
+    """Leaves only the token that each row chose."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self._rows = rows
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        chosen = [self._choose(row, row_scores) for row, row_scores in zip(self._rows, scores, strict=True)]
+        only = torch.full_like(scores, float("-inf"))
+        return only.scatter(1, torch.tensor(chosen, device=scores.device)[:, None], 0.0)
+
+    @staticmethod
+    def _choose(row: Row, scores: torch.Tensor) -> int:
+        if row.is_complete:
+            return PADDING
+        row.add(row.choice.pick(scores, [*row.prompt, *row.ids]))
+        return row.ids[-1]
+
+
+class _RowsComplete(StoppingCriteria):  # type: ignore[misc]
+    """Ends the batch when every row is complete."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self._rows = rows
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        return torch.tensor([row.is_complete for row in self._rows], device=input_ids.device)

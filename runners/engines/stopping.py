@@ -1,0 +1,99 @@
+"""When an answer ends, and what of its tokens is the answer.
+
+As lm-eval 0.4.13 does it (`MultiTokenEOSCriteria`, `postprocess_generated_text`), with two differences
+that are meant: a stop string does not count inside the thinking, and thinking that was cut off by the
+token budget is no answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runners.engines.thinking import ThinkingMarks
+
+EXTRA_TOKENS = 2  # lm-eval looks back so many more than the stop string has itself
+START_TOKENS = 16  # thinking that has not begun by then is none; the longest start mark has three tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model wrote, cut into its parts."""
+
+    text: str
+    thinking: str | None
+
+
+class AnswerEnd:
+    """Follows one answer token by token, and knows when it is complete."""
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        stop: Sequence[str],
+        *,
+        end_ids: frozenset[int],
+        marks: ThinkingMarks | None = None,
+        prompt: str = "",
+    ) -> None:
+        """Stop at `stop` or at one of `end_ids`; `prompt` tells whether the thinking is already open."""
+        self._tokenizer = tokenizer
+        eos = tokenizer.decode([tokenizer.eos_token_id]) if tokenizer.eos_token_id is not None else ""
+        self._stop = [*(text for text in stop if text), *([eos] if eos and eos not in stop else [])]
+        self._end_ids = end_ids
+        self._marks = marks
+        self._was_open = marks is not None and marks.is_open(prompt)
+        # A token is at least one byte, so that no spelling of a stop string is longer than this.
+        self._n_back = EXTRA_TOKENS + max((len(text.encode()) for text in stop), default=0)
+        self.restart()
+
+    def restart(self) -> None:
+        """Follow the same answer from its first token again."""
+        self._is_thinking = self._was_open
+        self._start = 0  # of the answer among the tokens
+
+    def is_complete(self, ids: list[int]) -> bool:
+        """Whether the newest of `ids` ends the answer; to be asked after each token."""
+        if self._marks is not None:
+            self._follow_thinking(self._marks, ids)
+        if ids[-1] in self._end_ids:
+            return True
+        if self._is_thinking or not self._stop:
+            return False
+        tail = self._tokenizer.decode(ids[max(self._start, len(ids) - self._n_back) :])
+        return any(text in tail for text in self._stop)
+
+    def answer(self, ids: list[int]) -> Answer:
+        """The text without the stop string, and the thinking."""
+        if self._is_thinking:
+            return Answer(text="", thinking=self._thinking(ids))
+        text = self._tokenizer.decode(ids[self._start :], skip_special_tokens=True)
+        if self._start:
+            text = text.lstrip()
+        for stop in self._stop:
+            text = text.split(stop)[0]
+        return Answer(text=text, thinking=self._thinking(ids[: self._start]) if self._start else None)
+
+    def _follow_thinking(self, marks: ThinkingMarks, ids: list[int]) -> None:
+        n_back = len(marks.end_ids) + EXTRA_TOKENS
+        if marks.ends_with(ids) or marks.end in self._tokenizer.decode(
+            ids[max(self._start, len(ids) - n_back) :]
+        ):
+            self._is_thinking = False
+            self._start = len(ids)
+        elif not self._start and len(ids) <= START_TOKENS:
+            self._is_thinking = self._is_thinking or marks.start in self._tokenizer.decode(ids)
+
+    def _thinking(self, ids: list[int]) -> str:
+        assert self._marks is not None
+        text = str(self._tokenizer.decode(ids))
+        for token in (*self._tokenizer.all_special_tokens, self._marks.start, self._marks.end):
+            text = text.replace(token, "")
+        return text.strip()
+
+
+def end_token_ids(configured: int | Sequence[int] | None, eos: int | None) -> frozenset[int]:
+    """The tokens that end an answer: those of the generation config, and the tokenizer's own."""
+    listed = [configured] if isinstance(configured, int) else list(configured or ())
+    return frozenset([*listed, *([] if eos is None else [eos])])
