@@ -5,7 +5,7 @@ VENV_VLLM := .venv-vllm
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo install test test-vllm lint typecheck check app bench-perf clean
+.PHONY: help demo install test test-browser test-vllm lint typecheck check app bench-perf clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -18,6 +18,9 @@ install: $(VENV)/.dev ## create .venv with everything the tests need
 
 test: $(VENV)/.dev ## all tests that need no GPU and no network
 	$(BIN)/pytest
+
+test-browser: $(VENV)/.dev ## the dashboard in Chromium; pictures go to test-results/
+	$(BIN)/pytest -m browser tests/browser
 
 test-vllm: $(VENV_VLLM)/.installed ## run the vllm engine for real, on the CPU
 	$(VENV_VLLM)/bin/pytest -m vllm tests/vllm
