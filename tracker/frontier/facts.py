@@ -1,0 +1,242 @@
+"""The rows of the tables under `data/frontier/`: frozen records that check themselves.
+
+Scores are fractions of 1, parameters are counts, prices are US dollars per million tokens.
+An empty cell is `None`: not known, never zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+
+class Access(StrEnum):
+    """Whether the weights can be had."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    UNKNOWN = "unknown"
+
+
+class ReportedBy(StrEnum):
+    """Who published a number, seen from the model's developer."""
+
+    FIRST_PARTY = "first_party"
+    THIRD_PARTY = "third_party"
+    UNKNOWN = "unknown"
+
+
+class PrivateList(StrEnum):
+    """Which list says that a benchmark's items are not public; the extended one contains the other."""
+
+    EPOCH = "epoch_list"
+    EXTENDED = "extended_list"
+
+
+class OverrideKind(StrEnum):
+    """What an override corrects; each kind can be switched off."""
+
+    RELEASE_SCORED = "release_scored"  # a group date earlier than the release that was scored
+    WEIGHTS_PUBLISHED = "weights_published"  # an API date earlier than the weights
+    ACCESS_LABEL = "access_label"  # the source has no label and the fact is plain
+
+
+def _check_fraction(where: str, name: str, value: float | None) -> None:
+    if value is not None and not 0.0 <= value <= 1.0:
+        raise ValueError(f"{where}: {name} must be in 0..1, got {value}")
+
+
+def _check_name(kind: str, value: str) -> None:
+    if not value or value != value.strip():
+        raise ValueError(f"{kind} must be a name without spaces around it, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedScore:
+    """One published number: a model on a benchmark as one vintage had it."""
+
+    vintage: date
+    model: str
+    model_version: str | None  # the release and effort that reached the score
+    benchmark: str
+    score: float  # centered and clipped, as the index uses it
+    raw_score: float | None
+    reported_by: ReportedBy
+    reported_by_rule: str
+    source: str | None
+    source_url: str | None
+    evaluated_on: date | None
+
+    def __post_init__(self) -> None:
+        """Check names and ranges."""
+        _check_name("model", self.model)
+        _check_name("benchmark", self.benchmark)
+        _check_fraction(f"{self.model} on {self.benchmark}", "score", self.score)
+        _check_fraction(f"{self.model} on {self.benchmark}", "raw_score", self.raw_score)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What is known of one model, as the source labels it; corrections stand in `Override`."""
+
+    model: str
+    organization: str
+    country: str
+    access: Access
+    released: date
+    version_released: date | None  # earliest date of the releases that were scored
+    n_params: int | None
+    n_params_basis: str | None
+    hub_id: str | None
+    hub_id_basis: str | None
+    hub_created: date | None
+    price_in_usd_per_mtok: float | None
+    price_out_usd_per_mtok: float | None
+    price_source: str | None
+    notes: str | None
+
+    def __post_init__(self) -> None:
+        """Check names and signs."""
+        _check_name("model", self.model)
+        if self.n_params is not None and self.n_params <= 0:
+            raise ValueError(f"{self.model}: n_params must be positive, got {self.n_params}")
+        for price in (self.price_in_usd_per_mtok, self.price_out_usd_per_mtok):
+            if price is not None and price < 0:
+                raise ValueError(f"{self.model}: a price must not be negative, got {price}")
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkFacts:
+    """What is known of one benchmark."""
+
+    benchmark: str
+    chance: float  # raw score that maps to 0
+    ceiling: float  # raw score that maps to 1
+    chance_basis: str
+    source_scale: str
+    released: date | None
+    released_basis: str | None
+    private_by: PrivateList | None  # the shortest list that counts it as private
+    domain: str
+    superseded_by: str | None
+    slope_anchor: bool
+    n_items: int | None
+    lm_eval_task: str | None
+    lm_eval_match: str | None
+    url: str | None
+    description: str
+    notes: str | None
+
+    def __post_init__(self) -> None:
+        """Check names and ranges."""
+        _check_name("benchmark", self.benchmark)
+        _check_fraction(self.benchmark, "chance", self.chance)
+        _check_fraction(self.benchmark, "ceiling", self.ceiling)
+        if self.chance >= self.ceiling:
+            raise ValueError(f"{self.benchmark}: chance {self.chance} is not below ceiling {self.ceiling}")
+        if self.n_items is not None and self.n_items < 1:
+            raise ValueError(f"{self.benchmark}: n_items must be positive, got {self.n_items}")
+
+    def is_private(self, private_list: PrivateList) -> bool:
+        """Whether `private_list` counts its items as not public."""
+        if private_list is PrivateList.EPOCH:
+            return self.private_by is PrivateList.EPOCH
+        return self.private_by is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """One correction of `ModelFacts`, with its reason and source."""
+
+    kind: OverrideKind
+    model: str
+    field: str  # "released" or "access"
+    value: str
+    reason: str
+    source: str
+
+    def __post_init__(self) -> None:
+        """A correction says why, names a known field and a value that the field can hold."""
+        _check_name("model", self.model)
+        if not self.reason or not self.source:
+            raise ValueError(f"{self.model}: an override needs a reason and a source")
+        if self.field == "access":
+            Access(self.value)
+        elif self.field == "released":
+            date.fromisoformat(self.value)
+        else:
+            raise ValueError(
+                f"{self.model}: only `released` and `access` can be overridden, got {self.field}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class SmallOpenModel:
+    """A third party's estimate of a small open model's place on the published index (TECI)."""
+
+    model: str
+    variant: str
+    family: str
+    generation: str
+    n_params: int
+    released_month: str  # "2026-08"
+    n_observations: int
+    index: float
+    index_ci_low: float
+    index_ci_high: float
+    index_frozen: float | None
+    index_frozen_ci_low: float | None
+    index_frozen_ci_high: float | None
+    index_standalone: float | None
+    index_standalone_ci_low: float | None
+    index_standalone_ci_high: float | None
+    hub_id: str | None
+    hub_id_basis: str | None
+
+    def __post_init__(self) -> None:
+        """Check the month and the order of the interval."""
+        _check_name("model", self.model)
+        date.fromisoformat(f"{self.released_month}-15")
+        if not self.index_ci_low <= self.index_ci_high:
+            raise ValueError(f"{self.model}: the interval {self.index_ci_low}..{self.index_ci_high} is empty")
+
+    @property
+    def released(self) -> date:
+        """The middle of the month, since the day is not known."""
+        return date.fromisoformat(f"{self.released_month}-15")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedIndex:
+    """The index that Epoch AI published for a model: what a refit is checked against."""
+
+    vintage: date
+    model: str
+    index: float
+    index_ci_low: float | None
+    index_ci_high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SelfReportedScore:
+    """A score that a developer reported, collected by LLM-Stats; joins to the index where certain."""
+
+    model: str
+    source_model_id: str
+    organization: str
+    benchmark: str
+    source_benchmark_id: str
+    score: float
+    is_self_reported: bool
+    source_url: str | None
+    index_model: str | None
+    index_benchmark: str | None
+    index_benchmark_match: str | None
+    recorded_on: date | None
+    notes: str | None
+
+    def __post_init__(self) -> None:
+        """Check names and ranges."""
+        _check_name("model", self.model)
+        _check_fraction(f"{self.model} on {self.benchmark}", "score", self.score)

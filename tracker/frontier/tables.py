@@ -1,0 +1,240 @@
+"""Read the tables under `data/frontier/`, refusing every row that cannot be true.
+
+An error names file and line. The published numbers keep their licence: see `data/README.md`.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import types
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, date, datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from tracker.errors import TrackerError
+from tracker.frontier.facts import (
+    BenchmarkFacts,
+    ModelFacts,
+    Override,
+    PublishedIndex,
+    PublishedScore,
+    SelfReportedScore,
+    SmallOpenModel,
+)
+
+Row = TypeVar("Row")
+Columns = dict[str, Callable[[str], Any]]  # what reads the cells of each column
+
+IN_CHECKOUT = Path(__file__).resolve().parents[2] / "data" / "frontier"
+IN_WHEEL = Path(__file__).resolve().parent / "data"  # the build copies the tables here
+
+ATTRIBUTION = (
+    'Benchmark scores and capability index: Epoch AI, "AI Benchmarking Hub" and '
+    '"Epoch Capabilities Index", epoch.ai, CC BY 4.0, modified.',
+    "Small open models: estimates by Tim Duffy (TECI), CC BY 4.0, derived from Epoch AI's data; "
+    "not Epoch AI's own figures.",
+    "Self-reported scores: LLM-Stats, github.com/JonathanChavezTamales/llm-leaderboard, CC BY 4.0, modified.",
+    "Prices: models.dev, MIT.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Everything that is published and shipped, checked row by row."""
+
+    scores: tuple[PublishedScore, ...]
+    models: dict[str, ModelFacts]
+    benchmarks: dict[str, BenchmarkFacts]
+    overrides: tuple[Override, ...]
+    small_open_models: tuple[SmallOpenModel, ...]
+    digest: str  # sha256 of the files behind the index, for caches
+
+    @property
+    def vintages(self) -> tuple[date, ...]:
+        """The days on which the published data was taken, oldest first."""
+        return tuple(sorted({row.vintage for row in self.scores}))
+
+
+def default_folder() -> Path:
+    """The tables in the checkout, else those inside the installed package."""
+    return IN_CHECKOUT if IN_CHECKOUT.is_dir() else IN_WHEEL
+
+
+def load_tables(folder: Path | None = None, *, today: date | None = None) -> Tables:
+    """All tables of `folder` that the frontier needs.
+
+    Raises:
+        TrackerError: a missing file or column, an unknown column, a duplicate, a value that cannot
+            be true, a date after `today`, a row that names an unknown model or benchmark; with
+            file and line.
+    """
+    folder = folder or default_folder()
+    read = _Reader(folder, today or datetime.now(UTC).date())
+    models = read.rows("models.csv", ModelFacts, key=lambda row: row.model)
+    benchmarks = read.rows("benchmarks.csv", BenchmarkFacts, key=lambda row: row.benchmark)
+    known_models = {row.model for row in models}
+    known_benchmarks = {row.benchmark for row in benchmarks}
+    scores = read.rows(
+        "scores.csv",
+        PublishedScore,
+        key=lambda row: (row.vintage, row.model, row.benchmark),
+        known=lambda row: row.model in known_models and row.benchmark in known_benchmarks,
+    )
+    overrides = read.rows(
+        "overrides.csv",
+        Override,
+        key=lambda row: (row.kind, row.model, row.field),
+        known=lambda row: row.model in known_models,
+    )
+    small = read.rows("small_open_models.csv", SmallOpenModel, key=lambda row: (row.model, row.variant))
+    return Tables(
+        scores=scores,
+        models={row.model: row for row in models},
+        benchmarks={row.benchmark: row for row in benchmarks},
+        overrides=overrides,
+        small_open_models=small,
+        digest=read.digest(),
+    )
+
+
+def load_published_index(folder: Path | None = None) -> tuple[PublishedIndex, ...]:
+    """The published index of about half of the models, by vintage, to check a refit against."""
+    read = _Reader(folder or default_folder(), datetime.now(UTC).date())
+    return read.rows("published_index.csv", PublishedIndex, key=lambda row: (row.vintage, row.model))
+
+
+def load_self_reported(folder: Path | None = None) -> tuple[SelfReportedScore, ...]:
+    """What developers say of their own models; several values of one pair may differ in settings."""
+    read = _Reader(folder or default_folder(), datetime.now(UTC).date())
+    return read.rows("self_reported.csv", SelfReportedScore, key=None)
+
+
+class _Reader:
+    """Reads tables of one folder and keeps a digest of what it read."""
+
+    def __init__(self, folder: Path, today: date) -> None:
+        self._folder = folder
+        self._today = today
+        self._hash = hashlib.sha256()
+
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+    def rows(
+        self,
+        name: str,
+        record: type[Row],
+        *,
+        key: Callable[[Row], Hashable] | None,
+        known: Callable[[Row], bool] | None = None,
+    ) -> tuple[Row, ...]:
+        """The rows of one file as `record`s; `key` must differ, `known` must hold, in every row."""
+        path = self._folder / name
+        try:
+            raw = path.read_bytes()
+            text = raw.decode("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise TrackerError(f"cannot read {path}: {error}") from error
+        self._hash.update(raw)
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        columns = _columns(record)
+        try:
+            _check_header(path, next(reader, []), known=tuple(columns))
+            found = [
+                (reader.line_num, self._row(f"{path}:{reader.line_num}", cells, record, columns))
+                for cells in reader
+            ]
+        except csv.Error as error:
+            raise TrackerError(f"{path}:{reader.line_num}: {error}") from error
+        if not found:
+            raise TrackerError(f"{path}: no rows")
+        _check_rows(path, found, key=key, known=known)
+        return tuple(row for _, row in found)
+
+    def _row(self, where: str, cells: Sequence[str], record: type[Row], columns: Columns) -> Row:
+        if len(cells) != len(columns):
+            raise TrackerError(f"{where}: {len(cells)} cells where {len(columns)} are expected")
+        values: dict[str, Any] = {}
+        for (name, parse), cell in zip(columns.items(), cells, strict=True):
+            try:
+                values[name] = parse(cell)
+            except ValueError as error:
+                raise TrackerError(f"{where}: {name}: {error}") from error
+            if isinstance(values[name], date) and values[name] > self._today:
+                raise TrackerError(
+                    f"{where}: {name} {cell} is in the future (today is {self._today})",
+                    hint="correct the date, or the clock of this machine",
+                )
+        try:
+            return record(**values)
+        except ValueError as error:
+            raise TrackerError(f"{where}: {error}") from error
+
+
+def _check_header(path: Path, header: Sequence[str], *, known: tuple[str, ...]) -> None:
+    for name in header:
+        if name not in known:
+            raise TrackerError(f"{path}:1: unknown column `{name}`", hint="known: " + ", ".join(known))
+    for name in known:
+        if name not in header:
+            raise TrackerError(f"{path}:1: column `{name}` is missing")
+    if tuple(header) != known:
+        raise TrackerError(f"{path}:1: columns are out of order or twice", hint="order: " + ", ".join(known))
+
+
+def _check_rows(
+    path: Path,
+    found: Sequence[tuple[int, Row]],
+    *,
+    key: Callable[[Row], Hashable] | None,
+    known: Callable[[Row], bool] | None,
+) -> None:
+    seen: dict[Hashable, int] = {}
+    for line, row in found:
+        if known is not None and not known(row):
+            raise TrackerError(f"{path}:{line}: names a model or benchmark that is in no table: {row}")
+        if key is None:
+            continue
+        first = seen.setdefault(key(row), line)
+        if first != line:
+            raise TrackerError(f"{path}:{line}: the same row as line {first}: {key(row)}")
+
+
+def _columns(record: type[Any]) -> Columns:
+    hints = get_type_hints(record)
+    return {field.name: _parser(hints[field.name]) for field in fields(record)}
+
+
+def _parser(kind: Any) -> Callable[[str], Any]:
+    """What reads one cell of the annotated type; an empty cell is None where that is allowed."""
+    if get_origin(kind) in {Union, types.UnionType}:
+        inner = _parser(next(arg for arg in get_args(kind) if arg is not type(None)))
+        return lambda cell: inner(cell) if cell else None
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind
+    parsers: dict[Any, Callable[[str], Any]] = {
+        str: str,
+        float: _number,
+        int: int,
+        bool: _truth,
+        date: date.fromisoformat,
+    }
+    return parsers[kind]
+
+
+def _number(cell: str) -> float:
+    value = float(cell)
+    if value - value != 0.0:  # NaN and the infinities
+        raise ValueError(f"not a finite number: {cell}")
+    return value
+
+
+def _truth(cell: str) -> bool:
+    if cell not in {"true", "false"}:
+        raise ValueError(f"must be `true` or `false`, got {cell!r}")
+    return cell == "true"
