@@ -1,0 +1,77 @@
+"""vLLM's outputs as our answers: the other side of the wall."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from runners.engines import ChatPrompt, Generation, GenerationRequest
+from runners.engines.encoding import Tokenizer
+from runners.engines.stopping import AnswerEnd
+from runners.engines.thinking import ThinkingMarks
+from runners.engines.vllm_scoring import Probe, ProbeRows
+
+Output = Any  # vllm.RequestOutput
+
+
+def probe_rows(probe: Probe, output: Output) -> ProbeRows:
+    """A probe's answer; vLLM's two runners differ in what stands before the rows that it computed."""
+    own: list[float] = []
+    top: list[float] = []
+    if probe.has_rows:
+        prompt = output.prompt_logprobs
+        n_rows = len(probe.ids) - 1 - probe.first_row
+        for start, stop in zip(prompt.start_indices[-n_rows:], prompt.end_indices[-n_rows:], strict=True):
+            own.append(prompt.logprobs[start])  # the prompt's own token comes first
+            top.append(max(prompt.logprobs[start:stop]))
+    after = output.outputs[0].logprobs
+    # The written token comes first, then those asked for, then padding that looks like token 0.
+    asked = after.logprobs[1 : 1 + len(probe.next_ids)]
+    return ProbeRows(
+        first_row=probe.first_row,
+        log_probs=own,
+        top_log_probs=top,
+        next_log_probs=dict(zip(probe.next_ids, asked, strict=True)),
+        next_top_log_prob=after.logprobs[0],
+        n_cached=output.num_cached_tokens or 0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerReader:
+    """Cuts what a model wrote into thinking and answer, as the transformers engine does."""
+
+    tokenizer: Tokenizer
+    marks: ThinkingMarks | None
+    may_think: bool  # unless the settings switch it off
+
+    def stops_late(self, request: GenerationRequest) -> bool:
+        """Whether a stop string could end the thinking, so that only the end-of-text token may stop it."""
+        return self.may_think and self.marks is not None and isinstance(request.prompt, ChatPrompt)
+
+    def generation(self, request: GenerationRequest, output: Output) -> Generation:
+        """The answer to `request`."""
+        (completion,) = output.outputs
+        ids = list(completion.token_ids)
+        end = self._end(request, request.stop)
+        answer = end.answer(ids)
+        is_cut = completion.finish_reason == "length"
+        if is_cut and self.stops_late(request):  # it is whole if it went on after a stop string
+            is_cut = answer.text == self._end(request, ()).answer(ids).text
+        metrics = output.metrics
+        return Generation(
+            text=answer.text,
+            finish_reason="length" if is_cut else "stop",
+            prompt_tokens=len(output.prompt_token_ids),
+            output_tokens=len(ids),
+            cached_tokens=output.num_cached_tokens or 0,
+            # From when it got its slot: waiting for one says something about us, not about the model.
+            latency_s=metrics.last_token_ts - metrics.scheduled_ts,
+            ttft_s=metrics.first_token_ts - metrics.scheduled_ts,
+            thinking=answer.thinking,
+        )
+
+    def _end(self, request: GenerationRequest, stop: tuple[str, ...]) -> AnswerEnd:
+        return AnswerEnd(
+            self.tokenizer, stop, end_ids=frozenset(), marks=self.marks, prompt=str(request.prompt)
+        )

@@ -1,0 +1,94 @@
+"""vLLM's child processes: what they say, and their end.
+
+A root cause, such as an out-of-memory, is written only to a child's log. `ChildLog` stands between the
+children and our standard error: it passes everything on and remembers the newest of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
+
+import psutil
+
+KEPT_CHUNKS = 256
+CHUNK_BYTES = 4096  # kept: at most a megabyte, some thousand lines
+END_S = 10.0  # after vLLM itself has told them to end and waited
+LAST_WORDS_S = 5.0  # for reading what is left in the pipe
+TRACKER_ARGUMENT = "multiprocessing.resource_tracker"  # Python's own; it cleans up after us and ends with us
+
+
+class ChildLog:
+    """Remembers what children write that are started inside `captured()`, as long as they live."""
+
+    def __init__(self) -> None:
+        self._chunks: deque[bytes] = deque(maxlen=KEPT_CHUNKS)
+        self._passer: threading.Thread | None = None
+
+    @property
+    def text(self) -> str:
+        """The newest that was written so far."""
+        return b"".join(list(self._chunks)).decode(errors="replace")
+
+    def whole(self) -> str:
+        """The newest up to the last word of children that have ended."""
+        if self._passer is not None:
+            self._passer.join(timeout=LAST_WORDS_S)
+        return self.text
+
+    @contextlib.contextmanager
+    def captured(self) -> Iterator[None]:
+        """Everything written meanwhile, by us or by children on either stream, goes to standard error."""
+        resource_tracker.ensure_running()  # it would keep our pipe open for as long as we live
+        sys.stdout.flush()
+        sys.stderr.flush()
+        kept_out, kept_err = os.dup(1), os.dup(2)
+        read_end, write_end = os.pipe()
+        self._passer = threading.Thread(target=self._pass_on, args=(read_end, os.dup(2)), daemon=True)
+        self._passer.start()
+        os.dup2(write_end, 1)
+        os.dup2(write_end, 2)
+        os.close(write_end)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for kept, stream in ((kept_out, 1), (kept_err, 2)):
+                os.dup2(kept, stream)
+                os.close(kept)
+
+    def _pass_on(self, read_end: int, target: int) -> None:
+        """Until the last writer is gone."""
+        with open(read_end, "rb", buffering=0) as log:
+            while chunk := log.read(CHUNK_BYTES):
+                self._chunks.append(chunk)
+                with contextlib.suppress(OSError):  # nobody listens any more: the children must not block
+                    os.write(target, chunk)
+        os.close(target)
+
+
+def children() -> list[psutil.Process]:
+    """The processes below this one, Python's own resource tracker left out."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if not any(TRACKER_ARGUMENT in word for word in process.cmdline()):
+                found.append(process)
+    return found
+
+
+def end(processes: list[psutil.Process]) -> None:
+    """Wait for these to end; kill those that do not."""
+    _, alive = psutil.wait_procs(processes, timeout=END_S)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=END_S)
+    multiprocessing.active_children()  # takes the exit codes of those that Python knows
