@@ -197,14 +197,14 @@ class SmallOpenModel:
     def __post_init__(self) -> None:
         """Check the month and the order of the interval."""
         _check_name("model", self.model)
-        date.fromisoformat(f"{self.released_month}-15")
+        date.fromisoformat(f"{self.released_month}-01")
         if not self.index_ci_low <= self.index_ci_high:
             raise ValueError(f"{self.model}: the interval {self.index_ci_low}..{self.index_ci_high} is empty")
 
     @property
     def released(self) -> date:
-        """The middle of the month, since the day is not known."""
-        return date.fromisoformat(f"{self.released_month}-15")
+        """The first of the month: the day is not known, so the model may be younger."""
+        return date.fromisoformat(f"{self.released_month}-01")
 
 
 @dataclass(frozen=True, slots=True)

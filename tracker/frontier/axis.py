@@ -1,0 +1,114 @@
+"""A score axis: dated open and closed models with values and joint draws on one scale.
+
+The scale may be the index, one benchmark or an Elo series; the gap definitions do not care.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+import numpy as np
+import numpy.typing as npt
+
+from tracker.errors import TrackerError, UnknownNameError
+
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+DAYS_PER_MONTH = 30.4375  # 365.25 / 12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Axis:
+    """Models with an access label, a date and a value; draws keep what the models share."""
+
+    name: str  # "index", or the benchmark
+    models: tuple[str, ...]
+    is_open: Flags  # (M,)
+    released: Array  # (M,) days since 0001-01-01
+    value: Array  # (M,)
+    draws: Array  # (K, M); a single row equal to `value` where no uncertainty is known
+
+    def __post_init__(self) -> None:
+        """Both groups are there and every number is finite."""
+        if not np.isfinite(self.value).all() or not np.isfinite(self.draws).all():
+            raise ValueError(f"axis {self.name}: a value is not finite")
+        for label, flags in (("open", self.is_open), ("closed", ~self.is_open)):
+            if not flags.any():
+                raise TrackerError(
+                    f"no {label} model is left on the axis `{self.name}`, so there is nothing to compare",
+                    hint="use a later --as-of or a wider filter",
+                )
+
+    @property
+    def has_draws(self) -> bool:
+        """Whether intervals can be given."""
+        return len(self.draws) > 1
+
+    def keep(self, flags: Flags) -> Axis:
+        """The axis with the flagged models only.
+
+        Raises:
+            TrackerError: no open or no closed model is left.
+        """
+        return replace(
+            self,
+            models=tuple(model for model, kept in zip(self.models, flags, strict=True) if kept),
+            is_open=self.is_open[flags],
+            released=self.released[flags],
+            value=self.value[flags],
+            draws=self.draws[:, flags],
+        )
+
+    def until(self, day: date) -> Axis:
+        """The models that were out on that day."""
+        return self.keep(self.released <= day.toordinal())
+
+    def without(self, models: Sequence[str]) -> Axis:
+        """The axis without these models; the scale itself stays.
+
+        Raises:
+            UnknownNameError: a model is not on the axis.
+        """
+        for model in models:
+            if model not in self.models:
+                raise UnknownNameError("model on this axis", model, known=self.models)
+        return self.keep(np.array([model not in models for model in self.models]))
+
+    def best(self, *, is_open: bool) -> int:
+        """Place of the best model of a group; the earlier one if two are level."""
+        members = np.flatnonzero(self.is_open == is_open)
+        order = np.lexsort((self.released[members], -self.value[members]))
+        return int(members[order[0]])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Steps:
+    """A running maximum over time: it reaches `level[i]` on `day[i]`; both rise."""
+
+    day: Array
+    level: Array
+    member: npt.NDArray[np.intp]  # who set each record, as places in what was given
+
+    def reached(self, level: Array) -> Array:
+        """T(x): the day on which each level was first reached; infinite if never."""
+        padded = np.append(self.day, np.inf)
+        days: Array = padded[np.searchsorted(self.level, level, side="left")]
+        return days
+
+    def height(self, day: Array) -> Array:
+        """F(t): the best level by each day; minus infinity before the first."""
+        padded = np.append(-np.inf, self.level)
+        levels: Array = padded[np.searchsorted(self.day, day, side="right")]
+        return levels
+
+
+def steps(released: Array, value: Array) -> Steps:
+    """The records of a group, in time; models of one day count as one moment."""
+    order = np.lexsort((-value, released))
+    running = np.maximum.accumulate(value[order])
+    is_record = np.append(True, running[1:] > running[:-1])
+    member = order[is_record]
+    return Steps(released[member], value[member], member)

@@ -1,0 +1,195 @@
+"""Which models stand on an axis, under which label and date, and how filters narrow them.
+
+Labels and dates are the source's own, as every published gap uses them, unless overrides are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+
+from tracker.errors import TrackerError, UnknownNameError
+from tracker.frontier.axis import Array, Axis
+from tracker.frontier.dataset import newest_vintage
+from tracker.frontier.facts import Access, OverrideKind, SmallOpenModel
+from tracker.frontier.index import DRAWS, IndexDraws, IndexFit
+from tracker.frontier.tables import Tables
+
+BYTES_PER_PARAM = 2  # weights in 16 bits
+MEMORY_OVERHEAD = 1.2  # cache and activations on top of the weights: a rule of thumb, see docs/method.md
+Z90 = 1.6449  # half width of a 90 % interval in standard deviations of a normal distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Under what a model is counted."""
+
+    access: Access
+    released: date
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """A dated model with one value and its standard error: a point of an Elo series or a benchmark."""
+
+    model: str
+    is_open: bool
+    released: date
+    value: float
+    stderr: float | None  # None: not known
+
+
+def labels(tables: Tables, overrides: Collection[OverrideKind] = ()) -> dict[str, Label]:
+    """Every model's label and date, corrected by the kinds of override that are switched on."""
+    found = {row.model: Label(row.access, row.released) for row in tables.models.values()}
+    for row in tables.overrides:
+        if row.kind not in overrides:
+            continue
+        old = found[row.model]
+        if row.field == "access":
+            found[row.model] = Label(Access(row.value), old.released)
+        else:
+            found[row.model] = Label(old.access, date.fromisoformat(row.value))
+    return found
+
+
+def index_axis(fit: IndexFit, draws: IndexDraws, by_model: dict[str, Label]) -> Axis:
+    """The labelled models of a fit on the index."""
+    return _axis("index", fit.data.models, by_model, fit.index, draws.index)
+
+
+def projected_axis(
+    name: str, models: Sequence[str], by_model: dict[str, Label], value: Array, draws: Array
+) -> Axis:
+    """Models on values of any origin; those without a value (NaN) or label are left out.
+
+    Raises:
+        TrackerError: no open or no closed model is left.
+    """
+    known = np.isfinite(value) & np.isfinite(draws).all(axis=0)
+    kept = [model for model, flag in zip(models, known, strict=True) if flag]
+    return _axis(name, kept, by_model, value[known], draws[:, known])
+
+
+def _axis(name: str, models: Sequence[str], by_model: dict[str, Label], value: Array, draws: Array) -> Axis:
+    labelled = np.array([by_model[model].access is not Access.UNKNOWN for model in models], dtype=np.bool_)
+    kept = [model for model, flag in zip(models, labelled, strict=True) if flag]
+    return Axis(
+        name,
+        tuple(kept),
+        np.array([by_model[model].access is Access.OPEN for model in kept], dtype=np.bool_),
+        np.array([float(by_model[model].released.toordinal()) for model in kept]),
+        value[labelled],
+        draws[:, labelled],
+    )
+
+
+def series_axis(name: str, rated: Sequence[Rated], *, n_draws: int = DRAWS, seed: int = 0) -> Axis:
+    """Any dated series, such as an Elo board; draws are normal where every standard error is known.
+
+    Raises:
+        TrackerError: no open or no closed model is among them.
+    """
+    value = np.array([row.value for row in rated])
+    draws = value[None, :]
+    errors = [row.stderr for row in rated]
+    if rated and all(error is not None for error in errors):
+        scale = np.array([error or 0.0 for error in errors])
+        draws = value + np.random.default_rng(seed).normal(size=(n_draws, value.size)) * scale
+    return Axis(
+        name,
+        tuple(row.model for row in rated),
+        np.array([row.is_open for row in rated], dtype=np.bool_),
+        np.array([float(row.released.toordinal()) for row in rated]),
+        value,
+        draws,
+    )
+
+
+def benchmark_axis(
+    tables: Tables, benchmark: str, by_model: dict[str, Label], *, vintage: date | None = None
+) -> Axis:
+    """One benchmark as an axis of centered scores; drawn from its number of items where known.
+
+    Raises:
+        UnknownNameError: no such benchmark in the vintage.
+        TrackerError: no open or no closed model has a score on it.
+    """
+    vintage = newest_vintage(tables, vintage)
+    rows = [row for row in tables.scores if row.vintage == vintage]
+    if benchmark not in {row.benchmark for row in rows}:
+        raise UnknownNameError("benchmark", benchmark, known={row.benchmark for row in rows})
+    facts = tables.benchmarks[benchmark]
+    width = facts.ceiling - facts.chance
+    rated = []
+    for row in rows:
+        label = by_model[row.model]
+        if row.benchmark != benchmark or label.access is Access.UNKNOWN:
+            continue
+        raw = facts.chance + width * row.score
+        stderr = None
+        if facts.n_items is not None:
+            stderr = float(np.sqrt(raw * (1.0 - raw) / facts.n_items)) / width
+        rated.append(Rated(row.model, label.access is Access.OPEN, label.released, row.score, stderr))
+    return series_axis(benchmark, rated)
+
+
+def memory_bytes(n_params: int) -> float:
+    """What a model of that size needs at least, in 16 bits, by a rule of thumb."""
+    return n_params * BYTES_PER_PARAM * MEMORY_OVERHEAD
+
+
+def at_most(axis: Axis, sizes: dict[str, int], *, max_params: int) -> Axis:
+    """The axis with open models of known size up to `max_params`; closed ones all stay.
+
+    Raises:
+        TrackerError: no open model is that small.
+    """
+    small = np.array([sizes.get(model, max_params + 1) <= max_params for model in axis.models])
+    return axis.keep(~axis.is_open | small)
+
+
+def params_that_fit(memory_gb: float) -> int:
+    """The largest number of parameters whose 16-bit weights fit `memory_gb` gigabytes.
+
+    Raises:
+        TrackerError: the memory is not positive.
+    """
+    if not memory_gb > 0.0:
+        raise TrackerError(f"--fits-gb must be positive, got {memory_gb:g}")
+    return int(memory_gb * 1e9 / (BYTES_PER_PARAM * MEMORY_OVERHEAD))
+
+
+def with_small_models(axis: Axis, small: Sequence[SmallOpenModel], *, seed: int = 0) -> Axis:
+    """The index axis with a third party's estimates of small open models added.
+
+    Their draws follow the published interval, each side with its own width; they are independent of
+    the other draws, since what they share is not published.
+    """
+    value = np.array([row.index for row in small])
+    below = np.array([max(row.index - row.index_ci_low, 0.0) for row in small]) / Z90
+    above = np.array([max(row.index_ci_high - row.index, 0.0) for row in small]) / Z90
+    z = np.random.default_rng(seed).normal(size=(axis.draws.shape[0], value.size))
+    draws = value + np.where(z < 0.0, z * below, z * above)
+    return Axis(
+        axis.name,
+        (*axis.models, *(small_name(row) for row in small)),
+        np.append(axis.is_open, np.ones(value.size, dtype=np.bool_)),
+        np.append(axis.released, [float(row.released.toordinal()) for row in small]),
+        np.append(axis.value, value),
+        np.concatenate([axis.draws, draws], axis=1),
+    )
+
+
+def small_name(row: SmallOpenModel) -> str:
+    """How an estimate is listed beside the published models."""
+    return f"{row.model} ({row.variant}, TECI)"
+
+
+def sizes(tables: Tables) -> dict[str, int]:
+    """Parameters of every open model whose size is known, small estimates included."""
+    known = {row.model: row.n_params for row in tables.models.values() if row.n_params is not None}
+    return known | {small_name(row): row.n_params for row in tables.small_open_models}
