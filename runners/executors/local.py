@@ -35,7 +35,7 @@ MARK = "TRACKER_WORKER"  # environment variable that names the job, inherited by
 SILENCE_S = 120.0  # a worker sends a heartbeat every 5 s
 LOADING_S = 3600.0  # a 400 GB download and load; progress is not told meanwhile
 GRACE_S = 30.0  # to finish the answer under way and write it
-LOG_TAIL = 40  # lines of the worker's log that a failure quotes from
+INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class _Watch:
     loading: bool = True
     last_sign: float = 0.0
     last_progress: float = 0.0
+    asked: bool = False  # whether it was asked to end
 
     def saw(self, event: Event) -> None:
         """Take note of an event."""
@@ -78,8 +79,8 @@ class _Watch:
 def run_job(job: Job, settings: Settings, on_event: Callable[[Event], None]) -> JobEnd:
     """Run the job in a child process; every run has a final `run.json` afterwards.
 
-    A `KeyboardInterrupt` stops the worker after the answer under way; it is not raised again, the runs
-    are then `interrupted` and the exit code is 130.
+    Ctrl-C and SIGTERM stop the worker after the answer under way, a second one at once; the runs are then
+    `interrupted` and the exit code is 130.
     """
     first = job.runs[0].run_id
     folder = settings.home / "jobs" / first
@@ -127,28 +128,47 @@ def _follow(
     threading.Thread(target=_read, args=(worker, lines), daemon=True).start()
     now = time.monotonic()
     watch = _Watch(hang_s, last_sign=now, last_progress=now)
-    interrupted_at: float | None = None
-    while True:
-        try:
-            line = lines.get(timeout=1.0)
-        except queue.Empty:
-            line = None if worker.poll() is not None else b""  # a child of it may still hold the pipe
-        except KeyboardInterrupt:
-            if interrupted_at is not None:  # a second Ctrl-C means now
-                return "interrupted"
-            interrupted_at = time.monotonic()
-            worker.send_signal(signal.SIGTERM)
-            continue
-        if line is None:
-            return "interrupted" if interrupted_at is not None else None
-        if line:
-            event = decode(line)
-            watch.saw(event)
-            on_event(event)
-        if interrupted_at is not None and time.monotonic() - interrupted_at > GRACE_S:
-            return "interrupted"
-        if interrupted_at is None and (verdict := watch.verdict()):
-            return verdict
+    with _interrupts() as interrupts:
+        while True:
+            try:
+                line = lines.get(timeout=0.5)
+            except queue.Empty:
+                line = None if worker.poll() is not None else b""  # a child of it may still hold the pipe
+            if line is None:
+                return INTERRUPTED if interrupts else None
+            if line:
+                event = decode(line)
+                watch.saw(event)
+                on_event(event)
+            if (why := _why_end(worker, watch, interrupts)) is not None:
+                return why
+
+
+def _why_end(worker: subprocess.Popen[bytes], watch: _Watch, interrupts: list[float]) -> str | None:
+    """Why the worker must be ended now; the first interrupt only asks it to."""
+    if not interrupts:
+        return watch.verdict()
+    if not watch.asked:
+        watch.asked = True
+        worker.send_signal(signal.SIGTERM)
+    is_patient = len(interrupts) == 1 and time.monotonic() - interrupts[0] <= GRACE_S
+    return None if is_patient else INTERRUPTED
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[float]]:
+    """When Ctrl-C or SIGTERM came, from now on; in a thread, where signals never come, always empty."""
+    times: list[float] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield times
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: times.append(time.monotonic())) for number in numbers]
+    try:
+        yield times
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _read(worker: subprocess.Popen[bytes], lines: queue.Queue[bytes | None]) -> None:
@@ -173,7 +193,7 @@ def _end(job: Job, returncode: int, *, why: str | None, log_path: Path) -> JobEn
             run = _abandoned(run, returncode, why=why, log_path=log_path)
             _write(Path(job.items_path), run)
         runs.append(run)
-    if why == "interrupted":
+    if why == INTERRUPTED:
         exit_code = 130
     if not runs:
         detail = last_lines(log_path, 3) or f"exit code {returncode}"
@@ -192,7 +212,7 @@ def _write(items_path: Path, run: Run) -> None:
 
 def _abandoned(run: Run, returncode: int, *, why: str | None, log_path: Path) -> Run:
     ended = replace(run, ended_at=datetime.now(UTC))
-    if why == "interrupted":
+    if why == INTERRUPTED:
         return replace(ended, status=RunStatus.INTERRUPTED, reason="interrupted")
     if why is not None:
         return replace(ended, status=RunStatus.FAILED, reason="hang", detail=why)
@@ -255,6 +275,6 @@ def reap_orphans(settings: Settings) -> list[Run]:
 
 def _lives(pid: int, started_at: float) -> bool:
     try:
-        return abs(psutil.Process(pid).create_time() - started_at) < 1.0
+        return bool(abs(psutil.Process(pid).create_time() - started_at) < 1.0)
     except psutil.Error:
         return False

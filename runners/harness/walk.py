@@ -24,7 +24,7 @@ from runners.harness.scoring import LeafItems, group_score, leaf_score
 from tracker.codec import dump
 from tracker.errors import EngineError, TrackerError
 from tracker.items import read_items, stored_parts, write_fingerprint
-from tracker.records import Item, Job, RunRequest, TaskScore, fingerprint
+from tracker.records import Item, Job, RunRequest, Suite, Task, TaskScore, fingerprint
 from tracker.stats import anytime_interval
 
 HARNESS_VERSION = "1"  # moves when the harness changes what an item is
@@ -74,6 +74,26 @@ class LeafWork:
         return LeafItems(self.leaf, self.fingerprint, self.items, self.n_reused_items)
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A suite's task with its data, or why it cannot be had."""
+
+    spec: Task
+    loaded: LoadedTask | None
+    error: TaskUnavailableError | None = None
+
+
+def prepare(suite: Suite, *, cache_path: Path) -> tuple[Prepared, ...]:
+    """Every task of the suite with its data: done before the engine is loaded, which may take minutes."""
+    prepared = []
+    for spec in suite.tasks:
+        try:
+            prepared.append(Prepared(spec, load_task(spec, suite, cache_path=cache_path)))
+        except TaskUnavailableError as error:
+            prepared.append(Prepared(spec, None, error))
+    return tuple(prepared)
+
+
 @dataclass(slots=True)
 class Walk:
     """One run under way; `tally` is what came of it."""
@@ -81,6 +101,7 @@ class Walk:
     engine: Engine
     job: Job
     run: RunRequest
+    tasks: Sequence[Prepared]
     emit: Callable[[Event], None]
     stopped: Callable[[], bool]  # somebody asked us to stop
     deadline: float | None = None  # of time.monotonic()
@@ -102,21 +123,22 @@ class Walk:
         Raises:
             EngineError, UnreachableError: the engine died; what was answered is kept.
         """
-        for spec in self.run.suite.tasks:
+        for task in self.tasks:
             if self.stopped() or self.out_of_time:
-                self.warn(f"{spec.task}: not begun")
+                self.warn(f"{task.spec.task}: not begun")
+                continue
+            if task.loaded is None:
+                self._unavailable(task.spec.task, task.error)
                 continue
             try:
-                self.task(load_task(spec, self.run.suite, cache_path=self.items_path.parent / "cache"))
-            except TaskUnavailableError as error:
-                self._unavailable(spec.task, error)
+                self.task(task.loaded)
             except EngineError as error:
                 if error.reason != "unsupported":
                     raise
-                self._unavailable(spec.task, error)
+                self._unavailable(task.spec.task, error)
 
-    def _unavailable(self, task: str, error: TrackerError) -> None:
-        message = f"{error} ({error.hint})" if error.hint else str(error)
+    def _unavailable(self, task: str, error: TrackerError | None) -> None:
+        message = f"{error} ({error.hint})" if error and error.hint else str(error)
         self.tally.unavailable.append(task)
         self.tally.warnings.append(message)
         self.emit(Event("unavailable", self.run.run_id, task, message=message))

@@ -16,18 +16,18 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from runners.engines import Engine, open_engine
 from runners.hardware import MemoryWatch, describe_hardware
 from runners.harness.events import Event, encode
-from runners.harness.walk import Walk  # lm-eval takes seconds to import: before the engine, not after
+from runners.harness.walk import Prepared, Walk, prepare
 from runners.hub import download_model
 from tracker.codec import dump, load_json
 from tracker.errors import DiskFullError, ModelError, TrackerError, UnreachableError
@@ -35,6 +35,7 @@ from tracker.items import write_run
 from tracker.records import Cost, Job, Run, RunRequest, RunStatus
 
 HEARTBEAT_S = 5.0
+EXIT_INTERRUPTED = 130
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -92,71 +93,100 @@ def main(argv: list[str]) -> int:
 
 def work(job: Job, reporter: Reporter, stop: Stop) -> int:
     """Load the model, walk its runs; every run ends with a final `run.json`."""
-    items_path = Path(job.items_path)
-    runs = {request.run_id: _begun(job, request) for request in job.runs}
-    for run in runs.values():
-        write_run(items_path, run)
-    deadline = time.monotonic() + job.minutes * 60 if job.minutes else None
+    session = Session(job, reporter, stop)
+    session.begin()
+    if all(task.loaded is None for prepared in session.tasks.values() for task in prepared):
+        for run_id in session.runs:
+            session.end(_without_tasks(session.runs[run_id], session.tasks[run_id]))
+        return UnreachableError.exit_code
     with MemoryWatch() as watch:
         started = time.monotonic()
         try:
-            engine = _load(job, reporter, stop)
+            engine = session.load()
         except (TrackerError, KeyboardInterrupt) as error:
-            for request in job.runs:
-                _end(items_path, failed(runs[request.run_id], error), reporter)
-            return 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
+            for run in session.runs.values():
+                session.end(failed(run, error))
+            return exit_code(error)
         load_s = time.monotonic() - started
         reporter.emit(Event("ready", duration_s=load_s, message=engine.info.device))
-        code = 0
         try:
-            for request in job.runs:
-                run = replace(runs[request.run_id], engine=engine.info)
-                write_run(items_path, run)
-                run, code = _walk(WalkContext(engine, job, request, reporter, stop, deadline), run)
-                cost = replace(run.cost, load_s=load_s, peak_memory_bytes=watch.peak_memory_bytes)
-                _end(items_path, replace(run, cost=cost), reporter)
-                if code:
-                    break
+            return session.walk_all(engine, watch, load_s=load_s)
         finally:
             engine.close()
-        return code
 
 
-@dataclass(frozen=True, slots=True)
-class WalkContext:
-    """What one run needs."""
+@dataclass(slots=True)
+class Session:
+    """One job under way in this process."""
 
-    engine: Engine
     job: Job
-    request: RunRequest
     reporter: Reporter
     stop: Stop
-    deadline: float | None
+    runs: dict[str, Run] = field(default_factory=dict)
+    tasks: dict[str, tuple[Prepared, ...]] = field(default_factory=dict)
+
+    @property
+    def items_path(self) -> Path:
+        """Folder of all item files."""
+        return Path(self.job.items_path)
+
+    def begin(self) -> None:
+        """Write each run's `run.json`, and get the tasks' data before the engine takes its minutes."""
+        cache_path = self.items_path.parent / "cache"
+        for request in self.job.runs:
+            self.runs[request.run_id] = _begun(self.job, request)
+            write_run(self.items_path, self.runs[request.run_id])
+        for request in self.job.runs:
+            self.tasks[request.run_id] = prepare(request.suite, cache_path=cache_path)
+
+    def load(self) -> Engine:
+        """The engine with the model; a signal meanwhile ends us at once.
+
+        Raises:
+            ModelError: the model cannot be run here.
+        """
+        self.reporter.emit(Event("loading", message=self.job.model.model_id))
+        self.stop.loading = True
+        model = self.job.model
+        try:
+            if model.path is None and self.job.settings.engine != "server":
+                model = replace(model, path=str(download_model(model)))
+            return open_engine(model, self.job.settings)
+        finally:
+            self.stop.loading = False
+
+    def walk_all(self, engine: Engine, watch: MemoryWatch, *, load_s: float) -> int:
+        """Walk the runs one after the other; once the engine has died, the rest fail for the same reason."""
+        deadline = time.monotonic() + self.job.minutes * 60 if self.job.minutes else None
+        fatal: BaseException | None = None
+        code = 0
+        for request in self.job.runs:
+            run = replace(self.runs[request.run_id], engine=engine.info)
+            if fatal is None and self.stop():
+                fatal = KeyboardInterrupt()
+            if fatal is not None:
+                self.end(failed(run, fatal))
+                continue
+            write_run(self.items_path, run)
+            tasks = self.tasks[request.run_id]
+            run, fatal = _walk(
+                Walk(engine, self.job, request, tasks, self.reporter.emit, self.stop, deadline), run
+            )
+            cost = replace(run.cost, load_s=load_s, peak_memory_bytes=watch.peak_memory_bytes)
+            self.end(replace(run, cost=cost))
+            if run.reason == "no_tasks":
+                code = UnreachableError.exit_code
+        return exit_code(fatal) if fatal is not None else code
+
+    def end(self, run: Run) -> None:
+        """Make the run's `run.json` final, and tell the parent."""
+        write_run(self.items_path, replace(run, ended_at=datetime.now(UTC)))
+        self.reporter.emit(Event("run", run.run_id, message=run.status.value))
 
 
-def _load(job: Job, reporter: Reporter, stop: Stop) -> Engine:
-    reporter.emit(Event("loading", message=job.model.model_id))
-    stop.loading = True
-    model = job.model
-    try:
-        if model.path is None and job.settings.engine != "server":
-            model = replace(model, path=str(download_model(model)))
-        return open_engine(model, job.settings)
-    finally:
-        stop.loading = False
-
-
-def _walk(context: WalkContext, run: Run) -> tuple[Run, int]:
-    """Walk one suite; the run with its status, and the exit code."""
-    walk = Walk(
-        engine=context.engine,
-        job=context.job,
-        run=context.request,
-        emit=context.reporter.emit,
-        stopped=context.stop,
-        deadline=context.deadline,
-    )
-    prefilled = context.engine.prefilled_tokens
+def _walk(walk: Walk, run: Run) -> tuple[Run, BaseException | None]:
+    """Walk one suite; the run with its status, and what ended the whole job, if something did."""
+    prefilled = walk.engine.prefilled_tokens
     error: BaseException | None = None
     with MemoryWatch() as watch:
         try:
@@ -167,7 +197,7 @@ def _walk(context: WalkContext, run: Run) -> tuple[Run, int]:
     cost = Cost(
         duration_s=tally.answering_s,
         prompt_tokens=tally.prompt_tokens,
-        prefilled_tokens=context.engine.prefilled_tokens - prefilled,
+        prefilled_tokens=walk.engine.prefilled_tokens - prefilled,
         output_tokens=tally.output_tokens,
         tokens_per_s=tally.generated_tokens / tally.generation_s if tally.generation_s > 0 else None,
         ttft_s=statistics.median(tally.ttfts_s) if tally.ttfts_s else None,
@@ -182,18 +212,33 @@ def _walk(context: WalkContext, run: Run) -> tuple[Run, int]:
         cost=cost,
     )
     if error is not None:
-        return failed(run, error), exit_code(error)
-    if context.stop.asked:
-        return replace(run, status=RunStatus.INTERRUPTED, reason="interrupted"), 130
+        return failed(run, error), error
+    if walk.stopped():
+        return failed(run, KeyboardInterrupt()), KeyboardInterrupt()
+    return replace(run, **_ending(walk)), None
+
+
+def _ending(walk: Walk) -> dict[str, Any]:
+    """Status, reason and detail of a run that nothing went wrong with."""
+    tally = walk.tally
     if not tally.n_items:
         detail = "; ".join(tally.warnings) or "nothing was asked"
-        return replace(run, status=RunStatus.FAILED, reason="no_tasks", detail=detail), 4
+        return {"status": RunStatus.FAILED, "reason": "no_tasks", "detail": detail}
     if walk.out_of_time:
-        return replace(run, status=RunStatus.PARTIAL, reason="time_budget"), 0
+        return {"status": RunStatus.PARTIAL, "reason": "time_budget"}
     if tally.unavailable:
         detail = "unavailable: " + ", ".join(tally.unavailable)
-        return replace(run, status=RunStatus.PARTIAL, reason="tasks_unavailable", detail=detail), 0
-    return replace(run, status=RunStatus.COMPLETE), 0
+        return {"status": RunStatus.PARTIAL, "reason": "tasks_unavailable", "detail": detail}
+    return {"status": RunStatus.COMPLETE}
+
+
+def _without_tasks(run: Run, tasks: Sequence[Prepared]) -> Run:
+    """The run of a suite none of whose tasks can be had: the engine need not even be loaded."""
+    errors = [task.error for task in tasks if task.error]
+    said = [f"{error} ({error.hint})" if error.hint else str(error) for error in errors]
+    return replace(
+        run, status=RunStatus.FAILED, reason="no_tasks", detail="; ".join(said), warnings=tuple(said)
+    )
 
 
 def failed(run: Run, error: BaseException) -> Run:
@@ -215,6 +260,8 @@ def failed(run: Run, error: BaseException) -> Run:
 
 def exit_code(error: BaseException) -> int:
     """The exit code of the contract for this error."""
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
     return error.exit_code if isinstance(error, TrackerError) else 1
 
 
@@ -233,11 +280,6 @@ def _begun(job: Job, request: RunRequest) -> Run:
         limit=job.limit,
         harness_version=importlib.metadata.version("lm_eval"),
     )
-
-
-def _end(items_path: Path, run: Run, reporter: Reporter) -> None:
-    write_run(items_path, replace(run, ended_at=datetime.now(UTC)))
-    reporter.emit(Event("run", run.run_id, message=run.status.value))
 
 
 def _own_stdout() -> BinaryIO:
