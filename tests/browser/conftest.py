@@ -90,7 +90,10 @@ def saved(page: Page, name: str) -> None:
     size = page.viewport_size
     assert size is not None
     page.set_viewport_size({"width": size["width"], "height": max(size["height"], height)})
-    page.locator("[data-testid=stVegaLiteChart] svg, [data-testid=stVegaLiteChart] canvas").first.wait_for()
+    if page.get_by_test_id("stVegaLiteChart").count():
+        page.locator(
+            "[data-testid=stVegaLiteChart] svg, [data-testid=stVegaLiteChart] canvas"
+        ).first.wait_for()
     page.wait_for_function("document.getAnimations().every(a => a.playState !== 'running')")
     page.screenshot(path=RESULTS / f"{name}.png")
     page.set_viewport_size(size)

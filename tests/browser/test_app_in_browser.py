@@ -22,7 +22,11 @@ pytestmark = pytest.mark.browser
 
 TINY = CANDIDATES[0].model.model_id
 ROW_PX = 35  # of Streamlit's table, its head included
-PLACES = {"leaderboard": "/", "model": f"/model?model={TINY}&answers=Wrong&of_task=odd_one_out"}
+PLACES = {
+    "leaderboard": "/",
+    "model": f"/model?model={TINY}&answers=Wrong&of_task=odd_one_out",
+    "failed": "/model?model=delta/colossus-405b",
+}
 
 
 def choose(page: Page, label: str, option: str) -> None:
