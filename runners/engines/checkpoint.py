@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from runners.engines.encoding import Tokenizer
@@ -67,7 +68,7 @@ def load_tokenizer(model: Model, settings: EngineSettings) -> Tokenizer:
     Raises:
         EngineError: it is missing or cannot be read.
     """
-    with _load_errors(model):
+    with _load_errors(model, otherwise="missing_weights"):  # what it says of a missing file varies
         return transformers.AutoTokenizer.from_pretrained(**_where(model, settings))
 
 
@@ -145,7 +146,7 @@ def _refuse_offloaded(model: Model, weights: Any) -> None:
 
 
 @contextmanager
-def _load_errors(model: Model) -> Iterator[None]:
+def _load_errors(model: Model, *, otherwise: str = "unsupported") -> Iterator[None]:
     """What the libraries raise while loading, as our one error with its reason."""
     try:
         yield
@@ -155,12 +156,12 @@ def _load_errors(model: Model) -> Iterator[None]:
             reason="broken_weights",
             hint="download it again",
         ) from error
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        reason, hint = _reason(error)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, StrictDataclassError) as error:
+        reason, hint = _reason(error, otherwise=otherwise)
         raise EngineError(f"{model.model_id}: {_first_line(error)}", reason=reason, hint=hint) from error
 
 
-def _reason(error: Exception) -> tuple[str, str]:
+def _reason(error: Exception, *, otherwise: str) -> tuple[str, str]:
     text = str(error).lower()
     if isinstance(error, RuntimeError) and is_out_of_memory(error):
         return "out_of_memory", "`tracker fit` names settings that would fit"
@@ -170,7 +171,7 @@ def _reason(error: Exception) -> tuple[str, str]:
         return "gated", "accept its licence on the Hub, then set HF_TOKEN"
     if "size mismatch" in text or "mismatched" in text:
         return "broken_weights", "the files do not belong to this configuration"
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) or otherwise == "missing_weights":
         return "missing_weights", "download it again; a file of it is not there"
     return "unsupported", "see which versions of transformers know this architecture"
 
