@@ -178,7 +178,7 @@ def test_rungs_come_in_the_order_of_the_least_change() -> None:
 def test_suggestions_are_commands_that_fit(model_folder: Path, tmp_path: Path) -> None:
     twin = tmp_path / "twin"
     shutil.copytree(model_folder, twin)
-    offered = suggestions(subject(LLAMA), VLLM, machine(14), twins=[str(twin), "no/such"])
+    offered = suggestions(subject(LLAMA), VLLM, machine(14), twins=[str(twin), str(tmp_path / "none")])
     assert [s.action for s in offered] == ["quantize on loading", "a quantized twin"]
     assert offered[0].command.startswith(f"tracker bench {LLAMA} --max-model-len ")
     assert offered[0].command.endswith("--quantization fp8")

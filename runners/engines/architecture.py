@@ -185,9 +185,6 @@ def _listed_words(text: Config) -> list[str] | None:
     if isinstance(indices, Sequence):
         other = "conv" if "full_attn_idxs" in text else "linear"
         return ["full" if place in set(indices) else other for place in range(n_layers)]
-    if text.get("attn_layer_period"):  # Jamba
-        period, offset = int(text["attn_layer_period"]), int(text.get("attn_layer_offset") or 0)
-        return ["full" if place % period == offset else "linear" for place in range(n_layers)]
     return None
 
 
@@ -196,6 +193,10 @@ def _pattern(text: Config) -> Sequence[str] | None:
     interval = text.get("sliding_window_pattern") or text.get("_sliding_window_pattern")
     if isinstance(interval, int) and interval > 1:
         return ["sliding_attention"] * (interval - 1) + ["full_attention"]
+    if text.get("attn_layer_period"):  # Jamba
+        offset = int(text.get("attn_layer_offset") or 0)
+        places = range(int(text["attn_layer_period"]))
+        return ["full_attention" if place == offset else "linear_attention" for place in places]
     if text.get("full_attention_interval"):
         return ["linear_attention"] * (int(text["full_attention_interval"]) - 1) + ["full_attention"]
     if text["model_type"] == "llama4_text" and text.get("no_rope_layer_interval"):
@@ -336,7 +337,7 @@ def _first(text: Config, *names: str, default: Any) -> Any:
 
 
 def _feed_forward_values(text: Config) -> int:
-    """Values per token between the two halves of the widest feed-forward layer: gate, up and their product."""
+    """Values per token inside the widest feed-forward layer: gate, up and their product."""
     hidden = _number(text, "hidden_size")
     dense = _get(text, "intermediate_size") or 4 * hidden
     dense = max(dense) if isinstance(dense, Sequence) else int(dense)

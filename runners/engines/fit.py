@@ -65,7 +65,8 @@ def plan_fit(
             raise
         return settings, None
     if not fit.fits and fit.weights_bytes + fit.kv_cache_bytes > fit.available_bytes:
-        offered = suggestions(subject, settings, hardware, twins=twins or find_twins(model.model_id))
+        known = twins or (() if model.path else find_twins(model.model_id))
+        offered = suggestions(subject, settings, hardware, twins=known)
         raise _does_not_fit(replace(fit, suggestions=offered))
     return settings, fit
 

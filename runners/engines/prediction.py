@@ -40,8 +40,8 @@ SAMPLER_COPIES = 3
 # transformers, in the worker: python with torch, transformers and lm-eval imported, 394 MiB measured on Linux
 # (torch 2.13.0+cpu, 2026-11-24); CUDA's own context on a card is about as large.
 WORKER_BYTES = 400 * MIB
-CPU_BATCH_SEQUENCES = 8
-LOGIT_TOKENS = 2048  # whose float32 logits, over the whole vocabulary, are there at once
+PLAIN_SEQUENCES = 8  # of full length; as much cache as 32 answers of 1,024 tokens (`MAX_ROWS` on a CPU)
+CPU_READ_TOKENS, CARD_READ_TOKENS = 512, 4096  # read at once by the transformers engine (`MAX_TOKENS`)
 TYPICAL_CONTEXT = 4096  # tokens; transformers keeps only what is used, and few tasks use more
 
 
@@ -153,7 +153,7 @@ def sequences(settings: EngineSettings, card_bytes: int) -> int:
     if settings.max_num_seqs:
         return settings.max_num_seqs
     if settings.engine != "vllm":
-        return CPU_BATCH_SEQUENCES
+        return PLAIN_SEQUENCES
     return LARGE_BATCH_SEQUENCES if card_bytes >= LARGE_CARD_BYTES else BATCH_SEQUENCES
 
 
@@ -232,11 +232,12 @@ def _overhead_bytes(
     value_bytes = DTYPE_BYTES[dtype]
     cards = max(1, machine.cards)
     n_sequences = sequences(settings, machine.card_bytes)
-    tokens = _batch_tokens(machine) if settings.engine == "vllm" else LOGIT_TOKENS
+    plain_tokens = CARD_READ_TOKENS if machine.cards else CPU_READ_TOKENS
+    tokens = _batch_tokens(machine) if settings.engine == "vllm" else plain_tokens
     hidden = HIDDEN_COPIES * architecture.hidden_size
     forward = tokens * (hidden + architecture.feed_forward_values // cards) * value_bytes
     if settings.engine != "vllm":
-        return WORKER_BYTES + forward + LOGIT_TOKENS * architecture.vocab_size * DTYPE_BYTES["float32"]
+        return WORKER_BYTES + forward + tokens * architecture.vocab_size * DTYPE_BYTES["float32"]
     sampler = SAMPLER_COPIES * n_sequences * architecture.vocab_size * DTYPE_BYTES["float32"]
     between = BETWEEN_CARDS_BYTES if cards > 1 else 0
     return cards * (LIBRARIES_BYTES + GRAPHS_BYTES + between + forward + sampler)

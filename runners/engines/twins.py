@@ -15,6 +15,7 @@ from runners.engines.weights import Subject, read_subject
 from tracker.errors import TrackerError
 from tracker.records import Model
 
+TIMEOUT_S = 5.0
 MAX_TWINS = 3  # whose headers are read
 MAX_LISTED = 30  # most downloaded first
 READABLE = (
@@ -35,12 +36,11 @@ NOT_READABLE = ("gguf", "mlx", "exl2", "exl3", "bitsandbytes", "bnb")  # not by 
 
 def find_twins(model_id: str) -> tuple[str, ...]:
     """Ids of quantized twins that vLLM can read, most downloaded first; none if the Hub does not answer."""
+    api = huggingface_hub.HfApi()
+    wanted = f"base_model:quantized:{model_id}"
     try:
-        found = list(
-            huggingface_hub.HfApi().list_models(
-                filter=f"base_model:quantized:{model_id}", sort="downloads", limit=MAX_LISTED
-            )
-        )
+        api.model_info(model_id, timeout=TIMEOUT_S)  # fails at once; a list is tried again for 23 s
+        found = list(api.list_models(filter=wanted, sort="downloads", limit=MAX_LISTED))
     except (httpx2.HTTPError, hub_errors.OfflineModeIsEnabled, OSError):
         return ()
     return tuple(entry.id for entry in found if _is_readable([entry.id, *(entry.tags or ())]))[:MAX_TWINS]
@@ -63,7 +63,7 @@ def _twin_model(name: str) -> Model:
     if name.startswith(("/", ".")):
         return Model(model_id=name, revision="local", path=name)
     try:
-        sha = huggingface_hub.HfApi().model_info(name).sha
+        sha = huggingface_hub.HfApi().model_info(name, timeout=TIMEOUT_S).sha
     except (httpx2.HTTPError, hub_errors.OfflineModeIsEnabled, OSError) as error:
         raise TrackerError(f"`{name}` cannot be read now") from error
     return Model(model_id=name, revision=sha or "main")

@@ -159,7 +159,7 @@ def disks(settings: Settings) -> Iterator[Check]:
 
 def _disk(name: str, path: Path, hint: str, *, is_required: bool) -> Check:
     there = next((p for p in (path, *path.parents) if p.exists()), Path("/"))
-    if not os.access(there, os.W_OK):
+    if not there.is_dir() or not os.access(there, os.W_OK):
         return Check(name, "missing", f"{path}: cannot be written", hint, is_required=is_required)
     free = shutil.disk_usage(there).free
     status = "warn" if free < LOW_DISK_BYTES else "ok"

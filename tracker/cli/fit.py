@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runners.engines import choose_engine
+from runners.engines.architecture import read_architecture
 from runners.engines.fit import Fit, climb, predict, suggestions
 from runners.engines.twins import find_twins
 from runners.engines.weights import read_subject
@@ -62,10 +63,13 @@ def fit(
     found = resolve_model(model, load_settings(), trust_remote_code=True)  # nothing of it is run here
     subject = replace(read_subject(found), model_id=found.model_id if found.path is None else model)
     asked = predict(subject, settings, hardware, context=context)
-    offered = () if asked.fits else suggestions(subject, settings, hardware, twins=find_twins(found.model_id))
+    twins = () if asked.fits or found.path else find_twins(found.model_id)
+    offered = () if asked.fits else suggestions(subject, settings, hardware, twins=twins)
     _, climbed = climb(subject, replace(settings, max_model_len=context), hardware)
     answer = replace(asked, suggestions=offered, steps=climbed.steps)
-    by_context = [predict(subject, settings, hardware, context=c) for c in CONTEXTS]
+    longest = read_architecture(subject.config).max_context or max(CONTEXTS)
+    contexts = [c for c in CONTEXTS if c < longest] + [min(longest, max(CONTEXTS))]
+    by_context = [predict(subject, settings, hardware, context=c) for c in contexts]
     if json:
         rows = [
             {k: row[k] for k in ("context", "kv_cache_bytes", "total_bytes", "fits", "concurrency")}
