@@ -265,6 +265,12 @@ def test_a_character_of_several_tokens_is_scored_whole() -> None:
     assert (found.prompt_tokens, found.output_tokens) == (9, 10)
 
 
+def test_a_choice_without_context_is_refused_rather_than_scored_without_its_first_token() -> None:
+    with running_server() as server, pytest.raises(EngineError, match="first token of a text") as caught:
+        list(engine(server).log_probs([ContinuationRequest("", "the sky")]))
+    assert caught.value.reason == "unsupported"
+
+
 def test_without_log_probs_choices_are_unsupported_and_texts_still_work() -> None:
     with running_server(gives_log_probs=False) as server:
         made = engine(server)

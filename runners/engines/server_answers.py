@@ -101,6 +101,9 @@ def continuation(
     Its tokens are the last ones whose texts together hold it. None if the texts do not spell it (a character
     can be several tokens): then the caller finds out `n_context`, the number of tokens before it. A token
     that reaches back into the context counts as the continuation's.
+
+    Raises:
+        EngineError: the continuation begins the text, and nothing is told of a text's first token.
     """
     log_probs = answer["choices"][0]["logprobs"]
     n_written = int((answer.get("usage") or {}).get("completion_tokens") or 0)
@@ -114,16 +117,21 @@ def continuation(
         while length < len(request.continuation):
             first -= 1
             length += len(tokens[first])
+    if first == n_prompt:
+        return None
     places = range(first, n_prompt)
     values = [log_probs["token_logprobs"][place] for place in places]
     tops = [log_probs["top_logprobs"][place] or {} for place in places]
-    known = [(value, top) for value, top in zip(values, tops, strict=True) if value is not None]
-    if not known:
-        return None
+    if None in values:
+        message = "the server does not tell how probable the first token of a text is"
+        hint = "a choice without a context needs another engine"
+        raise EngineError(message, reason="unsupported", hint=hint)
     details = (answer.get("usage") or {}).get("prompt_tokens_details") or {}
     return Continuation(
-        log_prob=float(sum(value for value, _ in known)),
-        is_greedy=all(value >= max(top.values(), default=value) for value, top in known),
+        log_prob=float(sum(values)),
+        is_greedy=all(
+            value >= max(top.values(), default=value) for value, top in zip(values, tops, strict=True)
+        ),
         prompt_tokens=first,
         output_tokens=n_prompt - first,
         cached_tokens=int(details.get("cached_tokens") or 0),
