@@ -12,6 +12,7 @@ import pytest
 
 from runners.hardware import Gpu, Hardware
 from tests.conftest import ROOT
+from tests.hub_double import running_hub
 from tracker.cli.doctor_checks import (
     Check,
     deep_checks,
@@ -126,6 +127,28 @@ def test_fit_answers_by_the_contract_without_loading(home: Path, model_folder: P
     assert (done.returncode, document["fits"], document["engine"]) == (0, True, "vllm")
     keys = {"model_id", "weights_bytes", "kv_cache_bytes", "overhead_bytes", "total_bytes", "context"}
     assert keys | {"suggestions", "by_context"} <= document.keys()
+
+
+def test_fit_of_a_hub_model_reads_headers_and_downloads_no_weights(
+    home: Path, model_folder: Path, tmp_path: Path
+) -> None:
+    with running_hub() as hub:
+        hub.serve("acme/tiny-1b", model_folder)
+        places = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf")}
+        done = tracker("fit", "acme/tiny-1b", "--vram", "24", "--json", **places)
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["model_id"], document["weights_bytes"]) == (
+        0,
+        "acme/tiny-1b",
+        16 * 8 * 2,
+    )
+    assert [path.name for path in (tmp_path / "hf").rglob("*.safetensors")] == []
+
+
+def test_fit_without_the_hub_says_so_with_exit_code_4(home: Path, tmp_path: Path) -> None:
+    done = tracker("fit", "acme/tiny-1b", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "hf"))
+    assert done.returncode == 4
+    assert done.stderr.startswith("error: ")
 
 
 def test_fit_says_no_with_exit_code_0(home: Path, model_folder: Path) -> None:
