@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from tracker.errors import TrackerError, UnknownNameError
 from tracker.frontier.dataset import Dataset, dataset, select
 from tracker.frontier.facts import PublishedScore, ReportedBy
-from tracker.frontier.index import FitOptions, IndexFit, draw_index, fit_index, problem_of
+from tracker.frontier.index import DrawMethod, FitOptions, IndexFit, draw_index, fit_index, problem_of
 from tracker.frontier.published import fit_as_published
 from tracker.frontier.solver import Copies, Parameters, StopRule, objective, solve
 from tracker.frontier.tables import Tables, load_published_index, load_tables
@@ -88,7 +88,7 @@ def test_the_anchors_stand_where_they_are_published() -> None:
 
 def test_intervals_are_close_to_the_published_ones() -> None:
     found = fit()
-    low, high = draw_index(found, n_draws=150).interval()
+    low, high = draw_index(found, n_draws=150, method=DrawMethod.ROWS).interval()
     published = [row for row in load_published_index() if row.vintage == NEWEST and row.index_ci_low]
     place = [found.data.models.index(row.model) for row in published]
     assert np.median(np.abs(low[place] - [row.index_ci_low for row in published])) < 0.6

@@ -56,6 +56,11 @@ class Settings(BaseSettings):
         return self.home / "models"
 
     @property
+    def frontier_path(self) -> Path:
+        """Folder of bootstrap draws, kept so that only the first question takes seconds."""
+        return self.home / "frontier"
+
+    @property
     def locks_path(self) -> Path:
         """Folder of lock and pid files."""
         return self.home / "locks"

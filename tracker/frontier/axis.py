@@ -30,6 +30,7 @@ class Axis:
     released: Array  # (M,) days since 0001-01-01
     value: Array  # (M,)
     draws: Array  # (K, M); a single row equal to `value` where no uncertainty is known
+    high: Array  # (M,) upper end of each model's interval: what G2 lets catch up
 
     def __post_init__(self) -> None:
         """Both groups are there and every number is finite."""
@@ -60,6 +61,7 @@ class Axis:
             released=self.released[flags],
             value=self.value[flags],
             draws=self.draws[:, flags],
+            high=self.high[flags],
         )
 
     def until(self, day: date) -> Axis:

@@ -106,6 +106,14 @@ def gap(name: str, axis: Axis, window: Window) -> float | None:
     return DEFINITIONS[name](_Sampled(axis, window).groups(axis.value)).value
 
 
+def central_gaps(axis: Axis, window: Window) -> dict[str, float | None]:
+    """The central value of all six definitions, without intervals."""
+    axis = axis.until(window.as_of)
+    sampled = _Sampled(axis, window)
+    groups = sampled.groups(axis.value)
+    return {name: measure(groups).value for name, measure in DEFINITIONS.items()}
+
+
 def gap_draws(name: str, axis: Axis, window: Window) -> Array:
     """One definition on every draw that defines it."""
     return _Sampled(axis.until(window.as_of), window).values(DEFINITIONS[name])
@@ -129,11 +137,9 @@ class _Sampled:
         self._window = window
         self._open = np.flatnonzero(axis.is_open)
         self._closed = np.flatnonzero(~axis.is_open)
-        self._above = np.zeros(self._open.size)
+        self._above = np.maximum(axis.high[self._open] - axis.value[self._open], 0.0)
         self._margin = np.zeros((self._closed.size, self._open.size))
         if axis.has_draws:
-            high = np.quantile(axis.draws[:, self._open], INTERVAL[1], axis=0)
-            self._above = np.maximum(high - axis.value[self._open], 0.0)
             self._margin = self._margins()
 
     def _margins(self) -> Array:

@@ -7,6 +7,7 @@ its exact minimum; options, off by default, change the penalty or the loss. Form
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import numpy as np
 
@@ -22,6 +23,13 @@ LEAST_SPAN = 0.05  # of capability between the anchors; the published fit has 1.
 LEAST_FREEDOM = 0.3  # share of a benchmark's rows: one with few rows has hardly any residual left
 SCATTER_BOUNDS = (1e-4, 0.5)
 DRAW_STOP = StopRule(decrease=1e-8, max_steps=100)  # index values then differ by less than 0.001
+
+
+class DrawMethod(StrEnum):
+    """What is drawn anew in a bootstrap draw."""
+
+    SCATTER = "scatter"  # every score, around what the index expects: widths match repeated data
+    ROWS = "rows"  # each model's own rows with replacement: the published intervals
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +151,17 @@ def _central(data: Dataset, options: FitOptions, problem: Problem, solution: Sol
     )
 
 
-def draw_index(fit: IndexFit, *, n_draws: int = DRAWS, seed: int = 0) -> IndexDraws:
-    """Bootstrap refits: each model's own rows are drawn with replacement, models stay; as published.
-
-    Draws in which the two anchors cannot be told apart are left out.
+def draw_index(
+    fit: IndexFit, *, n_draws: int = DRAWS, seed: int = 0, method: DrawMethod = DrawMethod.SCATTER
+) -> IndexDraws:
+    """Bootstrap refits. Draws in which the two anchors cannot be told apart are left out.
 
     Raises:
         TrackerError: that happened in every draw.
     """
-    copies = _drawn_rows(fit.data, n_draws, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    draw = _drawn_scores if method is DrawMethod.SCATTER else _drawn_rows
+    copies = draw(fit, n_draws, rng)
     solution = solve(fit.problem, copies, fit.parameters, stop=DRAW_STOP)
     place = [fit.data.models.index(model) for model, _ in ANCHORS]
     span = np.diff(solution.parameters.capability[:, place], axis=1)[:, 0]
@@ -161,13 +171,21 @@ def draw_index(fit: IndexFit, *, n_draws: int = DRAWS, seed: int = 0) -> IndexDr
     return on_index_scale(fit.data, solution.parameters.take(good))
 
 
-def _drawn_rows(data: Dataset, n_draws: int, rng: np.random.Generator) -> Copies:
+def _drawn_rows(fit: IndexFit, n_draws: int, rng: np.random.Generator) -> Copies:
     """How often each row is drawn; each model keeps its number of rows."""
+    data = fit.data
     weights = np.zeros((n_draws, data.score.size))
     for m in range(len(data.models)):
         rows = np.flatnonzero(data.model_of == m)
         weights[:, rows] = rng.multinomial(rows.size, np.full(rows.size, 1.0 / rows.size), size=n_draws)
     return Copies(weights, np.broadcast_to(data.score, weights.shape))
+
+
+def _drawn_scores(fit: IndexFit, n_draws: int, rng: np.random.Generator) -> Copies:
+    """Every score drawn anew around what the index expects, with its benchmark's own scatter."""
+    expected = np.clip(fit.data.score - fit.residual, SCORE_EDGE, 1.0 - SCORE_EDGE)
+    score = drawn_scores(expected, scatter=fit.scatter()[fit.data.benchmark_of], n_draws=n_draws, rng=rng)
+    return Copies(np.ones_like(score), score)
 
 
 def drawn_scores(expected: Array, *, scatter: Array, n_draws: int, rng: np.random.Generator) -> Array:

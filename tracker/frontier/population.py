@@ -15,7 +15,7 @@ from tracker.errors import TrackerError, UnknownNameError
 from tracker.frontier.axis import Array, Axis
 from tracker.frontier.dataset import newest_vintage
 from tracker.frontier.facts import Access, OverrideKind, SmallOpenModel
-from tracker.frontier.index import DRAWS, IndexDraws, IndexFit
+from tracker.frontier.index import DRAWS, INTERVAL, IndexDraws, IndexFit
 from tracker.frontier.tables import Tables
 
 BYTES_PER_PARAM = 2  # weights in 16 bits
@@ -56,9 +56,9 @@ def labels(tables: Tables, overrides: Collection[OverrideKind] = ()) -> dict[str
     return found
 
 
-def index_axis(fit: IndexFit, draws: IndexDraws, by_model: dict[str, Label]) -> Axis:
-    """The labelled models of a fit on the index."""
-    return _axis("index", fit.data.models, by_model, fit.index, draws.index)
+def index_axis(fit: IndexFit, draws: IndexDraws, by_model: dict[str, Label], *, high: Array) -> Axis:
+    """The labelled models of a fit on the index; `high` (M,) is the upper end that G2 goes by."""
+    return _axis("index", fit.data.models, by_model, (fit.index, draws.index, high))
 
 
 def projected_axis(
@@ -71,19 +71,24 @@ def projected_axis(
     """
     known = np.isfinite(value) & np.isfinite(draws).all(axis=0)
     kept = [model for model, flag in zip(models, known, strict=True) if flag]
-    return _axis(name, kept, by_model, value[known], draws[:, known])
+    high = np.quantile(draws[:, known], INTERVAL[1], axis=0)
+    return _axis(name, kept, by_model, (value[known], draws[:, known], high))
 
 
-def _axis(name: str, models: Sequence[str], by_model: dict[str, Label], value: Array, draws: Array) -> Axis:
+def _axis(
+    name: str, models: Sequence[str], by_model: dict[str, Label], numbers: tuple[Array, Array, Array]
+) -> Axis:
     labelled = np.array([by_model[model].access is not Access.UNKNOWN for model in models], dtype=np.bool_)
     kept = [model for model, flag in zip(models, labelled, strict=True) if flag]
+    value, draws, high = numbers
     return Axis(
-        name,
-        tuple(kept),
-        np.array([by_model[model].access is Access.OPEN for model in kept], dtype=np.bool_),
-        np.array([float(by_model[model].released.toordinal()) for model in kept]),
-        value[labelled],
-        draws[:, labelled],
+        name=name,
+        models=tuple(kept),
+        is_open=np.array([by_model[model].access is Access.OPEN for model in kept], dtype=np.bool_),
+        released=np.array([float(by_model[model].released.toordinal()) for model in kept]),
+        value=value[labelled],
+        draws=draws[:, labelled],
+        high=high[labelled],
     )
 
 
@@ -106,6 +111,7 @@ def series_axis(name: str, rated: Sequence[Rated], *, n_draws: int = DRAWS, seed
         np.array([float(row.released.toordinal()) for row in rated]),
         value,
         draws,
+        np.quantile(draws, INTERVAL[1], axis=0),
     )
 
 
@@ -181,6 +187,7 @@ def with_small_models(axis: Axis, small: Sequence[SmallOpenModel], *, seed: int 
         np.append(axis.released, [float(row.released.toordinal()) for row in small]),
         np.append(axis.value, value),
         np.concatenate([axis.draws, draws], axis=1),
+        np.append(axis.high, [row.index_ci_high for row in small]),
     )
 
 
