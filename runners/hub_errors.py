@@ -25,6 +25,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from runners.retries import announce_retries
 from tracker.errors import ModelError, TrackerError, TransientError, UnknownNameError, UnreachableError
 
 ATTEMPTS = 4
@@ -47,8 +48,7 @@ def hub_errors(model_id: str, revision: str | None, *, known: Iterable[str] = ()
 
 def retrying() -> Iterator[stamina.Attempt]:
     """A bounded number of attempts, as far apart as the Hub asks for."""
-    # the default hook would print to stdout, where data belongs
-    stamina.instrumentation.set_on_retry_hooks([stamina.instrumentation.LoggingOnRetryHook])
+    announce_retries()
     return iter(stamina.retry_context(on=_wait_s, attempts=ATTEMPTS, timeout=RETRY_S))
 
 

@@ -297,6 +297,17 @@ def test_a_busy_server_is_asked_again(status: tuple[int, dict[str, str]]) -> Non
         assert len(list(made.log_probs([ContinuationRequest("a", "b")]))) == 1
 
 
+def test_what_is_waited_for_is_said_and_never_on_stdout(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with running_server() as server:
+        made = engine(server)
+        server.broken = [(503, {})]
+        list(made.generate([QUESTION]))
+    assert "is busy or down (HTTP 503); asking again in" in caplog.text
+    assert capfd.readouterr().out == ""
+
+
 def test_a_server_that_stays_busy_is_not_asked_for_ever() -> None:
     with running_server() as server:
         made = engine(server)

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx2
 import stamina
 
+from runners.retries import announce_retries
 from tracker.errors import EngineError, TrackerError, TransientError, UnknownNameError, UnreachableError
 
 CONNECT_S = 10.0
@@ -198,8 +199,7 @@ class ServerApi:
 
 def retrying() -> AsyncIterator[stamina.Attempt]:
     """A bounded number of attempts for what may pass, as far apart as the server asks for."""
-    # the default hook would print to stdout, where data belongs
-    stamina.instrumentation.set_on_retry_hooks([stamina.instrumentation.LoggingOnRetryHook])
+    announce_retries()
     return aiter(stamina.retry_context(on=_wait_s, attempts=ATTEMPTS, timeout=RETRY_S))
 
 
