@@ -1,4 +1,4 @@
-"""Retries say on stderr what they wait for; the default hook of stamina prints to stdout, where data belongs."""
+"""Retries say on stderr what they wait for; stamina itself would print to stdout, where data belongs."""
 
 from __future__ import annotations
 
