@@ -49,9 +49,12 @@ def read_suite(path: Path) -> Suite:
     """The suite in a TOML file; `include_path` in it is relative to the file.
 
     Raises:
-        TrackerError: an unknown key, a missing one, a value out of range; names the file.
+        TrackerError: no TOML, an unknown key, a missing one, a value out of range; names the file.
     """
-    raw = tomllib.loads(path.read_text())
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # also what is no UTF-8
+        raise TrackerError(f"{path}: {error}") from error
     _check_keys(raw, known={f.name for f in fields(Suite)} - {"name"}, where=str(path))
     for task in raw.get("tasks", []):
         _check_keys(task, known={f.name for f in fields(Task)}, where=f"{path}: {task.get('task', '?')}")
