@@ -118,8 +118,7 @@ def plan_inputs(inputs: Sequence[Ids]) -> list[SharedInput]:
     `len(ids) - n_shared` tokens for each, and no token twice. Choices of one question share its
     context, questions of one task its few-shot prefix, and single-token choices are one input.
     """
-    # Big-endian bytes sort as the tokens do, by one memcmp each; tuples are compared token by token.
-    keys = [np.asarray(ids, dtype=">u4").tobytes() for ids in inputs]
+    keys = [sort_key(ids) for ids in inputs]
     places: dict[bytes, list[int]] = {}
     for place, key in enumerate(keys):
         places.setdefault(key, []).append(place)
@@ -130,6 +129,11 @@ def plan_inputs(inputs: Sequence[Ids]) -> list[SharedInput]:
         plan.append(SharedInput(ids, tuple(places[key]), n_common(before, ids)))
         before = ids
     return plan
+
+
+def sort_key(ids: Ids) -> bytes:
+    """Bytes that sort as the tokens do, by one memcmp each; tuples are compared token by token."""
+    return np.asarray(ids, dtype=">u4").tobytes()
 
 
 def max_model_len(config: Any, tokenizer: Tokenizer) -> int:

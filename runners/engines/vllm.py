@@ -33,7 +33,7 @@ from runners.engines.vllm_answers import AnswerReader, Output, probe_rows
 from runners.engines.vllm_args import CPU, engine_args, engine_environment
 from runners.engines.vllm_errors import explain
 from runners.engines.vllm_processes import ChildLog, children, end
-from runners.engines.vllm_scoring import Probe, ProbeRows, continuation, plan_scoring
+from runners.engines.vllm_scoring import Probe, ProbeRows, ScoringPlan, continuation, plan_scoring
 from runners.hardware import describe_hardware
 from tracker.errors import EngineError, TrackerError
 from tracker.records import EngineInfo, EngineSettings, Model
@@ -162,17 +162,17 @@ class VllmEngine:
             raise EngineError(message, reason="unsupported", hint="a larger `--max-model-len`") from error
         rows: dict[int, ProbeRows] = {}
         n_missing = [len(pieces) for pieces in plan.pieces]
-        for number, read in self._probes(plan.probes):
+        for number, read in self._probes(plan):
             rows[number] = read
             for place in plan.probes[number].users:
                 n_missing[place] -= 1
                 if n_missing[place] == 0:
                     yield place, continuation(plan, place, rows, n_tokens=len(pairs[place].continuation))
 
-    def _probes(self, probes: Sequence[Probe]) -> Iterator[tuple[int, ProbeRows]]:
+    def _probes(self, plan: ScoringPlan) -> Iterator[tuple[int, ProbeRows]]:
         """Each probe's answer; rows that the cache swallowed are asked for again without it."""
-        again = []
-        work = ((n, probe.ids, self._scoring_params(probe)) for n, probe in enumerate(probes))
+        probes, again = plan.probes, []
+        work = ((n, probes[n].ids, self._scoring_params(probes[n])) for n in plan.order)
         for number, output in self._answers(work):
             if probes[number].has_rows and (output.num_cached_tokens or 0) > probes[number].first_row:
                 again.append(number)  # an earlier call asked for the same

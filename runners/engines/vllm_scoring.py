@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from runners.engines import Continuation
-from runners.engines.encoding import EncodedPair, Ids, SharedInput, plan_inputs
+from runners.engines.encoding import EncodedPair, Ids, SharedInput, plan_inputs, sort_key
 
 MAX_NEXT_IDS = 128  # vllm.sampling_params.MAX_LOGPROB_TOKEN_IDS
 
@@ -43,10 +43,11 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class ScoringPlan:
-    """The probes in an order in which common beginnings follow each other, and the pieces of each pair."""
+    """The probes, the pieces of each pair, and the order to ask in: a beginning before what follows it."""
 
     probes: list[Probe]
     pieces: list[list[Piece]]
+    order: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ def plan_scoring(pairs: Sequence[EncodedPair], *, max_len: int, block_tokens: in
         if len(pair.continuation) > max_len:
             raise ValueError(f"a continuation of {len(pair.continuation)} tokens, where {max_len} fit")
     inputs = plan_inputs([pair.input_ids(max_len) for pair in pairs])
-    plan = ScoringPlan([], [[] for _ in pairs])
+    probes: list[Probe] = []
+    pieces: list[list[Piece]] = [[] for _ in pairs]
     probe_of: dict[Ids, int] = {}
     for n, shared in enumerate(inputs):
         first_rows = {place: len(shared.ids) - len(pairs[place].continuation) for place in shared.places}
@@ -82,11 +84,11 @@ def plan_scoring(pairs: Sequence[EncodedPair], *, max_len: int, block_tokens: in
             for depth in [*depths, len(shared.ids)]:
                 if depth < len(shared.ids) and depth // block_tokens * block_tokens <= first_row:
                     continue  # what the cache gives ends before what is wanted
-                piece = _piece(plan.probes, probe_of, tokens[: depth + 1], first_row)
-                plan.probes[piece.probe].users.append(place)
-                plan.pieces[place].append(piece)
+                piece = _piece(probes, probe_of, tokens[: depth + 1], first_row)
+                probes[piece.probe].users.append(place)
+                pieces[place].append(piece)
                 first_row = depth
-    return plan
+    return ScoringPlan(probes, pieces, sorted(range(len(probes)), key=lambda n: sort_key(probes[n].ids)))
 
 
 def _piece(probes: list[Probe], probe_of: dict[Ids, int], tokens: Ids, first_row: int) -> Piece:
