@@ -18,6 +18,7 @@ MIN_PERCENT, MAX_PERCENT = 0.0, 50.0  # of `--until`
 
 def bench(
     model: str,
+    /,
     *,
     suite: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     task: Annotated[tuple[str, ...], Parameter(negative="")] = (),
