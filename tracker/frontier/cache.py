@@ -49,7 +49,14 @@ def draws_key(fit: IndexFit, *, n_draws: int, method: DrawMethod) -> str:
 def _read(path: Path, fit: IndexFit) -> IndexDraws | None:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = IndexDraws(arrays["index"], arrays["difficulty"], arrays["slope"])
+            found = IndexDraws(
+                arrays["index"],
+                arrays["difficulty"],
+                arrays["slope"],
+                arrays["kept"],
+                int(arrays["n_drawn"]),
+                int(arrays["seed"]),
+            )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     n_models, n_benchmarks = len(fit.data.models), len(fit.data.benchmarks)
@@ -62,7 +69,15 @@ def _write(path: Path, draws: IndexDraws) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=path.parent, prefix=".draws-", delete=False) as file:
-            np.savez(file, index=draws.index, difficulty=draws.difficulty, slope=draws.slope)
+            np.savez(
+                file,
+                index=draws.index,
+                difficulty=draws.difficulty,
+                slope=draws.slope,
+                kept=draws.kept,
+                n_drawn=draws.n_drawn,
+                seed=draws.seed,
+            )
             file.flush()
             os.fsync(file.fileno())
         Path(file.name).replace(path)

@@ -12,7 +12,7 @@ from enum import StrEnum
 import numpy as np
 
 from tracker.errors import TrackerError
-from tracker.frontier.dataset import SCORE_EDGE, Array, Dataset
+from tracker.frontier.dataset import SCORE_EDGE, Array, Dataset, Indices
 from tracker.frontier.solver import Copies, Parameters, Problem, Solution, StopRule, solve, start
 
 ANCHORS = (("Claude 3.5 Sonnet", 130.0), ("GPT-5", 150.0))  # fix origin and unit; as published
@@ -96,12 +96,24 @@ class IndexFit:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Scaled:
+    """Parameters of B copies on the scale of the index."""
+
+    index: Array  # (B, M)
+    difficulty: Array  # (B, N)
+    slope: Array  # (B, N)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class IndexDraws:
     """K bootstrap refits, all parameters of a draw together: every interval comes from these."""
 
     index: Array  # (K, M)
     difficulty: Array  # (K, N)
     slope: Array  # (K, N)
+    kept: Indices  # (K,) their numbers among all that were drawn
+    n_drawn: int
+    seed: int = 0
 
     def interval(self) -> tuple[Array, Array]:
         """(M,) low and (M,) high end of each model's interval."""
@@ -159,16 +171,24 @@ def draw_index(
     Raises:
         TrackerError: that happened in every draw.
     """
-    rng = np.random.default_rng(seed)
     draw = _drawn_scores if method is DrawMethod.SCATTER else _drawn_rows
-    copies = draw(fit, n_draws, rng)
+    copies = draw(fit, n_draws, np.random.default_rng(seed))
     solution = solve(fit.problem, copies, fit.parameters, stop=DRAW_STOP)
     place = [fit.data.models.index(model) for model, _ in ANCHORS]
     span = np.diff(solution.parameters.capability[:, place], axis=1)[:, 0]
     good = span > LEAST_SPAN
     if not good.any():
         raise TrackerError("the anchors of the index cannot be told apart in any bootstrap draw")
-    return on_index_scale(fit.data, solution.parameters.take(good))
+    scaled = on_index_scale(fit.data, solution.parameters.take(good))
+    kept = np.flatnonzero(good)
+    return IndexDraws(scaled.index, scaled.difficulty, scaled.slope, kept, n_draws, seed)
+
+
+def scores_of(fit: IndexFit, draws: IndexDraws) -> Array:
+    """(K, R) the scores that each draw of the method `SCATTER` was fitted to."""
+    copies = _drawn_scores(fit, draws.n_drawn, np.random.default_rng(draws.seed))
+    score: Array = copies.score[draws.kept]
+    return score
 
 
 def _drawn_rows(fit: IndexFit, n_draws: int, rng: np.random.Generator) -> Copies:
@@ -211,7 +231,7 @@ def problem_of(data: Dataset, options: FitOptions) -> Problem:
     )
 
 
-def on_index_scale(data: Dataset, at: Parameters) -> IndexDraws:
+def on_index_scale(data: Dataset, at: Parameters) -> Scaled:
     """Each copy on the scale that its own anchor models fix.
 
     Raises:
@@ -230,7 +250,7 @@ def on_index_scale(data: Dataset, at: Parameters) -> IndexDraws:
         raise TrackerError(f"{low_model} and {high_model} come out equal, so the index has no unit")
     unit = ((high - low) / span)[:, None]
     origin = low - unit * low_capability[:, None]
-    return IndexDraws(origin + unit * at.capability, origin + unit * at.difficulty, at.slope / unit)
+    return Scaled(origin + unit * at.capability, origin + unit * at.difficulty, at.slope / unit)
 
 
 def _binomial(problem: Problem, data: Dataset, at: Parameters) -> Problem:

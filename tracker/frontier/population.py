@@ -200,3 +200,12 @@ def sizes(tables: Tables) -> dict[str, int]:
     """Parameters of every open model whose size is known, small estimates included."""
     known = {row.model: row.n_params for row in tables.models.values() if row.n_params is not None}
     return known | {small_name(row): row.n_params for row in tables.small_open_models}
+
+
+def prices(tables: Tables) -> dict[str, float]:
+    """US dollars per million output tokens of every model whose price is known."""
+    return {
+        row.model: row.price_out_usd_per_mtok
+        for row in tables.models.values()
+        if row.price_out_usd_per_mtok is not None
+    }

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracker.frontier.dataset import Array, Indices
-from tracker.frontier.index import IndexDraws, IndexFit, predicted
+from tracker.frontier.index import IndexDraws, IndexFit, predicted, scores_of
 
 INDEX_BOUNDS = (-100.0, 300.0)  # as published
 GRID = np.linspace(*INDEX_BOUNDS, 201)  # every 2 points: where the descent starts
@@ -40,22 +40,22 @@ class Projection:
     n_rows: Indices  # (M,)
 
 
-def best_index(score: Array, instrument: Instrument, weight: Array, *, first: float | None = None) -> Array:
-    """The index in -100..300 whose expected scores are nearest, for each of B copies of R rows.
+def best_index(score: Array, instrument: Instrument, *, first: float | None = None) -> Array:
+    """(B,) the index in -100..300 whose expected scores are nearest to `score` (B, R).
 
     Without a `first` guess a grid finds the valley; damped Gauss-Newton steps find its floor.
     """
-    at: Array = np.full(weight.shape[0], 0.0 if first is None else first)
+    at: Array = np.full(score.shape[0], 0.0 if first is None else first)
     if first is None:
         expected = predicted(
             GRID[:, None, None], difficulty=instrument.difficulty[None], slope=instrument.slope[None]
         )
-        at = GRID[np.argmin(((expected - score) ** 2 * weight).sum(axis=2), axis=0)]
+        at = GRID[np.argmin(((expected - score) ** 2).sum(axis=2), axis=0)]
     for _ in range(STEPS):
         s = predicted(at[:, None], difficulty=instrument.difficulty, slope=instrument.slope)
         bend = s * (1.0 - s) * instrument.slope
-        gradient = (weight * (s - score) * bend).sum(axis=1)
-        curve = (weight * bend**2).sum(axis=1) + FLAT
+        gradient = ((s - score) * bend).sum(axis=1)
+        curve = (bend**2).sum(axis=1) + FLAT
         move = np.clip(gradient / curve, -LARGEST_STEP, LARGEST_STEP)
         at = np.clip(at - move, *INDEX_BOUNDS)
         if np.abs(move).max() < TOLERANCE:
@@ -64,28 +64,26 @@ def best_index(score: Array, instrument: Instrument, weight: Array, *, first: fl
 
 
 def project(
-    fit: IndexFit, draws: IndexDraws, rows: npt.NDArray[np.bool_], *, seed: int = 0, least: int = LEAST_ROWS
+    fit: IndexFit, draws: IndexDraws, rows: npt.NDArray[np.bool_], *, least: int = LEAST_ROWS
 ) -> Projection:
     """Every model's index from the flagged rows alone.
 
-    A draw takes its difficulties from the same draw of the full fit and resamples the model's own
-    flagged rows.
+    A draw takes its scores, difficulties and slopes from the same draw of the full fit, so that the two
+    can be compared draw by draw. Those scores lie around what the model's index over all rows expects;
+    the draws are moved to lie around what the flagged rows say.
     """
     data = fit.data
-    rng = np.random.default_rng(seed)
+    drawn = scores_of(fit, draws)
     n_models, n_draws = len(data.models), draws.index.shape[0]
     value = np.full(n_models, np.nan)
     sampled = np.full((n_draws, n_models), np.nan)
-    n_rows = np.zeros(n_models, dtype=np.intp)
-    for m in range(n_models):
+    n_rows = np.bincount(data.model_of[rows], minlength=n_models).astype(np.intp)
+    for m in np.flatnonzero(n_rows >= least):
         mine = np.flatnonzero((data.model_of == m) & rows)
-        n_rows[m] = mine.size
-        if mine.size < least:
-            continue
-        columns, score = data.benchmark_of[mine], data.score[mine]
+        columns = data.benchmark_of[mine]
         central = Instrument(fit.difficulty[None, columns], fit.slope[None, columns])
-        value[m] = best_index(score, central, np.ones((1, mine.size)))[0]
-        weight = rng.multinomial(mine.size, np.full(mine.size, 1.0 / mine.size), size=n_draws)
-        drawn = Instrument(draws.difficulty[:, columns], draws.slope[:, columns])
-        sampled[:, m] = best_index(score, drawn, weight.astype(np.float64), first=float(value[m]))
+        value[m] = best_index(data.score[None, mine], central)[0]
+        same = Instrument(draws.difficulty[:, columns], draws.slope[:, columns])
+        around = best_index(drawn[:, mine], same, first=float(fit.index[m]))
+        sampled[:, m] = around + (value[m] - fit.index[m])
     return Projection(value, sampled, n_rows)

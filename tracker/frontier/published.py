@@ -13,15 +13,13 @@ from scipy.optimize import least_squares
 from scipy.sparse import csr_array
 
 from tracker.frontier.dataset import Array, Dataset
-from tracker.frontier.index import FitOptions, IndexDraws, on_index_scale, problem_of
+from tracker.frontier.index import FitOptions, Scaled, on_index_scale, problem_of
 from tracker.frontier.solver import CAPABILITY_BOUND, SLOPE_BOUNDS, Parameters, Problem
 
 SEED = 42  # of the start; as published
 
 
-def fit_as_published(
-    data: Dataset, *, weights: Array | None = None, first: Array | None = None
-) -> IndexDraws:
+def fit_as_published(data: Dataset, *, weights: Array | None = None, first: Array | None = None) -> Scaled:
     """Where the published optimiser stops on `data`, as a single copy on the index scale.
 
     `weights` (R,) repeats rows for a bootstrap draw, `first` is the start (None: the published one).

@@ -1,0 +1,118 @@
+"""How far behind open models are on each benchmark by itself, and when open was last looked at.
+
+A large lag may mean that open models are worse, or that nobody has evaluated a new one: the date of the
+newest open model with a score tells the two apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+
+from tracker.errors import TrackerError
+from tracker.frontier.axis import Axis
+from tracker.frontier.dataset import newest_vintage
+from tracker.frontier.facts import Access, PrivateList
+from tracker.frontier.gap import Window, central_gaps
+from tracker.frontier.population import Label, benchmark_axis
+from tracker.frontier.tables import Tables
+
+STALE_DAYS = 426  # 14 months: beyond it the lag says more about evaluation than about models
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """The standing lag (G3) on one benchmark."""
+
+    benchmark: str
+    domain: str
+    is_private: bool
+    months: float
+    definition: str  # always "G3"
+    best_open: str
+    best_closed: str
+    gap: float  # centered score of the best closed minus that of the best open model
+    n_open: int
+    n_closed: int
+    newest_open: str  # the newest open model that has a score
+    newest_open_released: date
+    open_evaluated_on: date | None  # last evaluation of an open model, where the source says so
+    is_stale: bool  # no open model of the last 14 months has a score
+
+
+def lags(
+    tables: Tables,
+    by_model: dict[str, Label],
+    *,
+    vintage: date | None = None,
+    as_of: date | None = None,
+    private_list: PrivateList = PrivateList.EXTENDED,
+) -> tuple[Lag, ...]:
+    """Every benchmark that both groups have scores on, the largest lag first.
+
+    Raises:
+        TrackerError: no benchmark is left.
+    """
+    vintage = newest_vintage(tables, vintage)
+    window = Window.year_to(as_of or vintage)
+    names = sorted({row.benchmark for row in tables.scores if row.vintage == vintage})
+    found = []
+    for name in names:
+        if {Access.OPEN, Access.CLOSED} <= _groups(tables, name, vintage, by_model, window.as_of):
+            axis = benchmark_axis(tables, name, by_model, vintage=vintage).until(window.as_of)
+            found.append(_lag(tables, axis, window, vintage=vintage, private_list=private_list))
+    if not found:
+        raise TrackerError(f"on {window.as_of} no benchmark has scores of both open and closed models")
+    return tuple(sorted(found, key=lambda row: -row.months))
+
+
+def median_months(rows: tuple[Lag, ...], *, is_private: bool) -> float | None:
+    """Median standing lag over benchmarks that are not stale; None where there is none."""
+    chosen = [row.months for row in rows if row.is_private == is_private and not row.is_stale]
+    return float(np.median(chosen)) if chosen else None
+
+
+def _groups(
+    tables: Tables, benchmark: str, vintage: date, by_model: dict[str, Label], as_of: date
+) -> set[Access]:
+    return {
+        by_model[row.model].access
+        for row in tables.scores
+        if row.vintage == vintage and row.benchmark == benchmark and by_model[row.model].released <= as_of
+    }
+
+
+def _lag(tables: Tables, axis: Axis, window: Window, *, vintage: date, private_list: PrivateList) -> Lag:
+    best_open, best_closed = axis.best(is_open=True), axis.best(is_open=False)
+    places = np.flatnonzero(axis.is_open)
+    newest = int(places[np.argmax(axis.released[places])])
+    released = date.fromordinal(int(axis.released[newest]))
+    open_models = {axis.models[place] for place in places}
+    evaluated = [
+        row.evaluated_on
+        for row in tables.scores
+        if row.vintage == vintage
+        and row.benchmark == axis.name
+        and row.model in open_models
+        and row.evaluated_on is not None
+    ]
+    months = central_gaps(axis, window)["G3"]
+    assert months is not None  # both groups are there
+    return Lag(
+        benchmark=axis.name,
+        domain=tables.benchmarks[axis.name].domain,
+        is_private=tables.benchmarks[axis.name].is_private(private_list),
+        months=months,
+        definition="G3",
+        best_open=axis.models[best_open],
+        best_closed=axis.models[best_closed],
+        gap=float(axis.value[best_closed] - axis.value[best_open]),
+        n_open=len(open_models),
+        n_closed=len(axis.models) - len(open_models),
+        newest_open=axis.models[newest],
+        newest_open_released=released,
+        open_evaluated_on=max(evaluated, default=None),
+        is_stale=(window.as_of - released).days > STALE_DAYS,
+    )
