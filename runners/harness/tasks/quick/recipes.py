@@ -102,15 +102,17 @@ def _families(entry: Entry, level: int, place: int, chance: Random) -> Choice | 
 
 
 def _lookup(entry: Entry, level: int, _place: int, chance: Random) -> Choice | None:
-    story, _, asked = entry["question"].partition(" \n")
-    statement = asked.removeprefix("Who ").partition("?")[0]
-    names = [sentence.split(" ", 1)[0] for sentence in story.split(". ")]
-    thing = statement.split(" ", 1)[1]
-    if len(set(names)) < len(names) or story.count(thing) > 1:
-        return None  # more than one may be right: names and things are drawn independently
-    others = chance.sample([name for name in names if name != entry["answer"]], N_CHOICES - 1)
-    question = f"{story}\nQuestion: Who {statement}?\nAnswer:"
-    return _shuffled(question, [entry["answer"], *others], entry["answer"], level=level, chance=chance)
+    story, _, _ = entry["question"].partition(" \n")
+    said = [sentence.removesuffix(".").split(" ", 1) for sentence in story.split(". ")]
+    names, statements = [name for name, _ in said], [statement for _, statement in said]
+    if len(set(names)) < len(names) or len(set(statements)) < len(statements):
+        return None  # two things may be said of one, and one thing of two
+    name = entry["answer"]
+    right = statements.pop(names.index(name))
+    question = f"{story}\nQuestion: What is said of {name}?\nAnswer: {name}"
+    return _shuffled(
+        question, [right, *chance.sample(statements, N_CHOICES - 1)], right, level=level, chance=chance
+    )
 
 
 def _cubes(entry: Entry, level: int, _place: int, chance: Random) -> Choice:
