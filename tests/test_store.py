@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.some_runs import STARTED_AT, TASKS, failed, model, run, store_runs, write_files
 from tracker.errors import BusyError, StoreError, UnknownNameError
-from tracker.records import RunStatus
+from tracker.records import RunStatus, TaskScore
 from tracker.settings import Settings
 from tracker.store import Store
 from tracker.store.database import migrations
@@ -83,6 +83,19 @@ def test_a_run_is_kept_with_its_scores_and_its_model(settings: Settings) -> None
     assert (row["fit"], row["settings"]["dtype"]) == ({"fits": True}, "auto")
     assert [score["task"] for score in scores] == list(TASKS)
     assert (found["model_id"], found["n_params"], found["n_runs"]) == ("acme/atlas-8b", 8_030_000_000, 1)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_scores_come_back_as_they_were_whatever_is_missing(settings: Settings, order: int) -> None:
+    first, second, third = run(1).scores
+    sparse = replace(first, stderr=None, ci_low=None, ci_high=None, n_total=None, value=1)
+    part = replace(second, group="whole", unparsed_fraction=0.25, value=0.25)
+    scores = (sparse, part, replace(third, unparsed_fraction=1))[::order]
+    with Store.open(settings) as store:
+        store.add_run(replace(run(1), scores=scores))
+        rows = store.query("run_scores")
+    names = {field.name for field in fields(TaskScore)}
+    assert tuple(TaskScore(**{n: v for n, v in row.items() if n in names}) for row in rows) == scores
 
 
 def test_a_run_that_never_loaded_names_the_engine_that_was_asked_for(settings: Settings) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from tracker.store.parts import bind_items, unreadable_parts, wanted_parts
 
 QUERIES = Path(__file__).parent / "queries"
 SELECT_HINT = "tables: models, runs, task_scores, items; `describe runs` lists the columns of one"
+INTERRUPT_S = 0.05  # an interruption that comes before the statement has begun is lost, and repeated
 _COMMENT = re.compile(r"--[^\n]*")
 _PARAMETER = re.compile(r"\$([a-z_]+)")
 _ITEMS = re.compile(r"\bitems\b", re.IGNORECASE)
@@ -74,13 +78,25 @@ def select(connection: duckdb.DuckDBPyConnection, sql: str, *, items_path: Path)
         statements = connection.extract_statements(sql)
         if len(statements) != 1 or statements[0].type is not duckdb.StatementType.SELECT:
             raise TrackerError("only one SELECT statement is answered here", hint=SELECT_HINT)
-        return _run(connection, sql, {}, items_path=items_path)
+        return _interruptible(connection, partial(_run, connection, sql, {}, items_path=items_path))
     except duckdb.Error as error:
         kind, colon, message = first_line(error).partition(" Error: ")
         hints = [line.strip() for line in str(error).splitlines() if line.startswith("Did you mean")]
         raise TrackerError(
             f"SQL: {message if colon else kind}", hint=" ".join(hints) or SELECT_HINT
         ) from error
+
+
+def _interruptible(connection: duckdb.DuckDBPyConnection, ask: Callable[[], Answer]) -> Answer:
+    """The answer, asked in a thread: inside a statement, DuckDB may not look for Ctrl-C until it is done."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        future = pool.submit(ask)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            while not wait([future], timeout=INTERRUPT_S).done:
+                connection.interrupt()
+            raise
 
 
 def _run(

@@ -23,9 +23,11 @@ def write_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
     connection.execute("delete from runs where run_id = $run_id", key)
     connection.execute("delete from task_scores where run_id = $run_id", key)
     connection.execute("insert into runs by name select unnest($row)", {"row": run_row(run)})
-    for place, score in enumerate(run.scores):
-        row = score_row(run.run_id, place, score)
-        connection.execute("insert into task_scores by name select unnest($row)", {"row": row})
+    if rows := [score_row(run.run_id, place, score) for place, score in enumerate(run.scores)]:
+        connection.execute(
+            "insert into task_scores by name select unnest(row) from (select unnest($rows) as row)",
+            {"rows": rows},
+        )
     _update_model(connection, model_id=run.model.model_id, revision=run.model.revision)
 
 
