@@ -121,7 +121,7 @@ class IndexDraws:
         return low, high
 
 
-def predicted(index: Array, *, difficulty: Array, slope: Array) -> Array:
+def predicted(index: Array | float, *, difficulty: Array | float, slope: Array | float) -> Array:
     """The centered score that a model of that index is expected to reach."""
     z = np.clip(slope * (index - difficulty), -500.0, 500.0)
     expected: Array = 1.0 / (1.0 + np.exp(-z))
