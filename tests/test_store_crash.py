@@ -19,6 +19,7 @@ from tracker.settings import Settings
 from tracker.store import Store, check, open_snapshot, publish, rebuild
 
 N_KILLS = 25
+ROOM_BYTES = 2**18  # for a few runs
 # Imports once and forks a writer for each number that it is told, so that a kill costs no start-up.
 WRITERS = """
 import os, sys
@@ -152,10 +153,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def fill(settings: Settings) -> None:
+def fill(settings: Settings, stored: list[int]) -> None:
     with Store.open(settings) as store:
-        for number in range(2, 500):
+        for number in range(2, 2000):
             store.add_run(run(number))
+            stored.append(number)
 
 
 def test_a_full_disk_stops_writing_and_loses_nothing(small_disk: Path) -> None:
@@ -164,9 +166,11 @@ def test_a_full_disk_stops_writing_and_loses_nothing(small_disk: Path) -> None:
         store.add_run(run(1))
     publish(settings)
     ballast = small_disk / "ballast"
-    ballast.write_bytes(b"\0" * (os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize))
+    disk = os.statvfs(small_disk)
+    ballast.write_bytes(b"\0" * (disk.f_bavail * disk.f_bsize - ROOM_BYTES))
+    stored: list[int] = []
     with pytest.raises(StoreError, match="No space left") as caught:
-        fill(settings)
+        fill(settings, stored)
     assert "disk space" in caught.value.hint
     with pytest.raises(StoreError, match="No space left"):
         publish(settings)
@@ -174,7 +178,8 @@ def test_a_full_disk_stops_writing_and_loses_nothing(small_disk: Path) -> None:
         assert len(snapshot.query("runs")) == 1
     ballast.unlink()
     with Store.open(settings) as store:
-        assert len(store.query("runs")) > 1
-        assert len(store.query("run_scores")) == len(store.query("runs")) * len(TASKS)
+        assert len(store.query("runs")) == 1 + len(stored)
+        assert len(store.query("run_scores")) == (1 + len(stored)) * len(TASKS)
+    assert stored
     publish(settings)
     assert [problem.kind for problem in check(settings) if problem.kind != "missing_folder"] == []
