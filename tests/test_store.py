@@ -288,6 +288,18 @@ def test_the_leaderboard_shows_the_newest_run_that_has_scores(settings: Settings
     assert [row["task"] for row in quick] == list(TASKS)
 
 
+def test_a_quick_look_does_not_hide_a_whole_measurement_of_the_same_version(settings: Settings) -> None:
+    whole = replace(run(1), suite_version=1)
+    look = replace(
+        run(2), suite_version=1, scores=tuple(replace(s, value=1.0, n_items=2) for s in run(2).scores)
+    )
+    store_runs(settings, whole, look)
+    with Store.open(settings) as store:
+        assert {row["run_id"] for row in store.query("leaderboard")} == {whole.run_id}
+        store.add_run(replace(look, run_id="20261126-000000-aaaaaa", suite_version=2))
+        assert {row["suite_version"] for row in store.query("leaderboard")} == {2}
+
+
 def test_items_of_a_run_include_those_it_reuses_and_no_others(settings: Settings) -> None:
     write_files(settings, run(1))
     write_files(settings, run(3, of=model("acme/other-1b")))

@@ -1,12 +1,20 @@
--- One row per model, suite and task: from the model's newest complete or partial run of that suite.
+-- One row per model, suite and task: the score that rests on the most items, the newest of equals, so that a
+-- quick look with `--limit` never hides a whole measurement. Of a suite only its newest version here counts.
 -- $suite, $model_id: only these; null for all.
-with newest as (
-    select model_id, revision, suite, max(run_id) as run_id
+with measured as (
+    select runs.run_id, runs.model_id, runs.revision, runs.suite, task_scores.place
     from runs
-    where status in ('complete', 'partial')
-      and ($suite is null or suite = $suite)
-      and ($model_id is null or model_id = $model_id)
-    group by model_id, revision, suite
+    join task_scores using (run_id)
+    where runs.status in ('complete', 'partial')
+      and ($suite is null or runs.suite = $suite)
+      and ($model_id is null or runs.model_id = $model_id)
+    qualify runs.suite_version = max(runs.suite_version) over (partition by runs.suite)
+        and row_number() over (
+            partition by
+                runs.model_id, runs.revision, runs.suite, runs.suite_version,
+                task_scores.task, task_scores."group"
+            order by task_scores.n_items desc, runs.run_id desc
+        ) = 1
 )
 
 select
@@ -19,7 +27,7 @@ select
     runs.n_params, runs.license, runs.model_quantization,
     runs.engine, runs.engine_version, runs.dtype, runs.device, runs.quantization,
     runs.duration_s, runs.output_tokens, runs.tokens_per_s, runs.ttft_s, runs.peak_memory_bytes, runs.energy_j
-from newest
+from measured
 join runs using (run_id)
-join task_scores using (run_id)
+join task_scores using (run_id, place)
 order by runs.suite, runs.model_id, runs.revision, task_scores.place
