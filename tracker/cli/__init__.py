@@ -37,7 +37,8 @@ app.command("tracker.cli.suites:suites", name="suites", help="List the suites an
 app.command("tracker.cli.query:query", name="query", help="Run one read-only SQL statement on the snapshot.")
 app.command("tracker.cli.app:app", name="app", help="Open the dashboard.")
 app.command("tracker.cli.doctor:doctor", name="doctor", help="Say what works on this machine.")
-app.command("tracker.cli.frontier_views:app", name="frontier", help="How far open models are behind closed ones.")
+app.command("tracker.cli.compare:compare", name="compare", help="Compare two models on shared items.")
+app.command("tracker.cli.frontier_views:app", name="frontier", help="How far open models are behind.")
 app.command("tracker.cli.index:app", name="index", help="The capability index: fit it, show it.")
 app.command("tracker.cli.store:app", name="store", help="Rebuild, publish or check the store.")
 

@@ -1,0 +1,40 @@
+-- One row per question that both models answered in the same suite: their scores side by side.
+-- $first, $second: model ids. $suite, $task: only these; null for all.
+-- Of each model, suite and task the score that rests on the most items counts, the newest of equals.
+with chosen as (
+    select
+        runs.model_id, runs.suite, runs.suite_version, runs."limit" as n_first,
+        task_scores.task, task_scores.metric, task_scores.filter, task_scores.fingerprint
+    from runs
+    join task_scores using (run_id)
+    where runs.status in ('complete', 'partial')
+      and runs.model_id in ($first, $second)
+      and ($suite is null or runs.suite = $suite)
+      and ($task is null or task_scores.task = $task)
+    qualify row_number() over (
+        partition by runs.model_id, runs.suite, runs.suite_version, task_scores.task
+        order by task_scores.n_items desc, runs.run_id desc
+    ) = 1
+),
+
+-- an item may stand in several runs; it is the same answer
+answered as (
+    select
+        chosen.model_id, chosen.suite, chosen.suite_version, chosen.task, chosen.metric, chosen.filter,
+        items.doc_id, items.doc_hash,
+        any_value(items.score) as score,
+        any_value(items.cluster) as cluster
+    from chosen
+    join items on items.fingerprint = chosen.fingerprint and items.task = chosen.task
+    where items.score is not null
+      and (chosen.n_first is null or items.doc_id < chosen.n_first)
+    group by all
+)
+
+select
+    a.suite, a.suite_version, a.task, a.metric, a.filter, a.doc_id,
+    a.score as first_score, b.score as second_score, a.cluster
+from answered as a
+join answered as b using (suite, suite_version, task, metric, filter, doc_id, doc_hash)
+where a.model_id = $first and b.model_id = $second
+order by a.suite, a.suite_version, a.task, a.doc_id
