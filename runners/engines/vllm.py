@@ -32,7 +32,7 @@ from runners.engines.thinking import find_marks
 from runners.engines.vllm_answers import AnswerReader, Output, probe_rows
 from runners.engines.vllm_args import CPU, engine_args, engine_environment
 from runners.engines.vllm_errors import explain
-from runners.engines.vllm_processes import ChildLog, children, end
+from runners.engines.vllm_processes import ChildLog, children, end, watch_children
 from runners.engines.vllm_scoring import Probe, ProbeRows, ScoringPlan, continuation, plan_scoring
 from runners.hardware import describe_hardware
 from tracker.errors import EngineError, TrackerError
@@ -70,6 +70,7 @@ class VllmEngine:
         self._tokenizer = load_tokenizer(model, settings)
         with self._explained("cannot be loaded"), self._log.captured():
             self._llm = self._load()
+        watch_children(self._unblock)
         self._config = self._llm.llm_engine.vllm_config
         self._numbers = itertools.count()
         self._reader = AnswerReader(
@@ -119,6 +120,16 @@ class VllmEngine:
 
     def _end_children(self) -> None:
         end([child for child in children() if child not in self._others])
+
+    def _unblock(self) -> None:
+        """Wake a `step` that waits for a process that is gone.
+
+        `SyncMPClient.get_output` of vLLM 0.32.0 waits for ever when the process was killed, as the kernel
+        does when memory runs out: it hears only of an end that the process announces.
+        """
+        outputs = getattr(self._llm.llm_engine.engine_core, "outputs_queue", None) if self._llm else None
+        if outputs is not None:
+            outputs.put_nowait(RuntimeError("its process was killed"))
 
     # loading
 

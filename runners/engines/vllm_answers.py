@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from runners.engines import ChatPrompt, Generation, GenerationRequest
 from runners.engines.encoding import Tokenizer
-from runners.engines.stopping import AnswerEnd
 from runners.engines.thinking import ThinkingMarks
 from runners.engines.vllm_scoring import Probe, ProbeRows
 
@@ -39,7 +39,7 @@ def probe_rows(probe: Probe, output: Output) -> ProbeRows:
 
 @dataclass(frozen=True, slots=True)
 class AnswerReader:
-    """Cuts what a model wrote into thinking and answer, as the transformers engine does."""
+    """Cuts what a model wrote into thinking and answer; `AnswerEnd` does the same token by token."""
 
     tokenizer: Tokenizer
     marks: ThinkingMarks | None
@@ -52,26 +52,48 @@ class AnswerReader:
     def generation(self, request: GenerationRequest, output: Output) -> Generation:
         """The answer to `request`."""
         (completion,) = output.outputs
-        ids = list(completion.token_ids)
-        end = self._end(request, request.stop)
-        answer = end.answer(ids)
-        is_cut = completion.finish_reason == "length"
-        if is_cut and self.stops_late(request):  # it is whole if it went on after a stop string
-            is_cut = answer.text == self._end(request, ()).answer(ids).text
+        text, thinking = self._split(request, self.tokenizer.decode(completion.token_ids))
+        answer = before_stop(text, request.stop)
+        is_cut = (
+            completion.finish_reason == "length" and answer == text
+        )  # else it went on after a stop string
         metrics = output.metrics
         return Generation(
-            text=answer.text,
+            text=self._plain(answer),
             finish_reason="length" if is_cut else "stop",
             prompt_tokens=len(output.prompt_token_ids),
-            output_tokens=len(ids),
+            output_tokens=len(completion.token_ids),
             cached_tokens=output.num_cached_tokens or 0,
             # From when it got its slot: waiting for one says something about us, not about the model.
             latency_s=metrics.last_token_ts - metrics.scheduled_ts,
             ttft_s=metrics.first_token_ts - metrics.scheduled_ts,
-            thinking=answer.thinking,
+            thinking=None if thinking is None else self._plain(thinking).strip(),
         )
 
-    def _end(self, request: GenerationRequest, stop: tuple[str, ...]) -> AnswerEnd:
-        return AnswerEnd(
-            self.tokenizer, stop, end_ids=frozenset(), marks=self.marks, prompt=str(request.prompt)
-        )
+    def _split(self, request: GenerationRequest, text: str) -> tuple[str, str | None]:
+        """What stands after the thinking, and the thinking; without an end of it there is no answer."""
+        if self.marks is None:
+            return text, None
+        is_open = self.marks.is_open(request.prompt) or text.lstrip().startswith(self.marks.start)
+        thinking, mark, rest = text.partition(self.marks.end)
+        if not mark:
+            return ("", text) if is_open else (text, None)
+        # Line ends follow the thinking; they are no stop string. It may think again before it answers.
+        while self.marks.end in before_stop(rest.lstrip(), request.stop):
+            more, mark, rest = rest.partition(self.marks.end)
+            thinking += mark + more
+        return rest.lstrip(), thinking
+
+    def _plain(self, text: str) -> str:
+        marks = () if self.marks is None else (self.marks.start, self.marks.end)
+        for token in (*self.tokenizer.all_special_tokens, *marks):
+            text = text.replace(token, "")
+        return text
+
+
+def before_stop(text: str, stop: Sequence[str]) -> str:
+    """`text` up to the first of the stop strings."""
+    for string in stop:
+        if string:
+            text = text.split(string, 1)[0]
+    return text

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from tracker.errors import EngineError
 
+# what follows a root cause that was told elsewhere, or nowhere: the kernel kills without a word
+VAGUE = ("Engine core initialization failed", "EngineCore encountered an issue", "its process was killed")
 MAX_LINE_CHARS = 300  # some of its messages list every architecture that there is
 
 
@@ -47,7 +49,7 @@ CAUSES = (
         "a shorter --max-model-len needs less; `tracker fit` shows what would fit",
     ),
     Cause(
-        r"\(?(?P<length>\d+)\)? is greater than the derived max_model_len \(\w+=(?P<limit>[\d.]+)",
+        r"\(?(?P<length>\d+)\)? is greater than the derived max_model_len \(\w+=(?P<limit>\d+)",
         "unsupported",
         "{length} tokens of context were asked for, the model was made for {limit}",
         "--max-model-len {limit}",
@@ -105,11 +107,8 @@ def explain(text: str, *, doing: str) -> EngineError:
 def _last_error(text: str) -> str:
     """The last line that reads like `SomeError: why`, less the log's prefix."""
     errors = re.findall(r"((?:\w+\.)*\w*(?:Error|Exception)\b: [^\n]+)", text)
-    named = [line for line in errors if "Engine core initialization failed" not in line]
-    if named or errors:
-        return _short((named or errors)[-1])
-    lines = text.strip().splitlines()
-    return _short(lines[-1]) if lines else "it ended without a word"
+    telling = [line for line in errors if not any(vague in line for vague in VAGUE)]
+    return _short(telling[-1]) if telling else "its process ended without a word"
 
 
 def _short(text: str) -> str:

@@ -12,8 +12,8 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
-from multiprocessing import resource_tracker
+from collections.abc import Callable, Iterator
+from multiprocessing import connection, resource_tracker
 
 import psutil
 
@@ -82,6 +82,18 @@ def children() -> list[psutil.Process]:
             if not any(TRACKER_ARGUMENT in word for word in process.cmdline()):
                 found.append(process)
     return found
+
+
+def watch_children(on_death: Callable[[], None]) -> None:
+    """Call `on_death` from a thread when a direct child ends; its exit code stays for who wants it."""
+    sentinels = [process.sentinel for process in multiprocessing.active_children()]
+
+    def watch() -> None:
+        connection.wait(sentinels)
+        on_death()
+
+    if sentinels:
+        threading.Thread(target=watch, name="engine-watch", daemon=True).start()
 
 
 def end(processes: list[psutil.Process]) -> None:
