@@ -131,9 +131,9 @@ def _json(document: Any) -> Response:
 
 
 @contextmanager
-def running_hub() -> Iterator[Hub]:
+def running_hub(hub: Hub | None = None) -> Iterator[Hub]:
     """A Hub on a port of its own."""
-    hub = Hub()
+    hub = hub or Hub()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

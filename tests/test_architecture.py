@@ -18,6 +18,7 @@ PACKAGES = ("tracker", "runners", "app")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "tracker.errors": (),
     "tracker.records": (),
+    "tracker.ingested": (),
     "tracker.stats": (),
     "tracker.codec": ("tracker.errors",),
     "tracker.settings": (),
@@ -26,10 +27,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "tracker.suites": ("tracker.errors", "tracker.records"),
     "tracker.frontier": ("tracker.errors", "tracker.records", "tracker.frontier"),
     "tracker.store": (
-        "tracker.codec", "tracker.errors", "tracker.items", "tracker.records", "tracker.settings",
-        "tracker.store",
+        "tracker.codec", "tracker.errors", "tracker.ingested", "tracker.items", "tracker.records",
+        "tracker.settings", "tracker.store",
     ),
-    "tracker.sources": ("tracker.errors", "tracker.records", "tracker.settings", "tracker.sources"),
+    "tracker.sources": (
+        "tracker.errors", "tracker.ingested", "tracker.records", "tracker.settings", "tracker.sources",
+    ),
     "runners": (
         "runners", "tracker.codec", "tracker.errors", "tracker.items", "tracker.records", "tracker.settings",
         "tracker.stats", "tracker.suites",
@@ -44,9 +47,17 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "tracker.cli": ("tracker", "runners", "app"),
     "tracker.__main__": ("tracker.cli",),
+    # each joins parts that know nothing of each other, as `bench` does
     "tracker.bench": ("runners", "tracker"),
+    "tracker.ingest": ("runners", "tracker"),
+    "tracker.naming": ("tracker",),
+    "tracker.queue": ("runners", "tracker"),
+    "tracker.working_off": ("runners", "tracker"),
+    "tracker.schedule": ("tracker.errors", "tracker.settings"),
+    "tracker.weekly": ("runners", "tracker"),
+    "tracker.digest": ("tracker",),
 }  # fmt: skip
-STANDARD_LIBRARY_ONLY = ("tracker.records", "tracker.errors")
+STANDARD_LIBRARY_ONLY = ("tracker.records", "tracker.errors", "tracker.ingested")
 HEAVY = ("torch", "vllm", "lm_eval", "transformers", "streamlit", "ray", "optuna", "datasets")
 
 

@@ -35,6 +35,23 @@ class Settings(BaseSettings):
     flush_s: float = Field(default=5.0, gt=0)  # how often answers are written; so much a kill can lose
     server_api_key: str = Field(default="", repr=False)  # for `--engine server`; never stored or printed
 
+    # instead of a source's own address: a mirror, or a stand-in; JSON such as {"epoch": "https://…"}
+    source_urls: dict[str, str] = Field(default_factory=dict)
+    source_timeout_s: float = Field(default=1800.0, gt=0)  # of one source in one ingest
+    hub_page: int = Field(default=500, ge=1, le=1000)  # models in one answer of the Hub
+    artificial_analysis_key: str = Field(default="", repr=False)  # never stored or printed
+    cache_quota_gb: float | None = Field(default=None, gt=0)  # of the Hub's cache; None: what the disk has
+
+    @property
+    def raw_path(self) -> Path:
+        """Folder of what the sources answered, compressed."""
+        return self.home / "raw"
+
+    @property
+    def digests_path(self) -> Path:
+        """Folder of written digests, and of the feed."""
+        return self.home / "digests"
+
     @property
     def items_path(self) -> Path:
         """Folder of item files, one folder per run: the truth."""

@@ -5,16 +5,22 @@ and a module like `runs.py`; to add a read, add a file in `queries/`.
 """
 
 from tracker.store.checks import Problem, check
+from tracker.store.ingests import Alias, Counts, SourceState
+from tracker.store.jobs import JobRow
 from tracker.store.reading import Answer
 from tracker.store.repair import Rebuilt, rebuild
 from tracker.store.snapshots import Snapshot, open_snapshot, publish, snapshot_id
 from tracker.store.writing import Store
 
 __all__ = [
+    "Alias",
     "Answer",
+    "Counts",
+    "JobRow",
     "Problem",
     "Rebuilt",
     "Snapshot",
+    "SourceState",
     "Store",
     "check",
     "open_snapshot",

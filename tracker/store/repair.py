@@ -12,6 +12,7 @@ from tracker.errors import TrackerError
 from tracker.items import RUN_FILE, read_run, run_folders
 from tracker.records import Run, RunStatus
 from tracker.settings import Settings
+from tracker.store.carrying import carry_over
 from tracker.store.database import new_database, transaction
 from tracker.store.locks import writing
 from tracker.store.runs import write_run
@@ -27,6 +28,7 @@ class Rebuilt:
     n_runs: int
     interrupted: tuple[str, ...]  # runs whose process was gone
     skipped: tuple[str, ...]  # run files that could not be read, and why
+    ingests_from: str | None = None  # the file that what the sources said was taken over from
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,9 @@ class RunFile:
 def rebuild(settings: Settings, *, wait_s: float = WAIT_S) -> Rebuilt:
     """Replace the database by one made from every `items/*/run.json`, in one step at the end.
 
+    What the sources said stands in no item file: it is taken over from the old database, or from the newest
+    snapshot that can be read.
+
     A run that says `running` without a process becomes `interrupted`; a broken file is passed over and named.
 
     Raises:
@@ -51,6 +56,7 @@ def rebuild(settings: Settings, *, wait_s: float = WAIT_S) -> Rebuilt:
     with writing(settings.db_path, wait_s=wait_s):
         remove_leftovers(settings)
         with new_database(settings.db_path) as connection, transaction(connection):
+            carried = carry_over(connection, settings)
             for file in run_files(settings.items_path):
                 if file.run is None:
                     skipped.append(file.problem)
@@ -61,7 +67,9 @@ def rebuild(settings: Settings, *, wait_s: float = WAIT_S) -> Rebuilt:
                 write_run(connection, run)
                 n_runs += 1
             mark_change(connection)
-    return Rebuilt(n_runs=n_runs, interrupted=tuple(interrupted), skipped=tuple(skipped))
+    return Rebuilt(
+        n_runs=n_runs, interrupted=tuple(interrupted), skipped=tuple(skipped), ingests_from=carried
+    )
 
 
 def run_files(items_path: Path) -> Iterator[RunFile]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from tracker.ingested import Batch, IngestOutcome, SourceFacts
 from tracker.records import Run
 from tracker.settings import Settings
+from tracker.store import ingests, jobs
 from tracker.store.database import open_database, store_errors, transaction
 from tracker.store.locks import writing
 from tracker.store.reading import read
@@ -62,6 +65,56 @@ class Store:
         with self._change() as connection:
             for run in runs:
                 write_run(connection, run)
+
+    def source_state(self, source: str) -> ingests.SourceState:
+        """Where the last ingest of this source ended."""
+        with store_errors(self._path):
+            return ingests.read_state(self._connection, source)
+
+    def add_outcome(
+        self,
+        facts: SourceFacts,
+        outcome: IngestOutcome,
+        *,
+        started_at: datetime,
+        state: ingests.SourceState,
+        raw_sha256: tuple[str, ...] = (),
+    ) -> None:
+        """Keep what became of asking a source; the same `ingest_id` replaces."""
+        with self._change() as connection:
+            ingests.write_source(connection, facts)
+            ingests.write_outcome(
+                connection, outcome, started_at=started_at, state=state, raw_sha256=raw_sha256
+            )
+
+    def add_batch(self, batch: Batch, *, source: str, ingest_id: str, seen_at: datetime) -> ingests.Counts:
+        """Keep what a source says anew, and where to go on after it, all or nothing."""
+        with self._change() as connection:
+            return ingests.write_batch(connection, batch, source=source, ingest_id=ingest_id, seen_at=seen_at)
+
+    def mark_absent(
+        self, seen: Collection[str], *, source: str, ingest_id: str, seen_at: datetime
+    ) -> ingests.Counts:
+        """Note as gone what the source had and no longer lists."""
+        with self._change() as connection:
+            return ingests.write_absent(connection, seen, source=source, ingest_id=ingest_id, seen_at=seen_at)
+
+    def add_aliases(self, aliases: Iterable[ingests.Alias]) -> None:
+        """Keep which name of which source is which repository of the Hub."""
+        with self._change() as connection:
+            for alias in aliases:
+                ingests.write_alias(connection, alias)
+
+    def put_jobs(self, rows: Iterable[jobs.JobRow]) -> None:
+        """Replace these jobs; one for a model and suite."""
+        with self._change() as connection:
+            for row in rows:
+                jobs.write_job(connection, row)
+
+    def remove_job(self, model_id: str, suite: str) -> bool:
+        """Take a job out of the queue; False if there was none."""
+        with self._change() as connection:
+            return jobs.delete_job(connection, model_id=model_id, suite=suite)
 
     def query(self, name: str, **params: Any) -> list[dict[str, Any]]:
         """The rows of `queries/<name>.sql`; times are aware, JSON is parsed, a missing parameter is null."""

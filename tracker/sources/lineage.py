@@ -1,0 +1,62 @@
+"""What a repository of the Hub is: a model of its own, or made from another one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tracker.ingested import ModelKind
+from tracker.sources.fields import mapping, text
+
+RELATIONS = {
+    "quantized": ModelKind.QUANTIZED,
+    "adapter": ModelKind.ADAPTER,
+    "merge": ModelKind.MERGE,
+    "finetune": ModelKind.FINETUNE,
+}
+# a name that says how it was packed, for repositories that declare no parent
+PACKED_NAME = re.compile(
+    r"(?i)(?:[-_.](?:awq|gptq|gguf|exl[23]|bnb|nf4|int[48]|w\d+a\d+|[48]bit|mlx))(?:[-_.]|$)"
+)
+ADAPTER_LIBRARIES = ("peft", "adapter-transformers")
+CHAT_NAME = re.compile(r"(?i)(?:[-_.])(?:it|chat|instruct|thinking|reasoning|sft|dpo)(?:[-_.]|$)")
+
+
+def parents(entry: Mapping[str, Any], card: Mapping[str, Any]) -> tuple[str, ...]:
+    """The repositories that it declares to be made from."""
+    declared = mapping(entry.get("baseModels")).get("models")
+    if isinstance(declared, list):
+        return tuple(name for model in declared if (name := text(mapping(model).get("id"))))
+    named = card.get("base_model")
+    listed = named if isinstance(named, list) else [named]
+    return tuple(found for name in listed if (found := text(name)))
+
+
+def model_kind(name: str, entry: Mapping[str, Any], tags: Sequence[str]) -> ModelKind:
+    """What the repository is. One made by those who trained its base is a model of its own."""
+    relation = mapping(entry.get("baseModels")).get("relation") or _tagged_relation(tags)
+    owner = name.partition("/")[0].casefold()
+    made_from = parents(entry, mapping(entry.get("cardData")))
+    if text(entry.get("library_name")) in ADAPTER_LIBRARIES or "peft" in tags:
+        return ModelKind.ADAPTER
+    if "mergekit" in tags or "merge" in tags:
+        return ModelKind.MERGE
+    if PACKED_NAME.search(name.partition("/")[2]):
+        return ModelKind.QUANTIZED
+    kind = RELATIONS.get(str(relation))
+    own = any(parent.partition("/")[0].casefold() == owner for parent in made_from)
+    if kind is not None and not (kind is ModelKind.FINETUNE and own):
+        return kind
+    if "conversational" in tags or CHAT_NAME.search(name):
+        return ModelKind.CHAT
+    return ModelKind.BASE
+
+
+def _tagged_relation(tags: Sequence[str]) -> str | None:
+    for tag in tags:
+        head, _, rest = tag.partition(":")
+        relation = rest.partition(":")[0]
+        if head == "base_model" and relation in RELATIONS:
+            return relation
+    return None
