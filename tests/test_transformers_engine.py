@@ -17,7 +17,8 @@ from transformers import MambaConfig, MistralConfig
 
 from runners.demo import demo_model
 from runners.engines import ChatPrompt, ContinuationRequest, GenerationRequest, open_engine
-from runners.engines.encoding import encode_pairs
+from runners.engines.decoding import Decoder
+from runners.engines.encoding import encode_pairs, plan_inputs
 from runners.engines.scoring import score_plain
 from runners.engines.transformers import TransformersEngine
 from tests.tiny_models import save_random, save_speaker, tiny_config, tiny_tokenizer
@@ -155,6 +156,18 @@ def test_answers_do_not_depend_on_how_many_are_written_at_once(random_model: Mod
     assert found[0] == found[1] == found[2]
     plain = {row.request: row.end.answer(row.ids).text for row in engine._plain.decode(engine._rows(asked))}
     assert [plain[n] for n in range(len(asked))] == [text for text, _ in found[0]]
+
+
+def test_little_memory_means_few_rows_and_the_same_answers(random_model: Model) -> None:
+    engine = TransformersEngine(random_model, EngineSettings())
+    asked = [GenerationRequest("the fox" + word, 4) for word in WORDS]
+    expected = {place: answer.text for place, answer in engine.generate(asked)}
+    rows = engine._rows(asked)
+    plan = plan_inputs([row.prompt for row in rows])
+    decoder = Decoder(engine._reader, max_rows=8, memory_bytes=1)
+    walk = engine._reader.start(plan, n_fresh=[1] * len(plan))
+    done = decoder.decode(walk, [[rows[place] for place in item.places] for item in plan])
+    assert {row.request: row.end.answer(row.ids).text for row in done} == expected
 
 
 def test_the_same_prompt_asked_twice_is_drawn_twice_but_repeats_in_the_next_run(random_model: Model) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
@@ -47,6 +48,13 @@ def device_name(device: torch.device) -> str:
     n_devices = torch.cuda.device_count()
     name = str(torch.cuda.get_device_name(0))
     return name if n_devices == 1 else f"{name} × {n_devices}"
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that nobody uses on the device: the card's, or the machine's."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    return int(psutil.virtual_memory().available)
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype | str:

@@ -71,10 +71,12 @@ class Row:
 class Decoder:
     """Writes the answers to the prompts of one walk; fewer at once when memory runs out."""
 
-    def __init__(self, reader: PrefixReader, *, max_rows: int) -> None:
-        """Read prompts with `reader`, write at most `max_rows` answers at once."""
+    def __init__(self, reader: PrefixReader, *, max_rows: int, memory_bytes: int) -> None:
+        """Read prompts with `reader`; write at most `max_rows` answers at once, in `memory_bytes`."""
         self._reader = reader
         self._max_rows = max_rows
+        self._memory_bytes = memory_bytes
+        self._longest = 1  # tokens that a row may come to hold
         self._buffer = RowBuffer()
         self._rows: list[Row] = []
         self._waiting: deque[tuple[Row, States]] = deque()  # read, but no row is free
@@ -85,6 +87,8 @@ class Decoder:
         Raises:
             EngineError: one answer alone does not fit into the memory.
         """
+        lengths = (len(row.prompt) + row.budget for group in rows for row in group)
+        self._longest = max(lengths, default=1)
         prompts = self._read_prompts(walk, rows)
         while True:
             while not self._waiting and self._wants_prompts():
@@ -124,6 +128,8 @@ class Decoder:
         """Give waiting rows a place in the buffer."""
         while self._waiting and len(self._rows) < self._max_rows:
             row, states = self._waiting[0]
+            if self._buffer.cache is None:
+                self._limit_rows(states)
             try:
                 self._buffer.put(len(self._rows), states, n_rows=self._max_rows)
             except RuntimeError as error:
@@ -131,6 +137,15 @@ class Decoder:
                 continue
             self._waiting.popleft()
             self._rows.append(row)
+
+    def _limit_rows(self, states: States) -> None:
+        """No more rows than their keys and values have memory for at their longest.
+
+        A CPU does not say in time that its memory ends: the system kills the process.
+        """
+        token_bytes = sum(x.nbytes for pair in states for x in pair) / states[0][0].shape[1]
+        n_rows = int(self._memory_bytes / (token_bytes * self._longest))
+        self._max_rows = max(1, min(self._max_rows, n_rows))
 
     def _step(self) -> None:
         """One more token for every row."""

@@ -67,16 +67,19 @@ def token_log_probs(
 ) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], IntArray]:
     """The log-prob of each of `tokens` in its row of `logits` (R, V), and the row's best token.
 
-    In float32 over the whole vocabulary, whatever the model's own type is.
+    `rows` ascend. In float32 over the whole vocabulary, whatever the model's own type is. With
+    `log_softmax` and not `logsumexp`: on a CPU the former is 1e-5 nats per token off (vocabulary of
+    49k, against float64), but so is lm-eval, and the scores are to be compared with its.
     """
-    log_sums, best = [], []
-    for block in logits.split(SCORED_ROWS):
-        log_sums.append(torch.logsumexp(block.float(), -1))
-        best.append(block.argmax(-1))
-    row_index = torch.from_numpy(rows).to(logits.device)
-    picked = logits[row_index, torch.from_numpy(tokens).to(logits.device)].float()
-    values = picked - torch.cat(log_sums)[row_index]
-    return values.double().cpu().numpy(), torch.cat(best)[row_index].cpu().numpy()
+    values = torch.empty(len(rows))
+    best = torch.empty(len(rows), dtype=torch.long)
+    for start in range(0, len(logits), SCORED_ROWS):
+        low, high = np.searchsorted(rows, [start, start + SCORED_ROWS])
+        block = torch.log_softmax(logits[start : start + SCORED_ROWS].float(), -1)
+        row = torch.from_numpy(rows[low:high]).to(block.device) - start
+        values[low:high] = block[row, torch.from_numpy(tokens[low:high]).to(block.device)].cpu()
+        best[low:high] = block.argmax(-1)[row].cpu()
+    return values.double().numpy(), best.numpy()
 
 
 def _answer(pair: EncodedPair, ids: Ids, log_prob: float, is_greedy: bool, n_cached: int) -> Continuation:

@@ -20,6 +20,7 @@ from runners.engines.chat import render_chat
 from runners.engines.checkpoint import (
     choose_device,
     device_name,
+    free_bytes,
     is_out_of_memory,
     load_tokenizer,
     load_weights,
@@ -44,7 +45,8 @@ from tracker.errors import EngineError
 from tracker.records import EngineInfo, EngineSettings, Model
 
 MAX_TOKENS = {"cpu": 512, "mps": 2048, "cuda": 4096}  # read at once; see docs/benchmarks.md
-MAX_ROWS = {"cpu": 32, "mps": 32, "cuda": 128}  # written at once
+MAX_ROWS = {"cpu": 64, "mps": 64, "cuda": 128}  # written at once
+CACHE_SHARE = 0.5  # of the free memory, for the keys and values of answers
 VERSIONS = ("torch", "transformers", "tokenizers", "accelerate")
 
 
@@ -58,7 +60,7 @@ class TransformersEngine:
             EngineError: it cannot be loaded; see `runners.engines.checkpoint`.
         """
         logging.disable_progress_bar()
-        device = choose_device()
+        self._device = device = choose_device()
         self._settings = settings
         self._tokenizer = load_tokenizer(model, settings)
         self._weights = load_weights(model, settings, device)
@@ -120,7 +122,8 @@ class TransformersEngine:
         plan = plan_inputs([row.prompt for row in packed])
         with _failures():
             walk = self._reader.start(plan, n_fresh=[1] * len(plan))
-            decoder = Decoder(self._reader, max_rows=self._max_rows)
+            memory_bytes = int(CACHE_SHARE * free_bytes(self._device))
+            decoder = Decoder(self._reader, max_rows=self._max_rows, memory_bytes=memory_bytes)
             by_prompt = [[packed[place] for place in item.places] for item in plan]
             for row in chain(decoder.decode(walk, by_prompt), self._plain.decode(plain)):
                 yield row.request, _generation(row)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import importlib.metadata
+import logging
 import os
 import signal
 import statistics
@@ -78,6 +79,7 @@ def main(argv: list[str]) -> int:
     """Work off the job file; the exit code follows the contract of the command line."""
     job = load_json(Job, Path(argv[1]).read_bytes(), where=argv[1])
     reporter, stop = Reporter(_own_stdout()), Stop()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # its advice is for its own command line
     _die_with_parent()
     signal.signal(signal.SIGTERM, stop.on_signal)
     signal.signal(signal.SIGINT, stop.on_signal)

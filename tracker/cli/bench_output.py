@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -54,9 +55,12 @@ def _score_document(score: TaskScore) -> dict[str, Any]:
 def print_run(console: Console, run: Run) -> None:
     """Print the run for people: a table of scores, what it cost, what to know."""
     title = f"{run.model.model_id} · {run.suite} v{run.suite_version} · {run.status}"
-    table = Table(title=escape(title), title_justify="left", header_style="bold")
-    for name in ("task", "score", "95 % interval", "chance", "items", "cut off", "unparsed"):
-        table.add_column(name, justify="left" if name == "task" else "right")
+    table = Table(
+        title=escape(title), title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False
+    )
+    table.add_column("task", no_wrap=True, overflow="fold")
+    for name in ("score", "95 % interval", "chance", "items", "cut off", "unparsed"):
+        table.add_column(name, justify="right")
     for score in run.scores:
         if score.group is None:
             table.add_row(*_score_row(score))
@@ -70,7 +74,7 @@ def print_run(console: Console, run: Run) -> None:
 
 
 def _score_row(score: TaskScore) -> tuple[str, ...]:
-    interval = "–" if score.ci_low is None else f"{score.ci_low:.1%} – {score.ci_high:.1%}"
+    interval = "–" if score.ci_low is None else f"{100 * score.ci_low:.1f}–{score.ci_high:.1%}"
     unparsed = "–" if score.unparsed_fraction is None else f"{score.unparsed_fraction:.0%}"
     return (
         escape(score.task),
