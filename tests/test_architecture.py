@@ -56,6 +56,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "tracker.schedule": ("tracker.errors", "tracker.settings"),
     "tracker.weekly": ("runners", "tracker"),
     "tracker.digest": ("tracker",),
+    "tracker.digest_forms": ("tracker.codec", "tracker.digest"),
+    "tracker.notify": ("tracker.errors",),
+    "tracker.cache_care": ("tracker.errors", "tracker.settings", "tracker.store"),
+    "tracker.sizing": (),
+    "tracker.priorities": ("tracker.ingested", "tracker.sizing"),
 }  # fmt: skip
 STANDARD_LIBRARY_ONLY = ("tracker.records", "tracker.errors", "tracker.ingested")
 HEAVY = ("torch", "vllm", "lm_eval", "transformers", "streamlit", "ray", "optuna", "datasets")

@@ -40,6 +40,15 @@ app.command("tracker.cli.doctor:doctor", name="doctor", help="Say what works on 
 app.command("tracker.cli.compare:compare", name="compare", help="Compare two models on shared items.")
 app.command("tracker.cli.frontier_views:app", name="frontier", help="How far open models are behind.")
 app.command("tracker.cli.index:app", name="index", help="The capability index: fit it, show it.")
+app.command("tracker.cli.ingest:ingest", name="ingest", help="Pull models and published scores.")
+app.command("tracker.cli.queue:app", name="queue", help="What is measured next, and why.")
+app.command(
+    "tracker.cli.weekly:weekly", name="weekly", help="Ingest, measure within a budget, write the digest."
+)
+app.command(
+    "tracker.cli.digest:digest", name="digest", help="What changed: models, scores, records, outages."
+)
+app.command("tracker.cli.schedule:app", name="schedule", help="Run `tracker weekly` by a timer.")
 app.command("tracker.cli.store:app", name="store", help="Rebuild, publish or check the store.")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from tracker.cli import print_json
+from tracker.cli import EXIT_USAGE, print_json
 from tracker.errors import TrackerError
 from tracker.records import EngineSettings, RunStatus
 from tracker.settings import load_settings
@@ -17,9 +17,12 @@ MIN_PERCENT, MAX_PERCENT = 0.0, 50.0  # of `--until`
 
 
 def bench(
-    model: str,
+    model: str | None = None,
     /,
     *,
+    queue: Annotated[bool, Parameter(negative="")] = False,
+    max_gb: float | None = None,
+    max_models: int | None = None,
     suite: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     task: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     include_path: Path | None = None,
@@ -45,6 +48,12 @@ def bench(
     ----------
     model
         A Hub id (`org/name[@revision]`), a local folder of safetensors, or `demo`.
+    queue
+        Instead of one model, those of `tracker queue`, within `--minutes` and `--max-gb`.
+    max_gb
+        With `--queue`: stop before downloading more than this.
+    max_models
+        With `--queue`: stop after so many models.
     suite
         A suite (`tracker suites` lists them); may be given several times. Default: quick.
     task
@@ -87,19 +96,30 @@ def bench(
 
     if engine == "server" and base_url is None:
         raise TrackerError("`--engine server` needs `--base-url`", hint="--base-url http://127.0.0.1:8000/v1")
+    settings = EngineSettings(
+        engine="server" if base_url and engine == "auto" else engine,
+        dtype=dtype,
+        max_model_len=max_model_len,
+        max_num_seqs=max_num_seqs,
+        tensor_parallel_size=tensor_parallel_size,
+        quantization=quantization,
+        base_url=base_url,
+        trust_remote_code=trust_remote_code,
+        thinking=thinking,
+    )
+    if queue:
+        _refuse_beside_queue(model=model, task=task, limit=limit, until=until, code=trust_remote_code)
+        from tracker.cli.bench_queue import bench_queue
+        from tracker.working_off import Budget
+
+        bench_queue(suite, settings, Budget(minutes, max_gb, max_models), as_json=json)
+        return
+    if model is None:
+        print("error: MODEL is missing\n\nhint: `tracker bench demo`, or `--queue`", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
     request = BenchRequest(
         model=model,
-        engine=EngineSettings(
-            engine="server" if base_url and engine == "auto" else engine,
-            dtype=dtype,
-            max_model_len=max_model_len,
-            max_num_seqs=max_num_seqs,
-            tensor_parallel_size=tensor_parallel_size,
-            quantization=quantization,
-            base_url=base_url,
-            trust_remote_code=trust_remote_code,
-            thinking=thinking,
-        ),
+        engine=settings,
         suites=suite,
         tasks=task,
         include_path=include_path,
@@ -122,6 +142,18 @@ def bench(
                 print(f"error: {run.suite}: {run.status}: {run.detail or run.reason}", file=sys.stderr)
         print(f"\nhint: {end_hint(end.exit_code, str(end.log_path))}", file=sys.stderr)
         sys.exit(end.exit_code)
+
+
+def _refuse_beside_queue(**given: object) -> None:
+    """The queue says which model; what is for one model has no meaning beside it.
+
+    Raises:
+        TrackerError: something was given that `--queue` does not take.
+    """
+    names = {"model": "MODEL", "code": "--trust-remote-code"}
+    wrong = [names.get(name, f"--{name}") for name, value in given.items() if value]
+    if wrong:
+        raise TrackerError(f"`--queue` takes no {wrong[0]}", hint="`tracker queue add MODEL` puts one first")
 
 
 def _fraction(until: float | None) -> float | None:

@@ -24,6 +24,10 @@ def models(
     *,
     license: Annotated[str | None, Parameter(name="--license")] = None,
     max_params: str | None = None,
+    known: Annotated[bool, Parameter(negative="")] = False,
+    fits_gb: float | None = None,
+    unmatched: Annotated[bool, Parameter(negative="")] = False,
+    match: str | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """List the models measured here, each with its last run, the newest first.
@@ -34,9 +38,28 @@ def models(
         Only models whose licence contains this, such as apache.
     max_params
         Only models with at most so many parameters, such as 8B or 500M.
+    known
+        The models that the Hub has, as `tracker ingest` last saw them, instead of those measured here.
+    fits_gb
+        Of the known models, those that need at most so many GB of memory; an estimate from the weights' size.
+    unmatched
+        Names in other sources that may be models of the Hub, and what they look like.
+    match
+        Say which model such a name is: `SOURCE:NAME=org/name`.
     json
-        Print one JSON document: `models`.
+        Print one JSON document: `models`, or `unmatched`.
     """
+    if unmatched or match or known or fits_gb is not None:
+        from tracker.cli.known_models import print_known, print_unmatched, settle
+
+        limits = {"license": license, "max_params": n_params(max_params) if max_params else None}
+        if match:
+            settle(match, as_json=json)
+        elif unmatched:
+            print_unmatched(as_json=json)
+        else:
+            print_known(limits, fits_gb=fits_gb, as_json=json)
+        return
     filters = {"license": license, "max_params": n_params(max_params) if max_params else None}
     with open_snapshot(load_settings()) as snapshot:
         rows = snapshot.query("models", **filters)

@@ -10,7 +10,7 @@ import duckdb
 
 from tracker.settings import Settings
 
-CARRIED = ("sources", "ingests", "model_snapshots", "published_scores", "aliases", "jobs")
+CARRIED = ("sources", "ingests", "model_snapshots", "published_scores", "aliases", "benchmark_tasks", "jobs")
 
 
 def carry_over(connection: duckdb.DuckDBPyConnection, settings: Settings) -> str | None:

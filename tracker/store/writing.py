@@ -105,6 +105,18 @@ class Store:
             for alias in aliases:
                 ingests.write_alias(connection, alias)
 
+    def put_benchmark_tasks(self, tasks: Iterable[tuple[str, str, str]]) -> None:
+        """Say which task of ours is which benchmark of the sources: name, task, match."""
+        rows = sorted(set(tasks))
+        known = self.query("benchmark_tasks")
+        if rows == sorted((row["benchmark"], row["task"], row["match"]) for row in known):
+            return
+        with self._change() as connection:
+            connection.execute("delete from benchmark_tasks")
+            connection.executemany(
+                "insert into benchmark_tasks values (?, ?, ?)", [list(row) for row in rows]
+            )
+
     def put_jobs(self, rows: Iterable[jobs.JobRow]) -> None:
         """Replace these jobs; one for a model and suite."""
         with self._change() as connection:

@@ -93,6 +93,12 @@ create table aliases (
     primary key (source, name)
 );
 
+create table benchmark_tasks (
+    benchmark text primary key,  -- as a source names it
+    task text not null,  -- of lm-eval
+    match text not null  -- "exact", or "close": other prompts, shots or items
+);
+
 create table jobs (
     model_id text not null,
     suite text not null,

@@ -1,0 +1,258 @@
+"""The queue: which model comes first and why, what is set aside, and working it off within a budget."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+from huggingface_hub import constants
+
+from tests.some_runs import model, run, store_runs
+from tracker import cache_care, queue
+from tracker.errors import TrackerError, UnknownNameError
+from tracker.ingested import Access, Batch, ModelKind, SourceModel, SourceScore
+from tracker.priorities import Candidate, Claims, obstacle, priority, read_claims
+from tracker.records import EngineSettings
+from tracker.settings import Settings
+from tracker.sizing import class_name, needed_bytes, size_class
+from tracker.store import Store, open_snapshot
+from tracker.working_off import Budget, work_off
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+ARITHMETIC = EngineSettings(engine="tests.doubles:ArithmeticEngine")
+
+
+def candidate(name: str = "acme/atlas-8b", **more: Any) -> Candidate:
+    return Candidate(
+        name, ModelKind.CHAT, **{"weights_bytes": 16_000_000_000, "n_params": 8_000_000_000} | more
+    )
+
+
+def hub_model(name: str, **more: Any) -> SourceModel:
+    common: dict[str, Any] = {"access": Access.OPEN, "kind": ModelKind.CHAT, "revision": "a" * 40}
+    common |= {"weights_bytes": 2_000_000, "n_params": 1_000_000, "has_safetensors": True}
+    common |= {"released_at": datetime.now(UTC) - timedelta(days=1), "downloads": 1000}
+    return SourceModel(name, **common | more)
+
+
+def known(settings: Settings, *models: SourceModel, scores: tuple[SourceScore, ...] = ()) -> None:
+    with Store.open(settings) as store:
+        store.add_batch(Batch(models=models), source="hub-models", ingest_id="1", seen_at=NOW)
+        store.add_batch(Batch(scores=scores), source="hub-evals", ingest_id="2", seen_at=NOW)
+
+
+def jobs(settings: Settings, **where: Any) -> dict[str, dict[str, Any]]:
+    with open_snapshot(settings) as snapshot:
+        return {row["model_id"]: row for row in snapshot.query("jobs", **where)}
+
+
+@pytest.mark.parametrize(
+    ("more", "points"),
+    [
+        ({}, 0.0),
+        ({"released_at": NOW - timedelta(days=3)}, 30.0),
+        ({"released_at": NOW - timedelta(days=30)}, 15.0),
+        ({"downloads": 1_000_000}, 20.0),
+        ({"trending": 40}, 10.0),
+        ({"kind": ModelKind.QUANTIZED, "released_at": NOW}, -10.0),
+    ],
+    ids=["nothing", "new", "fairly new", "popular", "trending", "a new copy"],
+)
+def test_points_have_reasons(more: dict[str, Any], points: float) -> None:
+    found = priority(replace(candidate(), **more), Claims(), NOW)
+    assert found.points == points
+    assert sum(float(reason.split()[0]) for reason in found.reasons) == points
+
+
+def test_a_claim_near_the_best_of_its_size_counts_and_one_nobody_checked_too() -> None:
+    rows = [
+        {"model_id": "acme/atlas-8b", "benchmark": "gpqa", "value": 0.50, "reported_by": "first_party"},
+        {"model_id": "acme/best-8b", "benchmark": "gpqa", "value": 0.53, "reported_by": "third_party"},
+        {"model_id": "acme/big", "benchmark": "gpqa", "value": 0.90, "reported_by": "third_party"},
+    ]
+    sizes = {"acme/atlas-8b": 8_000_000_000, "acme/best-8b": 9_000_000_000, "acme/big": 400_000_000_000}
+    claims = read_claims(rows, sizes)
+    found = priority(candidate(), claims, NOW)
+    assert found.points == 35.0
+    assert found.reasons[0] == "+20 claims 50.0% on gpqa, the best open model of 6B to 10B 53.0%"
+    assert priority(candidate("acme/best-8b"), claims, NOW).points == 20.0
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"gated": "manual"}, "gated"),
+        ({"has_safetensors": False}, "no safetensors"),
+        ({"needs_remote_code": True}, "its own code"),
+        ({"is_disabled": True}, "disabled"),
+        ({"weights_bytes": 140_000_000_000}, "needs about 153 GB of memory, this machine has 24 GB"),
+    ],
+)
+def test_what_is_in_the_way_is_said(more: dict[str, Any], says: str) -> None:
+    assert says in (obstacle(replace(candidate(), **more), 24_000_000_000) or "")
+    assert obstacle(candidate(), 24_000_000_000) is None
+
+
+def test_sizes() -> None:
+    assert needed_bytes(16_000_000_000) == 18_780_000_000
+    assert [class_name(size_class(n) or 0) for n in (10**9, 8 * 10**9, 10**12)] == [
+        "below 3B", "6B to 10B", "above 160B",
+    ]  # fmt: skip
+
+
+def test_a_refresh_queues_what_is_worth_it_and_parks_what_cannot_run(settings: Settings) -> None:
+    known(
+        settings,
+        hub_model("acme/new"),
+        hub_model("acme/old", released_at=NOW - timedelta(days=900), downloads=0),
+        hub_model("acme/gated", gated="manual"),
+        hub_model("acme/huge", weights_bytes=10**13),
+        hub_model("bob/adapter", kind=ModelKind.ADAPTER, downloads=10**7),
+        hub_model("bob/merge", kind=ModelKind.MERGE, downloads=10**7),
+    )
+    first = queue.refresh(settings)
+    assert (first.n_added, first.n_queued, first.n_parked, first.n_passed_over) == (3, 1, 2, 3)
+    assert {name: row["status"] for name, row in jobs(settings).items()} == {
+        "acme/new": "queued", "acme/gated": "parked", "acme/huge": "parked",
+    }  # fmt: skip
+    before = jobs(settings)
+    second = queue.refresh(settings)
+    assert second.n_added == 0
+    assert jobs(settings) == before
+
+
+def test_a_model_that_is_measured_is_done_also_when_its_repository_moves_on(settings: Settings) -> None:
+    known(settings, hub_model("acme/atlas-8b"))
+    queue.refresh(settings)
+    store_runs(settings, run(1))
+    assert queue.refresh(settings).n_done == 1
+    with Store.open(settings) as store:
+        batch = Batch(models=(hub_model("acme/atlas-8b", revision="b" * 40),))
+        store.add_batch(batch, source="hub-models", ingest_id="3", seen_at=NOW)
+    queue.refresh(settings)
+    (job,) = jobs(settings).values()
+    assert (job["revision"], job["status"]) == ("b" * 40, "done")
+
+
+def test_a_person_goes_before_the_points(settings: Settings) -> None:
+    known(settings, hub_model("acme/a"), hub_model("acme/b", downloads=10**6))
+    queue.refresh(settings)
+    queue.add(settings, "ACME/A", priority=99)
+    queue.park(settings, "acme/b", reason="by hand")
+    queue.refresh(settings)
+    found = jobs(settings)
+    assert [*found] == ["acme/a", "acme/b"]
+    assert (found["acme/a"]["set_priority"], found["acme/b"]["status"]) == (99, "parked")
+    queue.add(settings, "acme/b")
+    assert jobs(settings)["acme/b"]["status"] == "queued"
+    queue.remove(settings, "acme/b")
+    assert [*jobs(settings)] == ["acme/a"]
+    with pytest.raises(UnknownNameError, match="acme/b"):
+        queue.remove(settings, "acme/b")
+
+
+def test_a_gate_that_opens_takes_the_job_back_into_the_line(settings: Settings) -> None:
+    known(settings, hub_model("acme/gated", gated="manual"))
+    queue.refresh(settings)
+    with Store.open(settings) as store:
+        batch = Batch(models=(hub_model("acme/gated"),))
+        store.add_batch(batch, source="hub-models", ingest_id="3", seen_at=NOW)
+    queue.refresh(settings)
+    assert jobs(settings)["acme/gated"]["status"] == "queued"
+
+
+def test_the_lease_of_a_dead_process_is_taken_back(settings: Settings) -> None:
+    known(settings, hub_model("acme/a"))
+    queue.refresh(settings)
+    with Store.open(settings) as store:
+        job = queue.require(store, "acme/a", "quick")
+        store.put_jobs([replace(job, status="running", lease_pid=2**22 - 1)])
+    queue.refresh(settings)
+    assert jobs(settings)["acme/a"]["status"] == "queued"
+
+
+@pytest.mark.parametrize("budget", [{"minutes": 0.0}, {"max_gb": -1.0}, {"max_models": 0}])
+def test_a_budget_of_nothing_is_refused(budget: dict[str, Any]) -> None:
+    with pytest.raises(TrackerError, match="must be more than 0"):
+        Budget(**budget)
+
+
+def test_the_queue_is_worked_off_in_order_and_a_refusal_is_parked(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings.model_copy(update={"heartbeat_timeout_s": 60.0})
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    queue.add(settings, "demo", suite="smoke", priority=50)
+    queue.add(settings, "acme/too-large", suite="smoke", priority=60)
+    with Store.open(settings) as store:
+        job = queue.require(store, "acme/too-large", "smoke")
+        store.put_jobs([replace(job, weights_bytes=10**10)])
+    (worked,) = work_off(settings, Budget(max_gb=1.0), lambda _: None, suite="smoke", engine=ARITHMETIC)
+    assert (worked.model_id, worked.status, worked.exit_code) == ("demo", "done", 0)
+    found = jobs(settings)
+    assert found["demo"]["run_id"] == worked.run_ids[0]
+    assert found["acme/too-large"]["status"] == "queued"
+    assert list(work_off(settings, Budget(max_gb=1.0), lambda _: None, suite="smoke")) == []
+
+
+def fake_repo(cache: Path, model_id: str, n_bytes: int, *, used_days_ago: float) -> None:
+    """A repository in the Hub's cache, as its library lays it out."""
+    import os
+
+    folder = cache / f"models--{model_id.replace('/', '--')}"
+    (folder / "blobs").mkdir(parents=True)
+    snapshot = folder / "snapshots" / ("c" * 40)
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("c" * 40)
+    blob = folder / "blobs" / "1234"
+    blob.write_bytes(b"x" * n_bytes)
+    (snapshot / "model.safetensors").symlink_to(blob)
+    then = (datetime.now(UTC) - timedelta(days=used_days_ago)).timestamp()
+    os.utime(blob, (then, then))
+
+
+def test_the_quota_removes_what_was_measured_here_and_not_used_for_longest(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "hub"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    for name, age in (("acme/older", 9.0), ("acme/newer", 1.0), ("somebody/elses", 99.0)):
+        fake_repo(cache, name, 1000, used_days_ago=age)
+    store_runs(settings, run(1, of=model("acme/older")), run(2, of=model("acme/newer")))
+    small = settings.model_copy(update={"cache_quota_gb": 1.5e-6})
+    assert cache_care.keep_quota(small, keep="acme/newer") == ["acme/older"]
+    assert cache_care.keep_quota(small, keep="acme/newer") == []
+    left = {repo.repo_id for repo in huggingface_hub.scan_cache_dir(cache).repos}
+    assert left == {"acme/newer", "somebody/elses"}
+
+
+def test_a_model_for_which_there_is_no_room_is_said_with_its_size(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(TrackerError, match=r"`acme/huge` has 1000000.0 GB"):
+        cache_care.make_room(settings, 10**15, keep="acme/huge")
+
+
+def test_claimed_and_measured_are_kept_as_pairs(settings: Settings) -> None:
+    claims = (
+        SourceScore("acme/atlas-8b", "Count letters", 0.9, reported_by="first_party"),
+        SourceScore("ACME/atlas-8b", "Sort words", 0.5),
+    )
+    known(settings, hub_model("acme/atlas-8b"), scores=claims)
+    store_runs(settings, run(1))
+    with Store.open(settings) as store:
+        store.put_benchmark_tasks(
+            [("Count letters", "count_letters", "close"), ("Sort words", "sort_words", "close")]
+        )
+        pairs = store.query("claimed_and_measured")
+    found = [(p["task"], p["claimed"], p["measured"], p["verdict"]) for p in pairs]
+    assert found == [("count_letters", 0.9, 0.5, "claimed_higher"), ("sort_words", 0.5, 0.5, "agrees")]
+    assert json.dumps(pairs[0]["reported_by"]) == '"first_party"'

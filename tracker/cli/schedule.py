@@ -1,0 +1,132 @@
+"""`tracker schedule`: run `tracker weekly` by a timer."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from tracker.cli import print_json
+from tracker.cli.tables import moment, plain
+from tracker.errors import TrackerError, UnknownNameError
+from tracker.settings import load_settings
+
+JsonFlag = Annotated[bool, Parameter(name="--json", negative="")]
+Minutes = Annotated[float, Parameter(name="--minutes")]
+DEFAULT_MINUTES = 600.0
+
+app = App(name="schedule", help="Run `tracker weekly` by a timer.")
+
+
+@app.command(name="print")
+def print_(
+    *,
+    kind: str = "systemd",
+    minutes: Minutes = DEFAULT_MINUTES,
+    max_gb: float | None = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print the timer for this home: to read it, or to put it where it belongs.
+
+    Parameters
+    ----------
+    kind
+        systemd, cron, launchd, github, container or hf-jobs.
+    minutes
+        How long each week may measure.
+    max_gb
+        How much each week may download.
+    as_json
+        Print one JSON document: `kind`, `text`.
+    """
+    from tracker.schedule import KINDS, plan, render
+
+    if kind not in KINDS:
+        raise UnknownNameError("kind of timer", kind, known=KINDS)
+    text = render(kind, plan(load_settings(), minutes=minutes, max_gb=max_gb))
+    if as_json:
+        print_json({"kind": kind, "text": text})
+    else:
+        sys.stdout.write(text)
+
+
+@app.command
+def install(
+    *,
+    kind: str | None = None,
+    minutes: Minutes = DEFAULT_MINUTES,
+    max_gb: float | None = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Install the timer for this user, or bring it up to date.
+
+    Parameters
+    ----------
+    kind
+        systemd or cron; default: systemd where it runs timers of this user, else cron.
+    minutes
+        How long each week may measure.
+    max_gb
+        How much each week may download.
+    as_json
+        Print one JSON document: `kind`, `detail`.
+    """
+    from tracker.schedule import INSTALLABLE, KINDS, installed, plan
+    from tracker.schedule import install as install_timer
+
+    if kind is not None and kind not in KINDS:
+        raise UnknownNameError("kind of timer", kind, known=KINDS)
+    if kind is not None and kind not in INSTALLABLE:
+        raise TrackerError(f"`{kind}` can only be printed", hint=f"tracker schedule print --kind {kind}")
+    taken = install_timer(plan(load_settings(), minutes=minutes, max_gb=max_gb), kind=kind)
+    detail = installed().detail
+    if as_json:
+        print_json({"kind": taken, "detail": detail})
+    else:
+        print(f"installed for {taken}: {detail}")
+
+
+@app.command
+def status(*, as_json: JsonFlag = False) -> None:
+    """Say whether a timer is installed, and when each source was last complete.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON document: `kind`, `detail`, `sources`.
+    """
+    from tracker.schedule import installed
+    from tracker.store import open_snapshot
+
+    found = installed()
+    with open_snapshot(load_settings()) as snapshot:
+        sources = snapshot.query("ingest_health")
+    if as_json:
+        print_json({"kind": found.kind, "detail": found.detail, "sources": plain(sources)})
+        return
+    print(f"timer: {found.kind or 'none'}: {found.detail}")
+    if not sources:
+        print("nothing has been ingested yet: `tracker ingest`")
+    for row in sources:
+        age = "never complete" if row["age_days"] is None else f"{row['age_days']:.0f} days ago"
+        late = ", overdue" if row["is_overdue"] else ""
+        print(f"{row['source']:<20} {row['status']:<28} {moment(row['completed_at'])} ({age}{late})")
+
+
+@app.command
+def remove(*, as_json: JsonFlag = False) -> None:
+    """Take the timer out again.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON document: `removed`.
+    """
+    from tracker.schedule import remove as remove_timer
+
+    removed = remove_timer()
+    if as_json:
+        print_json({"removed": removed})
+    else:
+        print(f"removed: {', '.join(removed)}" if removed else "no timer was installed")

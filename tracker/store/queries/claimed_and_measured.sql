@@ -1,0 +1,44 @@
+-- One row per pair: what a source says that a model scores, and what it scored here on the same task.
+-- `difference` is measured minus claimed. `verdict` compares with the 95 % interval of what was measured,
+-- widened by the claim's own standard error. $model_id: only this one; null for all.
+with named as (
+    select scores.*, coalesce(aliases.model_id, scores.name) as model_id
+    from current_scores as scores
+    left join aliases on aliases.source = scores.source and lower(aliases.name) = lower(scores.name)
+    where not scores.is_withdrawn and scores.unit = 'fraction'
+),
+
+newest as (
+    select model_id, suite, arg_max(run_id, (("limit" is null)::integer, run_id)) as run_id
+    from runs
+    where status in ('complete', 'partial')
+    group by model_id, suite
+),
+
+measured as (
+    select runs.model_id, runs.revision, runs.suite, runs.run_id, runs."limit", runs.started_at, task_scores.*
+        exclude (run_id)
+    from newest
+    join runs using (run_id)
+    join task_scores using (run_id)
+    where task_scores."group" is null
+)
+
+select
+    measured.model_id, measured.revision, benchmark_tasks.task, named.benchmark, named.variant,
+    benchmark_tasks.match, named.source, named.reported_by, named.reporter, named.source_url, named.seen_at,
+    named.value as claimed, named.stderr as claimed_stderr,
+    measured.value as measured, measured.ci_low, measured.ci_high, measured.n_items, measured."limit",
+    measured.suite, measured.run_id, measured.started_at as measured_at,
+    measured.value - named.value as difference,
+    case
+        when measured.ci_low is null then 'unclear'
+        when named.value > measured.ci_high + 1.96 * coalesce(named.stderr, 0) then 'claimed_higher'
+        when named.value < measured.ci_low - 1.96 * coalesce(named.stderr, 0) then 'claimed_lower'
+        else 'agrees'
+    end as verdict
+from named
+join benchmark_tasks using (benchmark)
+join measured on lower(measured.model_id) = lower(named.model_id) and measured.task = benchmark_tasks.task
+where ($model_id is null or measured.model_id = $model_id)
+order by measured.model_id, benchmark_tasks.task, named.source, named.variant

@@ -1,0 +1,108 @@
+"""What the timer calls: ingest, then the queue within a budget, then the digest. One at a time in a home."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import filelock
+
+from runners.harness.events import Event
+from tracker import queue
+from tracker.bench import bench_lock
+from tracker.codec import write_atomically
+from tracker.digest import Digest, digest
+from tracker.digest_forms import keep, kept
+from tracker.errors import BusyError, UnreachableError
+from tracker.ingest import exit_code, ingest
+from tracker.ingested import IngestOutcome
+from tracker.settings import Settings
+from tracker.working_off import Budget, Worked, work_off
+
+WEEK = timedelta(days=7)
+
+
+@dataclass(slots=True)
+class Week:
+    """What one weekly run did."""
+
+    outcomes: tuple[IngestOutcome, ...] = ()
+    refreshed: queue.Refreshed | None = None
+    worked: list[Worked] = field(default_factory=list)
+    digest: Digest | None = None
+    paths: list[Path] = field(default_factory=list)
+    exit_code: int = 0
+
+
+def weekly(
+    settings: Settings,
+    budget: Budget,
+    on_event: Callable[[Event], None],
+    *,
+    suite: str = queue.DEFAULT_SUITE,
+    on_worked: Callable[[Worked], None] = lambda worked: None,
+) -> Week:
+    """One week: whatever a source or a model does, the digest is written.
+
+    Raises:
+        BusyError: another weekly run, ingest or bench is under way in this home.
+    """
+    week = Week()
+    with weekly_lock(settings):
+        since = last_digest(settings) or datetime.now(UTC) - WEEK
+        with bench_lock(settings, what="ingest"):
+            week.outcomes = ingest([], settings)
+        week.exit_code = exit_code(week.outcomes)
+        week.refreshed = queue.refresh(settings, suite=suite)
+        try:
+            for worked in work_off(settings, budget, on_event, suite=suite):
+                week.worked.append(worked)
+                on_worked(worked)
+        except UnreachableError as error:
+            week.exit_code = error.exit_code
+        queue.refresh(settings, suite=suite)
+        week.digest = digest(settings, since=since, until=datetime.now(UTC))
+        week.paths = keep(week.digest, settings.digests_path)
+    return week
+
+
+def last_digest(settings: Settings) -> datetime | None:
+    """Until when the last kept digest reaches."""
+    ends = [datetime.fromisoformat(one["until"]) for one in kept(settings.digests_path)]
+    return max(ends, default=None)
+
+
+@contextmanager
+def weekly_lock(settings: Settings) -> Iterator[None]:
+    """One weekly run at a time, from its ingest to its digest.
+
+    Raises:
+        BusyError: another one is under way; names it.
+    """
+    settings.locks_path.mkdir(parents=True, exist_ok=True)
+    holder = settings.locks_path / "weekly.json"
+    lock = filelock.FileLock(settings.locks_path / "weekly.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise BusyError(f"another weekly run is under way{_holder(holder)}", hint="let it finish") from error
+    try:
+        entry = {"pid": os.getpid(), "started_at": datetime.now(UTC).isoformat()}
+        write_atomically(holder, json.dumps(entry).encode())
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    try:
+        entry = json.loads(path.read_bytes())
+        return f" (process {entry['pid']}, since {entry['started_at'][:19]} UTC)"
+    except (OSError, ValueError, KeyError):
+        return ""
