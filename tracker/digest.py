@@ -122,8 +122,9 @@ def new_score_lines(rows: Iterable[Row]) -> list[str]:
     fresh = [row for row in rows if row["before"] is None and not row["is_withdrawn"]]
     if len(fresh) <= SHOWN:
         return [
-            f"`{r['name']}` on {r['benchmark']}: {shown(r['value'], r['unit'])} ({r['source']}, {r['reported_by']})"
-            for r in fresh
+            f"`{row['name']}` on {row['benchmark']}: {shown(row['value'], row['unit'])} "
+            f"({row['source']}, {row['reported_by']})"
+            for row in fresh
         ]
     counts: dict[tuple[str, str], int] = {}
     for row in fresh:
@@ -167,15 +168,9 @@ def crossings(before: Iterable[Row], after: Iterable[Row]) -> list[str]:
             f"{benchmark}: best {access} is `{row['name']}` with {shown(row['value'], row['unit'])}, "
             f"before `{known['name']}` with {shown(known['value'], row['unit'])} ({source})"
         )
-        rival = new.get((source, benchmark, "closed"))
-        was = old.get((source, benchmark, "closed"))
-        if (
-            access == "open"
-            and rival
-            and was
-            and known["value"] < was["value"]
-            and row["value"] >= rival["value"]
-        ):
+        rival, was = new.get((source, benchmark, "closed")), old.get((source, benchmark, "closed"))
+        was_behind = access == "open" and was is not None and known["value"] < was["value"]
+        if was_behind and rival is not None and row["value"] >= rival["value"]:
             line += "; open has caught up with closed"
         lines.append(line)
     return lines

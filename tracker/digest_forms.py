@@ -87,12 +87,11 @@ def kept(folder: Path) -> list[dict[str, Any]]:
 
 
 def _text(one: dict[str, Any]) -> str:
-    parts = []
-    for section in one["sections"]:
-        if section["n"]:
-            parts.append(
-                "\n".join([f"{section['title']} ({section['n']})", *map(_printable, section["lines"])])
-            )
+    parts = [
+        "\n".join([f"{section['title']} ({section['n']})", *map(_printable, section["lines"])])
+        for section in one["sections"]
+        if section["n"]
+    ]
     return "\n\n".join(parts) or "Nothing changed."
 
 

@@ -1,4 +1,4 @@
-"""The digest sent to people through `apprise`, which is an extra: Slack, Discord, e-mail, ntfy and the rest."""
+"""The digest sent to people through `apprise`, which is an extra: Slack, e-mail, ntfy and the rest."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`tracker weekly` by a timer: units and lines for those who run it, and their installing on this machine.
 
-Systemd's user timer goes first: it catches up after the machine was off. Cron is the second; everything else is
+Systemd's user timer goes first: it catches up after the machine was off. Cron is the second; all else is
 printed, to be put where it belongs.
 """
 
@@ -38,12 +38,14 @@ class Plan:
     python: str
     minutes: float = MINUTES
     max_gb: float | None = None
+    suite: str | None = None
 
     @property
     def command(self) -> list[str]:
         """The command, by full path: a timer has no PATH of ours."""
         size = [] if self.max_gb is None else ["--max-gb", f"{self.max_gb:g}"]
-        return [self.python, "-m", "tracker", "weekly", "--minutes", f"{self.minutes:g}", *size]
+        suite = [] if self.suite is None else ["--suite", self.suite]
+        return [self.python, "-m", "tracker", "weekly", "--minutes", f"{self.minutes:g}", *size, *suite]
 
     @property
     def log_path(self) -> Path:
@@ -59,7 +61,9 @@ class Installed:
     detail: str
 
 
-def plan(settings: Settings, *, minutes: float = MINUTES, max_gb: float | None = None) -> Plan:
+def plan(
+    settings: Settings, *, minutes: float = MINUTES, max_gb: float | None = None, suite: str | None = None
+) -> Plan:
     """The plan for this home and this interpreter.
 
     Raises:
@@ -71,7 +75,7 @@ def plan(settings: Settings, *, minutes: float = MINUTES, max_gb: float | None =
     home = settings.home.resolve()
     if any(character in str(home) for character in "\n\r"):
         raise TrackerError(f"{home!s}: a home with a line break cannot be scheduled")
-    return Plan(home=home, python=sys.executable, minutes=minutes, max_gb=max_gb)
+    return Plan(home=home, python=sys.executable, minutes=minutes, max_gb=max_gb, suite=suite)
 
 
 def render(kind: str, what: Plan) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
@@ -12,11 +12,23 @@ from tracker.cli.tables import moment, plain
 from tracker.errors import TrackerError, UnknownNameError
 from tracker.settings import load_settings
 
+if TYPE_CHECKING:
+    from tracker.schedule import Plan
+
 JsonFlag = Annotated[bool, Parameter(name="--json", negative="")]
 Minutes = Annotated[float, Parameter(name="--minutes")]
 DEFAULT_MINUTES = 600.0
 
 app = App(name="schedule", help="Run `tracker weekly` by a timer.")
+
+
+def _plan(minutes: float, max_gb: float | None, suite: str | None) -> Plan:
+    from tracker.schedule import plan
+    from tracker.suites import get_suite
+
+    if suite is not None:
+        get_suite(suite)  # a typo is told now, not in the night
+    return plan(load_settings(), minutes=minutes, max_gb=max_gb, suite=suite)
 
 
 @app.command(name="print")
@@ -25,6 +37,7 @@ def print_(
     kind: str = "systemd",
     minutes: Minutes = DEFAULT_MINUTES,
     max_gb: float | None = None,
+    suite: str | None = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Print the timer for this home: to read it, or to put it where it belongs.
@@ -37,14 +50,16 @@ def print_(
         How long each week may measure.
     max_gb
         How much each week may download.
+    suite
+        The suite to measure with; default: quick.
     as_json
         Print one JSON document: `kind`, `text`.
     """
-    from tracker.schedule import KINDS, plan, render
+    from tracker.schedule import KINDS, render
 
     if kind not in KINDS:
         raise UnknownNameError("kind of timer", kind, known=KINDS)
-    text = render(kind, plan(load_settings(), minutes=minutes, max_gb=max_gb))
+    text = render(kind, _plan(minutes, max_gb, suite))
     if as_json:
         print_json({"kind": kind, "text": text})
     else:
@@ -57,6 +72,7 @@ def install(
     kind: str | None = None,
     minutes: Minutes = DEFAULT_MINUTES,
     max_gb: float | None = None,
+    suite: str | None = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Install the timer for this user, or bring it up to date.
@@ -69,17 +85,19 @@ def install(
         How long each week may measure.
     max_gb
         How much each week may download.
+    suite
+        The suite to measure with; default: quick.
     as_json
         Print one JSON document: `kind`, `detail`.
     """
-    from tracker.schedule import INSTALLABLE, KINDS, installed, plan
+    from tracker.schedule import INSTALLABLE, KINDS, installed
     from tracker.schedule import install as install_timer
 
     if kind is not None and kind not in KINDS:
         raise UnknownNameError("kind of timer", kind, known=KINDS)
     if kind is not None and kind not in INSTALLABLE:
         raise TrackerError(f"`{kind}` can only be printed", hint=f"tracker schedule print --kind {kind}")
-    taken = install_timer(plan(load_settings(), minutes=minutes, max_gb=max_gb), kind=kind)
+    taken = install_timer(_plan(minutes, max_gb, suite), kind=kind)
     detail = installed().detail
     if as_json:
         print_json({"kind": taken, "detail": detail})
