@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "tracker.cli": ("tracker", "runners", "app"),
     "tracker.__main__": ("tracker.cli",),
     "tracker.bench": ("runners", "tracker"),
+    "tracker.placing": ("tracker.frontier", "tracker.records", "tracker.settings", "tracker.store"),
 }  # fmt: skip
 STANDARD_LIBRARY_ONLY = ("tracker.records", "tracker.errors")
 HEAVY = ("torch", "vllm", "lm_eval", "transformers", "streamlit", "ray", "optuna", "datasets")
