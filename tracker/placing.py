@@ -5,6 +5,7 @@ May import the store and the frontier; the arithmetic itself is in `tracker.fron
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import date
 
@@ -12,7 +13,7 @@ from tracker.frontier.bridges import Bridge, offsets
 from tracker.frontier.placement import Measured, Placement, Scale, Unplaced, centered, place, task_benchmarks
 from tracker.frontier.question import Question, axis, fitted, window
 from tracker.frontier.tables import Tables, load_tables
-from tracker.records import Run
+from tracker.records import Run, TaskScore
 from tracker.settings import Settings
 from tracker.store import open_snapshot
 
@@ -34,7 +35,7 @@ def place_run(run: Run, settings: Settings) -> Placement | Unplaced:
     scale = _scale(tables, settings)
     bridges = _bridges(tables, names, settings, but=run.model.model_id)
     return place(
-        [Measured(score.task, score.value, score.stderr) for score in scores],
+        [Measured(score.task, score.value, _stderr(score)) for score in scores],
         scale,
         released=_released(tables, run.model.model_id),
         offsets=offsets(scale.fit, bridges, harness=HARNESS),
@@ -43,10 +44,17 @@ def place_run(run: Run, settings: Settings) -> Placement | Unplaced:
 
 def _scale(tables: Tables, settings: Settings) -> Scale:
     question = Question()
-    found = fitted(tables, question, settings.home / "cache")
+    found = fitted(tables, question, settings.frontier_path)
     chosen = axis(tables, question, found)
     as_of = window(tables, question).as_of
     return Scale(found.fit, found.draws, chosen, tables.benchmarks, as_of)
+
+
+def _stderr(score: TaskScore) -> float:
+    """The score's own standard error, else that of as many right-or-wrong items."""
+    if score.stderr is not None:
+        return score.stderr
+    return math.sqrt(score.value * (1.0 - score.value) / score.n_items)
 
 
 def _released(tables: Tables, model_id: str) -> date | None:
