@@ -4,28 +4,31 @@ The truth is the scores that the index fitted to the newest vintage expects; eac
 fit's own standardised residuals, shuffled within their benchmark, signs at random), fits, draws, and asks
 whether each nominal 90 % interval holds the value that the method gives without noise. G2 and G4 are rules
 about intervals and have no value without noise: their target is the mean of the rule over the repeats.
+Then the gaps on single benchmarks whose number of items is known, from binomial noise.
 `python -m benchmarks.coverage 40` takes about ten minutes; the default is a quick look.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tracker.frontier.axis import Flags
+from tracker.frontier.axis import Axis, Flags
 from tracker.frontier.contamination import unseen_rows
 from tracker.frontier.dataset import SCORE_EDGE, Dataset, select
 from tracker.frontier.facts import PrivateList
-from tracker.frontier.gap import DEFINITIONS, TAIL, Window, central_gaps, gap_draws
+from tracker.frontier.gap import DEFINITIONS, Window, central_gaps, gap_draws, gap_interval
 from tracker.frontier.index import ANCHORS, INTERVAL, DrawMethod, IndexFit, draw_index, fit_index
-from tracker.frontier.population import index_axis, labels
+from tracker.frontier.population import benchmark_axis, index_axis, labels
 from tracker.frontier.projection import project
 from tracker.frontier.tables import Tables, load_tables
 
 REPEATS = 3
 N_DRAWS = 200
+ITEM_BENCHMARKS = ("GPQA diamond", "HLE", "SimpleBench")
 RULES = ("G2", "G4")  # defined through intervals
 
 
@@ -52,6 +55,11 @@ def noisy(fit: IndexFit, rng: np.random.Generator) -> Dataset:
     return replace(data, score=np.clip(expected + drawn * spread, SCORE_EDGE, 1.0 - SCORE_EDGE))
 
 
+def ends_of(name: str, axis: Axis, window: Window, *, on_index: bool) -> tuple[float, float]:
+    """The interval that would be printed; nothing holds a value where there is none."""
+    return gap_interval(name, gap_draws(name, axis, window), on_index=on_index) or (math.inf, -math.inf)
+
+
 def repeat(tables: Tables, fit: IndexFit, truth: IndexFit, rng: np.random.Generator) -> Repeat:
     """One data set from the truth, and which of its intervals hold it."""
     by_model = labels(tables)
@@ -65,8 +73,7 @@ def repeat(tables: Tables, fit: IndexFit, truth: IndexFit, rng: np.random.Genera
     central = central_gaps(axis, window)
     intervals = {}
     for name in DEFINITIONS:
-        ends = np.quantile(gap_draws(name, axis, window), (TAIL[name], 1.0 - TAIL[name]))
-        intervals[name] = (float(ends[0]), float(ends[1]))
+        intervals[name] = ends_of(name, axis, window, on_index=True)
     rows = unseen_rows(tables, found, by_model, PrivateList.EPOCH)
     placed, target = project(found, draws, rows), project(truth, draws, rows)
     low, high_difference = np.quantile(placed.draws - draws.index, INTERVAL, axis=0)
@@ -78,6 +85,38 @@ def repeat(tables: Tables, fit: IndexFit, truth: IndexFit, rng: np.random.Genera
         estimates={name: float(value) for name, value in central.items() if value is not None},
         intervals=intervals,
     )
+
+
+def on_one_benchmark(tables: Tables, benchmark: str, n_repeats: int) -> dict[str, float]:
+    """Share of repeats in which each definition's interval on that benchmark holds its target."""
+    facts = tables.benchmarks[benchmark]
+    assert facts.n_items is not None
+    truth = benchmark_axis(tables, benchmark, labels(tables))
+    window = Window.year_to(tables.vintages[-1])
+    known = central_gaps(replace(truth, high=truth.value), window)
+    width = facts.ceiling - facts.chance
+    raw_truth = facts.chance + width * truth.value
+    rng = np.random.default_rng(5)
+    estimates: dict[str, list[float]] = {name: [] for name in DEFINITIONS}
+    ends: dict[str, list[tuple[float, float]]] = {name: [] for name in DEFINITIONS}
+    for _ in range(n_repeats):
+        raw = rng.binomial(facts.n_items, raw_truth) / facts.n_items
+        value = (raw - facts.chance) / width
+        error = np.sqrt(raw * (1.0 - raw) / facts.n_items) / width
+        draws = value + rng.normal(size=(N_DRAWS, value.size)) * error
+        axis = replace(truth, value=value, draws=draws, high=np.quantile(draws, INTERVAL[1], axis=0))
+        central = central_gaps(axis, window)
+        for name in DEFINITIONS:
+            estimates[name].append(float(central[name] or 0.0))
+            ends[name].append(ends_of(name, axis, window, on_index=False))
+    target = {
+        name: float(np.mean(estimates[name])) if name in RULES else float(known[name] or 0.0)
+        for name in DEFINITIONS
+    }
+    return {
+        name: float(np.mean([low <= target[name] <= high for low, high in ends[name]]))
+        for name in DEFINITIONS
+    }
 
 
 def main() -> None:
@@ -109,6 +148,9 @@ def main() -> None:
         inside = [row.intervals[name][0] <= target <= row.intervals[name][1] for row in repeats]
         what = "mean of the rule" if name in RULES else "value without noise"
         print(f"{name}: {np.mean(inside):.1%} ({what} {target:.2f})")
+    for benchmark in ITEM_BENCHMARKS:
+        shares = on_one_benchmark(tables, benchmark, 2 * n_repeats)
+        print(f"{benchmark}: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
 
 
 if __name__ == "__main__":

@@ -193,7 +193,9 @@ def _cached_folder(model_id: str, commit: str, *, needs_code: bool) -> Path | No
         )
     except LocalEntryNotFoundError:
         return None
-    return Path(found)
+    folder = Path(found)
+    # The library takes a folder with only `config.json` for the whole if it has never listed the repository.
+    return folder if any(folder.glob("*.safetensors")) else None
 
 
 def _patterns(*, needs_code: bool) -> list[str]:

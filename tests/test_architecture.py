@@ -61,6 +61,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "tracker.cache_care": ("tracker.errors", "tracker.settings", "tracker.store"),
     "tracker.sizing": (),
     "tracker.priorities": ("tracker.ingested", "tracker.sizing"),
+    "tracker.placing": ("tracker.frontier", "tracker.records", "tracker.settings", "tracker.store"),
 }  # fmt: skip
 STANDARD_LIBRARY_ONLY = ("tracker.records", "tracker.errors", "tracker.ingested")
 HEAVY = ("torch", "vllm", "lm_eval", "transformers", "streamlit", "ray", "optuna", "datasets")

@@ -417,3 +417,12 @@ def test_a_folder_that_is_none_is_a_clear_error(name: str, what: str, settings: 
     with pytest.raises(TrackerError, match=what) as caught:
         resolve_model(name, settings)
     assert caught.value.exit_code == 1
+
+
+def test_a_cache_that_has_only_the_configuration_is_not_taken_for_the_model(
+    hub: Hub, settings: Settings, model_folder: Path
+) -> None:
+    revision = hub.serve("acme/tiny-1b", model_folder)
+    huggingface_hub.hf_hub_download("acme/tiny-1b", "config.json", revision=revision)  # as the fit check does
+    folder = download_model(resolve_model("acme/tiny-1b", settings))
+    assert (folder / "model.safetensors").is_file()

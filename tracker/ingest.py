@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from runners.retries import announce_retries
 from tracker.errors import TrackerError, TransientError, UnreachableError
 from tracker.ingested import Batch, IngestOutcome, OutcomeStatus
-from tracker.logs import get_logger
+from tracker.logs import get_logger, start_logging
 from tracker.naming import resolve_names
 from tracker.settings import Settings
 from tracker.sources import SOURCES, Question, Source, get_source
@@ -71,6 +71,7 @@ def ingest(
         UnknownNameError: there is no such source.
         BusyError: another process writes to the store.
     """
+    start_logging(settings.log_level)
     announce_retries()
     sources = [get_source(name, settings) for name in dict.fromkeys(names or SOURCES)]
     outcomes = []

@@ -82,6 +82,8 @@ class AnswerEnd:
         ):
             self._is_thinking = False
             self._start = len(ids)
+        elif 0 < self._start == len(ids) - 1 and self._tokenizer.decode(ids[-1:]).isspace():
+            self._start = len(ids)  # line ends follow the thinking; they are no stop string
         elif not self._start and len(ids) <= START_TOKENS:
             self._is_thinking = self._is_thinking or marks.start in self._tokenizer.decode(ids)
 

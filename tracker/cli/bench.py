@@ -93,6 +93,7 @@ def bench(
     from tracker.bench import bench as run_bench
     from tracker.cli.bench_output import document, end_hint, print_run
     from tracker.cli.progress import BenchProgress
+    from tracker.placing import place_run
 
     if engine == "server" and base_url is None:
         raise TrackerError("`--engine server` needs `--base-url`", hint="--base-url http://127.0.0.1:8000/v1")
@@ -128,14 +129,16 @@ def bench(
         minutes=minutes,
     )
     console = Console(stderr=True)
+    settings = load_settings()
     with BenchProgress(console) as progress:
-        end = run_bench(request, load_settings(), progress.show)
-    documents = [document(run) for run in end.runs]
+        end = run_bench(request, settings, progress.show)
+    placements = {run.run_id: place_run(run, settings) for run in end.runs if run.scores}
+    documents = [document(run, placements.get(run.run_id)) for run in end.runs]
     if json:
         print_json(documents[0] if len(documents) == 1 else {"runs": documents})
     else:
         for run in end.runs:
-            print_run(Console(), run)
+            print_run(Console(), run, placements.get(run.run_id))
     if end.exit_code:
         for run in end.runs:
             if run.status in {RunStatus.FAILED, RunStatus.INTERRUPTED}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -9,10 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tracker.frontier.placement import Placement, Unplaced
 from tracker.records import Run, TaskScore
 
 
-def document(run: Run) -> dict[str, Any]:
+def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]:
     """The run as the JSON contract of `tracker bench --json` has it."""
     cost = run.cost
     return {
@@ -39,7 +41,8 @@ def document(run: Run) -> dict[str, Any]:
         "peak_memory_bytes": cost.peak_memory_bytes,
         "energy_j": cost.energy_j,
         "scores": [_score_document(score) for score in run.scores],
-        "placement": None,
+        "placement": asdict(placement) if isinstance(placement, Placement) else None,
+        "placement_note": _placement_note(placement),
         "warnings": list(run.warnings),
     }
 
@@ -52,7 +55,13 @@ def _score_document(score: TaskScore) -> dict[str, Any]:
     return {name: getattr(score, name) for name in names}
 
 
-def print_run(console: Console, run: Run) -> None:
+def _placement_note(placement: Placement | Unplaced | None) -> str | None:
+    if placement is None:
+        return None
+    return placement.note if isinstance(placement, Placement) else placement.reason
+
+
+def print_run(console: Console, run: Run, placement: Placement | Unplaced | None = None) -> None:
     """Print the run for people: a table of scores, what it cost, what to know."""
     title = f"{run.model.model_id} · {run.suite} v{run.suite_version} · {run.status}"
     table = Table(
@@ -69,8 +78,22 @@ def print_run(console: Console, run: Run) -> None:
     else:
         console.print(f"{escape(title)}: no scores")
     console.print(escape(_cost_line(run)), style="dim", highlight=False)
+    if placement is not None:
+        console.print(escape(_placement_line(placement)), highlight=False)
     for warning in run.warnings:
         console.print(f"warning: {escape(warning)}", highlight=False)
+
+
+def _placement_line(placement: Placement | Unplaced) -> str:
+    if isinstance(placement, Unplaced):
+        return placement.reason
+    bound = {"at_least": "at least ", "at_most": "at most ", None: ""}[placement.months_bound]
+    months = f"{bound}{placement.months_behind:.1f} months behind ({placement.definition}"
+    if placement.months_ci_low < placement.months_ci_high:
+        months += f", {placement.months_ci_low:.1f} to {placement.months_ci_high:.1f}"
+    index = f"index {placement.index:.1f} ({placement.ci_low:.1f} to {placement.ci_high:.1f})"
+    note = f"\n{placement.note}" if placement.note else ""
+    return f"placement: {index}, {months}); 90 % intervals{note}"
 
 
 def _score_row(score: TaskScore) -> tuple[str, ...]:

@@ -66,18 +66,8 @@ def lags(
     }
     if as_json:
         print_json(document)
-        return
-    table = Table("benchmark", "G3 months", "private", "best open", "newest open scored", "released", "stale")
-    for row in rows:
-        table.add_row(
-            printable(row.benchmark), number(row.months), _yes(row.is_private), printable(row.best_open),
-            printable(row.newest_open), row.newest_open_released.isoformat(), _yes(row.is_stale),
-        )  # fmt: skip
-    console().print(table)
-    for name in ("private", "public"):
-        median = document[f"median_{name}"]
-        console().print(Text(f"median G3 on {name} benchmarks ({private_list}): {number(median)} months"))
-    print_notes(document)
+    else:
+        _print_lags(document)
 
 
 @app.command
@@ -222,6 +212,22 @@ def overrides(*, as_of: str | None = None, vintage: str | None = None, as_json: 
         print_json(plain(document))
         return
     _print_overrides(document)
+
+
+def _print_lags(document: dict[str, Any]) -> None:
+    table = Table("benchmark", "G3 months", "private", "best open", "newest open scored", "released", "stale")
+    for row in document["benchmarks"]:
+        table.add_row(
+            printable(row["benchmark"]), number(row["months"]), _yes(row["is_private"]),
+            printable(row["best_open"]), printable(row["newest_open"]), row["newest_open_released"],
+            _yes(row["is_stale"]),
+        )  # fmt: skip
+    console().print(table)
+    for name in ("private", "public"):
+        median = document[f"median_{name}"]
+        listed = document["private_list"]
+        console().print(Text(f"median G3 on {name} benchmarks ({listed}): {number(median)} months"))
+    print_notes(document)
 
 
 def _print_overrides(document: dict[str, Any]) -> None:

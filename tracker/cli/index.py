@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
@@ -51,39 +50,21 @@ def fit(
         Print one JSON document: `vintage`, `objective`, `fit_s`, `draws_s`, `published`.
     """
     from tracker.errors import TrackerError
-    from tracker.frontier.cache import cached_draws
-    from tracker.frontier.dataset import select
+    from tracker.frontier.answer import fit_document
     from tracker.frontier.facts import ReportedBy
-    from tracker.frontier.index import FitOptions, fit_index
+    from tracker.frontier.index import FitOptions
+    from tracker.frontier.question import Question
     from tracker.frontier.tables import load_published_index, load_tables
 
     if draws < 2:
         raise TrackerError(f"--draws {draws}: an interval needs at least 2")
-    reporter = ReportedBy(reported_by) if reported_by else None
-    data = select(load_tables(), vintage=day("--vintage", vintage), reported_by=reporter)
-    began = time.perf_counter()
-    found = fit_index(data, FitOptions(ridge=ridge, log_slope=log_slope, binomial=binomial))
-    fitted_at = time.perf_counter()
-    cached_draws(found, load_settings().frontier_path, n_draws=draws)
-    drawn_at = time.perf_counter()
-    published = [row for row in load_published_index() if row.vintage == data.vintage]
-    errors = [
-        abs(float(found.index[data.models.index(row.model)]) - row.index)
-        for row in published
-        if row.model in data.models
-    ]
-    document = {
-        "vintage": data.vintage.isoformat(),
-        "n_scores": int(data.score.size),
-        "n_models": len(data.models),
-        "n_benchmarks": len(data.benchmarks),
-        "objective": found.objective,
-        "fit_s": fitted_at - began,
-        "draws_s": drawn_at - fitted_at,
-        "n_draws": draws,
-        "published": _agreement(errors),
-        "notes": list(data.notes),
-    }
+    question = Question(
+        vintage=day("--vintage", vintage),
+        reported_by=ReportedBy(reported_by) if reported_by else None,
+        options=FitOptions(ridge=ridge, log_slope=log_slope, binomial=binomial),
+        n_draws=draws,
+    )
+    document = fit_document(load_tables(), question, load_published_index(), load_settings().frontier_path)
     if as_json:
         print_json(document)
     else:
@@ -120,12 +101,6 @@ def show(
         print_json(document)
     else:
         _print_index(document)
-
-
-def _agreement(errors: list[float]) -> dict[str, Any] | None:
-    if not errors:
-        return None
-    return {"n": len(errors), "mean_abs_error": sum(errors) / len(errors), "max_abs_error": max(errors)}
 
 
 def _print_fit(document: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from tracker.frontier.axis import Axis
-from tracker.frontier.facts import OverrideKind
+from tracker.frontier.cache import cached_draws
+from tracker.frontier.dataset import select
+from tracker.frontier.facts import OverrideKind, PublishedIndex
 from tracker.frontier.gap import central_gaps, gaps
-from tracker.frontier.index import INTERVAL
+from tracker.frontier.index import INTERVAL, fit_index
 from tracker.frontier.population import labels, small_name
 from tracker.frontier.question import Fitted, Question, axis, fitted, window
 from tracker.frontier.tables import ATTRIBUTION, Tables
@@ -65,6 +69,36 @@ def override_document(tables: Tables, question: Question, cache: Path | None) ->
     }
 
 
+def fit_document(
+    tables: Tables, question: Question, published: Sequence[PublishedIndex], cache: Path | None
+) -> Document:
+    """How a fit went: its size, objective and seconds, and its distance to the published values."""
+    data = select(tables, vintage=question.vintage, reported_by=question.reported_by)
+    began = time.perf_counter()
+    fit = fit_index(data, question.options)
+    fitted_at = time.perf_counter()
+    draws = cached_draws(fit, cache, n_draws=question.n_draws)
+    drawn_at = time.perf_counter()
+    place = {model: i for i, model in enumerate(data.models)}
+    errors = [
+        abs(float(fit.index[place[row.model]]) - row.index)
+        for row in published
+        if row.vintage == data.vintage and row.model in place
+    ]
+    return {
+        "vintage": data.vintage.isoformat(),
+        "n_scores": int(data.score.size),
+        "n_models": len(data.models),
+        "n_benchmarks": len(data.benchmarks),
+        "objective": fit.objective,
+        "fit_s": fitted_at - began,
+        "draws_s": drawn_at - fitted_at,
+        "n_draws": int(draws.index.shape[0]),
+        "published": _agreement(errors),
+        "notes": list(data.notes),
+    }
+
+
 def index_document(tables: Tables, question: Question, cache: Path | None) -> Document:
     """`vintage`, `models` with index and interval, `benchmarks` with difficulty and slope."""
     found = fitted(tables, question, cache)
@@ -105,6 +139,12 @@ def index_document(tables: Tables, question: Question, cache: Path | None) -> Do
         "notes": list(data.notes),
         "attribution": list(ATTRIBUTION),
     }
+
+
+def _agreement(errors: Sequence[float]) -> Document | None:
+    if not errors:
+        return None
+    return {"n": len(errors), "mean_abs_error": float(np.mean(errors)), "max_abs_error": max(errors)}
 
 
 def _best(chosen: Axis, unit: str, *, is_open: bool) -> Document:

@@ -22,10 +22,11 @@ from tracker.errors import TrackerError
 from tracker.frontier.axis import DAYS_PER_MONTH, Array, Axis, Steps, steps
 from tracker.frontier.survival import restricted_mean
 
-# Share of draws cut off at each end so that the interval covers its nominal 90 %: a bootstrap of records adds
-# noise to noise (G1 too wide), and a rule that uses intervals inherits their own error (G2 too narrow).
-# Calibrated by simulation (Loh, JASA 82, 1987): benchmarks/coverage.py, 40 repeats, 2026-11-24.
-TAIL = {"G1": 0.10, "G2": 0.025, "G3": 0.05, "G4": 0.05, "G5": 0.05, "G6": 0.05}
+TAIL = 0.05  # share of draws cut off at each end of an interval
+# On the index, calibrated by simulation so that the nominal 90 % are covered (Loh, JASA 82, 1987;
+# benchmarks/coverage.py, 2026-11-24): records of noisy values add noise to noise, which makes G1 too wide,
+# and a rule that goes by intervals inherits their own error, which makes G2 too narrow.
+INDEX_TAIL = {"G1": 0.075, "G2": 0.025}
 LOW = 0.05  # low end of a difference that G4 goes by
 WINDOW_DAYS = 365  # of G5 and G6, up to the day asked for
 LEAST_DEFINED = 0.9  # share of draws that must give a number for an interval to be shown
@@ -100,7 +101,8 @@ def gaps(axis: Axis, window: Window, *, unit: str = "index") -> tuple[Gap, ...]:
     found = []
     for name, measure in DEFINITIONS.items():
         central = measure(sampled.groups(axis.value))
-        found.append(_gap(name, "months" if name != "G5" else unit, central, sampled.values(measure)))
+        ends = gap_interval(name, sampled.values(measure), on_index=unit == "index")
+        found.append(_gap(name, "months" if name != "G5" else unit, central, ends))
     return tuple(found)
 
 
@@ -123,13 +125,21 @@ def gap_draws(name: str, axis: Axis, window: Window) -> Array:
     return _Sampled(axis.until(window.as_of), window).values(DEFINITIONS[name])
 
 
-def _gap(name: str, unit: str, central: _Measure, draws: Array) -> Gap:
+def gap_interval(name: str, draws: Array, *, on_index: bool) -> tuple[float, float] | None:
+    """The ends of a definition's interval from its draws; None without any."""
+    if not draws.size:
+        return None
+    tail = INDEX_TAIL.get(name, TAIL) if on_index else TAIL
+    low, high = np.quantile(draws, (tail, 1.0 - tail))
+    return float(low), float(high)
+
+
+def _gap(name: str, unit: str, central: _Measure, ends: tuple[float, float] | None) -> Gap:
     low = high = None
     note = central.note
-    if central.value is not None and draws.size:
-        low, high = (float(end) for end in np.quantile(draws, (TAIL[name], 1.0 - TAIL[name])))
-    elif central.value is not None:
-        note = note or "no uncertainty of these scores is known"
+    if central.value is not None:
+        low, high = ends or (None, None)
+        note = note or ("" if ends else "no uncertainty of these scores is known")
     return Gap(name, unit, central.value, low, high, central.n, central.n_censored, note)
 
 

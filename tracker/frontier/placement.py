@@ -99,8 +99,6 @@ def place(
     chosen = [by_benchmark.get(names[row.task]) for row in on_scale]
     columns = np.array([scale.fit.data.benchmarks.index(names[row.task]) for row in on_scale])
     index, draws = _index_draws(on_scale, columns, chosen, scale, seed)
-    if not np.isfinite(draws).all():
-        raise ValueError("a draw of the placement is not finite")
     low, high = np.quantile(draws, INTERVAL)
     from_day = float((released or scale.as_of).toordinal())
     months, bound, month_draws = _months(index, draws, scale.axis.until(scale.as_of), from_day)
