@@ -78,6 +78,16 @@ def test_copies_and_adapters_are_told_from_models_of_their_own(name: str, kind: 
         ),
         ("bob/x", {"baseModels": {"relation": "finetune", "models": [{"id": "acme/a"}]}}, ModelKind.FINETUNE),
         ("acme/a-it", {"baseModels": {"relation": "finetune", "models": [{"id": "acme/a"}]}}, ModelKind.CHAT),
+        (
+            "acme/x-it",
+            {"baseModels": {"relation": "quantized", "models": [{"id": "acme/x-it"}]}},
+            ModelKind.CHAT,
+        ),
+        (
+            "acme/x-FP8",
+            {"baseModels": {"relation": "quantized", "models": [{"id": "acme/x"}]}},
+            ModelKind.QUANTIZED,
+        ),
         ("bob/x", {"tags": ["base_model:adapter:acme/a"]}, ModelKind.ADAPTER),
         ("bob/x", {"tags": ["safetensors", "mergekit"]}, ModelKind.MERGE),
     ],

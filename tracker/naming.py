@@ -51,8 +51,9 @@ ORGANIZATIONS = {
     "zai": ("zai-org",),
     "zhipu ai": ("zai-org",),
 }
+CHAT_SUFFIXES = ("it", "chat", "instruct", "sft")  # of a folded name, beside a base model without one
 N_CANDIDATES = 3
-LIKENESS = 0.7  # of two folded names, by difflib: below it a candidate is no help
+LIKENESS = 0.6  # of two folded names, by difflib: below it a candidate is no help
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,13 @@ def match(name: Name, hub: HubNames, table: Mapping[str, str]) -> Alias | None:
     owners = _owners(name)
     own = name.name.rpartition("/")[2]
     found = [m for m in hub.by_fold.get(fold(own), ()) if m.partition("/")[0].casefold() in owners]
-    if len(found) == 1 and name.access != "closed":
+    # `gemma-4-31b` in an arena is the chat model, and a base model has that very name on the Hub
+    is_ambiguous = any(
+        sibling.partition("/")[0].casefold() in owners
+        for suffix in CHAT_SUFFIXES
+        for sibling in hub.by_fold.get(fold(own) + suffix, ())
+    )
+    if len(found) == 1 and not is_ambiguous and name.access != "closed":
         return Alias(name.source, name.name, found[0], "organization_and_name")
     return None
 

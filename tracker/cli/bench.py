@@ -97,7 +97,7 @@ def bench(
 
     if engine == "server" and base_url is None:
         raise TrackerError("`--engine server` needs `--base-url`", hint="--base-url http://127.0.0.1:8000/v1")
-    settings = EngineSettings(
+    engine_settings = EngineSettings(
         engine="server" if base_url and engine == "auto" else engine,
         dtype=dtype,
         max_model_len=max_model_len,
@@ -113,14 +113,14 @@ def bench(
         from tracker.cli.bench_queue import bench_queue
         from tracker.working_off import Budget
 
-        bench_queue(suite, settings, Budget(minutes, max_gb, max_models), as_json=json)
+        bench_queue(suite, engine_settings, Budget(minutes, max_gb, max_models), as_json=json)
         return
     if model is None:
         print("error: MODEL is missing\n\nhint: `tracker bench demo`, or `--queue`", file=sys.stderr)
         sys.exit(EXIT_USAGE)
     request = BenchRequest(
         model=model,
-        engine=settings,
+        engine=engine_settings,
         suites=suite,
         tasks=task,
         include_path=include_path,

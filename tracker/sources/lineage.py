@@ -17,7 +17,7 @@ RELATIONS = {
 }
 # a name that says how it was packed, for repositories that declare no parent
 PACKED_NAME = re.compile(
-    r"(?i)(?:[-_.](?:awq|gptq|gguf|exl[23]|bnb|nf4|int[48]|w\d+a\d+|[48]bit|mlx))(?:[-_.]|$)"
+    r"(?i)(?:[-_.](?:awq|gptq|gguf|exl[23]|bnb|nf4|int[48]|fp8|nvfp4|mxfp4|w\d+a\d+|[48]bit|mlx))(?:[-_.]|$)"
 )
 ADAPTER_LIBRARIES = ("peft", "adapter-transformers")
 CHAT_NAME = re.compile(r"(?i)(?:[-_.])(?:it|chat|instruct|thinking|reasoning|sft|dpo)(?:[-_.]|$)")
@@ -46,7 +46,8 @@ def model_kind(name: str, entry: Mapping[str, Any], tags: Sequence[str]) -> Mode
         return ModelKind.QUANTIZED
     kind = RELATIONS.get(str(relation))
     own = any(parent.partition("/")[0].casefold() == owner for parent in made_from)
-    if kind is not None and not (kind is ModelKind.FINETUNE and own):
+    # many developers declare their own repository as a copy of itself, for the ONNX files in it
+    if kind is not None and not (own and kind in (ModelKind.FINETUNE, ModelKind.QUANTIZED)):
         return kind
     if "conversational" in tags or CHAT_NAME.search(name):
         return ModelKind.CHAT
