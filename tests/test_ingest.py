@@ -158,6 +158,25 @@ def test_a_list_that_breaks_off_goes_on_there_next_time(there: Settings, hub: So
     assert len(rows(there, "known_models")) == 22
 
 
+def test_a_place_that_has_expired_begins_anew(there: Settings, hub: SourcesHub) -> None:
+    hub.put(*(entry(f"acme/m-{n}", trendingScore=n) for n in range(6)))
+    asked = 0
+
+    def cut(method: str, target: str, headers: dict[str, str], path: str) -> Any:
+        nonlocal asked
+        asked += "/api/models?" in target
+        down = (503, {}, b""), (400, {}, b'{"error": "invalid cursor"}')
+        return down[asked > 9] if "cursor=" in target and asked > 2 else answer(method, target, headers, path)
+
+    answer, hub._answer = hub._answer, cut  # type: ignore[method-assign]
+    assert hub_models(there, since=EVER).status is OutcomeStatus.PARTIAL
+    asked = 9
+    assert hub_models(there).status is not OutcomeStatus.COMPLETED  # every cursor is refused
+    hub._answer = answer  # type: ignore[method-assign]
+    assert hub_models(there).status is OutcomeStatus.COMPLETED
+    assert len(rows(there, "known_models")) == 8
+
+
 @pytest.mark.parametrize(
     ("answer", "status", "says"),
     [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,8 +12,10 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+import stamina
 from huggingface_hub import constants
 
+from tests.hub_double import Hub, running_hub
 from tests.some_runs import model, run, store_runs
 from tracker import cache_care, queue
 from tracker.errors import TrackerError, UnknownNameError
@@ -182,29 +186,67 @@ def test_a_budget_of_nothing_is_refused(budget: dict[str, Any]) -> None:
         Budget(**budget)
 
 
-def test_the_queue_is_worked_off_in_order_and_a_refusal_is_parked(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = settings.model_copy(update={"heartbeat_timeout_s": 60.0})
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    queue.add(settings, "demo", suite="smoke", priority=50)
-    queue.add(settings, "acme/too-large", suite="smoke", priority=60)
+@pytest.fixture
+def hub(home: Path, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A Hub with one model that can be had, for this process and the worker."""
+    with running_hub() as running, stamina.set_testing(True, attempts=1):
+        running.serve("acme/tiny-1b", model_folder)
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+        monkeypatch.setattr(constants, "ENDPOINT", running.url)
+        template = running.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield running
+        huggingface_hub.close_session()
+
+
+def worked_off(settings: Settings, **budget: Any) -> list[tuple[str, str, int]]:
+    work = work_off(settings, Budget(**budget), lambda _: None, suite="smoke", engine=ARITHMETIC)
+    return [(worked.model_id, worked.status, worked.exit_code) for worked in work]
+
+
+def test_the_queue_is_worked_off_in_order_and_a_refusal_is_parked(settings: Settings, hub: Hub) -> None:
+    queue.add(settings, "acme/tiny-1b", suite="smoke", priority=50)
+    queue.add(settings, "meta-llama/Llama-3.1-8B-Instruct", suite="smoke", priority=60)  # gated
+    queue.add(settings, "acme/too-large", suite="smoke", priority=70)
     with Store.open(settings) as store:
         job = queue.require(store, "acme/too-large", "smoke")
         store.put_jobs([replace(job, weights_bytes=10**10)])
-    (worked,) = work_off(settings, Budget(max_gb=1.0), lambda _: None, suite="smoke", engine=ARITHMETIC)
-    assert (worked.model_id, worked.status, worked.exit_code) == ("demo", "done", 0)
+    assert worked_off(settings, max_gb=1.0) == [
+        ("meta-llama/Llama-3.1-8B-Instruct", "parked", 3), ("acme/tiny-1b", "done", 0),
+    ]  # fmt: skip
     found = jobs(settings)
-    assert found["demo"]["run_id"] == worked.run_ids[0]
+    assert found["acme/tiny-1b"]["run_id"]
     assert found["acme/too-large"]["status"] == "queued"
-    assert list(work_off(settings, Budget(max_gb=1.0), lambda _: None, suite="smoke")) == []
+    assert "bench: gated" in found["meta-llama/Llama-3.1-8B-Instruct"]["parked_reason"]
+    assert worked_off(settings, max_gb=1.0) == []
+
+
+def test_a_hub_that_is_down_leaves_the_queue_as_it_was(settings: Settings, hub: Hub) -> None:
+    for place in range(4):
+        queue.add(settings, f"acme/m-{place}", suite="smoke", priority=place)
+    hub.broken = [(503, {}, b"")] * 99
+    assert worked_off(settings) == [("acme/m-3", "queued", 4), ("acme/m-2", "queued", 4)]
+    assert {row["status"] for row in jobs(settings).values()} == {"queued"}
+    assert {row["attempts"] for row in jobs(settings).values()} == {0}
+
+
+def test_a_model_that_left_the_hub_is_set_aside(settings: Settings) -> None:
+    known(settings, hub_model("acme/a"), hub_model("acme/b"))
+    queue.refresh(settings)
+    with Store.open(settings) as store:
+        batch = Batch(gone=("acme/a",), renamed=(("acme/b", "acme/c"),))
+        store.add_batch(batch, source="hub-models", ingest_id="3", seen_at=NOW)
+    queue.refresh(settings)
+    why = {name: row["parked_reason"] for name, row in jobs(settings).items()}
+    assert why == {"acme/a": "no longer on the Hub", "acme/b": "renamed to `acme/c`"}
 
 
 def fake_repo(cache: Path, model_id: str, n_bytes: int, *, used_days_ago: float) -> None:
     """A repository in the Hub's cache, as its library lays it out."""
-    import os
-
     folder = cache / f"models--{model_id.replace('/', '--')}"
     (folder / "blobs").mkdir(parents=True)
     snapshot = folder / "snapshots" / ("c" * 40)

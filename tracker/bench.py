@@ -181,17 +181,17 @@ def record_refusal(
 
 
 @contextmanager
-def bench_lock(settings: Settings, *, what: str) -> Iterator[None]:
+def bench_lock(settings: Settings, *, what: str, wait_s: float = 0.0) -> Iterator[None]:
     """One bench at a time in this home: two models on one card would falsify each other's cost.
 
     Raises:
-        BusyError: another bench runs; names it.
+        BusyError: another bench still runs after `wait_s`; names it.
     """
     settings.locks_path.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(settings.locks_path / "bench.lock")
     holder = settings.locks_path / "bench.json"
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait_s)
     except filelock.Timeout as error:
         raise BusyError(
             f"another bench is running: {_holder(holder)}",

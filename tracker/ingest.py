@@ -184,7 +184,8 @@ def _finish(
     done = status is OutcomeStatus.COMPLETED
     end = SourceState(
         watermark=progress.watermark if done else None,
-        resume=None if done else progress.resume or progress.before.resume,
+        # what failed begins anew: its place may be the cause
+        resume=None if done or status is OutcomeStatus.FAILED else progress.resume or progress.before.resume,
     )
     with Store.open(settings) as store:
         store.add_outcome(

@@ -73,6 +73,10 @@ def refresh(settings: Settings, *, suite: str = DEFAULT_SUITE, now: datetime | N
             job = old or JobRow(one.model_id, suite, version, one.kind, "queued", 0.0, (), now, now)
             changed.append(_brought_up(job, one, worth.points, worth.reasons, version=version))
         changed = [_settled(job, measured, memory_bytes, known_by(known)) for job in changed]
+        gone = {row["name"].casefold(): row["renamed_to"] for row in store.query("gone_models")}
+        changed += [
+            _gone(job, gone[key]) for key, job in jobs.items() if key in gone and job.status == "queued"
+        ]
         kept = _best(changed)
         store.put_jobs(kept)
         everything = [job_of(row) for row in store.query("jobs", suite=suite)]
@@ -228,6 +232,12 @@ def _settled(
     ):
         return replace(job, status="queued", parked_reason=None)
     return job
+
+
+def _gone(job: JobRow, renamed_to: str | None) -> JobRow:
+    """The job of a model that is no longer there, set aside."""
+    why = f"renamed to `{renamed_to}`" if renamed_to else "no longer on the Hub"
+    return replace(job, status="parked", parked_reason=why)
 
 
 def _best(jobs: list[JobRow]) -> list[JobRow]:

@@ -18,13 +18,14 @@ from tracker.bench import bench_lock
 from tracker.codec import write_atomically
 from tracker.digest import Digest, digest
 from tracker.digest_forms import keep, kept
-from tracker.errors import BusyError, UnreachableError
+from tracker.errors import BusyError
 from tracker.ingest import exit_code, ingest
 from tracker.ingested import IngestOutcome
 from tracker.settings import Settings
-from tracker.working_off import Budget, Worked, work_off
+from tracker.working_off import STOPPING, Budget, Worked, work_off
 
 WEEK = timedelta(days=7)
+PATIENCE_S = 6 * 3600.0  # for a bench under way: longer than most, and the timer fires once a week
 
 
 @dataclass(slots=True)
@@ -50,12 +51,12 @@ def weekly(
     """One week: whatever a source or a model does, the digest is written.
 
     Raises:
-        BusyError: another weekly run, ingest or bench is under way in this home.
+        BusyError: another weekly run is under way in this home, or a bench that does not end.
     """
     week = Week()
     with weekly_lock(settings):
         since = last_digest(settings) or datetime.now(UTC) - WEEK
-        with bench_lock(settings, what="ingest"):
+        with bench_lock(settings, what="ingest", wait_s=PATIENCE_S):
             week.outcomes = ingest([], settings)
         week.exit_code = exit_code(week.outcomes)
         week.refreshed = queue.refresh(settings, suite=suite)
@@ -63,7 +64,8 @@ def weekly(
             for worked in work_off(settings, budget, on_event, suite=suite):
                 week.worked.append(worked)
                 on_worked(worked)
-        except UnreachableError as error:
+                week.exit_code = worked.exit_code if worked.exit_code in STOPPING else week.exit_code
+        except BusyError as error:  # somebody began a bench of their own: theirs goes on, ours is next week
             week.exit_code = error.exit_code
         queue.refresh(settings, suite=suite)
         week.digest = digest(settings, since=since, until=datetime.now(UTC))

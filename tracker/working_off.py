@@ -19,6 +19,9 @@ from tracker.store import JobRow, Store, publish
 
 MINUTE_S = 60.0
 GB = 1e9
+EXIT_INTERRUPTED = 130
+STOPPING = (UnreachableError.exit_code, EXIT_INTERRUPTED)
+DOWN = 2  # models in a row of which nothing could be had: then it is the Hub, not the model
 PARKING = (  # reasons that a repetition does not mend
     "gated", "pickle_weights", "needs_remote_code", "missing_weights", "broken_weights", "unsupported",
     "does_not_fit", "out_of_memory",
@@ -64,14 +67,16 @@ def work_off(
 ) -> Iterator[Worked]:
     """Measure the queued models, the most important first, until the queue or the budget is spent.
 
+    Ctrl-C, and a source that is down for two models in a row, end it; the queue is as it was.
+
     Raises:
-        UnreachableError: the Hub is down; the queue is as it was.
         BusyError: another bench runs.
     """
     ends_at_s = time.monotonic() + budget.minutes * MINUTE_S if budget.minutes else None
     left_bytes = budget.max_gb * GB if budget.max_gb else None
     engine = engine or EngineSettings(engine="auto")
     tried: set[str] = set()
+    n_down = 0
     while budget.max_models is None or len(tried) < budget.max_models:
         left_s = None if ends_at_s is None else ends_at_s - time.monotonic()
         if left_s is not None and left_s <= 0:
@@ -86,6 +91,9 @@ def work_off(
         if left_bytes is not None and job.weights_bytes:
             left_bytes -= job.weights_bytes
         yield worked
+        n_down = n_down + 1 if worked.exit_code == UnreachableError.exit_code else 0
+        if worked.exit_code == EXIT_INTERRUPTED or n_down == DOWN:
+            return
 
 
 def _work(
@@ -100,7 +108,10 @@ def _work(
         after = _after_failure(back, error.reason, str(error))
         _put(settings, after)
         return Worked(job.model_id, job.suite, after.status, str(error), (), _since(began_s), error.exit_code)
-    except (UnreachableError, BusyError, KeyboardInterrupt):
+    except UnreachableError as error:
+        _put(settings, back)
+        return Worked(job.model_id, job.suite, "queued", str(error), (), _since(began_s), error.exit_code)
+    except (BusyError, KeyboardInterrupt):
         _put(settings, back)
         raise
     except TrackerError as error:  # of this one model: a full disk, a repository that is gone

@@ -117,8 +117,15 @@ class HubModels:
         url, seen = place.next_url or "/api/models", {place.next_url}
         params = () if place.next_url else _params(listing, self._page)
         pages: set[str] = set()
+        is_resumed = place.next_url is not None
         while True:
-            answer = fetch.hub(url, params=params)
+            try:
+                answer = fetch.hub(url, params=params)
+            except AbsentError:
+                if not is_resumed or pages:
+                    raise
+                url, params, is_resumed = "/api/models", _params(listing, self._page), False
+                continue  # the place that was kept has expired
             if answer.sha256 in pages and answer.body.strip() != b"[]":
                 raise LayoutError(f"the Hub's list repeats itself after {place.n_seen} models")
             pages.add(answer.sha256)
