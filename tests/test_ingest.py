@@ -352,6 +352,37 @@ def test_records_are_asked_for_once(there: Settings, hub: SourcesHub) -> None:
     assert (first.n_new, second.n_new, len(asked)) == (1, 1, 2)
 
 
+def test_claims_in_repositories_are_read_page_by_page(there: Settings, hub: SourcesHub) -> None:
+    claims = recorded("api_models__llama__evalResults")["evalResults"]
+    for n in range(5):
+        tags = ["safetensors", "eval-results"]
+        hub.put(entry(f"acme/claims-{n}", tags=tags, evalResults=claims))
+    outcome = only(ingest(["hub-evals"], there))
+    assert outcome.status is OutcomeStatus.COMPLETED
+    assert outcome.n_seen == 12 + 5 * 2
+    assert sum("broken.yaml" in problem for problem in outcome.problems) == 5
+
+
+@pytest.mark.parametrize(("token", "status"), [("", "completed"), ("hf_" + "good" * 6, "partial")])
+def test_a_board_that_is_closed_to_us_is_named_and_its_scores_stay(
+    there: Settings, hub: SourcesHub, monkeypatch: pytest.MonkeyPatch, token: str, status: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    ingest(["hub-evals"], there)
+    gated = (401, {"X-Error-Code": "GatedRepo"}, b"{}")
+    hub.answers["/api/datasets/Idavidrein/gpqa/leaderboard"] = [gated]
+    hub.put(
+        entry(
+            "acme/a",
+            tags=["eval-results"],
+            evalResults=recorded("api_models__llama__evalResults")["evalResults"],
+        )
+    )
+    outcome = only(ingest(["hub-evals"], there))
+    assert (outcome.status.value, outcome.n_gone) == (status, 0)
+    assert "Idavidrein/gpqa" in outcome.problems[0]
+
+
 def test_a_second_vintage_keeps_the_first(there: Settings, hub: SourcesHub) -> None:
     ingest(["epoch"], there)
     hub.documents["/epoch.zip"] = epoch_zip("epoch_older")

@@ -68,6 +68,19 @@ def test_from_an_empty_home_to_a_timer(hub: SourcesHub) -> None:
     ]  # fmt: skip
 
 
+def test_the_queue_is_worked_off_at_the_command_line(hub: SourcesHub, model_folder: Path) -> None:
+    hub.serve("acme/tiny-1b", model_folder)
+    assert tracker("queue", "add", "acme/tiny-1b", "--suite", "smoke", "--priority", "9").returncode == 0
+    engine = ("--suite", "smoke", "--engine", "tests.doubles:ArithmeticEngine")
+    done = tracker("bench", "--queue", *engine, "--minutes", "5", "--max-gb", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    (job,) = json.loads(done.stdout)["jobs"]
+    assert (job["model_id"], job["status"], len(job["run_ids"])) == ("acme/tiny-1b", "done", 1)
+    again = tracker("bench", "--queue", *engine)
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "nothing is queued" in again.stderr
+
+
 def test_a_source_that_is_down_is_exit_code_4_with_a_reason(
     hub: SourcesHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -256,6 +256,23 @@ def test_an_index_line_that_leaves_its_folder_is_refused() -> None:
         parse_index(b'{"object_path": "flat/objects/../../etc/passwd"}', where="sample.jsonl")
 
 
+def test_artificial_analysis_gives_indices_and_fractions() -> None:
+    # the answer of their data API as its documentation shows it
+    entry_ = {
+        "slug": "atlas-8b",
+        "name": "Atlas 8B",
+        "model_creator": {"name": "Acme"},
+        "release_date": "2026-11-01",
+        "evaluations": {"artificial_analysis_intelligence_index": 41.5, "gpqa": 0.71, "hle": None},
+        "pricing": {"price_1m_input_tokens": 0.1, "price_1m_output_tokens": 0.3},
+    }
+    batch = parse_artificial_analysis({"status": 200, "data": [entry_]})
+    assert [(s.benchmark, s.value, s.unit) for s in batch.scores] == [
+        ("artificial_analysis_intelligence_index", 41.5, "index"), ("gpqa", 0.71, "fraction"),
+    ]  # fmt: skip
+    assert (batch.models[0].organization, batch.models[0].price_out_usd_per_mtok) == ("Acme", 0.3)
+
+
 def test_popularity_makes_no_model_a_changed_one() -> None:
     assert SourceModel("a/b", downloads=1).fingerprint == SourceModel("a/b", downloads=9, likes=3).fingerprint
     assert SourceModel("a/b").fingerprint != SourceModel("a/b", gated="auto").fingerprint

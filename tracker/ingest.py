@@ -44,6 +44,7 @@ class Progress:
     problems: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     n_problems: int = 0
+    unread: set[str] = field(default_factory=set)  # benchmarks
     resume: str | None = None
     watermark: datetime | None = None
 
@@ -54,6 +55,7 @@ class Progress:
         self.n_problems += len(batch.problems)
         self.problems += batch.problems[: MAX_PROBLEMS - len(self.problems)]
         self.missing += batch.missing
+        self.unread |= set(batch.unread)
         self.resume = batch.resume or self.resume
         self.watermark = batch.watermark or self.watermark
 
@@ -118,8 +120,9 @@ def ingest_source(source: Source, settings: Settings, *, since: datetime | None 
                     source=facts.name,
                     ingest_id=progress.ingest_id,
                     seen_at=progress.started_at,
+                    unread=progress.unread,
                 )
-    except (UnreachableError, TrackerError) as error:
+    except TrackerError as error:
         status, reason = _failure(error, progress)
     finally:
         fetch.close()

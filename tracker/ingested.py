@@ -149,6 +149,7 @@ class Batch:
     watermark: datetime | None = None  # all that is older has been seen, once the source is through
     problems: tuple[str, ...] = ()  # rows that were left out, and why
     missing: tuple[str, ...] = ()  # parts of the source that could not be read, and why
+    unread: tuple[str, ...] = ()  # benchmarks not shown to us: that their scores are absent says nothing
     gone: tuple[str, ...] = ()  # names that the source no longer has
     renamed: tuple[tuple[str, str], ...] = ()  # old name, new name
 

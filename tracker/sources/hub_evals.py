@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from huggingface_hub import get_token
+
 from tracker.ingested import Batch, SourceFacts, SourceScore
 from tracker.settings import Settings
 from tracker.sources import Question
@@ -52,6 +54,10 @@ class HubEvals:
             try:
                 answer = fetch.hub(f"/api/datasets/{name}/leaderboard", params=[("base_model", "false")])
             except AbsentError as error:
+                if error.status in (401, 403) and get_token() is None:
+                    why = f"{name}: its leaderboard is shown with a token only: `hf auth login`"
+                    yield Batch(problems=(why,), unread=(name,))
+                    continue
                 yield Batch(missing=(f"{name}: no leaderboard for us: {error}",))
                 continue
             yield parse_board(name, answer.json())

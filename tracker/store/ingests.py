@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -191,26 +191,25 @@ def write_gone_models(
 def write_absent(
     connection: duckdb.DuckDBPyConnection,
     seen: Collection[str],
+    mark: Mapping[str, Any],
     *,
-    source: str,
-    ingest_id: str,
-    seen_at: datetime,
+    unread: Collection[str] = (),
 ) -> Counts:
     """Note as gone whatever the source had and `seen`, its whole list of keys, does not contain."""
-    mark = {"source": source, "ingest_id": ingest_id, "seen_at": utc(seen_at)}
+    source = {"source": mark["source"]}
+    models = connection.execute(
+        "select key from current_models where source = $source and not is_gone", source
+    ).fetchall()
+    scores = connection.execute(
+        "select key from current_scores where source = $source and not is_withdrawn"
+        " and benchmark not in (select unnest($unread::text[]))",
+        source | {"unread": list(unread)},
+    ).fetchall()
     counts = Counts()
-    for view, ended, statement in (
-        ("current_models", "is_gone", GONE_MODELS),
-        ("current_scores", "is_withdrawn", WITHDRAWN_SCORES),
-    ):
-        rows = connection.execute(
-            f"select key from {view} where source = $source and not {ended}",  # noqa: S608
-            {"source": source},
-        ).fetchall()
+    for rows, statement, more in ((models, GONE_MODELS, {"new": None}), (scores, WITHDRAWN_SCORES, {})):
         absent = [key for (key,) in rows if key not in seen]
         if absent:
-            more = {"new": None} if view == "current_models" else {}
-            ((n,),) = connection.execute(statement, mark | {"keys": absent} | more).fetchall()
+            ((n,),) = connection.execute(statement, {**mark, "keys": absent, **more}).fetchall()
             counts += Counts(n_gone=int(n))
     return counts
 

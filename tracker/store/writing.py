@@ -93,11 +93,18 @@ class Store:
             return ingests.write_batch(connection, batch, source=source, ingest_id=ingest_id, seen_at=seen_at)
 
     def mark_absent(
-        self, seen: Collection[str], *, source: str, ingest_id: str, seen_at: datetime
+        self,
+        seen: Collection[str],
+        *,
+        source: str,
+        ingest_id: str,
+        seen_at: datetime,
+        unread: Collection[str] = (),
     ) -> ingests.Counts:
-        """Note as gone what the source had and no longer lists."""
+        """Note as gone what the source had and no longer lists; `unread` benchmarks are left as they are."""
         with self._change() as connection:
-            return ingests.write_absent(connection, seen, source=source, ingest_id=ingest_id, seen_at=seen_at)
+            mark = {"source": source, "ingest_id": ingest_id, "seen_at": ingests.utc(seen_at)}
+            return ingests.write_absent(connection, seen, mark, unread=unread)
 
     def add_aliases(self, aliases: Iterable[ingests.Alias]) -> None:
         """Keep which name of which source is which repository of the Hub."""
