@@ -12,11 +12,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
-from runners.executors.local import MARK, JobEnd, marked, reap_orphans, run_job
+from runners.executors.local import MARK, JobEnd, job_mark, marked, reap_orphans, run_job
 from runners.harness.events import Event
+from runners.harness.walk import BLOCK
 from tests.conftest import ROOT
 from tracker.codec import dump_json
 from tracker.items import read_items, read_run, stored_parts
@@ -154,7 +156,7 @@ def test_a_worker_without_progress_is_ended(settings: Settings, model_folder: Pa
     impatient = settings.model_copy(update={"heartbeat_timeout_s": 8.0})
     end, _ = run(impatient, job(impatient, rules(model_folder, hang_at=20)))
     assert (end.exit_code, end.runs[0].reason) == (3, "hang")
-    assert not list(marked("run-1"))
+    assert not list(marked(job_mark(settings.items_path, "run-1")))
 
 
 def test_a_broken_chunk_is_asked_again(settings: Settings, model_folder: Path) -> None:
@@ -172,6 +174,22 @@ def test_a_precise_enough_interval_ends_the_task(settings: Settings, model_folde
     assert end.runs[0].status is RunStatus.COMPLETE
     assert score.n_items < score.n_total == 400  # type: ignore[operator]
     assert score.ci_high - score.ci_low <= 0.24 + 1e-9  # type: ignore[operator]
+
+
+def test_what_a_budget_leaves_is_a_random_sample_whatever_the_order_of_answers(
+    settings: Settings, model_folder: Path
+) -> None:
+    """Only whole blocks of a seeded random order count: a block cut short leaves no trace in the score."""
+    end, _ = run(settings, job(settings, rules(model_folder, delay_s=0.05), minutes=0.06))
+    score = end.runs[0].scores[0]
+    order = np.random.default_rng(0).permutation(400)
+    items = read_items(stored_parts(settings.items_path, score.fingerprint))
+    assert score.n_items % BLOCK == 0
+    assert len(items) >= score.n_items
+    assert {int(n) for n in order[: score.n_items]} <= items.keys()
+    assert score.value == pytest.approx(
+        sum(items[n].score or 0 for n in order[: score.n_items]) / score.n_items
+    )
 
 
 def test_a_time_budget_ends_cleanly_with_a_valid_score(settings: Settings, model_folder: Path) -> None:
@@ -224,12 +242,12 @@ def test_a_worker_whose_parent_was_killed_ends_and_its_run_gets_a_final_status(
     slow = rules(model_folder, delay_s=0.01)
     with start_parent(settings, job(settings, slow)) as parent:
         wait_for(parent, "progress")
-        workers = [p for p in psutil.Process(parent.pid).children() if p.environ().get(MARK) == "run-1"]
+        workers = [p for p in psutil.Process(parent.pid).children() if p.environ().get(MARK)]
         parent.kill()
     psutil.wait_procs(workers, timeout=30)
     runs = reap_orphans(settings)
     assert [(r.run_id, r.status) for r in runs] == [("run-1", RunStatus.INTERRUPTED)]
-    assert not list(marked("run-1"))
+    assert not list(marked(job_mark(settings.items_path, "run-1")))
     assert reap_orphans(settings) == []
 
 
@@ -247,7 +265,7 @@ def test_kill_9_at_any_moment_loses_no_chunk_and_doubles_none(
         made = job(quick, folder, "sums", "pair", "parity", run_id=f"kill-{kill:03d}")
         with start_parent(quick, made) as parent:
             time.sleep(chance.uniform(0.2, 3.5))  # the random moment itself, not a wait for something
-            kill_somebody(parent, made.runs[0].run_id, chance)
+            kill_somebody(parent, job_mark(quick.items_path, made.runs[0].run_id), chance)
             parent.wait(timeout=60)
         reap_orphans(quick)
         parts = set(quick.items_path.glob("*/*.parquet"))
@@ -259,7 +277,7 @@ def test_kill_9_at_any_moment_loses_no_chunk_and_doubles_none(
     for score in end.runs[0].scores:
         assert_each_item_once(quick, score.fingerprint)
     assert not list(quick.items_path.glob("*/*.tmp"))
-    assert not [p for p in marked() if p.environ().get(MARK, "").startswith("kill-")]
+    assert not [p for p in marked() if p.environ().get(MARK, "").startswith(str(quick.items_path))]
 
 
 def kill_somebody(parent: subprocess.Popen[bytes], mark: str, chance: random.Random) -> None:

@@ -102,7 +102,7 @@ def run_job(job: Job, settings: Settings, on_event: Callable[[Event], None]) -> 
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
-            env=QUIET | os.environ | {MARK: first},
+            env=QUIET | os.environ | {MARK: job_mark(job.items_path, first)},
         )
     pid_file = settings.locks_path / f"worker-{first}.json"
     write_atomically(pid_file, json.dumps(_pid_entry(job)).encode())
@@ -115,7 +115,7 @@ def run_job(job: Job, settings: Settings, on_event: Callable[[Event], None]) -> 
         if worker.poll() is None:
             worker.kill()
         worker.wait()  # first of all: psutil would take the exit code away
-        end_marked(first)
+        end_marked(job_mark(job.items_path, first))
         pid_file.unlink(missing_ok=True)
     return _end(job, worker.returncode, why=why, log_path=log_path)
 
@@ -240,6 +240,11 @@ def last_lines(log_path: Path, n: int) -> str:
     return ""
 
 
+def job_mark(items_path: Path | str, run_id: str) -> str:
+    """What the processes of a job carry: its first run, in this home."""
+    return f"{items_path}/{run_id}"
+
+
 def marked(mark: str | None = None) -> Iterator[psutil.Process]:
     """The living processes that a worker started: of this job, or of any."""
     for process in psutil.process_iter():
@@ -268,7 +273,7 @@ def reap_orphans(settings: Settings) -> list[Run]:
         entry = json.loads(pid_file.read_bytes())
         if _lives(entry["parent"], entry["parent_started_at"]):
             continue
-        end_marked(entry["runs"][0])
+        end_marked(job_mark(settings.items_path, entry["runs"][0]))
         for run_id in entry["runs"]:
             with contextlib.suppress(TrackerError):  # it had not begun
                 run = read_run(settings.items_path / run_id)

@@ -223,11 +223,11 @@ def _walk(walk: Walk, run: Run) -> tuple[Run, BaseException | None]:
 def _ending(walk: Walk) -> dict[str, Any]:
     """Status, reason and detail of a run that nothing went wrong with."""
     tally = walk.tally
+    if walk.out_of_time:
+        return {"status": RunStatus.PARTIAL, "reason": "time_budget"}
     if not tally.n_items:
         detail = "; ".join(tally.warnings) or "nothing was asked"
         return {"status": RunStatus.FAILED, "reason": "no_tasks", "detail": detail}
-    if walk.out_of_time:
-        return {"status": RunStatus.PARTIAL, "reason": "time_budget"}
     if tally.unavailable:
         detail = "unavailable: " + ", ".join(tally.unavailable)
         return {"status": RunStatus.PARTIAL, "reason": "tasks_unavailable", "detail": detail}
