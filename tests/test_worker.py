@@ -264,7 +264,9 @@ def test_kill_9_at_any_moment_loses_no_chunk_and_doubles_none(
     for kill in range(N_KILLS):
         made = job(quick, folder, "sums", "pair", "parity", run_id=f"kill-{kill:03d}")
         with start_parent(quick, made) as parent:
-            time.sleep(chance.uniform(0.2, 3.5))  # the random moment itself, not a wait for something
+            if kill % 2:  # half of them anywhere in its life, half while it answers and writes
+                wait_for(parent, "task")
+            time.sleep(chance.uniform(0.0, 1.5))  # the random moment itself, not a wait for something
             kill_somebody(parent, job_mark(quick.items_path, made.runs[0].run_id), chance)
             parent.wait(timeout=60)
         reap_orphans(quick)

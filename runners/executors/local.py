@@ -27,7 +27,7 @@ import psutil
 from runners.harness.events import Event, decode
 from tracker.codec import dump_json, write_atomically
 from tracker.errors import DiskFullError, TrackerError
-from tracker.items import read_run, write_run
+from tracker.items import read_run, remove_unfinished, write_run
 from tracker.records import Job, Run, RunStatus
 from tracker.settings import Settings
 
@@ -199,6 +199,7 @@ def _end(job: Job, returncode: int, *, why: str | None, log_path: Path) -> JobEn
         except TrackerError:
             continue  # it died before it could begin this run: nothing was measured
         if run.status is RunStatus.RUNNING:
+            remove_unfinished(Path(job.items_path), run.run_id)
             run = _abandoned(run, returncode, why=why, log_path=log_path)
             _write(Path(job.items_path), run)
         runs.append(run)
@@ -277,6 +278,7 @@ def reap_orphans(settings: Settings) -> list[Run]:
         for run_id in entry["runs"]:
             with contextlib.suppress(TrackerError):  # it had not begun
                 run = read_run(settings.items_path / run_id)
+                remove_unfinished(settings.items_path, run_id)
                 if run.status is RunStatus.RUNNING:
                     run = replace(
                         run, status=RunStatus.INTERRUPTED, reason="interrupted", ended_at=datetime.now(UTC)
