@@ -54,6 +54,7 @@ class ServerEngine:
             UnreachableError: the server does not answer.
         """
         self.prefilled_tokens = 0  # as the server tells it; one that hides its cache is counted in full
+        self.cut_requests = 0  # what a server leaves out it does not tell
         self._settings = settings
         self._api_key = load_settings().server_api_key
         self._n_context: dict[str, int] = {}  # tokens of contexts that texts alone do not tell apart
