@@ -32,7 +32,8 @@ HARNESS_VERSION = "1"  # moves when the harness changes what an item is
 PROGRESS_S = 0.5
 # Where a budget may end a task, questions are drawn at random and asked in blocks: within a block an engine
 # answers in an order of its own (shortest first, by prompt), so only whole blocks are a fair sample.
-BLOCK = 32
+# They grow, so that little is lost to a short budget and a large card is kept busy by a long one.
+BLOCKS = (4, 256)  # the first and the largest
 
 
 @dataclass(slots=True)
@@ -137,6 +138,8 @@ class Walk:
                 continue
             try:
                 self.task(task.loaded)
+            except TaskUnavailableError as error:
+                self._unavailable(task.spec.task, error)
             except EngineError as error:
                 if error.reason != "unsupported":
                     raise
@@ -175,10 +178,14 @@ class Walk:
         order = np.random.default_rng(self.job.settings.seed).permutation(len(questions))
         target = self.job.until_half_width
         drawn: list[Question] = []
-        for start in range(0, len(order), BLOCK):
-            block = [questions[n] for n in order[start : start + BLOCK]]
+        size = BLOCKS[0]
+        while len(drawn) < len(order):
+            block = [questions[n] for n in order[len(drawn) : len(drawn) + size]]
+            size = min(2 * size, BLOCKS[1])
             asking.ask(block)
             if not asking.has_all(block):
+                n_kept = sum(asking.has_all([question]) for question in block)
+                self.warn(f"{asking.task}: {n_kept} answers of an unfinished block are kept but not counted")
                 break
             drawn += block
             if target is not None and asking.half_width(drawn, n_total=len(questions)) <= target:
@@ -206,7 +213,7 @@ class Walk:
             "model_id": job.model.model_id,
             "revision": job.model.revision,
             "quantization": job.model.quantization,
-            "engine": dump(self.engine.info) | {"predicted_memory_bytes": None},
+            "engine": dump(self.engine.info),
             "seed": job.settings.seed,
             "thinking": job.settings.thinking,
             "tensor_parallel_size": job.settings.tensor_parallel_size,
@@ -227,7 +234,7 @@ class Walk:
         items = {
             q.doc_id: stored[q.doc_id]
             for q in questions
-            if q.doc_id in stored and stored[q.doc_id].doc_hash == q.doc_hash
+            if q.doc_id in stored and _answers(stored[q.doc_id], q)
         }
         return LeafWork(leaf, key, questions, items, reused=frozenset(items))
 
@@ -235,6 +242,11 @@ class Walk:
         """Keep the warning with the run, and tell it at once."""
         self.tally.warnings.append(message)
         self.emit(Event("warning", self.run.run_id, message=message))
+
+
+def _answers(item: Item, question: Question) -> bool:
+    """Whether the item answers just this question: same document, same examples before it."""
+    return item.doc_hash == question.doc_hash and item.prompt == question.prompt
 
 
 @dataclass(slots=True)
