@@ -199,13 +199,16 @@ class Session:
 
 def _walk(walk: Walk, run: Run) -> tuple[Run, BaseException | None]:
     """Walk one suite; the run with its status, and what ended the whole job, if something did."""
-    prefilled = walk.engine.prefilled_tokens
+    prefilled, cut = walk.engine.prefilled_tokens, walk.engine.cut_requests
     error: BaseException | None = None
     with MemoryWatch() as watch:
         try:
             walk.all_tasks()
         except (TrackerError, OSError) as caught:
             error = caught
+    if n_cut := walk.engine.cut_requests - cut:
+        limit = walk.engine.info.max_model_len
+        walk.warn(f"{n_cut} prompts were cut at their beginning: they are longer than {limit} tokens")
     tally = walk.tally
     cost = Cost(
         duration_s=tally.answering_s,
