@@ -87,7 +87,15 @@ def show_outcome(run: Mapping[str, Any]) -> None:
             "Items": f"{run['n_items']:,}",
             "Tokens in / out": f"{run['prompt_tokens']:,} / {run['output_tokens']:,}",
             "Tokens/s": text.rate(run["tokens_per_s"]),
-            "Peak memory": text.size(run["peak_memory_bytes"]),
+            "Peak memory": peak_memory(run),
         }
     )
     st.caption(f"Answered by {text.escaped(tables.answered_by(run))}")
+
+
+def peak_memory(run: Mapping[str, Any]) -> str:
+    """The measured peak, and beside it what was predicted before loading: `1.2 GB (predicted 1.4 GB)`."""
+    peak = text.size(run["peak_memory_bytes"])
+    if run["peak_memory_bytes"] is None or run["predicted_memory_bytes"] is None:
+        return peak
+    return f"{peak} (predicted {text.size(run['predicted_memory_bytes'])})"

@@ -28,11 +28,11 @@ def snapshot() -> str:
 
 
 def leaderboard() -> pd.DataFrame:
-    """The newest scored run of each model and suite, one row per task that is no part of another.
+    """The best measured run of each model, settings and suite, one row per task that is no part of another.
 
     Columns: `model_id revision suite suite_version task metric filter score ci_low ci_high chance n_items
-    n_total truncated_fraction engine quantization dtype device tokens_per_s peak_memory_bytes status reason
-    measured_at run_id limit`.
+    n_total truncated_fraction engine quantization dtype device asked_max_model_len thinking tokens_per_s
+    peak_memory_bytes status reason measured_at run_id limit`.
     """
     frame = _frame(_rows(snapshot(), "leaderboard"), times=("started_at", "ended_at"))
     frame = frame.rename(columns={"value": "score"})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 # what can differ between two rows of one model, in the order in which people would name it
-TELLING = ("quantization", "dtype", "engine", "revision", "run_id")
+TELLING = ("quantization", "dtype", "engine", "asked_max_model_len", "thinking", "revision", "run_id")
 ALL = "All"  # the choice of a filter that keeps every row
 RANK_NOTE = (
     "A rank counts the models whose whole interval lies higher, so models that are not told apart share it."
@@ -27,7 +28,7 @@ def with_labels(frame: pd.DataFrame, *, within: Sequence[str] = ("suite", "task"
         twice = frame.groupby(together)["model_id"].transform("size") > 1 if len(frame) else labels == ""
         if not twice.any():
             break
-        part = frame[column].map(_short)
+        part = frame[column].map(WORDS.get(column, _short))
         differs = part.groupby(together).transform("nunique") > 1
         labels = labels.where(~(twice & differs), labels + " · " + part)
     return frame.assign(label=labels)
@@ -37,6 +38,19 @@ def _short(value: object) -> str:
     if not isinstance(value, str) or not value:
         return "as published"
     return value.removeprefix("sha256:")[:SHORT] if len(value) >= 40 else value
+
+
+def _context(tokens: float | None) -> str:
+    return "any context" if tokens is None or pd.isna(tokens) else f"{tokens:,.0f} tokens of context"
+
+
+def _thinking(value: object) -> str:
+    if not isinstance(value, bool):
+        return "thinking by default"
+    return "thinking" if value else "no thinking"
+
+
+WORDS: Mapping[str, Callable[[Any], str]] = {"asked_max_model_len": _context, "thinking": _thinking}
 
 
 def with_ranks(frame: pd.DataFrame) -> pd.DataFrame:

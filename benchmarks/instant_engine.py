@@ -13,6 +13,7 @@ class InstantEngine:
 
     def __init__(self, _model: Model, _settings: EngineSettings) -> None:
         self.prefilled_tokens = 0
+        self.cut_requests = 0
         self.info = EngineInfo("instant", "1", "float32", "none", 4096, chat_template_hash="none")
 
     def chat_prompt(self, messages: Sequence[dict[str, str]], *, add_generation_prompt: bool = True) -> str:

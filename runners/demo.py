@@ -36,6 +36,7 @@ RECIPE = 1  # raised when the conversion changes what the model answers
 MAX_LENGTH = 8192  # tokens; `llama.context_length` of the GGUF
 NEEDED_BYTES = 400 * 1024 * 1024  # 273 MB are written; the rest is left for others
 CONVERSION_S = 15 * 60  # takes 25 s on two idle cores
+CONVERSION_TIME = "about half a minute"  # as it is told
 # The GGUF only names the way of splitting (`tokenizer.ggml.pre = smollm`), and transformers falls back to
 # GPT-2's. SmolLM2 splits off every digit first (llama.cpp, LLAMA_VOCAB_PRE_TYPE_SMOLLM), which changes the
 # tokens of several blanks or line ends before a digit.
@@ -138,8 +139,6 @@ def _make(folder: Path, gguf: Path, gguf_sha256: str) -> None:
     reason = damage(folder, gguf_sha256)
     if not reason:
         return  # another process made it while we waited
-    if folder.exists():
-        _log.warning("the embedded model in %s is made again: %s", folder, reason)
     folder.parent.mkdir(parents=True, exist_ok=True)
     for stale in folder.parent.glob(f".{FOLDER}.*"):
         shutil.rmtree(stale, ignore_errors=True)
@@ -149,6 +148,10 @@ def _make(folder: Path, gguf: Path, gguf_sha256: str) -> None:
             f"{folder.parent}: {free_bytes >> 20} MiB are free, the embedded model needs {NEEDED_BYTES >> 20}"
         )
         raise TrackerError(message, hint="free some space, or set TRACKER_HOME to a larger disk")
+    if folder.exists():
+        _log.warning("the embedded model in %s is made again, %s: %s", folder, CONVERSION_TIME, reason)
+    else:
+        _log.warning("making the embedded model once, %s", CONVERSION_TIME)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{FOLDER}."))
     try:
         _convert_in_child(gguf, temporary)

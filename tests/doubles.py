@@ -29,6 +29,7 @@ class ArithmeticEngine:
         self._rules = json.loads(path.read_text()) if path.is_file() else {}
         self._n_answered = 0
         self.prefilled_tokens = 0
+        self.cut_requests = 0
         if self._rules.get("load_fails"):
             raise EngineError("not enough memory to load", reason="out_of_memory", hint="a smaller model")
         self.info = EngineInfo(

@@ -60,6 +60,7 @@ class Behaviour:
     endless_after: int | None = None  # answers; then each is streamed until the caller leaves
     left: threading.Event = field(default_factory=threading.Event)  # set when a caller leaves
     requests: list[dict[str, Any]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)  # of these requests
     n_answered: int = 0
     url: str = ""
 
@@ -85,6 +86,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         ours = self.behaviour
         ours.requests.append(body)
+        ours.paths.append(self.path)
         if self._fails():
             return
         if ours.crowd is not None:

@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from app import rows, tables, text
+from app import model_view, rows, tables, text
 from app.downloads import parquet
 
 
 def board(*entries: dict[str, Any]) -> pd.DataFrame:
-    common = {"suite": "quick", "task": "sums", "engine": "vllm", "dtype": "bfloat16", "quantization": None}
+    common: dict[str, Any] = {"asked_max_model_len": None, "thinking": None}
+    common |= {"suite": "quick", "task": "sums", "engine": "vllm", "dtype": "bfloat16", "quantization": None}
     common |= {"revision": "a" * 40, "run_id": "run-1", "score": 0.5, "ci_low": 0.4, "ci_high": 0.6}
     return pd.DataFrame([common | entry for entry in entries])
 
@@ -30,9 +31,28 @@ def board(*entries: dict[str, Any]) -> pd.DataFrame:
             [{"model_id": "a/b"}, {"model_id": "a/b", "revision": "b" * 40}],
             ["a/b · aaaaaaaa", "a/b · bbbbbbbb"],
         ),
+        (
+            [
+                {"model_id": "a/b", "thinking": True},
+                {"model_id": "a/b", "thinking": False},
+                {"model_id": "a/b"},
+            ],
+            ["a/b · thinking", "a/b · no thinking", "a/b · thinking by default"],
+        ),
+        (
+            [{"model_id": "a/b"}, {"model_id": "a/b", "asked_max_model_len": 4096}],
+            ["a/b · any context", "a/b · 4,096 tokens of context"],
+        ),
         ([{"model_id": "a/b"}, {"model_id": "a/b", "task": "words"}], ["a/b", "a/b"]),
     ],
-    ids=["other models", "other quantization", "other revision", "other tasks"],
+    ids=[
+        "other models",
+        "other quantization",
+        "other revision",
+        "other thinking",
+        "other context",
+        "other tasks",
+    ],
 )
 def test_a_label_says_no_more_than_tells_rows_apart(
     entries: list[dict[str, Any]], expected: list[str]
@@ -88,6 +108,14 @@ def test_a_group_has_no_items_of_its_own() -> None:
         (text.duration(7500), "2 h 5 min"),
         (text.size(9e8), "900 MB"),
         (text.size(8.1e11), "810.0 GB"),
+        (
+            model_view.peak_memory({"peak_memory_bytes": 9e8, "predicted_memory_bytes": 1.2e9}),
+            "900 MB (predicted 1.2 GB)",
+        ),
+        (
+            model_view.peak_memory({"peak_memory_bytes": 9e8, "predicted_memory_bytes": None}),
+            "900 MB",
+        ),
         (text.count(134.5e6), "134.5 M"),
         (text.count(None), "–"),
         (text.rate(1234.4), "1,234"),

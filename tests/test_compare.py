@@ -11,7 +11,7 @@ import pytest
 from tests.some_runs import items, key_of, model, run, store_runs
 from tracker.cli import main
 from tracker.items import write_part, write_run
-from tracker.records import Item, Run, TaskScore
+from tracker.records import Item, Run, TaskScore, fingerprint
 from tracker.settings import Settings
 from tracker.store import Store, publish
 
@@ -112,3 +112,40 @@ def test_people_see_points(settings: Settings, capsys: pytest.CaptureFixture[str
     store(settings, one_task(1, scored([1.0, 0.0, 1.0]), A), one_task(2, scored([1.0, 1.0, 0.0]), B))
     main(["compare", "atlas-8b", "bolt-7b"])
     assert "count_letters" in capsys.readouterr().out
+
+
+def test_the_best_measured_run_of_each_is_compared_and_its_settings_told(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = one_task(1, scored([1.0, 1.0, 0.0, 0.0]), A)
+    look, answers = one_task(4, scored([0.0, 0.0]), replace(A, quantization="fp8"))
+    assert whole[0].engine is not None
+    key = fingerprint({"of": "fp8"})
+    look = replace(
+        look,
+        engine=replace(whole[0].engine, dtype="float8", quantization="fp8"),
+        scores=(replace(look.scores[0], fingerprint=key),),
+    )
+    store(settings, whole, (look, answers), one_task(2, scored([0.0] * 4), B))
+    (row,) = compared(capsys)["tasks"]
+    assert (row["n_items"], row["first_value"]) == (4, 0.5)
+    assert row["first_run"] == {
+        "run_id": whole[0].run_id, "revision": A.revision, "engine": "transformers", "dtype": "float32",
+        "quantization": None,
+    }  # fmt: skip
+    main(["compare", "atlas-8b", "bolt-7b"])
+    said = capsys.readouterr().out
+    assert "first:  acme/atlas-8b · transformers · float32 · as published · revision 0a1b2c3d\n" in said
+    assert "float8" not in said
+
+
+def test_one_run_of_settings_answers_every_task_of_a_comparison(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, other = run(1), run(2)
+    assert other.engine is not None
+    few, many = (replace(other.scores[0], n_items=4), replace(other.scores[1], n_items=12))
+    other = replace(other, engine=replace(other.engine, dtype="bfloat16"), scores=(few, many))
+    repeated = replace(run(3), n_reused_items=30)
+    store_runs(settings, plain, other, repeated, run(4, of=B))
+    assert {row["first_run"]["run_id"] for row in compared(capsys)["tasks"]} == {plain.run_id}

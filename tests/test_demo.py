@@ -77,7 +77,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def test_two_processes_at_once_replace_a_damaged_one_with_one_warning(made: Made) -> None:
     assert made.said.count("\n") == 1
-    assert "is made again: it has no manifest" in made.said
+    assert "is made again, about half a minute: it has no manifest" in made.said
     assert [path.name for path in made.settings.models_path.iterdir()] == [demo.FOLDER]
     assert demo.damage(Path(made.model.path or ""), GGUF_SHA256) == ""
 
@@ -153,6 +153,19 @@ def test_a_full_disk_is_told_before_anything_is_written(
         demo.demo_model(settings)
     assert "TRACKER_HOME" in caught.value.hint
     assert list(settings.models_path.iterdir()) == []
+
+
+def test_the_half_minute_of_the_first_time_is_announced(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    converter = tmp_path / "python"
+    converter.write_text('#!/bin/sh\necho "{}" > "$4/config.json"\n')
+    converter.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(converter))
+    demo.demo_model(settings)
+    assert caplog.messages == ["making the embedded model once, about half a minute"]
+    demo.demo_model(settings)
+    assert len(caplog.messages) == 1
 
 
 def test_what_fails_in_the_converter_is_one_sentence(

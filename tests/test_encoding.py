@@ -77,20 +77,22 @@ def test_a_pair_has_the_tokens_that_lm_eval_gives_it(tokenizer: Any, context: st
 def test_a_prompt_has_the_tokens_that_lm_eval_gives_it(tokenizer: Any, prompt: str, n_output: int) -> None:
     stock, _ = StockEncoding(tokenizer).tok_batch_encode([prompt], left_truncate_len=32 - n_output)
     if stock.shape[1]:
-        ours = encode_prompts(tokenizer, [GenerationRequest(prompt, n_output)], max_len=32)
+        whole = StockEncoding(tokenizer).tok_batch_encode([prompt])[0]
+        ours, n_cut = encode_prompts(tokenizer, [GenerationRequest(prompt, n_output)], max_len=32)
         assert ours == [tuple(stock[0].tolist())]
+        assert n_cut == (whole.shape[1] > stock.shape[1])
 
 
 @each_tokenizer
 def test_an_empty_prompt_becomes_the_prefix_token(tokenizer: Any) -> None:
-    (ids,) = encode_prompts(tokenizer, [GenerationRequest("", 4)], max_len=32)
-    assert len(ids) == 1
+    (ids,), n_cut = encode_prompts(tokenizer, [GenerationRequest("", 4)], max_len=32)
+    assert (len(ids), n_cut) == (1, 0)
 
 
 def test_an_answer_as_long_as_the_model_leaves_half_of_it_to_the_prompt() -> None:
     tokenizer = TOKENIZERS["byte-level with BOS"]
-    (ids,) = encode_prompts(tokenizer, [GenerationRequest("fox " * 50, 999)], max_len=32)
-    assert len(ids) == 16
+    (ids,), n_cut = encode_prompts(tokenizer, [GenerationRequest("fox " * 50, 999)], max_len=32)
+    assert (len(ids), n_cut) == (16, 1)
 
 
 def test_a_long_pair_is_cut_from_the_left_as_lm_eval_does() -> None:
@@ -101,6 +103,7 @@ def test_a_long_pair_is_cut_from_the_left_as_lm_eval_does() -> None:
         (2, 3, 4, 5),
         (4, 5),
     ]
+    assert [pair.is_cut(n) for n in (9, 5, 4, 2)] == [False, False, True, True]
 
 
 inputs = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple), min_size=1, max_size=12)

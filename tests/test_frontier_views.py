@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import date
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,12 +19,10 @@ from tracker.frontier.index import IndexFit, fit_index, predicted
 from tracker.frontier.jaggedness import jaggedness
 from tracker.frontier.lags import lags, median_months
 from tracker.frontier.pareto import pareto_frontier, undominated
-from tracker.frontier.placed import placed
 from tracker.frontier.placement import Measured, Placement, Scale, Unplaced, place
 from tracker.frontier.population import labels, prices, sizes
 from tracker.frontier.question import Fitted, Only, Question, axis, fitted, window
 from tracker.frontier.tables import Tables, load_tables
-from tracker.records import TaskScore
 
 NEWEST = date(2026, 8, 11)
 QUESTION = Question(n_draws=100)
@@ -259,26 +255,3 @@ def test_months_outside_what_closed_models_span_are_a_bound(value: float, bound:
     assert np.isfinite(
         [placed.index, placed.months_behind, placed.months_ci_low, placed.months_ci_high]
     ).all()
-
-
-def task_score(task: str, value: float, stderr: float | None = 0.02) -> TaskScore:
-    return TaskScore(task, "acc", "none", value, stderr, 0.0, 1.0, 198, 0.25, 0.0, "f" * 32)
-
-
-def test_a_runs_scores_become_the_placement_of_the_contract(tmp_path: Path) -> None:
-    found_place = placed(tables(), [task_score("gpqa_diamond_cot_zeroshot", 0.7, None)], cache=tmp_path)
-    assert found_place.placement is not None
-    assert set(found_place.placement) >= {
-        "index", "ci_low", "ci_high", "months_behind", "months_ci_low", "months_ci_high", "tasks",
-        "definition",
-    }  # fmt: skip
-    assert found_place.placement["tasks"] == ["gpqa_diamond_cot_zeroshot"]
-    assert "uncalibrated" in found_place.warning
-    json.dumps(found_place.placement, allow_nan=False)
-
-
-def test_a_quick_run_is_not_placed_and_costs_no_fit(tmp_path: Path) -> None:
-    found_none = placed(tables(), [task_score("quick_sums", 0.5)], cache=tmp_path)
-    assert found_none.placement is None
-    assert "none of the tasks is on the scale of the index (quick_sums)" in found_none.warning
-    assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Our items against stock lm-eval's, on the embedded model: same prompts, same answers, same scores."""
+"""The embedded model: our items against stock lm-eval's, and a kill in the middle."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runners.demo import demo_model
-from runners.executors.local import run_job
+from runners.executors.local import job_mark, marked, run_job
 from tests.conftest import ROOT
-from tracker.items import read_items, stored_parts
-from tracker.records import EngineSettings, Item, Job, Model, Run, RunRequest
+from tests.test_worker import assert_each_item_once, start_parent, wait_for
+from tracker.items import read_items, read_run, stored_parts
+from tracker.records import EngineSettings, Item, Job, Model, Run, RunRequest, RunStatus
 from tracker.settings import Settings
 from tracker.suites import get_suite
 
@@ -83,3 +86,29 @@ def test_items_and_scores_equal_stock_lm_eval(
         )
     score = next(score for score in ours.scores if score.task == spec.task)
     assert score.value == pytest.approx(float(reference["scores"][f"{score.metric},{score.filter}"]))
+
+
+def test_a_killed_bench_of_a_real_model_goes_on_where_it_was(
+    tmp_path: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(home=tmp_path / "home", flush_s=0.01)
+    monkeypatch.setenv("TRACKER_HOME", str(settings.home))
+    made = Job(
+        model=model,
+        settings=EngineSettings(engine="transformers", dtype="float32"),
+        runs=(RunRequest("killed", get_suite("smoke")),),
+        items_path=str(settings.items_path),
+        flush_s=settings.flush_s,
+    )
+    with start_parent(settings, made) as parent:
+        wait_for(parent, "progress")
+        for worker in marked(job_mark(settings.items_path, "killed")):
+            worker.kill()
+        assert parent.wait(timeout=60) == 3
+    assert read_run(settings.items_path / "killed").reason == "killed"
+    again = replace(made, runs=(RunRequest("again", get_suite("smoke")),))
+    run = run_job(again, settings, lambda event: None).runs[0]
+    assert (run.status, run.n_items) == (RunStatus.COMPLETE, 16)
+    assert 0 < run.n_reused_items < 16
+    for score in run.scores:
+        assert_each_item_once(settings, score.fingerprint)

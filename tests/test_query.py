@@ -9,14 +9,17 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runners.demo import MODEL_ID
 from tests.conftest import ROOT
 from tests.some_runs import TASKS, failed, model, parts_of, run, store_runs
 from tracker.cli import main
 from tracker.cli.tables import count, printable
+from tracker.records import Cost
 from tracker.settings import Settings
 
 DEMO = model("acme/tiny-135m", n_params=134_515_008, license="mit", quantization="Q4_1")
@@ -122,6 +125,30 @@ def test_show_tells_all_of_one_model(tracker: Any, filled: Settings) -> None:
 @pytest.mark.parametrize("name", ["ATLAS-8B", "atlas-8b", "acme/atlas-8b@0a1b2c3d"])
 def test_show_finds_a_model_by_part_of_its_name(tracker: Any, filled: Settings, name: str) -> None:
     assert tracker("show", name, "--json").document["model_id"] == "acme/atlas-8b"
+
+
+def test_show_knows_the_embedded_model_as_demo(tracker: Any, filled: Settings) -> None:
+    assert "no model is called `demo`" in tracker("show", "demo").err
+    store_runs(filled, run(6, of=model(MODEL_ID)))
+    assert tracker("show", "demo", "--json").document["model_id"] == MODEL_ID
+
+
+def test_show_knows_a_model_by_its_folder(
+    tracker: Any, filled: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "my@tiny"
+    folder.mkdir()
+    store_runs(filled, run(6, of=model("local/my@tiny", path=str(folder.resolve()))))
+    monkeypatch.chdir(tmp_path)
+    for name in (str(folder), "./my@tiny/", "my@tiny"):
+        assert tracker("show", name, "--json").document["model_id"] == "local/my@tiny"
+    assert "no model is called" in tracker("show", str(tmp_path)).err
+
+
+def test_show_tells_the_predicted_memory_beside_the_measured(tracker: Any, settings: Settings) -> None:
+    cost = Cost(peak_memory_bytes=900_000_000)
+    store_runs(settings, run(1, cost=cost, fit={"fits": True, "total_bytes": 1_200_000_000}))
+    assert "peak memory 0.9 GB (predicted 1.2 GB)" in tracker("show", "atlas-8b").out
 
 
 @pytest.mark.parametrize(

@@ -78,10 +78,31 @@ def test_each_server_tells_its_version_at_another_place(places: dict[str, Any], 
         assert engine(server).info.engine_version == version
 
 
-def test_the_only_model_of_a_server_is_taken_and_said_so(caplog: pytest.LogCaptureFixture) -> None:
-    with running_server(models=[{"id": "bigram-q4"}]) as server:
-        assert engine(server).info.versions["served_model"] == "bigram-q4"
-    assert "serves only `bigram-q4`, which is taken for `acme/bigram`" in caplog.text
+@pytest.mark.parametrize("served", ["bigram-q4", "other/bigram", "acme/bigram:7b"])
+def test_another_model_is_never_measured_under_the_name_that_was_typed(
+    served: str, settings: Settings
+) -> None:
+    with running_server(models=[{"id": served}]) as server:
+        asked = EngineSettings(engine="server", base_url=server.url)
+        for refused in (lambda: resolve_model("acme/bigram", settings, engine=asked), lambda: engine(server)):
+            with pytest.raises(TrackerError, match=f"serves `{served}`, not `acme/bigram`") as caught:
+                refused()
+            assert caught.value.exit_code == 1
+            assert caught.value.hint.endswith(f"use that name: `{served}`")
+
+
+@pytest.mark.parametrize("served", ["ACME/Bigram", "bigram", "Bigram:latest", "acme/bigram:latest"])
+def test_case_a_missing_organization_and_the_tag_latest_are_no_other_model(served: str) -> None:
+    with running_server(models=[{"id": "other"}, {"id": served}]) as server:
+        assert engine(server).info.versions["served_model"] == served
+
+
+def test_a_name_without_organization_that_fits_two_models_is_refused(settings: Settings) -> None:
+    with running_server(models=[{"id": "acme/bigram"}, {"id": "other/bigram"}]) as server:
+        asked = EngineSettings(engine="server", base_url=server.url)
+        with pytest.raises(UnknownNameError) as caught:
+            resolve_model("bigram", settings, engine=asked)
+    assert "`acme/bigram`" in caught.value.hint
 
 
 def test_a_model_that_a_server_does_not_have_is_answered_with_near_names() -> None:
@@ -89,11 +110,6 @@ def test_a_model_that_a_server_does_not_have_is_answered_with_near_names() -> No
     with running_server(models=models) as server, pytest.raises(UnknownNameError) as caught:
         engine(server)
     assert "`acme/bigram-2`" in caught.value.hint
-
-
-def test_a_tag_that_ollama_adds_is_no_other_model() -> None:
-    with running_server(models=[{"id": "other"}, {"id": "acme/bigram:latest"}]) as server:
-        assert engine(server).info.versions["served_model"] == "acme/bigram:latest"
 
 
 def test_resolving_a_served_model_needs_no_hub(settings: Settings) -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.some_runs import STARTED_AT, TASKS, failed, model, run, store_runs, write_files
 from tracker.errors import BusyError, StoreError, UnknownNameError
-from tracker.records import RunStatus, TaskScore
+from tracker.records import Cost, RunStatus, TaskScore
 from tracker.settings import Settings
 from tracker.store import Store
 from tracker.store.database import migrations
@@ -298,6 +298,17 @@ def test_a_quick_look_does_not_hide_a_whole_measurement_of_the_same_version(sett
         assert {row["run_id"] for row in store.query("leaderboard")} == {whole.run_id}
         store.add_run(replace(look, run_id="20261126-000000-aaaaaa", suite_version=2))
         assert {row["suite_version"] for row in store.query("leaderboard")} == {2}
+
+
+def test_the_prediction_stands_beside_the_measured_memory(settings: Settings) -> None:
+    predicted = run(1, cost=Cost(peak_memory_bytes=900), fit={"fits": True, "total_bytes": 1_000})
+    store_runs(settings, predicted, run(2, fit=None))
+    with Store.open(settings) as store:
+        rows = store.query("runs")
+    assert [(row["peak_memory_bytes"], row["predicted_memory_bytes"]) for row in rows] == [
+        (None, None),
+        (900, 1_000),
+    ]
 
 
 def test_items_of_a_run_include_those_it_reuses_and_no_others(settings: Settings) -> None:

@@ -103,6 +103,10 @@ def test_an_input_longer_than_the_model_loses_its_beginning(random_model: Model)
     ours = dict(engine.log_probs(asked))
     assert_same(ours, plain_log_probs(engine, asked))
     assert ours[0].prompt_tokens + ours[0].output_tokens == 9
+    assert engine.cut_requests == 1
+    prompts = [GenerationRequest(text, max_output_tokens=4) for text in ("the fox" * 5, "fox")]
+    assert dict(engine.generate(prompts))[0].prompt_tokens == 4
+    assert engine.cut_requests == 2
     with pytest.raises(EngineError, match="longer than the model's 8"):
         list(engine.log_probs([ContinuationRequest("a", "the quick brown fox" * 5)]))
 

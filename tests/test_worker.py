@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +13,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
-from runners.executors.local import MARK, JobEnd, marked, reap_orphans, run_job
+from runners.executors.local import MARK, JobEnd, job_mark, marked, reap_orphans, run_job
 from runners.harness.events import Event
 from tests.conftest import ROOT
 from tracker.codec import dump_json
@@ -154,7 +156,7 @@ def test_a_worker_without_progress_is_ended(settings: Settings, model_folder: Pa
     impatient = settings.model_copy(update={"heartbeat_timeout_s": 8.0})
     end, _ = run(impatient, job(impatient, rules(model_folder, hang_at=20)))
     assert (end.exit_code, end.runs[0].reason) == (3, "hang")
-    assert not list(marked("run-1"))
+    assert not list(marked(job_mark(settings.items_path, "run-1")))
 
 
 def test_a_broken_chunk_is_asked_again(settings: Settings, model_folder: Path) -> None:
@@ -172,6 +174,22 @@ def test_a_precise_enough_interval_ends_the_task(settings: Settings, model_folde
     assert end.runs[0].status is RunStatus.COMPLETE
     assert score.n_items < score.n_total == 400  # type: ignore[operator]
     assert score.ci_high - score.ci_low <= 0.24 + 1e-9  # type: ignore[operator]
+
+
+def test_what_a_budget_leaves_is_a_random_sample_whatever_the_order_of_answers(
+    settings: Settings, model_folder: Path
+) -> None:
+    """Only whole blocks of a seeded random order count: a block cut short leaves no trace in the score."""
+    end, _ = run(settings, job(settings, rules(model_folder, delay_s=0.05), minutes=0.06))
+    score = end.runs[0].scores[0]
+    order = np.random.default_rng(0).permutation(400)
+    items = read_items(stored_parts(settings.items_path, score.fingerprint))
+    assert score.n_items in {4, 12, 28, 60}
+    assert len(items) >= score.n_items
+    assert {int(n) for n in order[: score.n_items]} <= items.keys()
+    assert score.value == pytest.approx(
+        sum(items[n].score or 0 for n in order[: score.n_items]) / score.n_items
+    )
 
 
 def test_a_time_budget_ends_cleanly_with_a_valid_score(settings: Settings, model_folder: Path) -> None:
@@ -206,6 +224,55 @@ def wait_for(parent: subprocess.Popen[bytes], event: str) -> None:
     raise AssertionError(f"no {event}")
 
 
+def test_a_task_whose_own_code_fails_leaves_the_others_alone(settings: Settings, model_folder: Path) -> None:
+    end, _ = run(settings, job(settings, model_folder, "no_such_field", "bad_yaml", "parity"))
+    assert (end.exit_code, end.runs[0].status) == (0, RunStatus.PARTIAL)
+    assert [score.task for score in end.runs[0].scores] == ["parity"]
+    assert "'nosuch' is undefined" in end.runs[0].warnings[0]
+    assert "bad_yaml.yaml, line" in end.runs[0].warnings[1]
+
+
+def test_a_task_with_code_of_its_own_is_resumed_until_that_code_changes(
+    settings: Settings, model_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tasks"
+    shutil.copytree(TASKS, folder)
+    made = job(settings, model_folder, "sums_few_shot", limit=10)
+    own = replace(made.runs[0].suite, include_path=str(folder))
+
+    def again(number: int) -> int:
+        named = replace(made, runs=(RunRequest(f"again-{number}", own),))
+        return run(settings, named)[0].runs[0].n_reused_items
+
+    assert [again(0), again(1)] == [0, 10]
+    code = folder / "make.py"
+    code.write_text(code.read_text().replace("a + 3", "a + 4"))
+    assert again(2) == 0
+
+
+def test_ctrl_c_before_anything_is_loaded_is_an_interruption(settings: Settings, model_folder: Path) -> None:
+    with start_parent(settings, job(settings, model_folder)) as parent:
+        log = settings.home / "jobs" / "run-1" / "worker.log"
+        while not log.exists() and parent.poll() is None:
+            os.sched_yield()
+        parent.send_signal(signal.SIGINT)
+        assert parent.wait(timeout=60) == 130
+    assert read_run(settings.items_path / "run-1").status is RunStatus.INTERRUPTED
+
+
+def test_a_worker_never_outlives_a_parent_killed_while_it_starts(
+    settings: Settings, model_folder: Path
+) -> None:
+    with start_parent(settings, job(settings, rules(model_folder, delay_s=0.05))) as parent:
+        log = settings.home / "jobs" / "run-1" / "worker.log"
+        while not log.exists() and parent.poll() is None:
+            os.sched_yield()
+        parent.kill()
+    _, alive = psutil.wait_procs(list(marked(job_mark(settings.items_path, "run-1"))), timeout=30)
+    assert not alive
+    assert [r.status for r in reap_orphans(settings)] == [RunStatus.INTERRUPTED]
+
+
 def test_ctrl_c_keeps_what_is_done_and_can_be_resumed(settings: Settings, model_folder: Path) -> None:
     slow = rules(model_folder, delay_s=0.01)
     with start_parent(settings, job(settings, slow)) as parent:
@@ -224,12 +291,12 @@ def test_a_worker_whose_parent_was_killed_ends_and_its_run_gets_a_final_status(
     slow = rules(model_folder, delay_s=0.01)
     with start_parent(settings, job(settings, slow)) as parent:
         wait_for(parent, "progress")
-        workers = [p for p in psutil.Process(parent.pid).children() if p.environ().get(MARK) == "run-1"]
+        workers = [p for p in psutil.Process(parent.pid).children() if p.environ().get(MARK)]
         parent.kill()
     psutil.wait_procs(workers, timeout=30)
     runs = reap_orphans(settings)
     assert [(r.run_id, r.status) for r in runs] == [("run-1", RunStatus.INTERRUPTED)]
-    assert not list(marked("run-1"))
+    assert not list(marked(job_mark(settings.items_path, "run-1")))
     assert reap_orphans(settings) == []
 
 
@@ -246,8 +313,10 @@ def test_kill_9_at_any_moment_loses_no_chunk_and_doubles_none(
     for kill in range(N_KILLS):
         made = job(quick, folder, "sums", "pair", "parity", run_id=f"kill-{kill:03d}")
         with start_parent(quick, made) as parent:
-            time.sleep(chance.uniform(0.2, 3.5))  # the random moment itself, not a wait for something
-            kill_somebody(parent, made.runs[0].run_id, chance)
+            if kill % 2:  # half of them anywhere in its life, half while it answers and writes
+                wait_for(parent, "task")
+            time.sleep(chance.uniform(0.0, 1.5))  # the random moment itself, not a wait for something
+            kill_somebody(parent, job_mark(quick.items_path, made.runs[0].run_id), chance)
             parent.wait(timeout=60)
         reap_orphans(quick)
         parts = set(quick.items_path.glob("*/*.parquet"))
@@ -259,7 +328,7 @@ def test_kill_9_at_any_moment_loses_no_chunk_and_doubles_none(
     for score in end.runs[0].scores:
         assert_each_item_once(quick, score.fingerprint)
     assert not list(quick.items_path.glob("*/*.tmp"))
-    assert not [p for p in marked() if p.environ().get(MARK, "").startswith("kill-")]
+    assert not [p for p in marked() if p.environ().get(MARK, "").startswith(str(quick.items_path))]
 
 
 def kill_somebody(parent: subprocess.Popen[bytes], mark: str, chance: random.Random) -> None:

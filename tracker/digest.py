@@ -59,7 +59,7 @@ def digest(settings: Settings, *, since: datetime, until: datetime) -> Digest:
         records = crossings(*_twice(snapshot, "best_scores", since, until))
         bests = memory_bests(*_twice(snapshot, "measured_means", since, until))
         private = {row["source"] for row in ingests if row["is_private"]}
-        credit = sorted({row["attribution"] for row in ingests if row["attribution"]})
+        credit = sorted({row["attribution"] for row in ingests if row["attribution"] and row["n_seen"]})
     public = [row for row in scores if row["source"] not in private]
     sections = (
         section("new_models", "New models", model_lines(models, ("new", "back"))),

@@ -119,6 +119,12 @@ def write_part(items_path: Path, run_id: str, fingerprint: str, items: Sequence[
     return path
 
 
+def remove_unfinished(items_path: Path, run_id: str) -> None:
+    """Remove the chunks of an ended run that a kill left half written: they were never items."""
+    for path in (items_path / run_id).glob("*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def stored_parts(items_path: Path, fingerprint: str) -> list[Path]:
     """The chunks of all runs that were measured under this fingerprint, oldest run first."""
     return sorted(items_path.glob(f"*/{fingerprint}-*.parquet"))

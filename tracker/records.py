@@ -118,7 +118,6 @@ class EngineInfo:
     quantization: str | None = None
     attention: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
-    predicted_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

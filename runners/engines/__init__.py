@@ -84,6 +84,7 @@ class Engine(Protocol):
 
     info: EngineInfo
     prefilled_tokens: int  # prompt tokens really computed so far; what a cache gave does not count
+    cut_requests: int  # so far, those whose beginning was left out because the model is too short for them
 
     def chat_prompt(self, messages: Sequence[dict[str, str]], *, add_generation_prompt: bool = True) -> str:
         """The messages in the model's chat template, its thinking switch as the settings say.

@@ -40,6 +40,10 @@ class EncodedPair:
         """
         return (self.context + self.continuation)[-(max_len + 1) :][:-1]
 
+    def is_cut(self, max_len: int) -> bool:
+        """Whether `input_ids` leaves out the beginning of the context."""
+        return len(self.context) + len(self.continuation) > max_len + 1
+
 
 @dataclass(frozen=True, slots=True)
 class SharedInput:
@@ -89,19 +93,22 @@ def encode_pairs(tokenizer: Tokenizer, requests: Sequence[ContinuationRequest]) 
     return encoded
 
 
-def encode_prompts(tokenizer: Tokenizer, requests: Sequence[GenerationRequest], *, max_len: int) -> list[Ids]:
-    """Every prompt in tokens, cut from the left so that the answer's budget still fits into `max_len`.
+def encode_prompts(
+    tokenizer: Tokenizer, requests: Sequence[GenerationRequest], *, max_len: int
+) -> tuple[list[Ids], int]:
+    """Every prompt in tokens, cut from the left so that the answer's budget still fits; how many were cut.
 
     A budget that leaves no room for the prompt gets half of `max_len` (lm-eval stops there).
     """
     bos = tokenizer.bos_token
-    prompts = []
+    prompts, n_cut = [], 0
     for request in requests:
         has_bos = bos is not None and request.prompt.startswith(bos)
         ids = tokenizer.encode(str(request.prompt), add_special_tokens=not has_bos)
         kept = tuple(ids[-(max_len - output_budget(request, max_len=max_len)) :])
+        n_cut += len(kept) < len(ids)
         prompts.append(kept or (prefix_token_id(tokenizer),))
-    return prompts
+    return prompts, n_cut
 
 
 def output_budget(request: GenerationRequest, *, max_len: int) -> int:

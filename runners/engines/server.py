@@ -24,6 +24,7 @@ from tracker.errors import EngineError, TrackerError, UnreachableError
 from tracker.records import EngineInfo, EngineSettings, Model
 from tracker.settings import load_settings
 
+SERVER_TEMPLATE = "server"  # stands for a chat template that the server applies and does not show
 PROBE = "The sky is blue and the grass is green"  # several tokens in every vocabulary
 JOIN_S = 10.0  # for the background thread to close its connections
 _log = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ class ServerEngine:
             TrackerError: the URL is none, the key is refused, or the server has no such model.
             UnreachableError: the server does not answer.
         """
+        self.prefilled_tokens = 0  # as the server tells it; one that hides its cache is counted in full
+        self.cut_requests = 0  # what a server leaves out it does not tell
         self._settings = settings
         self._api_key = load_settings().server_api_key
         self._n_context: dict[str, int] = {}  # tokens of contexts that texts alone do not tell apart
@@ -66,7 +69,7 @@ class ServerEngine:
             or endpoint.served.max_model_len
             or endpoint.software.max_model_len
             or 0,
-            chat_template_hash=endpoint.software.chat_template_hash,
+            chat_template_hash=endpoint.software.chat_template_hash or SERVER_TEMPLATE,
             versions={
                 "served_model": endpoint.served.name,
                 "served_root": endpoint.served.root,
@@ -194,7 +197,9 @@ class ServerEngine:
                             ttft_s = time.monotonic() - started
                         if answer.is_stopped():
                             break  # closes the connection, and with it the server's work
-                return answer.generation(latency_s=time.monotonic() - started, ttft_s=ttft_s)
+                found = answer.generation(latency_s=time.monotonic() - started, ttft_s=ttft_s)
+                self.prefilled_tokens += found.prompt_tokens - found.cached_tokens
+                return found
         raise AssertionError("the last attempt returns or raises")
 
     def _generation_body(self, request: GenerationRequest) -> tuple[str, dict[str, Any]]:
@@ -242,6 +247,7 @@ class ServerEngine:
         if found is None:
             message = f"the continuation {request.continuation!r} has no token of its own after its context"
             raise EngineError(message, reason="unsupported", hint="score this task with another engine")
+        self.prefilled_tokens += found.prompt_tokens + found.output_tokens - found.cached_tokens
         return found
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -111,10 +111,10 @@ class ServerApi:
                     yield _object(event.data)
 
     async def served_model(self, name: str) -> ServedModel:
-        """The model that this server calls `name`, or the only one that it serves.
+        """The model that this server calls `name`; case, an organization and `:latest` make no difference.
 
         Raises:
-            UnknownNameError: it serves several, and none of this name.
+            TrackerError: it serves none of this name, or several that only differ in the organization.
             UnreachableError: the server is down or serves none.
         """
         listed = await self._get(self.url + "/models")
@@ -127,12 +127,12 @@ class ServerApi:
             raise UnreachableError(
                 f"the server at {self.name} has no model loaded", hint="load one, then repeat"
             )
-        for model in models:
-            if name.lower() in (model.name.lower(), model.name.lower().removesuffix(":latest")):
-                return model
+        if (found := _named(models, name)) is not None:
+            return found
         if len(models) == 1:
-            _log.warning("%s serves only `%s`, which is taken for `%s`", self.name, models[0].name, name)
-            return models[0]
+            only = models[0].name
+            message = f"the server at {self.name} serves `{only}`, not `{name}`"
+            raise TrackerError(message, hint=f"to measure what it serves, use that name: `{only}`")
         raise UnknownNameError(f"model on {self.name}", name, known=[model.name for model in models])
 
     async def software(self, served: ServedModel) -> Software:
@@ -242,6 +242,26 @@ def _served(entry: dict[str, Any]) -> ServedModel:
         owned_by=str(entry.get("owned_by") or ""),
         max_model_len=length if isinstance(length, int) else None,
     )
+
+
+def _named(models: Sequence[ServedModel], name: str) -> ServedModel | None:
+    """The model of this name, an equal name before one with or without an organization.
+
+    Only the tag `:latest` is left out: `:7b` and `:0.5b` are different models.
+    """
+    wanted = _bare(name)
+    for model in models:
+        if _bare(model.name) == wanted:
+            return model
+    # `org/name` and `other/name` are different models: one of the two has to name no organization
+    alike = [
+        m for m in models if _bare(m.name).endswith(f"/{wanted}") or wanted.endswith(f"/{_bare(m.name)}")
+    ]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _bare(name: str) -> str:
+    return name.lower().removesuffix(":latest")
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class TransformersEngine:
         logging.disable_progress_bar()
         self._device = device = choose_device()
         self._settings = settings
+        self.cut_requests = 0
         self._tokenizer = load_tokenizer(model, settings)
         self._weights = load_weights(model, settings, device)
         self._attention = getattr(self._weights.config, "_attn_implementation", None)
@@ -100,6 +101,7 @@ class TransformersEngine:
         """
         pairs = encode_pairs(self._tokenizer, requests)
         inputs = [_checked(pair, self._max_len).input_ids(self._max_len) for pair in pairs]
+        self.cut_requests += sum(pair.is_cut(self._max_len) for pair in pairs)
         packed = [place for place, ids in enumerate(inputs) if self._can_pack(len(ids))]
         plain = [place for place, ids in enumerate(inputs) if not self._can_pack(len(ids))]
         with _failures():
@@ -137,7 +139,8 @@ class TransformersEngine:
             torch.cuda.empty_cache()
 
     def _rows(self, requests: Sequence[GenerationRequest]) -> list[Row]:
-        prompts = encode_prompts(self._tokenizer, requests, max_len=self._max_len)
+        prompts, n_cut = encode_prompts(self._tokenizer, requests, max_len=self._max_len)
+        self.cut_requests += n_cut
         config = self._weights.generation_config
         end_ids = end_token_ids(config.eos_token_id, self._tokenizer.eos_token_id)
         processors = model_processors(config)

@@ -62,6 +62,7 @@ class VllmEngine:
                 or its files are not in order.
         """
         self.prefilled_tokens = 0  # of contexts, continuations and prompts, really computed since the start
+        self.cut_requests = 0
         self._model, self._settings = model, settings
         self._log = ChildLog()
         self._others = children()  # not ours to end
@@ -171,6 +172,7 @@ class VllmEngine:
         except ValueError as error:
             message = f"{self._model.model_id}: {error}"
             raise EngineError(message, reason="unsupported", hint="a larger `--max-model-len`") from error
+        self.cut_requests += sum(pair.is_cut(max_len) for pair in pairs)
         rows: dict[int, ProbeRows] = {}
         n_missing = [len(pieces) for pieces in plan.pieces]
         for number, read in self._probes(plan):
@@ -212,7 +214,8 @@ class VllmEngine:
         repeats: Counter[str] = Counter()
         for start in range(0, len(requests), PROMPTS_AT_ONCE):
             some = requests[start : start + PROMPTS_AT_ONCE]
-            prompts = encode_prompts(self._tokenizer, some, max_len=self.info.max_model_len)
+            prompts, n_cut = encode_prompts(self._tokenizer, some, max_len=self.info.max_model_len)
+            self.cut_requests += n_cut
             for place, (request, ids) in enumerate(zip(some, prompts, strict=True), start=start):
                 yield place, ids, self._generation_params(request, repeat=repeats[request.prompt])
                 repeats[request.prompt] += request.temperature > 0

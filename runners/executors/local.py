@@ -17,17 +17,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
+from runners.harness.__main__ import EXIT_INTERRUPTED, PARENT
+from runners.harness.begin import begun
 from runners.harness.events import Event, decode
 from tracker.codec import dump_json, write_atomically
 from tracker.errors import DiskFullError, TrackerError
-from tracker.items import read_run, write_run
+from tracker.items import read_run, remove_unfinished, write_run
 from tracker.records import Job, Run, RunStatus
 from tracker.settings import Settings
 
@@ -88,36 +90,54 @@ class _Watch:
 def run_job(job: Job, settings: Settings, on_event: Callable[[Event], None]) -> JobEnd:
     """Run the job in a child process; every run has a final `run.json` afterwards.
 
+    Once the runs are stored elsewhere, `forget_job`: until then a next start finds them again.
+
     Ctrl-C and SIGTERM stop the worker after the answer under way, a second one at once; the runs are then
     `interrupted` and the exit code is 130.
     """
     first = job.runs[0].run_id
-    folder = settings.home / "jobs" / first
-    write_atomically(folder / "job.json", dump_json(job))
-    log_path = folder / "worker.log"
+    log_path = settings.home / "jobs" / first / "worker.log"
+    with _interrupts() as interrupts:
+        write_atomically(_pid_file(settings, first), json.dumps(_pid_entry(job)).encode())
+        for request in job.runs:  # under our own id until the worker lives
+            _write(Path(job.items_path), begun(job, request, pid=os.getpid()))
+        worker = _start(job, log_path)
+        try:
+            why = _follow(worker, on_event, interrupts, hang_s=settings.heartbeat_timeout_s)
+            if why is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    worker.wait(timeout=GRACE_S)  # it has said its last word, and puts its things away
+        finally:
+            if worker.poll() is None:
+                worker.kill()
+            worker.wait()  # first of all: psutil would take the exit code away
+            end_marked(job_mark(job.items_path, first))
+        return _end(job, worker.returncode, why=why, log_path=log_path)
+
+
+def _start(job: Job, log_path: Path) -> subprocess.Popen[bytes]:
+    job_path = log_path.with_name("job.json")
+    write_atomically(job_path, dump_json(job))
+    mark = job_mark(job.items_path, job.runs[0].run_id)
     with log_path.open("wb") as log:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "runners.harness.worker", str(folder / "job.json")],
+        return subprocess.Popen(
+            [sys.executable, "-m", "runners.harness", str(job_path)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
-            env=QUIET | os.environ | {MARK: first},
+            env=QUIET | os.environ | {MARK: mark, PARENT: str(os.getpid())},
         )
-    pid_file = settings.locks_path / f"worker-{first}.json"
-    write_atomically(pid_file, json.dumps(_pid_entry(job)).encode())
-    try:
-        why = _follow(worker, on_event, hang_s=settings.heartbeat_timeout_s)
-        if why is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                worker.wait(timeout=GRACE_S)  # it has said its last word, and is putting its things away
-    finally:
-        if worker.poll() is None:
-            worker.kill()
-        worker.wait()  # first of all: psutil would take the exit code away
-        end_marked(first)
-        pid_file.unlink(missing_ok=True)
-    return _end(job, worker.returncode, why=why, log_path=log_path)
+
+
+def forget_job(settings: Settings, runs: Sequence[Run]) -> None:
+    """The job's runs are safe in the store; nothing is left to be found at the next start."""
+    for run in runs:
+        _pid_file(settings, run.run_id).unlink(missing_ok=True)
+
+
+def _pid_file(settings: Settings, first_run_id: str) -> Path:
+    return settings.locks_path / f"worker-{first_run_id}.json"
 
 
 def _pid_entry(job: Job) -> dict[str, object]:
@@ -130,27 +150,30 @@ def _pid_entry(job: Job) -> dict[str, object]:
 
 
 def _follow(
-    worker: subprocess.Popen[bytes], on_event: Callable[[Event], None], *, hang_s: float
+    worker: subprocess.Popen[bytes],
+    on_event: Callable[[Event], None],
+    interrupts: list[float],
+    *,
+    hang_s: float,
 ) -> str | None:
     """Pass on the worker's events until it ends; why we ended it, if we did."""
     lines: queue.Queue[bytes | None] = queue.Queue()
     threading.Thread(target=_read, args=(worker, lines), daemon=True).start()
     now = time.monotonic()
     watch = _Watch(hang_s, last_sign=now, last_progress=now)
-    with _interrupts() as interrupts:
-        while True:
-            try:
-                line = lines.get(timeout=0.5)
-            except queue.Empty:
-                line = None if worker.poll() is not None else b""  # a child of it may still hold the pipe
-            if line is None:
-                return INTERRUPTED if interrupts else None
-            if line:
-                event = decode(line)
-                watch.saw(event)
-                on_event(event)
-            if (why := _why_end(worker, watch, interrupts)) is not None:
-                return why
+    while True:
+        try:
+            line = lines.get(timeout=0.5)
+        except queue.Empty:
+            line = None if worker.poll() is not None else b""  # a child of it may still hold the pipe
+        if line is None:
+            return INTERRUPTED if interrupts else None
+        if line:
+            event = decode(line)
+            watch.saw(event)
+            on_event(event)
+        if (why := _why_end(worker, watch, interrupts)) is not None:
+            return why
 
 
 def _why_end(worker: subprocess.Popen[bytes], watch: _Watch, interrupts: list[float]) -> str | None:
@@ -194,19 +217,14 @@ def _end(job: Job, returncode: int, *, why: str | None, log_path: Path) -> JobEn
     exit_code = returncode if returncode >= 0 else 3
     for request in job.runs:
         folder = Path(job.items_path) / request.run_id
-        try:
-            run = read_run(folder)
-        except TrackerError:
-            continue  # it died before it could begin this run: nothing was measured
+        run = read_run(folder)
         if run.status is RunStatus.RUNNING:
+            remove_unfinished(Path(job.items_path), run.run_id)
             run = _abandoned(run, returncode, why=why, log_path=log_path)
             _write(Path(job.items_path), run)
         runs.append(run)
     if why == INTERRUPTED:
-        exit_code = 130
-    if not runs:
-        detail = last_lines(log_path, 3) or f"exit code {returncode}"
-        raise TrackerError(f"the worker could not start: {detail}", hint=f"its log: {log_path}")
+        exit_code = EXIT_INTERRUPTED
     return JobEnd(exit_code, tuple(runs), log_path)
 
 
@@ -240,6 +258,11 @@ def last_lines(log_path: Path, n: int) -> str:
     return ""
 
 
+def job_mark(items_path: Path | str, run_id: str) -> str:
+    """What the processes of a job carry: its first run, in this home."""
+    return f"{items_path}/{run_id}"
+
+
 def marked(mark: str | None = None) -> Iterator[psutil.Process]:
     """The living processes that a worker started: of this job, or of any."""
     for process in psutil.process_iter():
@@ -268,10 +291,11 @@ def reap_orphans(settings: Settings) -> list[Run]:
         entry = json.loads(pid_file.read_bytes())
         if _lives(entry["parent"], entry["parent_started_at"]):
             continue
-        end_marked(entry["runs"][0])
+        end_marked(job_mark(settings.items_path, entry["runs"][0]))
         for run_id in entry["runs"]:
             with contextlib.suppress(TrackerError):  # it had not begun
                 run = read_run(settings.items_path / run_id)
+                remove_unfinished(settings.items_path, run_id)
                 if run.status is RunStatus.RUNNING:
                     run = replace(
                         run, status=RunStatus.INTERRUPTED, reason="interrupted", ended_at=datetime.now(UTC)

@@ -7,19 +7,24 @@ seeds, the same order of few-shot draws, the same filters.
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import json
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import numpy as np
+import yaml
 from datasets.exceptions import DatasetsError
 from huggingface_hub.errors import HfHubHTTPError
+from jinja2 import TemplateError
 from lm_eval.api.group import Group
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
@@ -49,15 +54,32 @@ DATA_ERRORS = (OSError, DatasetsError, HfHubHTTPError, httpx2.HTTPError, ImportE
 jinja_env.from_string = lru_cache(maxsize=4096)(jinja_env.from_string)
 
 
+# What a task's own templates, filters and metrics can raise; engines raise errors of ours.
+TASK_ERRORS = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RecursionError, TemplateError,
+    TypeError, ValueError,
+)  # fmt: skip
+
+
 class TaskUnavailableError(UnreachableError):
-    """A task whose data cannot be had, or that may not be run here; the others go on."""
+    """A task whose data cannot be had, that may not be run, or that fails by itself; the others go on."""
+
+
+@contextmanager
+def _task_errors(task: str) -> Iterator[None]:
+    try:
+        yield
+    except TASK_ERRORS as error:
+        hint = "look at its YAML and the functions that it names"
+        raise TaskUnavailableError(f"{task}: its own code fails: {_first_line(error)}", hint=hint) from error
 
 
 class LeafTask:
     """One lm-eval task with its documents, and which of its numbers is the score."""
 
-    def __init__(self, task: Any, spec: Task, *, group: str | None) -> None:
+    def __init__(self, task: Any, spec: Task, *, group: str | None, code_hash: str | None = None) -> None:
         self._task = task
+        self._code_hash = code_hash  # of the files around a user's own task; lm-eval's are in its version
         self.name = str(task.task_name)
         self.group = group
         self.output_type = str(task.get_config("output_type"))
@@ -72,10 +94,12 @@ class LeafTask:
     @property
     def identity(self) -> dict[str, Any]:
         """What of the task can change an item: goes into the fingerprint."""
-        config = json.loads(json.dumps(self._task.dump_config(), default=_plain))
-        config.pop("dataset_kwargs", None)  # paths of this machine; the doc hash covers the content
+        with _task_errors(self.name):
+            config = json.loads(json.dumps(self._task.dump_config(), default=_source))
+        config.pop("dataset_kwargs", None)  # paths of this machine; documents and prompts are compared whole
         (config.get("metadata") or {}).pop("config_source", None)  # another such path
-        return {"task": self.name, "config": config, "version": str(self._task.VERSION)}
+        identity = {"task": self.name, "config": config, "version": str(self._task.VERSION)}
+        return identity | ({"code": self._code_hash} if self._code_hash else {})
 
     @property
     def chance(self) -> float:
@@ -87,14 +111,19 @@ class LeafTask:
         return float(np.mean([1 / max(1, len(self._task.doc_to_choice(d))) for d in self._task.eval_docs]))
 
     def questions(self, *, limit: int | None, chat_prompt: ChatPromptFunction | None) -> list[Question]:
-        """The first `limit` questions, built in order so that few-shot draws equal lm-eval's."""
+        """The first `limit` questions, built in order so that few-shot draws equal lm-eval's.
+
+        Raises:
+            TaskUnavailableError: the task's own templates or code fail.
+        """
         self._task.set_fewshot_seed(seed=FEWSHOT_SEED)
-        self._task.build_all_requests(
-            limit=limit,
-            apply_chat_template=chat_prompt is not None,
-            fewshot_as_multiturn=chat_prompt is not None,
-            chat_template=chat_prompt,
-        )
+        with _task_errors(self.name):
+            self._task.build_all_requests(
+                limit=limit,
+                apply_chat_template=chat_prompt is not None,
+                fewshot_as_multiturn=chat_prompt is not None,
+                chat_template=chat_prompt,
+            )
         by_doc: dict[int, list[Any]] = {}
         for instance in self._task.instances:
             by_doc.setdefault(instance.doc_id, []).append(instance)
@@ -115,7 +144,15 @@ class LeafTask:
         )
 
     def verdict(self, question: Question, answers: Sequence[Any]) -> Verdict:
-        """Filter and score the answers: (log_prob, is_greedy) pairs, or texts."""
+        """Filter and score the answers: (log_prob, is_greedy) pairs, or texts.
+
+        Raises:
+            TaskUnavailableError: the task's own filters or metrics fail.
+        """
+        with _task_errors(self.name):
+            return self._verdict(question, answers)
+
+    def _verdict(self, question: Question, answers: Sequence[Any]) -> Verdict:
         unique = list({id(instance): instance for instance in question.instances}.values())
         for instance in unique:
             instance.resps = []
@@ -189,14 +226,18 @@ def load_task(spec: Task, suite: Suite, *, cache_path: Path) -> LoadedTask:
             metadata={} if suite.seed is None else {"seed": suite.seed},
         )
         loaded = manager.load([spec.task])
-    except DATA_ERRORS as error:
+    except (*DATA_ERRORS, *TASK_ERRORS) as error:
+        if problem := _yaml_problem(spec.task, folders):
+            raise TaskUnavailableError(f"{spec.task}: {problem}", hint="correct the file") from error
         raise TaskUnavailableError(f"{spec.task}: {_first_line(error)}", hint=_data_hint(error)) from error
     groups, tasks = loaded["groups"], loaded["tasks"]
     group: Group | None = groups.get(spec.task)
     is_group = group is not None or list(tasks) != [spec.task]
     for name, task in tasks.items():
         _refuse(name, task)
-    leaves = tuple(LeafTask(t, spec, group=spec.task if is_group else None) for t in tasks.values())
+    code = _code_hash(suite.include_path) if suite.include_path else None
+    named = spec.task if is_group else None
+    leaves = tuple(LeafTask(task, spec, group=named, code_hash=code) for task in tasks.values())
     rules = group.aggregate_metric_list if group and group.aggregate_metric_list else ()
     return LoadedTask(spec, leaves, is_group, all(rule.weight_by_size for rule in rules))
 
@@ -246,6 +287,52 @@ def _chosen(instances: list[Any]) -> str:
     return str(instances[int(np.argmax(log_probs))].args[1]).strip()
 
 
+def _source(value: Any) -> Any:
+    """A function as its source, so that a fingerprint says what it does and not where it lies in memory.
+
+    Raises:
+        TypeError: a value that has no text of its own.
+    """
+    if isinstance(value, partial):
+        return {"function": _source(value.func), "arguments": [value.args, value.keywords]}
+    if callable(value):
+        with suppress(OSError, TypeError):
+            return inspect.getsource(value)
+        return (
+            f"{getattr(value, '__module__', '?')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+        )
+    text = _plain(value)
+    if isinstance(text, str) and " at 0x" in text:
+        raise TypeError(f"{type(value).__name__} has no text that stays the same")
+    return text
+
+
+@lru_cache
+def _code_hash(include_path: str) -> str | None:
+    """A hash over the Python and YAML files of a user's task folder; ours carry a version instead."""
+    folder = Path(include_path)
+    if folder.is_relative_to(Path(__file__).parent):
+        return None
+    digest = hashlib.sha256()
+    for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.yaml")]):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:32]
+
+
+def _yaml_problem(task: str, folders: Sequence[Path]) -> str | None:
+    """What is wrong with the YAML file that names the task, with its line; None: it can be read."""
+    for path in (path for folder in folders for path in folder.rglob("*.yaml")):
+        text = path.read_text(errors="replace")
+        if task not in text:
+            continue
+        try:
+            yaml.compose(text)
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else "?"
+            return f"{path.name}, line {line}: {error.problem}"
+    return None
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
@@ -262,5 +349,7 @@ def _first_line(error: BaseException) -> str:
 def _data_hint(error: BaseException) -> str:
     if isinstance(error, ImportError):
         return f"pip install {error.name}" if error.name else ""
+    if isinstance(error, TASK_ERRORS):
+        return "look at its YAML: the data set, its splits and its fields"
     offline = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("HF_DATASETS_OFFLINE")
     return "HF_HUB_OFFLINE is set" if offline else "its data set comes from the Hugging Face Hub"

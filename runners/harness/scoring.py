@@ -26,6 +26,21 @@ class LeafItems:
     n_reused_items: int
 
 
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """How a task ended before all of it was asked. What was asked is a random sample, in draw order."""
+
+    values: tuple[float, ...]
+    n_total: int
+    half_width: float | None  # the precision that ended it; None: its time was up
+
+    def interval(self) -> Interval:
+        """The 95 % interval: valid at any look if looking ended it, else that of a finite sample."""
+        if self.half_width is None:
+            return mean_interval(self.values, n_total=self.n_total)
+        return anytime_interval(self.values, n_total=self.n_total, half_width=self.half_width)
+
+
 def item_score(metrics: Mapping[str, Any], *, metric: str, filter_name: str) -> float | None:
     """The suite's metric of one item; None where it is no number between 0 and 1."""
     value = metrics.get(f"{metric},{filter_name}")
@@ -50,8 +65,8 @@ def metric_values(leaf: Leaf, items: Sequence[Item]) -> list[Any]:
     return [item.metrics[key] for item in items]
 
 
-def leaf_score(part: LeafItems, *, stopped_early: bool = False) -> TaskScore:
-    """The score of one task with its 95 % interval, valid at any stopping time if `stopped_early`.
+def leaf_score(part: LeafItems, *, stopping: Stopping | None = None) -> TaskScore:
+    """The score of one task with its 95 % interval.
 
     Raises:
         ValueError: there are no items, or the value is not between 0 and 1.
@@ -63,7 +78,7 @@ def leaf_score(part: LeafItems, *, stopped_early: bool = False) -> TaskScore:
             values, lambda sample: leaf.aggregate(list(sample), metric=leaf.metric), n_resamples=N_RESAMPLES
         )
     else:
-        interval = _mean([float(v) for v in values], items, n_total=leaf.n_docs if stopped_early else None)
+        interval = stopping.interval() if stopping else _mean([float(v) for v in values], items)
     return TaskScore(
         task=leaf.name,
         metric=leaf.metric,
@@ -84,7 +99,7 @@ def leaf_score(part: LeafItems, *, stopped_early: bool = False) -> TaskScore:
 
 
 def group_score(
-    name: str, parts: Sequence[LeafItems], *, weight_by_size: bool, stopped_early: bool = False
+    name: str, parts: Sequence[LeafItems], *, weight_by_size: bool, stopping: Stopping | None = None
 ) -> TaskScore:
     """The score of a group: the mean over all items, or over its tasks where the group says so.
 
@@ -97,8 +112,7 @@ def group_score(
     if weight_by_size and all(part.leaf.is_mean(part.leaf.metric) for part in parts):
         items = [item for part in parts for item in part.items.values()]
         values = [float(v) for part in parts for v in metric_values(part.leaf, list(part.items.values()))]
-        n_total = sum(part.leaf.n_docs for part in parts) if stopped_early else None
-        interval = _mean(values, items, n_total=n_total)
+        interval = stopping.interval() if stopping else _mean(values, items)
     else:
         interval = _weighted(scores, weights)
     first = scores[0]
@@ -122,9 +136,7 @@ def group_score(
     )
 
 
-def _mean(values: Sequence[float], items: Sequence[Item], *, n_total: int | None) -> Interval:
-    if n_total is not None:
-        return anytime_interval(values, n_total=n_total)
+def _mean(values: Sequence[float], items: Sequence[Item]) -> Interval:
     clusters = [item.cluster for item in items]
     return mean_interval(values, clusters=[str(c) for c in clusters] if all(clusters) else None)
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from runners.harness.answering import ItemSink, answer
 from runners.harness.events import Event
 from runners.harness.lm_tasks import LeafTask, LoadedTask, TaskUnavailableError, load_task
 from runners.harness.questions import Question
-from runners.harness.scoring import LeafItems, group_score, leaf_score
+from runners.harness.scoring import LeafItems, Stopping, group_score, leaf_score
 from tracker.codec import dump
 from tracker.errors import EngineError, TrackerError
 from tracker.items import read_items, stored_parts, write_fingerprint
@@ -29,7 +30,10 @@ from tracker.stats import anytime_interval
 
 HARNESS_VERSION = "1"  # moves when the harness changes what an item is
 PROGRESS_S = 0.5
-LOOK_ITEMS = 25  # how often `--until` looks at its interval, which is valid at any look
+# Where a budget may end a task, questions are drawn at random and asked in blocks: within a block an engine
+# answers in an order of its own (shortest first, by prompt), so only whole blocks are a fair sample.
+# They grow, so that little is lost to a short budget and a large card is kept busy by a long one.
+BLOCKS = (4, 256)  # the first and the largest
 
 
 @dataclass(slots=True)
@@ -64,14 +68,16 @@ class LeafWork:
 
     leaf: LeafTask
     fingerprint: str
+    questions: list[Question]
     items: dict[int, Item]
-    wanted: list[Question]
-    n_reused_items: int
+    reused: frozenset[int]  # doc_ids
 
-    @property
-    def part(self) -> LeafItems:
-        """What its score is made of."""
-        return LeafItems(self.leaf, self.fingerprint, self.items, self.n_reused_items)
+    def part(self, asked: Sequence[Question]) -> LeafItems:
+        """What its score is made of: its items among these questions, in their order."""
+        items = {
+            q.doc_id: self.items[q.doc_id] for q in asked if q.leaf is self.leaf and q.doc_id in self.items
+        }
+        return LeafItems(self.leaf, self.fingerprint, items, len(self.reused & items.keys()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,8 @@ class Walk:
                 continue
             try:
                 self.task(task.loaded)
+            except TaskUnavailableError as error:
+                self._unavailable(task.spec.task, error)
             except EngineError as error:
                 if error.reason != "unsupported":
                     raise
@@ -146,27 +154,52 @@ class Walk:
     def task(self, loaded: LoadedTask) -> None:
         """Answer and score one task."""
         works = [self._work(leaf) for leaf in loaded.leaves]
-        wanted = [question for work in works for question in work.wanted]
-        if self.deadline is not None or self.job.until_half_width is not None:
-            order = np.random.default_rng(self.job.settings.seed).permutation(len(wanted))
-            wanted = [wanted[n] for n in order]  # what is answered in time is a random sample
-        early = self._answer(loaded, works, wanted)
-        parts = [work.part for work in works if work.items]
+        questions = [question for work in works for question in work.questions]
+        asking = _Asking(self, loaded.spec.task, {work.leaf.name: work for work in works}, len(questions))
+        asking.report(force=True, event="task")
+        stopping: Stopping | None = None
+        if self.deadline is None and self.job.until_half_width is None:
+            asking.ask(questions)
+        else:
+            n_total = len(questions)
+            questions = self._drawn(asking, questions)
+            if len(questions) < n_total:
+                target = None if self.out_of_time else self.job.until_half_width
+                stopping = Stopping(asking.values(questions), n_total, target)
+        asking.report(force=True)
+        parts = [part for part in (work.part(questions) for work in works) if part.items]
         self.tally.n_items += sum(len(part.items) for part in parts)
         self.tally.n_reused_items += sum(part.n_reused_items for part in parts)
         if parts:
-            self._score(loaded, parts, stopped_early=early)
+            self._score(loaded, parts, stopping=stopping)
 
-    def _score(self, loaded: LoadedTask, parts: Sequence[LeafItems], *, stopped_early: bool) -> None:
+    def _drawn(self, asking: _Asking, questions: Sequence[Question]) -> list[Question]:
+        """Ask in random order until a budget is spent; the questions of the blocks that were finished."""
+        order = np.random.default_rng(self.job.settings.seed).permutation(len(questions))
+        target = self.job.until_half_width
+        drawn: list[Question] = []
+        size = BLOCKS[0]
+        while len(drawn) < len(order):
+            block = [questions[n] for n in order[len(drawn) : len(drawn) + size]]
+            size = min(2 * size, BLOCKS[1])
+            asking.ask(block)
+            if not asking.has_all(block):
+                n_kept = sum(asking.has_all([question]) for question in block)
+                self.warn(f"{asking.task}: {n_kept} answers of an unfinished block are kept but not counted")
+                break
+            drawn += block
+            if target is not None and asking.half_width(drawn, n_total=len(questions)) <= target:
+                break
+        return drawn
+
+    def _score(self, loaded: LoadedTask, parts: Sequence[LeafItems], *, stopping: Stopping | None) -> None:
         try:
             if loaded.is_group:
                 weighted = loaded.weight_by_size
                 name = loaded.spec.task
-                self.tally.scores.append(
-                    group_score(name, parts, weight_by_size=weighted, stopped_early=stopped_early)
-                )
-            early = stopped_early and not loaded.is_group
-            self.tally.scores += [leaf_score(part, stopped_early=early) for part in parts]
+                self.tally.scores.append(group_score(name, parts, weight_by_size=weighted, stopping=stopping))
+                stopping = None
+            self.tally.scores += [leaf_score(part, stopping=stopping) for part in parts]
         except ValueError as error:
             self.warn(f"no score: {error}")
 
@@ -180,7 +213,7 @@ class Walk:
             "model_id": job.model.model_id,
             "revision": job.model.revision,
             "quantization": job.model.quantization,
-            "engine": dump(self.engine.info) | {"predicted_memory_bytes": None},
+            "engine": dump(self.engine.info),
             "seed": job.settings.seed,
             "thinking": job.settings.thinking,
             "tensor_parallel_size": job.settings.tensor_parallel_size,
@@ -201,49 +234,9 @@ class Walk:
         items = {
             q.doc_id: stored[q.doc_id]
             for q in questions
-            if q.doc_id in stored and stored[q.doc_id].doc_hash == q.doc_hash
+            if q.doc_id in stored and _answers(stored[q.doc_id], q)
         }
-        wanted = [q for q in questions if q.doc_id not in items]
-        return LeafWork(leaf, key, items, wanted, n_reused_items=len(items))
-
-    def _answer(self, loaded: LoadedTask, works: Sequence[LeafWork], wanted: Sequence[Question]) -> bool:
-        """Ask what is wanted; whether it ended before everything was asked because it was precise enough."""
-        by_name = {work.leaf.name: work for work in works}
-        sink = ItemSink(self.items_path, self.run.run_id, self.job.flush_s)
-        report = _Progress(self, loaded.spec.task, n_total=len(wanted) + sum(len(w.items) for w in works))
-        report.say(n_done=report.n_total - len(wanted), force=True, event="task")
-        early = self._precise_enough(works)
-        started = time.monotonic()
-        try:
-            if not early:
-                for question, item in answer(self.engine, wanted, stop=self._must_stop):
-                    work = by_name[question.leaf.name]
-                    work.items[item.doc_id] = item
-                    sink.add(work.fingerprint, item)
-                    self.tally.count(item, is_choice=question.leaf.is_choice)
-                    report.say(n_done=sum(len(w.items) for w in works))
-                    if len(work.items) % LOOK_ITEMS == 0 and self._precise_enough(works):
-                        early = True
-                        break
-        finally:
-            sink.flush()
-            took = time.monotonic() - started
-            self.tally.answering_s += took
-            if not all(work.leaf.is_choice for work in works):
-                self.tally.generation_s += took
-        report.say(n_done=sum(len(w.items) for w in works), force=True)
-        return early and any(work.wanted for work in works)
-
-    def _must_stop(self) -> bool:
-        return self.stopped() or self.out_of_time
-
-    def _precise_enough(self, works: Sequence[LeafWork]) -> bool:
-        target = self.job.until_half_width
-        values = [item.score for work in works for item in work.items.values() if item.score is not None]
-        if target is None or len(values) < LOOK_ITEMS:
-            return False
-        interval = anytime_interval(values, n_total=sum(work.leaf.n_docs for work in works))
-        return interval.half_width <= target
+        return LeafWork(leaf, key, questions, items, reused=frozenset(items))
 
     def warn(self, message: str) -> None:
         """Keep the warning with the run, and tell it at once."""
@@ -251,28 +244,77 @@ class Walk:
         self.emit(Event("warning", self.run.run_id, message=message))
 
 
+def _answers(item: Item, question: Question) -> bool:
+    """Whether the item answers just this question: same document, same examples before it."""
+    return item.doc_hash == question.doc_hash and item.prompt == question.prompt
+
+
 @dataclass(slots=True)
-class _Progress:
-    """Tells how far a task is, at most every half second."""
+class _Asking:
+    """One task under way: asks what is not stored, keeps what is answered, tells how far it is."""
 
     walk: Walk
     task: str
+    works: dict[str, LeafWork]
     n_total: int
-    last: float = 0.0
+    last_report: float = 0.0
 
-    def say(self, *, n_done: int, force: bool = False, event: str = "progress") -> None:
-        """Emit a progress event if one is due."""
+    def ask(self, questions: Sequence[Question]) -> None:
+        """Ask those of the questions that have no item yet.
+
+        Raises:
+            EngineError, UnreachableError: the engine died; what was answered is kept.
+        """
+        walk = self.walk
+        wanted = [q for q in questions if q.doc_id not in self.works[q.leaf.name].items]
+        sink = ItemSink(walk.items_path, walk.run.run_id, walk.job.flush_s)
+        started = time.monotonic()
+        try:
+            for question, item in answer(
+                walk.engine, wanted, stop=lambda: walk.stopped() or walk.out_of_time
+            ):
+                work = self.works[question.leaf.name]
+                work.items[item.doc_id] = item
+                sink.add(work.fingerprint, item)
+                walk.tally.count(item, is_choice=question.leaf.is_choice)
+                self.report()
+        finally:
+            sink.flush()
+            took = time.monotonic() - started
+            walk.tally.answering_s += took
+            if not all(question.leaf.is_choice for question in wanted):
+                walk.tally.generation_s += took
+
+    def has_all(self, questions: Sequence[Question]) -> bool:
+        """Whether every one of these has its item."""
+        return all(q.doc_id in self.works[q.leaf.name].items for q in questions)
+
+    def values(self, questions: Sequence[Question]) -> tuple[float, ...]:
+        """The score of each question's item, in this order."""
+        scores = (self.works[q.leaf.name].items[q.doc_id].score for q in questions)
+        return tuple(score for score in scores if score is not None)
+
+    def half_width(self, questions: Sequence[Question], *, n_total: int) -> float:
+        """Half the anytime interval of the mean over these questions; infinite if they have no scores."""
+        values = self.values(questions)
+        if not values:
+            return float("inf")
+        target = self.walk.job.until_half_width
+        return anytime_interval(values, n_total=n_total, half_width=target).half_width
+
+    def report(self, *, force: bool = False, event: Literal["task", "progress"] = "progress") -> None:
+        """Tell how far the task is, at most every half second."""
         now = time.monotonic()
-        if not force and now - self.last < PROGRESS_S:
+        if not force and now - self.last_report < PROGRESS_S:
             return
-        self.last = now
+        self.last_report = now
         tally = self.walk.tally
         self.walk.emit(
             Event(
-                "task" if event == "task" else "progress",
+                event,
                 self.walk.run.run_id,
                 self.task,
-                n_done=n_done,
+                n_done=sum(len(work.items) for work in self.works.values()),
                 n_total=self.n_total,
                 output_tokens=tally.output_tokens,
                 prompt_tokens=tally.prompt_tokens,

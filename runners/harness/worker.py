@@ -1,15 +1,13 @@
-"""The process that benchmarks one model: `python -m runners.harness.worker job.json`.
+"""The process that benchmarks one model: `python -m runners.harness job.json`.
 
 It loads the engine, walks the suites, appends items in chunks, and tells its parent what happens in JSON
 lines on standard output; everything that libraries print goes to standard error. SIGTERM and SIGINT stop it
-after the answer under way; if its parent dies it gets SIGTERM. What it leaves is complete at any moment.
+after the answer under way; its parent's death is a SIGTERM to it. What it leaves is complete at any moment.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import importlib.metadata
 import logging
 import os
 import signal
@@ -26,18 +24,18 @@ from types import FrameType
 from typing import Any, BinaryIO
 
 from runners.engines import Engine, open_engine
-from runners.hardware import MemoryWatch, describe_hardware
+from runners.hardware import MemoryWatch
+from runners.harness.begin import begun
 from runners.harness.events import Event, encode
 from runners.harness.walk import Prepared, Walk, prepare
 from runners.hub import download_model
-from tracker.codec import dump, load_json
+from tracker.codec import load_json
 from tracker.errors import DiskFullError, ModelError, TrackerError, UnreachableError
 from tracker.items import write_run
-from tracker.records import Cost, Job, Run, RunRequest, RunStatus
+from tracker.records import Cost, Job, Run, RunStatus
 
 HEARTBEAT_S = 5.0
 EXIT_INTERRUPTED = 130
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(slots=True)
@@ -45,7 +43,7 @@ class Stop:
     """Whether somebody asked us to end."""
 
     asked: bool = False
-    loading: bool = False
+    is_urgent: bool = False
 
     def __call__(self) -> bool:
         """Whether to end after the answer under way."""
@@ -54,8 +52,19 @@ class Stop:
     def on_signal(self, _number: int, _frame: FrameType | None) -> None:
         """End after the answer under way; at once while nothing can be lost."""
         self.asked = True
-        if self.loading:
+        if self.is_urgent:
             raise KeyboardInterrupt
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within this a signal, or one that came before, ends us at once: nothing can be lost."""
+        self.is_urgent = True
+        try:
+            if self.asked:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self.is_urgent = False
 
 
 @dataclass(slots=True)
@@ -80,7 +89,6 @@ def main(argv: list[str]) -> int:
     job = load_json(Job, Path(argv[1]).read_bytes(), where=argv[1])
     reporter, stop = Reporter(_own_stdout()), Stop()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # its advice is for its own command line
-    _die_with_parent()
     signal.signal(signal.SIGTERM, stop.on_signal)
     signal.signal(signal.SIGINT, stop.on_signal)
     with _heartbeat(reporter):
@@ -96,7 +104,13 @@ def main(argv: list[str]) -> int:
 def work(job: Job, reporter: Reporter, stop: Stop) -> int:
     """Load the model, walk its runs; every run ends with a final `run.json`."""
     session = Session(job, reporter, stop)
-    session.begin()
+    try:
+        with stop.at_once():
+            session.begin()
+    except KeyboardInterrupt as error:
+        for run in session.runs.values():
+            session.end(failed(run, error))
+        return EXIT_INTERRUPTED
     if all(task.loaded is None for prepared in session.tasks.values() for task in prepared):
         for run_id in session.runs:
             session.end(_without_tasks(session.runs[run_id], session.tasks[run_id]))
@@ -104,7 +118,8 @@ def work(job: Job, reporter: Reporter, stop: Stop) -> int:
     with MemoryWatch() as watch:
         started = time.monotonic()
         try:
-            engine = session.load()
+            with stop.at_once():
+                engine = session.load()
         except (TrackerError, KeyboardInterrupt) as error:
             for run in session.runs.values():
                 session.end(failed(run, error))
@@ -136,7 +151,7 @@ class Session:
         """Write each run's `run.json`, and get the tasks' data before the engine takes its minutes."""
         cache_path = self.items_path.parent / "cache"
         for request in self.job.runs:
-            self.runs[request.run_id] = _begun(self.job, request)
+            self.runs[request.run_id] = begun(self.job, request, pid=os.getpid())
             write_run(self.items_path, self.runs[request.run_id])
         for request in self.job.runs:
             self.tasks[request.run_id] = prepare(request.suite, cache_path=cache_path)
@@ -148,14 +163,10 @@ class Session:
             ModelError: the model cannot be run here.
         """
         self.reporter.emit(Event("loading", message=self.job.model.model_id))
-        self.stop.loading = True
         model = self.job.model
-        try:
-            if model.path is None and self.job.settings.engine != "server":
-                model = replace(model, path=str(download_model(model)))
-            return open_engine(model, self.job.settings)
-        finally:
-            self.stop.loading = False
+        if model.path is None and self.job.settings.engine != "server":
+            model = replace(model, path=str(download_model(model)))
+        return open_engine(model, self.job.settings)
 
     def walk_all(self, engine: Engine, watch: MemoryWatch, *, load_s: float) -> int:
         """Walk the runs one after the other; once the engine has died, the rest fail for the same reason."""
@@ -188,27 +199,30 @@ class Session:
 
 def _walk(walk: Walk, run: Run) -> tuple[Run, BaseException | None]:
     """Walk one suite; the run with its status, and what ended the whole job, if something did."""
-    prefilled = walk.engine.prefilled_tokens
+    prefilled, cut = walk.engine.prefilled_tokens, walk.engine.cut_requests
     error: BaseException | None = None
     with MemoryWatch() as watch:
         try:
             walk.all_tasks()
         except (TrackerError, OSError) as caught:
             error = caught
+    if n_cut := walk.engine.cut_requests - cut:
+        limit = walk.engine.info.max_model_len
+        walk.warn(f"{n_cut} prompts were cut at their beginning: they are longer than {limit} tokens")
     tally = walk.tally
     cost = Cost(
         duration_s=tally.answering_s,
         prompt_tokens=tally.prompt_tokens,
         prefilled_tokens=walk.engine.prefilled_tokens - prefilled,
         output_tokens=tally.output_tokens,
-        tokens_per_s=tally.generated_tokens / tally.generation_s if tally.generation_s > 0 else None,
+        tokens_per_s=tally.generated_tokens / tally.generation_s if tally.generated_tokens else None,
         ttft_s=statistics.median(tally.ttfts_s) if tally.ttfts_s else None,
         energy_j=watch.energy_j,
     )
     run = replace(
         run,
         scores=tuple(tally.scores),
-        warnings=tuple(tally.warnings),
+        warnings=(*run.warnings, *tally.warnings),
         n_items=tally.n_items,
         n_reused_items=tally.n_reused_items,
         cost=cost,
@@ -223,11 +237,11 @@ def _walk(walk: Walk, run: Run) -> tuple[Run, BaseException | None]:
 def _ending(walk: Walk) -> dict[str, Any]:
     """Status, reason and detail of a run that nothing went wrong with."""
     tally = walk.tally
+    if walk.out_of_time:
+        return {"status": RunStatus.PARTIAL, "reason": "time_budget"}
     if not tally.n_items:
         detail = "; ".join(tally.warnings) or "nothing was asked"
         return {"status": RunStatus.FAILED, "reason": "no_tasks", "detail": detail}
-    if walk.out_of_time:
-        return {"status": RunStatus.PARTIAL, "reason": "time_budget"}
     if tally.unavailable:
         detail = "unavailable: " + ", ".join(tally.unavailable)
         return {"status": RunStatus.PARTIAL, "reason": "tasks_unavailable", "detail": detail}
@@ -267,34 +281,11 @@ def exit_code(error: BaseException) -> int:
     return error.exit_code if isinstance(error, TrackerError) else 1
 
 
-def _begun(job: Job, request: RunRequest) -> Run:
-    return Run(
-        run_id=request.run_id,
-        model=job.model,
-        suite=request.suite.name,
-        suite_version=request.suite.version,
-        settings=job.settings,
-        status=RunStatus.RUNNING,
-        started_at=datetime.now(UTC),
-        pid=os.getpid(),
-        fit=job.fit,
-        hardware=dump(describe_hardware()),
-        limit=job.limit,
-        harness_version=importlib.metadata.version("lm_eval"),
-    )
-
-
 def _own_stdout() -> BinaryIO:
     """The pipe to the parent; from here on whatever prints to standard output prints to standard error."""
     pipe = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return pipe
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the parent dies, so that nothing keeps a card busy for nobody."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager
@@ -312,7 +303,3 @@ def _heartbeat(reporter: Reporter) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv))

@@ -18,3 +18,8 @@ def parity(**_):
         for n in range(N_PARITY)
     ]
     return {"test": Dataset.from_list(rows)}
+
+
+def as_question(doc):
+    """The question as the plain task writes it."""
+    return f"Q: {doc['question']}\nA:"

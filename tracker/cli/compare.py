@@ -17,6 +17,8 @@ from tracker.settings import load_settings
 from tracker.store import open_snapshot
 
 Row = dict[str, Any]
+SIDES = ("first", "second")
+SHORT = 8  # characters of a revision that tell it from a handful of others
 POWER = 0.8  # of the smallest difference that the items would show
 
 
@@ -33,7 +35,7 @@ def compare(
     Parameters
     ----------
     first
-        A model measured here, as `tracker models` lists it.
+        A model measured here, as `tracker models` lists it, its folder, or `demo`.
     second
         The one to compare it with.
     suite
@@ -41,21 +43,25 @@ def compare(
     task
         Only this task.
     as_json
-        Print one JSON document: `first`, `second`, `tasks`.
+        Print one JSON document: `first`, `second`, `tasks`; each task says which run of each was compared.
     """
     with open_snapshot(load_settings()) as snapshot:
-        known = [row["model_id"] for row in snapshot.query("models")]
+        known = snapshot.query("models")
         a, b = known_id(first, known), known_id(second, known)
         if a == b:
             raise TrackerError(f"`{a}` cannot be compared with itself", hint="name two different models")
         rows = snapshot.query("paired_items", first=a, second=b, suite=suite, task=task)
+        runs = {run["run_id"]: run for m in (a, b) for run in snapshot.query("model_runs", model_id=m)}
     if not rows:
         raise TrackerError(
             f"`{a}` and `{b}` have no item in common" + _limited(suite, task),
             hint="`tracker bench` both with the same suite",
         )
     parts = [list(group) for _, group in groupby(rows, key=_task_key)]
-    tasks = [compared(part) for part in parts]
+    tasks = [
+        compared(part) | {f"{side}_run": _subject(runs[part[0][f"{side}_run_id"]]) for side in SIDES}
+        for part in parts
+    ]
     if as_json:
         print_json({"first": a, "second": b, "tasks": tasks})
     else:
@@ -101,6 +107,30 @@ def compared(rows: list[Row]) -> Row:
     }
 
 
+def _subject(run: Row) -> Row:
+    """Which run it was, and the settings that a difference may come from."""
+    return {
+        "run_id": run["run_id"],
+        "revision": run["revision"],
+        "engine": run["engine"],
+        "dtype": run["dtype"],
+        "quantization": run["quantization"] or run["model_quantization"],
+    }
+
+
+def _subject_lines(subjects: list[tuple[str, Row]]) -> list[str]:
+    """Each setting that was compared, once, and in which suites if there are several."""
+    suites: dict[str, list[str]] = {}
+    for suite, subject in subjects:
+        settings = [subject["engine"], subject["dtype"], subject["quantization"] or "as published"]
+        revision = subject["revision"].rpartition(":")[2][:SHORT]
+        line = " · ".join([*filter(None, settings), f"revision {revision}"])
+        suites.setdefault(line, []).append(suite)
+    if len(suites) == 1:
+        return list(suites)
+    return [f"{line} (in {', '.join(dict.fromkeys(names))})" for line, names in suites.items()]
+
+
 def _task_key(row: Row) -> tuple[Any, ...]:
     return (row["suite"], row["suite_version"], row["task"])
 
@@ -122,7 +152,9 @@ def _correlation(first: list[float], second: list[float]) -> float:
 
 def _print(first: str, second: str, tasks: list[Row]) -> None:
     out = console()
-    out.print(Text(f"first:  {printable(first)}\nsecond: {printable(second)}"))
+    for side, model_id in zip(SIDES, (first, second), strict=True):
+        for line in _subject_lines([(row["suite"], row[f"{side}_run"]) for row in tasks]):
+            out.print(Text(printable(f"{side + ':':7} {model_id} · {line}")))
     table = Table(
         "suite", "task", "items", "first", "second", "difference", "95 % interval", "only first",
         "only second", "McNemar p", "detectable",

@@ -17,6 +17,7 @@ from tracker.store import open_snapshot
 
 GB = 1e9
 SHOWN = 50  # rows for people; `--json` gives all
+NO_MATCH = "none of the {n:,} known models fits; a larger `--fits-gb`?"
 EMPTY = "no model is known here yet; `tracker ingest` asks the Hub"
 
 
@@ -30,6 +31,7 @@ def print_known(filters: dict[str, Any], *, fits_gb: float | None, as_json: bool
     for row in rows:
         row["needed_bytes"] = needed_bytes(row["weights_bytes"])
         row["is_measured"] = row["name"].casefold() in measured
+    n_known = len(rows)
     if fits_gb is not None:
         rows = [
             row for row in rows if row["needed_bytes"] is not None and row["needed_bytes"] <= fits_gb * GB
@@ -41,7 +43,7 @@ def print_known(filters: dict[str, Any], *, fits_gb: float | None, as_json: bool
         if len(rows) > SHOWN:
             print(f"{len(rows) - SHOWN:,} more; `--json` lists all", file=sys.stderr)
     else:
-        print(EMPTY if fits_gb is None else f"no known model fits into {fits_gb:g} GB", file=sys.stderr)
+        print(NO_MATCH.format(n=n_known) if n_known else EMPTY, file=sys.stderr)
 
 
 def print_unmatched(*, as_json: bool) -> None:

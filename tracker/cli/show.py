@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -24,14 +26,16 @@ def show(model: str, *, json: Annotated[bool, Parameter(negative="")] = False) -
     Parameters
     ----------
     model
-        A model measured here, as `tracker models` lists it; `@revision` after it picks one revision.
+        A model measured here, as `tracker models` lists it, its folder, or `demo`; `@revision` after it picks
+        one revision.
     json
         Print one JSON document: `model_id`, `revisions`, `runs`.
     """
-    name, _, revision = model.partition("@")
     with open_snapshot(load_settings()) as snapshot:
         known = snapshot.query("models")
-        model_id = known_id(name, [row["model_id"] for row in known])
+        # a folder may have an @ in its name
+        name, _, revision = (model, "", "") if id_of_folder(model, known) else model.partition("@")
+        model_id = known_id(name, known)
         runs = snapshot.query("model_runs", model_id=model_id)
         scores = snapshot.query("model_scores", model_id=model_id)
     revisions = [r for r in known if r["model_id"] == model_id and r["revision"].startswith(revision)]
@@ -48,16 +52,26 @@ def show(model: str, *, json: Annotated[bool, Parameter(negative="")] = False) -
         _print(console(), model_id, revisions, runs)
 
 
-def known_id(name: str, known: list[str]) -> str:
+def known_id(name: str, models: Sequence[Row]) -> str:
     """The model measured here that is meant; neither case nor a missing `org/` matters if only one fits.
+
+    As for `bench`, `demo` is the embedded model, and a folder the model in it. `models`: rows of that query.
 
     Raises:
         UnknownNameError: none is called so; near names are offered.
         TrackerError: nothing is measured here, or several models fit.
     """
+    known: set[str] = {row["model_id"] for row in models}
     if not known:
         hint = f"`tracker bench {name}` measures it"
         raise TrackerError(f"no model is called `{name}`: nothing has been measured here yet", hint=hint)
+    if name == "demo":
+        from runners.demo import MODEL_ID
+
+        if MODEL_ID in known:
+            return MODEL_ID
+    if in_folder := id_of_folder(name, models):
+        return in_folder
     if name in known:
         return name
     wanted = name.casefold()
@@ -67,8 +81,14 @@ def known_id(name: str, known: list[str]) -> str:
             f"`{name}` may be several models", hint=" or ".join(f"`{k}`" for k in sorted(fits))
         )
     if not fits:
-        raise UnknownNameError("model", name, known=set(known))
+        raise UnknownNameError("model", name, known=known)
     return fits.pop()
+
+
+def id_of_folder(name: str, models: Sequence[Row]) -> str | None:
+    """The model whose weights were read from the folder `name`; None: none was."""
+    path = os.path.realpath(os.path.expanduser(name))
+    return next((str(row["model_id"]) for row in models if row["path"] == path), None)
 
 
 def _print(out: Console, model_id: str, revisions: list[Row], runs: list[Row]) -> None:
@@ -128,7 +148,9 @@ def _cost(run: Row) -> str:
     if run["tokens_per_s"]:
         parts.append(f"{run['tokens_per_s']:,.0f} output tokens/s")
     if run["peak_memory_bytes"]:
-        parts.append(f"peak memory {run['peak_memory_bytes'] / 1e9:.1f} GB")
+        predicted = run["predicted_memory_bytes"]
+        beside = f" (predicted {predicted / 1e9:.1f} GB)" if predicted is not None else ""
+        parts.append(f"peak memory {run['peak_memory_bytes'] / 1e9:.1f} GB{beside}")
     if run["energy_j"]:
         parts.append(f"{run['energy_j'] / 3600:.1f} Wh")
     return " · ".join(parts)

@@ -76,6 +76,7 @@ def run_row(run: Run) -> dict[str, Any]:
             "n_reused_items": run.n_reused_items,
             "engine": engine.engine if engine else run.settings.engine,
             "versions": _json(dict(engine.versions) if engine else {}),
+            "predicted_memory_bytes": run.fit.get("total_bytes") if run.fit is not None else None,
             "fit": _json(run.fit) if run.fit is not None else None,
             "hardware": _json(dict(run.hardware)),
         }

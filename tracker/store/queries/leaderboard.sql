@@ -1,19 +1,31 @@
--- One row per model, suite and task: the score that rests on the most items, the newest of equals, so that a
--- quick look with `--limit` never hides a whole measurement. Of a suite only its newest version here counts.
+-- One row per model, settings that a person would call another subject, suite and task: the score that rests on
+-- the most items, so that a quick look with `--limit` never hides a whole measurement; of equals that of the run
+-- that answered most of its items anew, so that a repetition with nothing left to do never hides what it cost;
+-- then the newest. Of a suite only its newest version here counts.
+-- `asked_max_model_len` and not the length that was granted, which changes with the memory that is free.
 -- $suite, $model_id: only these; null for all.
-with measured as (
-    select runs.run_id, runs.model_id, runs.revision, runs.suite, task_scores.place
+with scored as (
+    select *,
+        n_items - n_reused_items as n_new_items,
+        cast(settings ->> 'max_model_len' as bigint) as asked_max_model_len,
+        cast(settings ->> 'thinking' as boolean) as thinking
     from runs
+    where status in ('complete', 'partial')
+      and ($suite is null or suite = $suite)
+      and ($model_id is null or model_id = $model_id)
+),
+
+measured as (
+    select scored.run_id, task_scores.place, scored.asked_max_model_len, scored.thinking
+    from scored
     join task_scores using (run_id)
-    where runs.status in ('complete', 'partial')
-      and ($suite is null or runs.suite = $suite)
-      and ($model_id is null or runs.model_id = $model_id)
-    qualify runs.suite_version = max(runs.suite_version) over (partition by runs.suite)
+    qualify scored.suite_version = max(scored.suite_version) over (partition by scored.suite)
         and row_number() over (
             partition by
-                runs.model_id, runs.revision, runs.suite, runs.suite_version,
-                task_scores.task, task_scores."group"
-            order by task_scores.n_items desc, runs.run_id desc
+                scored.model_id, scored.revision, scored.suite, scored.suite_version,
+                task_scores.task, task_scores."group",
+                scored.engine, scored.dtype, scored.quantization, scored.asked_max_model_len, scored.thinking
+            order by task_scores.n_items desc, scored.n_new_items desc, scored.run_id desc
         ) = 1
 )
 
@@ -26,8 +38,9 @@ select
     runs.run_id, runs.status, runs.reason, runs.started_at, runs.ended_at, runs."limit", runs.warnings,
     runs.n_params, runs.license, runs.model_quantization,
     runs.engine, runs.engine_version, runs.dtype, runs.device, runs.quantization,
+    measured.asked_max_model_len, measured.thinking,
     runs.duration_s, runs.output_tokens, runs.tokens_per_s, runs.ttft_s, runs.peak_memory_bytes, runs.energy_j
 from measured
 join runs using (run_id)
 join task_scores using (run_id, place)
-order by runs.suite, runs.model_id, runs.revision, task_scores.place
+order by runs.suite, runs.model_id, runs.revision, task_scores.place, runs.run_id
