@@ -26,6 +26,12 @@ def recorded(name: str) -> Any:
     return response.get("body", response.get("body_text"))
 
 
+def response(name: str) -> Response:
+    """One recorded answer as it came."""
+    one = json.loads((FIXTURES / f"{name}.response.json").read_text())["response"]
+    return one["status"], one["headers"], json.dumps(one["body"]).encode()
+
+
 def epoch_zip(folder: str, *, without: Iterable[str] = (), top: str = "") -> bytes:
     """Epoch's ZIP in one of its layouts."""
     packed = io.BytesIO()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +13,7 @@ from huggingface_hub import constants
 
 from tests.hub_double import running_hub
 from tests.some_runs import model, run, store_runs
-from tests.sources_double import HTML, SourcesHub, entry, epoch_zip, recorded
+from tests.sources_double import HTML, SourcesHub, entry, epoch_zip, recorded, response
 from tracker.ingest import exit_code, ingest
 from tracker.ingested import IngestOutcome, OutcomeStatus
 from tracker.settings import Settings
@@ -243,19 +242,12 @@ def test_a_page_that_comes_again_ends_the_walk(there: Settings, hub: SourcesHub)
 
 
 def test_the_rate_limit_is_waited_for_as_long_as_its_headers_say(there: Settings, hub: SourcesHub) -> None:
-    limited = recorded_response("error_429_retry_after_only__api_models")
+    limited = response("error_429_retry_after_only__api_models")
     hub.answers[LIST] = [limited, limited]
     assert hub_models(there).status is OutcomeStatus.COMPLETED
     limit = {"ratelimit": '"api";r=0;t=55', "retry-after": "3"}
     assert fetching._asked_wait_s(limit) == 56
     assert fetching._asked_wait_s({"retry-after": "2"}) == 2
-
-
-def recorded_response(name: str) -> Any:
-    from tests.sources_double import FIXTURES
-
-    one = json.loads((FIXTURES / f"{name}.response.json").read_text())["response"]
-    return one["status"], one["headers"], json.dumps(one["body"]).encode()
 
 
 def test_two_ids_that_differ_in_case_are_one_model(there: Settings, hub: SourcesHub) -> None:
