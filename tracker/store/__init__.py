@@ -5,12 +5,14 @@ and a module like `runs.py`; to add a read, add a file in `queries/`.
 """
 
 from tracker.store.checks import Problem, check
+from tracker.store.database import WRITABLE_HINT
 from tracker.store.reading import Answer
 from tracker.store.repair import Rebuilt, rebuild
 from tracker.store.snapshots import Snapshot, open_snapshot, publish, snapshot_id
 from tracker.store.writing import Store
 
 __all__ = [
+    "WRITABLE_HINT",
     "Answer",
     "Problem",
     "Rebuilt",
