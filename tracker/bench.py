@@ -162,6 +162,7 @@ def _store_orphans(settings: Settings) -> None:
     reaped = reap_orphans(settings)
     get_logger("bench").info("orphans reaped", runs=[run.run_id for run in reaped])
     store_runs(settings, reaped)
+    forget_job(settings, reaped)
 
 
 def _job(request: BenchRequest, model: Model, runs: tuple[RunRequest, ...], settings: Settings) -> Job:
