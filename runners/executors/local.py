@@ -285,7 +285,7 @@ def end_marked(mark: str) -> int:
 
 
 def reap_orphans(settings: Settings) -> list[Run]:
-    """End the workers whose parent is gone; their runs, with a final status, to be stored and then forgotten."""
+    """End the workers whose parent is gone; their runs, with a final status, to be stored, then forgotten."""
     runs = []
     for pid_file in sorted(settings.locks_path.glob("worker-*.json")):
         entry = json.loads(pid_file.read_bytes())
