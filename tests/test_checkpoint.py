@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from runners.engines import open_engine
+from runners.engines.checkpoint import choose_dtype
 from tests.tiny_models import save_random, tiny_tokenizer
 from tracker.errors import EngineError, UnknownNameError
 from tracker.records import EngineSettings
@@ -96,10 +97,9 @@ def test_a_model_that_cannot_be_loaded_has_its_reason(tmp_path: Path, damage: An
     assert caught.value.hint
 
 
-def test_a_dtype_that_does_not_exist_is_a_clear_error(tmp_path: Path) -> None:
-    model = save_random(tmp_path, TOKENIZER)
+def test_a_dtype_that_does_not_exist_is_a_clear_error() -> None:
     with pytest.raises(UnknownNameError, match="no dtype is called `bfloat61`"):
-        open_engine(model, EngineSettings(dtype="bfloat61"))
+        choose_dtype("bfloat61", torch.device("cpu"))
 
 
 def test_online_quantization_is_left_to_vllm(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +58,56 @@ def test_a_wrong_word_ends_with_the_right_code(arguments: tuple[str, ...], code:
     done = tracker(*arguments)
     assert (done.returncode, done.stdout) == (code, "")
     assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", ["benhc", "bench", "suites --nope", "bench demo --limit many"])
+def test_a_usage_error_with_json_is_one_document_on_stdout(arguments: str) -> None:
+    done = tracker(*arguments.split(), "--json")
+    document = json.loads(done.stdout)
+    assert document["exit_code"] == done.returncode == 2
+    assert document["error"]
+    assert "--help" in document["hint"]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("bench demo --limit 1", 1),
+        ("fit demo", 1),
+        ("models", 0),  # what only reads finds an empty store
+        ("show demo", 1),
+        ("suites", 0),
+        ("query select+1", 0),
+        ("compare a b", 1),
+        ("doctor", 0),  # it looks, and makes nothing
+        ("frontier lags", 0),
+        ("index show", 0),
+        ("store rebuild", 1),
+        ("store publish", 1),
+        ("store check", 1),
+    ],
+)
+def test_a_home_that_cannot_be_written_is_no_traceback(
+    arguments: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKER_HOME", "/proc/nope")
+    done = tracker(*(word.replace("+", " ") for word in arguments.split()))
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    if code and arguments.split(maxsplit=1)[0] in {"bench", "fit", "store"}:
+        assert "error: /proc/nope" in done.stderr
+        assert "TRACKER_HOME" in done.stderr
+
+
+def test_the_disk_under_the_home_is_told_whoever_asks_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").write_text("a file where a folder belongs")
+    monkeypatch.setenv("TRACKER_HOME", str(tmp_path / "home"))
+    done = tracker("models", "--json")
+    assert json.loads(done.stdout)["exit_code"] == done.returncode == 1
     assert "Traceback" not in done.stderr
 
 

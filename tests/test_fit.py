@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from runners.engines.architecture import read_architecture
-from runners.engines.fit import climb, plan_fit, rungs, suggestions
+from runners.engines.fit import changes, climb, plan_fit, rungs, suggestions
 from runners.engines.prediction import Fit, predict
 from runners.engines.weights import Loading, Subject, Tensor, loaded_bytes, merged, read_subject, tensor
 from runners.hardware import Gpu, Hardware
@@ -153,6 +153,33 @@ def test_a_card_that_others_use_is_claimed_only_in_part() -> None:
     settings, fit = climb(subject(SMOL), VLLM, machine(24, free=0.5))
     assert settings.gpu_memory_utilization == 0.5
     assert fit.steps[0].action == "less of the card"
+
+
+@pytest.mark.parametrize(
+    ("hardware", "told"),
+    [
+        (machine(80), ()),
+        (machine(24), ("context 32768 instead of 131072: the model does not fit otherwise",)),
+        (
+            machine(14),
+            (
+                "context 8192 instead of 131072: the model does not fit otherwise",
+                "quantization fp8 instead of none: the model does not fit otherwise",
+            ),
+        ),
+    ],
+    ids=["fits", "shorter", "quantized"],
+)
+def test_each_setting_that_the_ladder_changes_is_told(hardware: Hardware, told: tuple[str, ...]) -> None:
+    chosen, fit = climb(subject(LLAMA), VLLM, hardware)
+    assert changes(VLLM, chosen, fit, hardware=hardware) == tuple(f"fit: {line}" for line in told)
+
+
+def test_a_smaller_share_of_the_card_is_told_with_its_reason() -> None:
+    chosen, fit = climb(subject(SMOL), VLLM, machine(24, free=0.5))
+    assert changes(VLLM, chosen, fit, hardware=machine(24, free=0.5)) == (
+        "fit: share of the card 0.5 instead of 0.9: other programs use the card",
+    )
 
 
 def test_what_fits_nowhere_is_refused_with_the_numbers() -> None:

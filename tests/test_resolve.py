@@ -395,7 +395,6 @@ def pointer(folder: Path) -> None:
         (pointer, "is a Git LFS pointer", "broken_weights"),
         (lambda f: (f / "model.safetensors").write_bytes(b""), "is empty", "broken_weights"),
         (lambda f: (f / "config.json").write_text("{"), "`config.json` cannot be read", "broken_weights"),
-        (lambda f: (f / "config.json").unlink(), "has no `config.json`", "unsupported"),
         (lambda f: (f / "model.safetensors").unlink(), "has no weights", "missing_weights"),
         (lambda f: (f / "model.safetensors").rename(f / "model.bin"), "only as pickles", "pickle_weights"),
         (lambda f: (f / "model.safetensors").rename(f / "x.gguf"), "only as GGUF", "unsupported"),
@@ -410,6 +409,16 @@ def test_a_broken_folder_is_refused_before_anything_is_loaded(
     assert message in str(error)
     assert error.reason == reason
     assert error.hint
+
+
+def test_a_folder_without_a_config_is_no_model_and_so_no_refusal(
+    model_folder: Path, settings: Settings
+) -> None:
+    (model_folder / "config.json").unlink()
+    with pytest.raises(TrackerError, match=r"holds no model: `local/tiny-1b` has no `config.json`") as caught:
+        resolve_model(f"{model_folder}/", settings)
+    assert caught.value.exit_code == 1
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(("name", "what"), [("./nowhere", "does not exist"), (__file__, "is a file")])

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
-from runners.executors.local import MARK, JobEnd, job_mark, marked, reap_orphans, run_job
+from runners.executors.local import MARK, JobEnd, forget_job, job_mark, marked, reap_orphans, run_job
 from runners.harness.events import Event
 from tests.conftest import ROOT
 from tracker.codec import dump_json
@@ -297,6 +297,7 @@ def test_a_worker_whose_parent_was_killed_ends_and_its_run_gets_a_final_status(
     runs = reap_orphans(settings)
     assert [(r.run_id, r.status) for r in runs] == [("run-1", RunStatus.INTERRUPTED)]
     assert not list(marked(job_mark(settings.items_path, "run-1")))
+    forget_job(settings, runs)
     assert reap_orphans(settings) == []
 
 
@@ -318,7 +319,7 @@ def test_kill_9_at_any_moment_loses_no_chunk_and_doubles_none(
             time.sleep(chance.uniform(0.0, 1.5))  # the random moment itself, not a wait for something
             kill_somebody(parent, job_mark(quick.items_path, made.runs[0].run_id), chance)
             parent.wait(timeout=60)
-        reap_orphans(quick)
+        forget_job(quick, reap_orphans(quick))
         parts = set(quick.items_path.glob("*/*.parquet"))
         assert seen <= parts
         seen = parts

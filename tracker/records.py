@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 class RunStatus(StrEnum):
@@ -104,6 +107,19 @@ class EngineSettings:
     thinking: bool | None = None  # None: as the chat template does by itself
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Check the ranges; each message begins with the name of the field."""
+        for name in ("max_model_len", "max_num_seqs", "tensor_parallel_size", "concurrency"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if not 0.0 < self.gpu_memory_utilization <= 1.0:
+            raise ValueError(f"gpu_memory_utilization must be in 0..1, got {self.gpu_memory_utilization}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got `{self.dtype}`")
+        if self.quantization is not None and not re.fullmatch(r"[a-z0-9_-]+", self.quantization):
+            raise ValueError(f"quantization must be the name of a method, got `{self.quantization}`")
+
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
@@ -141,6 +157,7 @@ class Job:
     until_half_width: float | None = None  # stop a task when its interval is this narrow
     minutes: float | None = None  # stop cleanly after this long
     fit: Mapping[str, Any] | None = None  # the check before loading, and each step of its ladder
+    warnings: tuple[str, ...] = ()  # told before loading, kept with every run
     flush_s: float = 5.0  # how often answers are written: at most this much work is lost to a kill
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from runners.harness.events import Event
 from tracker import cache_care
 from tracker.bench import BenchRequest, bench
-from tracker.errors import BusyError, ModelError, TrackerError, UnreachableError
+from tracker.errors import BusyError, TrackerError, UnreachableError
 from tracker.queue import ATTEMPTS, DEFAULT_SUITE, job_of, require
 from tracker.records import EngineSettings, RunStatus
 from tracker.settings import Settings
@@ -104,10 +104,6 @@ def _work(
     try:
         cache_care.make_room(settings, job.weights_bytes or 0, keep=job.model_id)
         end = bench(request, settings, on_event)
-    except ModelError as error:
-        after = _after_failure(back, error.reason, str(error))
-        _put(settings, after)
-        return Worked(job.model_id, job.suite, after.status, str(error), (), _since(began_s), error.exit_code)
     except UnreachableError as error:
         _put(settings, back)
         return Worked(job.model_id, job.suite, "queued", str(error), (), _since(began_s), error.exit_code)

@@ -32,6 +32,15 @@ MIN_CONTEXT = 2048  # tokens; five-shot MMLU questions need up to about this
 SEQUENCES = (64, 16, 4, 1)
 MIN_FP8_CAPABILITY = 7.5  # Marlin's weight-only fp8 in vLLM 0.32.0; computing in fp8 needs 8.9
 CARD_COUNTS = (2, 4, 8, 16)
+AS_ASKED = "as asked"
+CHANGED = {  # what the ladder may change, as it is told
+    "gpu_memory_utilization": "share of the card",
+    "max_model_len": "context",
+    "max_num_seqs": "sequences at once",
+    "dtype": "dtype",
+    "quantization": "quantization",
+    "tensor_parallel_size": "cards",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +88,7 @@ def climb(subject: Subject, settings: EngineSettings, hardware: Hardware) -> tup
     """
     settings, steps = _leave_to_others(settings, hardware)
     fit = predict(subject, settings, hardware)
-    steps.append(_step("as asked", fit, settings))
+    steps.append(_step(AS_ASKED, fit, settings))
     if fit.fits:
         return settings, replace(fit, steps=tuple(steps))
     for rung in rungs(read_architecture(subject.config), settings, hardware):
@@ -92,6 +101,24 @@ def climb(subject: Subject, settings: EngineSettings, hardware: Hardware) -> tup
     steps.append(FitStep("give up", "", None, fits=False, detail="no setting of this machine makes it fit"))
     smallest = predict(subject, settings, hardware, context=min(fit.context, MIN_CONTEXT))
     return settings, replace(smallest, steps=tuple(steps))
+
+
+def changes(
+    asked: EngineSettings, chosen: EngineSettings, fit: Fit, *, hardware: Hardware
+) -> tuple[str, ...]:
+    """What `plan_fit` changed of what was asked for, one sentence each; none if nothing."""
+    before = {name: getattr(asked, name) for name in CHANGED}
+    before["max_model_len"] = next((step.context for step in fit.steps if step.action == AS_ASKED), None)
+    before["max_num_seqs"] = sequences(asked, max((card.total_bytes for card in hardware.gpus), default=0))
+    told = []
+    for name, words in CHANGED.items():
+        after = getattr(chosen, name)
+        if after in (getattr(asked, name), before[name]):
+            continue
+        others = name == "gpu_memory_utilization"
+        why = "other programs use the card" if others else "the model does not fit otherwise"
+        told.append(f"fit: {words} {after} instead of {before[name] or 'none'}: {why}")
+    return tuple(told)
 
 
 def suggestions(
@@ -170,9 +197,8 @@ def _leave_to_others(settings: EngineSettings, hardware: Hardware) -> tuple[Engi
 
 def _step(action: str, fit: Fit, settings: EngineSettings) -> FitStep:
     detail = f"{fit.total_bytes / GIB:.2f} of {fit.available_bytes / GIB:.2f} GiB"
-    return FitStep(
-        action, " ".join(_flags(settings)) or f"context {fit.context}", fit.total_bytes, fit.fits, detail
-    )
+    setting = " ".join(_flags(settings)) or f"context {fit.context}"
+    return FitStep(action, setting, fit.total_bytes, fit.fits, detail, fit.context)
 
 
 def _flags(settings: EngineSettings) -> list[str]:
@@ -200,4 +226,4 @@ def _does_not_fit(fit: Fit) -> ModelError:
     return ModelError(message, reason="does_not_fit", hint=hint)
 
 
-__all__ = ["Fit", "climb", "plan_fit", "predict", "suggestions"]
+__all__ = ["Fit", "changes", "climb", "plan_fit", "predict", "suggestions"]

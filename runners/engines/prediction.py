@@ -54,6 +54,7 @@ class FitStep:
     total_bytes: int | None  # None: it could not be found out
     fits: bool
     detail: str = ""
+    context: int | None = None  # tokens; None: this step has none of its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,15 @@ GIB = 2**30
 CPU_KV_CACHE_BYTES = GIB  # `VLLM_CPU_KVCACHE_SPACE` goes before it; unset, vLLM would take 90 % of the memory
 CPU_BLOCK_TOKENS = 32  # the smallest that its CPU attention is made for; its 128 share short prefixes badly
 
+# What `--quantization` may name: vLLM 0.32.0, `model_executor/layers/quantization/__init__.py`,
+# `QuantizationMethods`; without `online`, which wants a configuration beside it.
+QUANTIZATIONS = (
+    "auto_awq", "auto_gptq", "awq", "awq_marlin", "compressed-tensors", "deepseek_v4_fp8", "experts_int8",
+    "fbgemm_fp8", "fp8", "fp8_per_block", "fp8_per_channel", "fp8_per_tensor", "fp_quant", "gpt_oss_mxfp4",
+    "gptq", "gptq_marlin", "humming", "inc", "int8_per_channel_weight_only", "modelopt", "modelopt_fp4",
+    "modelopt_mixed", "modelopt_mxfp8", "moe_wna16", "mxfp4", "mxfp8", "nvfp4_per_token", "quark", "torchao",
+)  # fmt: skip
+
 
 def engine_args(model: Model, settings: EngineSettings, *, device_type: str) -> dict[str, Any]:
     """The keyword arguments of `vllm.LLM`; `device_type` is vLLM's, such as "cuda" or "cpu".

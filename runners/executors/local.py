@@ -285,13 +285,14 @@ def end_marked(mark: str) -> int:
 
 
 def reap_orphans(settings: Settings) -> list[Run]:
-    """End the workers whose parent is gone; their runs, with a final status, still to be stored."""
+    """End the workers whose parent is gone; their runs, with a final status, to be stored, then forgotten."""
     runs = []
     for pid_file in sorted(settings.locks_path.glob("worker-*.json")):
         entry = json.loads(pid_file.read_bytes())
         if _lives(entry["parent"], entry["parent_started_at"]):
             continue
         end_marked(job_mark(settings.items_path, entry["runs"][0]))
+        found = False
         for run_id in entry["runs"]:
             with contextlib.suppress(TrackerError):  # it had not begun
                 run = read_run(settings.items_path / run_id)
@@ -302,7 +303,9 @@ def reap_orphans(settings: Settings) -> list[Run]:
                     )
                     write_run(settings.items_path, run)
                 runs.append(run)
-        pid_file.unlink(missing_ok=True)
+                found = True
+        if not found:
+            pid_file.unlink(missing_ok=True)
     return runs
 
 

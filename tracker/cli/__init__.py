@@ -10,13 +10,14 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
 import tracker
-from tracker.errors import DiskFullError, TrackerError
+from tracker.errors import DiskFullError, StoreError, TrackerError
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -57,7 +58,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokens = list(sys.argv[1:] if argv is None else argv)
     try:
         app(tokens, exit_on_error=False, print_error=True)
-    except CycloptsError:
+    except CycloptsError as error:
+        if "--json" in tokens:
+            hint = "`tracker --help` lists the commands, `tracker COMMAND --help` the flags of one"
+            print_json({"error": str(error), "hint": hint, "exit_code": EXIT_USAGE})
         sys.exit(EXIT_USAGE)
     except TrackerError as error:
         report(error, as_json="--json" in tokens)
@@ -66,14 +70,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        ours = _home_error(error)
+        if ours is None:
             raise
-        full = DiskFullError(str(error.filename or "TRACKER_HOME"))
-        report(full, as_json="--json" in tokens)
-        sys.exit(full.exit_code)
+        report(ours, as_json="--json" in tokens)
+        sys.exit(ours.exit_code)
     except KeyboardInterrupt:
         print("interrupted; repeat the command to go on", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _home_error(error: OSError) -> TrackerError | None:
+    """Our error for a disk that is full, or a home that cannot be read or written; None for any other."""
+    from tracker.settings import load_settings
+    from tracker.store import WRITABLE_HINT
+
+    if error.errno == errno.ENOSPC:
+        return DiskFullError(str(error.filename or "TRACKER_HOME"))
+    if error.filename is None or not Path(str(error.filename)).is_relative_to(load_settings().home):
+        return None
+    return StoreError(f"{error.filename}: {error.strerror}", hint=WRITABLE_HINT)
 
 
 def report(error: TrackerError, *, as_json: bool) -> None:

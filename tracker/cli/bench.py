@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from tracker.cli import EXIT_USAGE, print_json
+from tracker.cli import EXIT_USAGE, print_json, report
 from tracker.errors import TrackerError
-from tracker.records import EngineSettings, RunStatus
-from tracker.settings import load_settings
+from tracker.records import DTYPES, EngineSettings, RunStatus
+from tracker.settings import Settings, load_settings
 
+if TYPE_CHECKING:
+    from runners.executors.local import JobEnd
+
+HINTS = {  # one that works, for each flag that can be wrong by its value
+    "dtype": f"known: {', '.join(DTYPES)}",
+    "max_model_len": "--max-model-len 4096",
+    "max_num_seqs": "--max-num-seqs 16",
+    "tensor_parallel_size": "--tensor-parallel-size 2",
+    "quantization": "--quantization fp8",
+}
 MIN_PERCENT, MAX_PERCENT = 0.0, 50.0  # of `--until`
 
 
@@ -91,23 +103,20 @@ def bench(
 
     from tracker.bench import BenchRequest
     from tracker.bench import bench as run_bench
-    from tracker.cli.bench_output import document, end_hint, print_run
     from tracker.cli.progress import BenchProgress
-    from tracker.placing import place_run
 
-    if engine == "server" and base_url is None:
-        raise TrackerError("`--engine server` needs `--base-url`", hint="--base-url http://127.0.0.1:8000/v1")
-    engine_settings = EngineSettings(
-        engine="server" if base_url and engine == "auto" else engine,
-        dtype=dtype,
-        max_model_len=max_model_len,
-        max_num_seqs=max_num_seqs,
-        tensor_parallel_size=tensor_parallel_size,
-        quantization=quantization,
-        base_url=base_url,
-        trust_remote_code=trust_remote_code,
-        thinking=thinking,
-    )
+    with _flags_named():
+        engine_settings = EngineSettings(
+            engine=_engine_name(engine, base_url),
+            dtype=dtype,
+            max_model_len=max_model_len,
+            max_num_seqs=max_num_seqs,
+            tensor_parallel_size=tensor_parallel_size,
+            quantization=quantization,
+            base_url=base_url,
+            trust_remote_code=trust_remote_code,
+            thinking=thinking,
+        )
     if queue:
         _refuse_beside_queue(model=model, task=task, limit=limit, until=until, code=trust_remote_code)
         from tracker.cli.bench_queue import bench_queue
@@ -128,15 +137,30 @@ def bench(
         until_half_width=_fraction(until),
         minutes=minutes,
     )
-    console = Console(stderr=True)
     settings = load_settings()
-    with BenchProgress(console) as progress:
+    with BenchProgress(Console(stderr=True)) as progress:
         end = run_bench(request, settings, progress.show)
+    _print_end(end, settings, as_json=json)
+    if end.exit_code:
+        sys.exit(end.exit_code)
+
+
+def _print_end(end: JobEnd, settings: Settings, *, as_json: bool) -> None:
+    """Print the runs on stdout, and on stderr what went wrong."""
+    from rich.console import Console
+
+    from tracker.bench import Refusal
+    from tracker.cli.bench_output import document, end_hint, print_run
+    from tracker.placing import place_run
+
     placements = {run.run_id: place_run(run, settings) for run in end.runs if run.scores}
-    documents = [document(run, placements.get(run.run_id)) for run in end.runs]
-    if json:
+    if as_json:
+        documents = [document(run, placements.get(run.run_id)) for run in end.runs]
         print_json(documents[0] if len(documents) == 1 else {"runs": documents})
-    else:
+    if isinstance(end, Refusal):
+        report(end.error, as_json=False)
+        return
+    if not as_json:
         for run in end.runs:
             print_run(Console(), run, placements.get(run.run_id))
     if end.exit_code:
@@ -144,7 +168,33 @@ def bench(
             if run.status in {RunStatus.FAILED, RunStatus.INTERRUPTED}:
                 print(f"error: {run.suite}: {run.status}: {run.detail or run.reason}", file=sys.stderr)
         print(f"\nhint: {end_hint(end.exit_code, str(end.log_path))}", file=sys.stderr)
-        sys.exit(end.exit_code)
+
+
+def _engine_name(engine: str, base_url: str | None) -> str:
+    """The engine that the two flags mean together.
+
+    Raises:
+        TrackerError: they do not go together.
+    """
+    if engine == "server" and base_url is None:
+        raise TrackerError("`--engine server` needs `--base-url`", hint="--base-url http://127.0.0.1:8000/v1")
+    if base_url is not None and engine not in {"server", "auto"}:
+        raise TrackerError(f"`--base-url` is not for `--engine {engine}`", hint="--engine server")
+    return "server" if base_url is not None else engine
+
+
+@contextmanager
+def _flags_named() -> Iterator[None]:
+    """What settings say of a field that is out of range, said of its flag.
+
+    Raises:
+        TrackerError: one of them is out of range.
+    """
+    try:
+        yield
+    except ValueError as error:
+        name, _, what = str(error).partition(" ")
+        raise TrackerError(f"`--{name.replace('_', '-')}` {what}", hint=HINTS.get(name, "")) from error
 
 
 def _refuse_beside_queue(**given: object) -> None:

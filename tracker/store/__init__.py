@@ -5,6 +5,7 @@ and a module like `runs.py`; to add a read, add a file in `queries/`.
 """
 
 from tracker.store.checks import Problem, check
+from tracker.store.database import WRITABLE_HINT
 from tracker.store.ingests import Alias, Counts, SourceState
 from tracker.store.jobs import JobRow
 from tracker.store.reading import Answer
@@ -13,6 +14,7 @@ from tracker.store.snapshots import Snapshot, open_snapshot, publish, snapshot_i
 from tracker.store.writing import Store
 
 __all__ = [
+    "WRITABLE_HINT",
     "Alias",
     "Answer",
     "Counts",
