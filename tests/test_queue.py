@@ -160,6 +160,12 @@ def test_a_person_goes_before_the_points(settings: Settings) -> None:
         queue.remove(settings, "acme/b")
 
 
+def test_a_model_added_by_hand_has_the_size_that_the_hub_told(settings: Settings) -> None:
+    known(settings, hub_model("acme/old", released_at=NOW - timedelta(days=900), downloads=0))
+    job = queue.add(settings, "ACME/old")
+    assert (job.model_id, job.weights_bytes, job.reasons) == ("acme/old", 2_000_000, ("asked for",))
+
+
 def test_a_gate_that_opens_takes_the_job_back_into_the_line(settings: Settings) -> None:
     known(settings, hub_model("acme/gated", gated="manual"))
     queue.refresh(settings)

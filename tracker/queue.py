@@ -103,10 +103,13 @@ def add(
     now = datetime.now(UTC)
     with Store.open(settings) as store:
         found = _job(store, model_id, suite)
-        fresh = JobRow(
-            model_id, suite, get_suite(suite).version, "unknown", "queued", 0.0, ("asked for",), now, now
-        )
-        job = replace(found or fresh, status="queued", parked_reason=None, attempts=0, updated_at=now)
+        version = get_suite(suite).version
+        job = found or JobRow(model_id, suite, version, "unknown", "queued", 0.0, ("asked for",), now, now)
+        listed = [row for row in store.query("known_models") if row["name"].casefold() == model_id.casefold()]
+        if listed and found is None:  # its size is then known to the budget
+            one = Candidate.from_row(listed[0])
+            job = _brought_up(replace(job, model_id=one.model_id), one, 0.0, job.reasons, version=version)
+        job = replace(job, status="queued", parked_reason=None, attempts=0, updated_at=now)
         job = replace(job, set_priority=job.set_priority if priority is None else priority)
         store.put_jobs([job])
     publish(settings)
