@@ -2,6 +2,7 @@
 
     TrackerError                exit 1   a clear user error
     ├── UnknownNameError        exit 1   a typo; near names are suggested
+    ├── UsageError              exit 2   an argument is missing, or two do not go together
     ├── BusyError               exit 1   another process holds what we need
     ├── StoreError              exit 1   the database cannot be read or written
     ├── DiskFullError           exit 1   no space left; what was written before stays valid
@@ -41,6 +42,12 @@ class UnknownNameError(TrackerError):
         if not near and names:
             hint = "known: " + ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
         super().__init__(f"no {kind} is called `{name}`", hint=hint)
+
+
+class UsageError(TrackerError):
+    """An argument is missing: what the command line's parser cannot tell by itself."""
+
+    exit_code = 2
 
 
 class BusyError(TrackerError):

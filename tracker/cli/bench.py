@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from tracker.cli import EXIT_USAGE, print_json, report
-from tracker.errors import TrackerError
+from tracker.cli import print_json, report
+from tracker.errors import TrackerError, UsageError
 from tracker.records import DTYPES, EngineSettings, RunStatus
 from tracker.settings import Settings, load_settings
 
@@ -125,8 +125,7 @@ def bench(
         bench_queue(suite, engine_settings, Budget(minutes, max_gb, max_models), as_json=json)
         return
     if model is None:
-        print("error: MODEL is missing\n\nhint: `tracker bench demo`, or `--queue`", file=sys.stderr)
-        sys.exit(EXIT_USAGE)
+        raise UsageError("MODEL is missing", hint="`tracker bench demo`, or `--queue`")
     request = BenchRequest(
         model=model,
         engine=engine_settings,
