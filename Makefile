@@ -17,7 +17,7 @@ demo: $(VENV)/.demo ## install, benchmark the embedded model on this CPU, open t
 install: $(VENV)/.dev ## create .venv with everything the tests need
 
 test: $(VENV)/.dev ## all tests that need no GPU and no network
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-browser: $(VENV)/.dev ## the dashboard in Chromium; pictures go to test-results/
 	$(BIN)/pytest -m browser tests/browser
