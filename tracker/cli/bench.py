@@ -125,7 +125,9 @@ def bench(
         bench_queue(suite, engine_settings, Budget(minutes, max_gb, max_models), as_json=json)
         return
     if model is None:
-        raise UsageError("MODEL is missing", hint="`tracker bench demo`, `--queue`, or `tracker bench --help`")
+        raise UsageError(
+            "MODEL is missing", hint="`tracker bench demo`, `--queue`, or `tracker bench --help`"
+        )
     request = BenchRequest(
         model=model,
         engine=engine_settings,
