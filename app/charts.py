@@ -12,7 +12,7 @@ from app.text import interval, percent
 
 SHOWN_MODELS = 30  # rows in one chart: about two screens
 ROW_PX = 40  # a line of text above a dot
-AXIS_PX = 26  # the percent labels below
+AXIS_PX = 46  # the percent labels below, and what the page's fitting takes; less cuts the only row of a chart
 TRACK = "#8492A040"  # the grey of ticks at a quarter: visible on white and on near-black
 GREY = "#8492A0"  # 3:1 on both backgrounds
 DOT_PX2 = 95
