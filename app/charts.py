@@ -12,7 +12,8 @@ from app.text import interval, percent
 
 SHOWN_MODELS = 30  # rows in one chart: about two screens
 ROW_PX = 40  # a line of text above a dot
-AXIS_PX = 46  # the percent labels below, and what the page's fitting takes; less cuts the only row of a chart
+AXIS_PX = 26  # the percent labels below
+MIN_PX = 86  # less cuts the name in a chart of one row
 TRACK = "#8492A040"  # the grey of ticks at a quarter: visible on white and on near-black
 GREY = "#8492A0"  # 3:1 on both backgrounds
 DOT_PX2 = 95
@@ -68,7 +69,7 @@ def _dots(rows: pd.DataFrame, about: dict[str, str], *, name_px: int) -> alt.Lay
     columns = [*about, *says, "mark", "place", "score", "ci_low", "ci_high", "chance"]
     base = alt.Chart(rows[columns]).encode(y=alt.Y(field="place", type="ordinal", axis=None), tooltip=tooltip)
     marks = [_track(base), _chance(base), *_score(base), *_texts(base, name_px)]
-    return alt.LayerChart(layer=marks, height=ROW_PX * len(rows) + AXIS_PX)
+    return alt.LayerChart(layer=marks, height=max(MIN_PX, ROW_PX * len(rows) + AXIS_PX))
 
 
 def _x(field: str) -> alt.X:
