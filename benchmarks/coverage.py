@@ -2,42 +2,112 @@
 
 The truth is the scores that the index fitted to the newest vintage expects; each repeat adds noise (the
 fit's own standardised residuals, shuffled within their benchmark, signs at random), fits, draws, and asks
-whether each nominal 90 % interval holds the value that the method gives without noise. G2 and G4 are rules
-about intervals and have no value without noise: their target is the mean of the rule over the repeats.
-Then the gaps on single benchmarks whose number of items is known, from binomial noise.
-`python -m benchmarks.coverage 40` takes about ten minutes; the default is a quick look.
+whether each nominal 90 % interval holds the value that the method gives without noise: of the index, of the
+contamination difference, of the gaps on all, private, public benchmarks and among small open models, and of
+models placed from a few of their scores. G2 and G4 are rules about intervals and have no value without noise:
+their target is the mean of the rule over the repeats. Then the gaps on single benchmarks whose number of
+items is known, from binomial noise. `python -m benchmarks.coverage 60` takes about half an hour on two cores;
+the default is a quick look.
 """
 
 from __future__ import annotations
 
-import math
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
 
-from tracker.frontier.axis import Axis, Flags
+from tracker.frontier.axis import DAYS_PER_MONTH, Axis, Flags, steps
 from tracker.frontier.contamination import unseen_rows
-from tracker.frontier.dataset import SCORE_EDGE, Dataset, select
+from tracker.frontier.dataset import SCORE_EDGE, Array, Dataset, select
 from tracker.frontier.facts import PrivateList
-from tracker.frontier.gap import DEFINITIONS, Window, central_gaps, gap_draws, gap_interval
-from tracker.frontier.index import ANCHORS, INTERVAL, DrawMethod, IndexFit, draw_index, fit_index
-from tracker.frontier.population import benchmark_axis, index_axis, labels
+from tracker.frontier.gap import DEFINITIONS, RULES, Window, central_gaps, gap_intervals
+from tracker.frontier.index import ANCHORS, INTERVAL, DrawMethod, IndexDraws, IndexFit, draw_index, fit_index
+from tracker.frontier.placement import Measured, Placement, Scale, place
+from tracker.frontier.population import at_most, benchmark_axis, index_axis, labels, projected_axis, sizes
 from tracker.frontier.projection import project
+from tracker.frontier.question import private_rows
 from tracker.frontier.tables import Tables, load_tables
 
 REPEATS = 3
 N_DRAWS = 200
 ITEM_BENCHMARKS = ("GPQA diamond", "HLE", "SimpleBench")
-RULES = ("G2", "G4")  # defined through intervals
+SMALL = 40_000_000_000  # parameters: the size-limited view
+PLACED = 12  # models placed in each repeat, each from up to three of its scores
+SLACK = 1e-9
+
+Interval = tuple[float, float]
+Fitted = tuple[IndexFit, IndexDraws, Array]  # with the upper ends that G2 goes by
 
 
 @dataclass(frozen=True)
-class Repeat:
-    index_held: Flags  # (M,)
-    difference_held: Flags  # of the contamination differences
-    estimates: dict[str, float]
-    intervals: dict[str, tuple[float, float]]
+class Views:
+    """The axes that gaps are printed on, from one fit."""
+
+    tables: Tables
+    window: Window
+
+    def __call__(self, fitted: Fitted) -> dict[str, Axis]:
+        fit, draws, high = fitted
+        by_model = labels(self.tables)
+        whole = index_axis(fit, draws, by_model, high=high)
+        private = private_rows(self.tables, fit.data, PrivateList.EXTENDED)
+        axes = {"index": whole}
+        for name, rows in (("private", private), ("public", ~private)):
+            placed = project(fit, draws, rows)
+            axes[name] = projected_axis(name, fit.data.models, by_model, placed.value, placed.draws)
+        axes["at most 40 B"] = at_most(whole, sizes(self.tables), max_params=SMALL)
+        return axes
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A placement with what it should hold."""
+
+    found: Placement
+    index: float
+    months: float
+
+
+@dataclass
+class Tally:
+    """Estimates and intervals of one axis's definitions over the repeats."""
+
+    estimates: dict[str, list[float]]
+    intervals: dict[str, list[Interval]]
+
+    @classmethod
+    def empty(cls) -> Tally:
+        return cls({name: [] for name in DEFINITIONS}, {name: [] for name in DEFINITIONS})
+
+    def add(self, axis: Axis, window: Window) -> None:
+        central = central_gaps(axis, window)
+        for name, ends in gap_intervals(axis, window).items():
+            value = central[name]
+            if value is not None and ends is not None:
+                self.estimates[name].append(value)
+                self.intervals[name].append(ends)
+
+    def print(self, what: str, known: dict[str, float | None]) -> None:
+        shares = []
+        for name in DEFINITIONS:
+            target = float(np.mean(self.estimates[name])) if name in RULES else known[name]
+            if target is not None and self.intervals[name]:
+                shares.append(f"{name} {np.mean([held(ends, target) for ends in self.intervals[name]]):.0%}")
+        print(f"{what}: {', '.join(shares)}", flush=True)
+
+
+def true_months(axis: Axis, index: float, released: date) -> float:
+    """How long before its release the closed group of `axis` had reached the model's index."""
+    closed = ~axis.is_open
+    reached = steps(axis.released[closed], axis.value[closed]).reached(np.array([index]))[0]
+    return (released.toordinal() - min(float(reached), float(axis.released.max()))) / DAYS_PER_MONTH
+
+
+def held(ends: Interval, target: float) -> bool:
+    return ends[0] - SLACK <= target <= ends[1] + SLACK
 
 
 def noisy(fit: IndexFit, rng: np.random.Generator) -> Dataset:
@@ -55,102 +125,125 @@ def noisy(fit: IndexFit, rng: np.random.Generator) -> Dataset:
     return replace(data, score=np.clip(expected + drawn * spread, SCORE_EDGE, 1.0 - SCORE_EDGE))
 
 
-def ends_of(name: str, axis: Axis, window: Window, *, on_index: bool) -> tuple[float, float]:
-    """The interval that would be printed; nothing holds a value where there is none."""
-    return gap_interval(name, gap_draws(name, axis, window), on_index=on_index) or (math.inf, -math.inf)
+def refitted(data: Dataset, seed: int) -> Fitted:
+    fit = fit_index(data)
+    draws = draw_index(fit, n_draws=N_DRAWS, seed=seed)
+    _, high = draw_index(fit, n_draws=N_DRAWS, seed=seed, method=DrawMethod.ROWS).interval()
+    return fit, draws, high
 
 
-def repeat(tables: Tables, fit: IndexFit, truth: IndexFit, rng: np.random.Generator) -> Repeat:
-    """One data set from the truth, and which of its intervals hold it."""
-    by_model = labels(tables)
-    found = fit_index(noisy(fit, rng))
-    seed = int(rng.integers(2**31))
-    draws = draw_index(found, n_draws=N_DRAWS, seed=seed)
-    _, high = draw_index(found, n_draws=N_DRAWS, seed=seed, method=DrawMethod.ROWS).interval()
-    low_index, high_index = draws.interval()
-    axis = index_axis(found, draws, by_model, high=high)
-    window = Window.year_to(found.data.vintage)
-    central = central_gaps(axis, window)
-    intervals = {}
-    for name in DEFINITIONS:
-        intervals[name] = ends_of(name, axis, window, on_index=True)
-    rows = unseen_rows(tables, found, by_model, PrivateList.EPOCH)
-    placed, target = project(found, draws, rows), project(truth, draws, rows)
-    low, high_difference = np.quantile(placed.draws - draws.index, INTERVAL, axis=0)
-    true_difference = target.value - truth.index
-    known = np.isfinite(placed.value)
-    return Repeat(
-        index_held=(low_index <= truth.index) & (truth.index <= high_index),
-        difference_held=((low <= true_difference) & (true_difference <= high_difference))[known],
-        estimates={name: float(value) for name, value in central.items() if value is not None},
-        intervals=intervals,
+def without_noise(fit: IndexFit) -> Fitted:
+    """The fit as its own draws, so that every view gives its true value."""
+    draws = draw_index(fit, n_draws=2)
+    still = replace(
+        draws,
+        index=np.tile(fit.index, (2, 1)),
+        difficulty=np.tile(fit.difficulty, (2, 1)),
+        slope=np.tile(fit.slope, (2, 1)),
     )
+    return fit, still, fit.index
 
 
-def on_one_benchmark(tables: Tables, benchmark: str, n_repeats: int) -> dict[str, float]:
-    """Share of repeats in which each definition's interval on that benchmark holds its target."""
+def placed_and_true(
+    tables: Tables, truth: IndexFit, fitted: Fitted, axes: tuple[Axis, Axis], rng: np.random.Generator
+) -> Iterator[Placed]:
+    """Models placed from up to three of their scores in this repeat."""
+    fit, draws, _ = fitted
+    data = fit.data
+    facts = {name: replace(row, lm_eval_task=name) for name, row in tables.benchmarks.items()}
+    scale = Scale(fit, draws, axes[0], facts, data.vintage)
+    for m in rng.choice(len(data.models), PLACED, replace=False):
+        rows = rng.permutation(np.flatnonzero(data.model_of == m))[:3]
+        scores = []
+        for row in rows:
+            name = data.benchmarks[data.benchmark_of[row]]
+            width = facts[name].ceiling - facts[name].chance
+            raw = facts[name].chance + width * float(data.score[row])
+            scores.append(Measured(name, min(max(raw, 0.0), 1.0), None))
+        released = labels(tables)[data.models[m]].released
+        found = place(scores, scale, released=released, seed=int(rng.integers(2**31)))
+        if isinstance(found, Placement):
+            index = float(truth.index[m])
+            yield Placed(found, index, true_months(axes[1], index, released))
+
+
+def on_one_benchmark(tables: Tables, benchmark: str, n_repeats: int) -> None:
+    """Print the share of repeats in which each definition's interval on that benchmark holds its target."""
     facts = tables.benchmarks[benchmark]
     assert facts.n_items is not None
     truth = benchmark_axis(tables, benchmark, labels(tables))
     window = Window.year_to(tables.vintages[-1])
-    known = central_gaps(replace(truth, high=truth.value), window)
     width = facts.ceiling - facts.chance
     raw_truth = facts.chance + width * truth.value
     rng = np.random.default_rng(5)
-    estimates: dict[str, list[float]] = {name: [] for name in DEFINITIONS}
-    ends: dict[str, list[tuple[float, float]]] = {name: [] for name in DEFINITIONS}
+    tally = Tally.empty()
     for _ in range(n_repeats):
         raw = rng.binomial(facts.n_items, raw_truth) / facts.n_items
         value = (raw - facts.chance) / width
         error = np.sqrt(raw * (1.0 - raw) / facts.n_items) / width
         draws = value + rng.normal(size=(N_DRAWS, value.size)) * error
-        axis = replace(truth, value=value, draws=draws, high=np.quantile(draws, INTERVAL[1], axis=0))
-        central = central_gaps(axis, window)
-        for name in DEFINITIONS:
-            estimates[name].append(float(central[name] or 0.0))
-            ends[name].append(ends_of(name, axis, window, on_index=False))
-    target = {
-        name: float(np.mean(estimates[name])) if name in RULES else float(known[name] or 0.0)
-        for name in DEFINITIONS
-    }
-    return {
-        name: float(np.mean([low <= target[name] <= high for low, high in ends[name]]))
-        for name in DEFINITIONS
-    }
+        seen = replace(truth, value=value, draws=draws, high=np.quantile(draws, INTERVAL[1], axis=0))
+        tally.add(seen, window)
+    tally.print(benchmark, central_gaps(replace(truth, high=truth.value), window))
+
+
+def print_by_size(index_held: Flags, counts: Array) -> None:
+    print(f"index: {index_held.mean():.1%} of {index_held.size}")
+    for low, high in ((4, 5), (6, 8), (9, 12), (13, 20), (21, 99)):
+        chosen = (counts >= low) & (counts <= high)
+        print(f"  models on {low} to {high} benchmarks: {index_held[:, chosen].mean():.1%}")
+
+
+def differences_held(tables: Tables, fitted: Fitted, truth: IndexFit) -> Flags:
+    """Of the contamination differences that are known, which intervals hold the truth."""
+    fit, draws, _ = fitted
+    rows = unseen_rows(tables, fit, labels(tables), PrivateList.EPOCH)
+    placed, target = project(fit, draws, rows), project(truth, draws, rows)
+    low, high = np.quantile(placed.draws - draws.index, INTERVAL, axis=0)
+    true_difference = target.value - truth.index
+    inside: Flags = (low <= true_difference) & (true_difference <= high)
+    return inside[np.isfinite(placed.value)]
+
+
+def simulate(tables: Tables, n_repeats: int) -> None:
+    """Play the repeats on the index and print what was covered."""
+    fit = fit_index(select(tables))
+    expected = np.clip(fit.data.score - fit.residual, SCORE_EDGE, 1.0 - SCORE_EDGE)
+    truth = fit_index(replace(fit.data, score=expected))
+    views = Views(tables, Window.year_to(fit.data.vintage))
+    true_axes = views(without_noise(truth))
+    tallies = {name: Tally.empty() for name in true_axes}
+    free = np.array([model not in dict(ANCHORS) for model in fit.data.models])
+    index_held, differences = [], []
+    placed: list[Placed] = []
+    rng = np.random.default_rng(11)
+    for _ in range(n_repeats):
+        fitted = refitted(noisy(fit, rng), int(rng.integers(2**31)))
+        low, high = fitted[1].interval()
+        index_held.append(((low <= truth.index) & (truth.index <= high))[free])
+        differences.append(differences_held(tables, fitted, truth))
+        axes = views(fitted)
+        for name, axis in axes.items():
+            tallies[name].add(axis, views.window)
+        placed += placed_and_true(tables, truth, fitted, (axes["index"], true_axes["index"]), rng)
+    print_by_size(np.array(index_held), fit.data.n_benchmarks_of[free])
+    print(f"contamination difference: {np.concatenate(differences).mean():.1%}")
+    on_index = np.mean([held((row.found.ci_low, row.found.ci_high), row.index) for row in placed])
+    in_months = np.mean(
+        [held((row.found.months_ci_low, row.found.months_ci_high), row.months) for row in placed]
+    )
+    print(f"placed from up to three scores: index {on_index:.1%}, months {in_months:.1%} of {len(placed)}")
+    for name, tally in tallies.items():
+        tally.print(f"gaps, {name}", central_gaps(true_axes[name], views.window))
 
 
 def main() -> None:
     n_repeats = int(sys.argv[1]) if len(sys.argv) > 1 else REPEATS
     tables = load_tables()
-    fit = fit_index(select(tables))
-    expected = np.clip(fit.data.score - fit.residual, SCORE_EDGE, 1.0 - SCORE_EDGE)
-    truth = fit_index(replace(fit.data, score=expected))
-    by_model = labels(tables)
-    nothing = draw_index(truth, n_draws=2)
-    still = replace(nothing, index=truth.index[None, :])
-    true_axis = index_axis(truth, still, by_model, high=truth.index)
-    known = central_gaps(true_axis, Window.year_to(fit.data.vintage))
-    rng = np.random.default_rng(11)
-    repeats = [repeat(tables, fit, truth, rng) for _ in range(n_repeats)]
-    free = np.array([model not in dict(ANCHORS) for model in fit.data.models])
-    index_held = np.array([row.index_held[free] for row in repeats])
-    counts = fit.data.n_benchmarks_of[free]
-    print(f"{n_repeats} repeats, {N_DRAWS} draws each; nominal 90 %")
-    print(f"index: {index_held.mean():.1%} of {index_held.size}")
-    for low, high in ((4, 5), (6, 8), (9, 12), (13, 20), (21, 99)):
-        chosen = (counts >= low) & (counts <= high)
-        print(f"  models on {low} to {high} benchmarks: {index_held[:, chosen].mean():.1%}")
-    held = np.concatenate([row.difference_held for row in repeats])
-    print(f"contamination difference: {held.mean():.1%} of {held.size}")
-    for name in DEFINITIONS:
-        estimates = [row.estimates[name] for row in repeats]
-        target = float(np.mean(estimates)) if name in RULES else float(known[name] or 0.0)
-        inside = [row.intervals[name][0] <= target <= row.intervals[name][1] for row in repeats]
-        what = "mean of the rule" if name in RULES else "value without noise"
-        print(f"{name}: {np.mean(inside):.1%} ({what} {target:.2f})")
+    print(f"{n_repeats} data sets, {N_DRAWS} draws each; nominal 90 %")
+    simulate(tables, n_repeats)
     for benchmark in ITEM_BENCHMARKS:
-        shares = on_one_benchmark(tables, benchmark, 2 * n_repeats)
-        print(f"{benchmark}: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
+        on_one_benchmark(tables, benchmark, 2 * n_repeats)
 
 
 if __name__ == "__main__":

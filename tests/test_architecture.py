@@ -61,6 +61,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "tracker.cache_care": ("tracker.errors", "tracker.settings", "tracker.store"),
     "tracker.sizing": (),
     "tracker.priorities": ("tracker.ingested", "tracker.sizing"),
+    "tracker.offers": (
+        "tracker.errors", "tracker.frontier", "tracker.items", "tracker.placing", "tracker.settings", "tracker.store",
+    ),
+    "tracker.series": ("tracker.errors", "tracker.frontier", "tracker.settings", "tracker.store"),
     "tracker.placing": ("tracker.frontier", "tracker.records", "tracker.settings", "tracker.store"),
 }  # fmt: skip
 STANDARD_LIBRARY_ONLY = ("tracker.records", "tracker.errors", "tracker.ingested")

@@ -20,8 +20,8 @@ from tracker.store import open_snapshot
 HARNESS = "lm-eval"  # a benchmark on another harness is another instrument
 
 
-def place_run(run: Run, settings: Settings) -> Placement | Unplaced:
-    """Where this run puts its model on the index, or why nowhere."""
+def place_run(run: Run, settings: Settings, scale: Scale | None = None) -> Placement | Unplaced:
+    """Where this run puts its model on the index, or why nowhere; `scale` spares making it for each run."""
     tables = load_tables()
     names = task_benchmarks(tables.benchmarks)
     scores = [score for score in run.scores if score.group is None]
@@ -32,7 +32,7 @@ def place_run(run: Run, settings: Settings) -> Placement | Unplaced:
         return Unplaced(
             "no placement: `--limit` asks the first items of a task, which are no fair sample of it"
         )
-    scale = _scale(tables, settings)
+    scale = scale or index_scale(tables, settings)
     bridges = _bridges(tables, names, settings, but=run.model.model_id)
     return place(
         [Measured(score.task, score.value, _stderr(score)) for score in scores],
@@ -42,7 +42,8 @@ def place_run(run: Run, settings: Settings) -> Placement | Unplaced:
     )
 
 
-def _scale(tables: Tables, settings: Settings) -> Scale:
+def index_scale(tables: Tables, settings: Settings) -> Scale:
+    """The index of the newest vintage, with its draws and the closed models' dates."""
     question = Question()
     found = fitted(tables, question, settings.frontier_path)
     chosen = axis(tables, question, found)

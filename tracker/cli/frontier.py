@@ -13,7 +13,7 @@ from rich.text import Text
 from tracker.cli import print_json
 from tracker.cli.models import n_params
 from tracker.cli.tables import console, printable
-from tracker.errors import TrackerError
+from tracker.errors import TrackerError, UsageError
 from tracker.settings import load_settings
 
 JsonFlag = Annotated[bool, Parameter(name="--json", negative="")]
@@ -45,6 +45,7 @@ def frontier(
     fits_gb: float | None = None,
     override: Names = (),
     benchmark: str | None = None,
+    series: str | None = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Say how far open models are behind closed ones; every months figure carries its definition's id.
@@ -73,6 +74,10 @@ def frontier(
         Correct dates or labels: release_scored, weights_published, access_label or all; may be repeated.
     benchmark
         Compare on one benchmark's score instead of the index.
+    series
+        Compare on a dated series: SOURCE:BENCHMARK[/VARIANT] of what was ingested, such as
+        lmarena:LMArena text/overall, or a .csv file (model, access, released, value, ci_low, ci_high).
+        Goes with --as-of, --since and --without alone.
     as_json
         Print one JSON document: `as_of`, `vintage`, `best_open`, `best_closed`, `definitions`.
     """
@@ -93,11 +98,41 @@ def frontier(
         overrides=override_kinds(override),
         benchmark=benchmark,
     )
-    document = frontier_document(load_tables(), question, load_settings().frontier_path)
+    if series is None:
+        document = frontier_document(load_tables(), question, load_settings().frontier_path)
+    else:
+        document = _series_document(series, question)
     if as_json:
         print_json(document)
     else:
         _print(document)
+
+
+def _series_document(name: str, question: Any) -> dict[str, Any]:
+    """The answer on a series.
+
+    Raises:
+        UsageError: an option was given that only the published tables know.
+    """
+    from dataclasses import replace
+
+    from tracker.frontier.answer import axis_document
+    from tracker.frontier.gap import Window
+    from tracker.frontier.question import Question
+    from tracker.series import read_series
+
+    if replace(question, as_of=None, since=None, without=()) != Question():
+        raise UsageError(
+            "--series takes --as-of, --since and --without; the other options belong to the published tables"
+        )
+    settings = load_settings()
+    found = read_series(name, settings)
+    as_of = question.as_of or found.vintage
+    window = Window(question.since or Window.year_to(as_of).since, as_of)
+    document = axis_document(
+        found.axis.without(question.without), window, settings.frontier_path, unit="rating"
+    )
+    return document | {"vintage": found.vintage.isoformat(), "notes": list(found.notes)}
 
 
 def day(option: str, text: str | None) -> date | None:
@@ -159,8 +194,8 @@ def print_notes(document: dict[str, Any]) -> None:
 
 
 def _print(document: dict[str, Any]) -> None:
-    digits = 1 if "index" in document["best_open"] else 3
-    key = "index" if digits == 1 else "score"
+    key = next(name for name in ("index", "score", "rating") if name in document["best_open"])
+    digits = 3 if key == "score" else 1
     out = console()
     out.print(Text(f"as of {document['as_of']}, data of {document['vintage']}, axis: {document['axis']}"))
     for group in ("open", "closed"):

@@ -11,6 +11,7 @@ from rich.text import Text
 from tracker.cli import print_json
 from tracker.cli.frontier import JsonFlag, Names, app, day, interval, number, override_kinds, print_notes
 from tracker.cli.tables import console, count, plain, printable
+from tracker.errors import UsageError
 from tracker.settings import load_settings
 
 PrivateListName = Literal["epoch_list", "extended_list"]
@@ -150,19 +151,43 @@ def contamination(
 
 @app.command
 def pareto(
-    *, cost: Literal["params", "price"] = "params", vintage: str | None = None, as_json: JsonFlag = False
+    *,
+    cost: Literal["params", "price", "memory", "time"] = "params",
+    task: str | None = None,
+    vintage: str | None = None,
+    as_json: JsonFlag = False,
 ) -> None:
-    """Show which models give most for their size or price, with the probability that nothing beats them.
+    """Show which models give most for what they cost, with the probability that nothing beats them.
 
     Parameters
     ----------
     cost
-        Parameters of open models, or US dollars per million output tokens of all models.
+        Parameters of open models, or US dollars per million output tokens of all models, by published
+        scores; or peak memory or time per output token of the models measured here.
+    task
+        With memory or time: the score on this task instead of the index.
     vintage
         The published data as it stood on that day. Default: the newest.
     as_json
-        Print one JSON document: `models`.
+        Print one JSON document: `cost`, `axis`, `models`.
     """
+    from tracker.offers import MeasuredCost
+
+    if cost in tuple(MeasuredCost):
+        if vintage is not None:
+            raise UsageError("--vintage chooses published scores; --cost memory and time are measured here")
+        document = _measured_pareto(MeasuredCost(cost), task)
+    elif task is not None:
+        raise UsageError("--task goes with what was measured here", hint="--cost memory or --cost time")
+    else:
+        document = _published_pareto(cost, vintage)
+    if as_json:
+        print_json(document)
+    else:
+        _print_pareto(document)
+
+
+def _published_pareto(cost: str, vintage: str | None) -> dict[str, Any]:
     from tracker.frontier.pareto import pareto_frontier
     from tracker.frontier.population import prices, sizes
     from tracker.frontier.question import Question, axis, fitted
@@ -172,21 +197,45 @@ def pareto(
     question = Question(vintage=day("--vintage", vintage))
     chosen = axis(tables, question, fitted(tables, question, load_settings().frontier_path))
     rows = pareto_frontier(chosen, sizes(tables) if cost == "params" else prices(tables))
-    document = {
+    return {
         "cost": cost,
+        "axis": "index",
         "models": [plain(asdict(row)) for row in rows],
         "attribution": list(ATTRIBUTION),
     }
-    if as_json:
-        print_json(document)
-        return
-    table = Table("model", "parameters" if cost == "params" else "$ per Mtok out", "index", "on the frontier")
-    for row in rows:
-        if row.on_frontier or row.probability >= 0.05:
-            spent = count(int(row.cost)) if cost == "params" else f"{row.cost:g}"
-            table.add_row(printable(row.model), spent, number(row.value), f"{row.probability:.0%}")
+
+
+def _measured_pareto(cost: Any, task: str | None) -> dict[str, Any]:
+    from tracker.offers import measured_offers
+
+    found = measured_offers(load_settings(), cost, task=task)
+    models = [plain(asdict(row)) for row in found.offers]
+    return {"cost": cost.value, "axis": found.axis, "models": models, "notes": list(found.notes)}
+
+
+COSTS = {"params": "parameters", "price": "$ per Mtok out", "memory": "peak memory", "time": "tokens/s"}
+
+
+def _print_pareto(document: dict[str, Any]) -> None:
+    cost, axis = document["cost"], document["axis"]
+    table = Table("model", COSTS[cost], printable(axis), "90 % interval", "on the frontier")
+    digits = 1 if axis == "index" else 3
+    for row in document["models"]:
+        if row["on_frontier"] or row["probability"] >= 0.05:
+            table.add_row(
+                printable(row["model"]), _spent(cost, row["cost"]), number(row["value"], digits),
+                interval(row["ci_low"], row["ci_high"], digits), f"{row['probability']:.0%}",
+            )  # fmt: skip
     console().print(table)
     print_notes(document)
+
+
+def _spent(cost: str, value: float) -> str:
+    if cost == "params":
+        return count(int(value))
+    if cost == "memory":
+        return f"{value / 1e9:.2f} GB"
+    return f"{1.0 / value:,.1f}" if cost == "time" else f"{value:g}"
 
 
 @app.command

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from tracker.frontier.axis import Axis
-from tracker.frontier.cache import cached_draws
+from tracker.frontier.cache import cached_draws, cached_gaps
 from tracker.frontier.dataset import select
 from tracker.frontier.facts import OverrideKind, PublishedIndex
-from tracker.frontier.gap import central_gaps, gaps
+from tracker.frontier.gap import Window, central_gaps
 from tracker.frontier.index import INTERVAL, fit_index
 from tracker.frontier.population import labels, small_name
 from tracker.frontier.question import Fitted, Question, axis, fitted, window
@@ -34,19 +34,35 @@ def frontier_document(tables: Tables, question: Question, cache: Path | None) ->
     chosen = axis(tables, question, found).until(days.as_of)
     unit = "index" if question.benchmark is None else "score"
     vintage = found.fit.data.vintage if found else (question.vintage or tables.vintages[-1])
+    document = axis_document(chosen, days, cache, unit=unit)
+    return document | {
+        "vintage": vintage.isoformat(),
+        "overrides": sorted(question.overrides),
+        "notes": _notes(tables, question, found, chosen),
+        "attribution": list(ATTRIBUTION),
+    }
+
+
+def axis_document(chosen: Axis, days: Window, cache: Path | None, *, unit: str) -> Document:
+    """The part of the answer that any axis gives: the two best, the counts and the six definitions.
+
+    Raises:
+        TrackerError: no open or no closed model was out on the last day.
+    """
+    chosen = chosen.until(days.as_of)
     return {
         "as_of": days.as_of.isoformat(),
         "since": days.since.isoformat(),
-        "vintage": vintage.isoformat(),
+        "vintage": days.as_of.isoformat(),
         "axis": chosen.name,
         "best_open": _best(chosen, unit, is_open=True),
         "best_closed": _best(chosen, unit, is_open=False),
         "n_open": int(chosen.is_open.sum()),
         "n_closed": int((~chosen.is_open).sum()),
-        "definitions": [asdict(row) for row in gaps(chosen, days, unit=unit)],
-        "overrides": sorted(question.overrides),
-        "notes": _notes(tables, question, found, chosen),
-        "attribution": list(ATTRIBUTION),
+        "definitions": [asdict(row) for row in cached_gaps(chosen, days, cache, unit=unit)],
+        "overrides": [],
+        "notes": [],
+        "attribution": [],
     }
 
 

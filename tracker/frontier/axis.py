@@ -18,6 +18,7 @@ Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 DAYS_PER_MONTH = 30.4375  # 365.25 / 12
+_NEVER = np.array([np.inf])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +32,7 @@ class Axis:
     value: Array  # (M,)
     draws: Array  # (K, M); a single row equal to `value` where no uncertainty is known
     high: Array  # (M,) upper end of each model's interval: what G2 lets catch up
+    high_error: Array | None = None  # (M,) sd of log(high − value) from one data set to the next
 
     def __post_init__(self) -> None:
         """Both groups are there and every number is finite."""
@@ -62,6 +64,7 @@ class Axis:
             value=self.value[flags],
             draws=self.draws[:, flags],
             high=self.high[flags],
+            high_error=None if self.high_error is None else self.high_error[flags],
         )
 
     def until(self, day: date) -> Axis:
@@ -96,21 +99,33 @@ class Steps:
 
     def reached(self, level: Array) -> Array:
         """T(x): the day on which each level was first reached; infinite if never."""
-        padded = np.append(self.day, np.inf)
+        padded = np.concatenate((self.day, _NEVER))
         days: Array = padded[np.searchsorted(self.level, level, side="left")]
         return days
 
     def height(self, day: Array) -> Array:
         """F(t): the best level by each day; minus infinity before the first."""
-        padded = np.append(-np.inf, self.level)
+        padded = np.concatenate((-_NEVER, self.level))
         levels: Array = padded[np.searchsorted(self.day, day, side="right")]
         return levels
 
 
 def steps(released: Array, value: Array) -> Steps:
     """The records of a group, in time; models of one day count as one moment."""
-    order = np.lexsort((-value, released))
-    running = np.maximum.accumulate(value[order])
-    is_record = np.append(True, running[1:] > running[:-1])
-    member = order[is_record]
-    return Steps(released[member], value[member], member)
+    order = np.argsort(released, kind="stable")
+    return sorted_steps(released[order], value[order], order)
+
+
+def sorted_steps(released: Array, value: Array, place: npt.NDArray[np.intp]) -> Steps:
+    """`steps` of models that are sorted by their day; `place` is what each counts as a member."""
+    running = np.maximum.accumulate(value)
+    is_record = np.empty(value.size, dtype=np.bool_)
+    is_record[0] = True
+    np.greater(running[1:], running[:-1], out=is_record[1:])
+    found = np.flatnonzero(is_record)
+    day = released[found]
+    is_last_of_day = np.empty(found.size, dtype=np.bool_)
+    is_last_of_day[-1] = True
+    np.not_equal(day[1:], day[:-1], out=is_last_of_day[:-1])
+    found = found[is_last_of_day]
+    return Steps(released[found], value[found], place[found])

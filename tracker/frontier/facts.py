@@ -240,3 +240,24 @@ class SelfReportedScore:
         """Check names and ranges."""
         _check_name("model", self.model)
         _check_fraction(f"{self.model} on {self.benchmark}", "score", self.score)
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesPoint:
+    """One dated model of a score series that somebody brings along, such as an Elo board."""
+
+    model: str
+    access: Access
+    released: date
+    value: float
+    ci_low: float | None  # of the 95 % interval
+    ci_high: float | None
+
+    def __post_init__(self) -> None:
+        """Check the order of the interval; half of one is none."""
+        _check_name("model", self.model)
+        if (self.ci_low is None) != (self.ci_high is None):
+            raise ValueError(f"{self.model}: give both ends of the interval or none")
+        low, high = (self.value if end is None else end for end in (self.ci_low, self.ci_high))
+        if not low <= self.value <= high:
+            raise ValueError(f"{self.model}: {self.value} is outside {low}..{high}")

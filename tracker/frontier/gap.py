@@ -12,21 +12,19 @@ Each is computed on the central values and on every joint draw; formulas: `docs/
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
 
 from tracker.errors import TrackerError
-from tracker.frontier.axis import DAYS_PER_MONTH, Array, Axis, Steps, steps
+from tracker.frontier.axis import DAYS_PER_MONTH, Array, Axis, Steps, sorted_steps
+from tracker.frontier.calibration import N_INNER, N_WORLDS, calibrated_tails, interval
 from tracker.frontier.survival import restricted_mean
 
-TAIL = 0.05  # share of draws cut off at each end of an interval
-# On the index, calibrated by simulation so that the nominal 90 % are covered (Loh, JASA 82, 1987;
-# benchmarks/coverage.py, 2026-11-24): records of noisy values add noise to noise, which makes G1 too wide,
-# and a rule that goes by intervals inherits their own error, which makes G2 too narrow.
-INDEX_TAIL = {"G1": 0.075, "G2": 0.025}
+STRETCH_SEED = 0
+RULES = ("G2", "G4")  # defined through intervals: without noise they have no value of their own
 LOW = 0.05  # low end of a difference that G4 goes by
 WINDOW_DAYS = 365  # of G5 and G6, up to the day asked for
 LEAST_DEFINED = 0.9  # share of draws that must give a number for an interval to be shown
@@ -98,12 +96,11 @@ def gaps(axis: Axis, window: Window, *, unit: str = "index") -> tuple[Gap, ...]:
     """
     axis = axis.until(window.as_of)
     sampled = _Sampled(axis, window)
-    found = []
-    for name, measure in DEFINITIONS.items():
-        central = measure(sampled.groups(axis.value))
-        ends = gap_interval(name, sampled.values(measure), on_index=unit == "index")
-        found.append(_gap(name, "months" if name != "G5" else unit, central, ends))
-    return tuple(found)
+    central = sampled.measures(axis.value)
+    ends = sampled.intervals(central)
+    return tuple(
+        _gap(name, "months" if name != "G5" else unit, central[name], ends[name]) for name in DEFINITIONS
+    )
 
 
 def gap(name: str, axis: Axis, window: Window) -> float | None:
@@ -120,18 +117,11 @@ def central_gaps(axis: Axis, window: Window) -> dict[str, float | None]:
     return {name: measure(groups).value for name, measure in DEFINITIONS.items()}
 
 
-def gap_draws(name: str, axis: Axis, window: Window) -> Array:
-    """One definition on every draw that defines it."""
-    return _Sampled(axis.until(window.as_of), window).values(DEFINITIONS[name])
-
-
-def gap_interval(name: str, draws: Array, *, on_index: bool) -> tuple[float, float] | None:
-    """The ends of a definition's interval from its draws; None without any."""
-    if not draws.size:
-        return None
-    tail = INDEX_TAIL.get(name, TAIL) if on_index else TAIL
-    low, high = np.quantile(draws, (tail, 1.0 - tail))
-    return float(low), float(high)
+def gap_intervals(axis: Axis, window: Window) -> dict[str, tuple[float, float] | None]:
+    """The ends of each definition's interval; None where too few draws define it."""
+    axis = axis.until(window.as_of)
+    sampled = _Sampled(axis, window)
+    return sampled.intervals(sampled.measures(axis.value))
 
 
 def _gap(name: str, unit: str, central: _Measure, ends: tuple[float, float] | None) -> Gap:
@@ -149,65 +139,95 @@ class _Sampled:
     def __init__(self, axis: Axis, window: Window) -> None:
         self._axis = axis
         self._window = window
-        self._open = np.flatnonzero(axis.is_open)
-        self._closed = np.flatnonzero(~axis.is_open)
+        by_day = np.argsort(axis.released, kind="stable")
+        self._open = by_day[axis.is_open[by_day]]
+        self._closed = by_day[~axis.is_open[by_day]]
+        self._open_day, self._closed_day = axis.released[self._open], axis.released[self._closed]
+        self._places = np.arange(axis.released.size)
         self._above = np.maximum(axis.high[self._open] - axis.value[self._open], 0.0)
+        self._stretch = self._stretches()
         self._margin = np.zeros((self._closed.size, self._open.size))
         if axis.has_draws:
             self._margin = self._margins()
 
     def _margins(self) -> Array:
-        """Central difference minus the low end of its interval, for closed models that set a record."""
+        """Central difference minus the low end of its interval."""
         axis = self._axis
-        margin = np.zeros((self._closed.size, self._open.size))
-        records = {
-            int(member)
-            for value in (axis.value, *axis.draws)
-            for member in steps(axis.released[self._closed], value[self._closed]).member
-        }
-        for c in records:
-            place = self._closed[c]
+        margin = np.empty((self._closed.size, self._open.size))
+        for c, place in enumerate(self._closed):
             ahead = axis.draws[:, place, None] - axis.draws[:, self._open]
             central = axis.value[place] - axis.value[self._open]
             margin[c] = np.maximum(central - np.quantile(ahead, LOW, axis=0), 0.0)
         return margin
 
-    def groups(self, value: Array) -> _Groups:
+    def _stretches(self) -> Array:
+        """(K, open) factors on the upper half-widths: a rule that goes by intervals inherits their error."""
         axis = self._axis
-        open_value, open_day = value[self._open], axis.released[self._open]
+        spread = np.zeros(axis.value.size) if axis.high_error is None else axis.high_error
+        drawn = np.random.default_rng(STRETCH_SEED).normal(size=(len(axis.draws), self._open.size))
+        stretch: Array = np.exp(drawn * spread[self._open])
+        return stretch
+
+    def groups(self, value: Array, stretch: Array | float = 1.0) -> _Groups:
+        """Both groups with the axis's models at these values."""
+        open_value, closed_value = value[self._open], value[self._closed]
+        open_places, closed_places = self._places[: self._open.size], self._places[: self._closed.size]
         return _Groups(
-            open=steps(open_day, open_value),
-            open_high=steps(open_day, open_value + self._above),
-            closed=steps(axis.released[self._closed], value[self._closed]),
+            open=sorted_steps(self._open_day, open_value, open_places),
+            open_high=sorted_steps(self._open_day, open_value + stretch * self._above, open_places),
+            closed=sorted_steps(self._closed_day, closed_value, closed_places),
             open_value=open_value,
-            open_day=open_day,
+            open_day=self._open_day,
             margin=self._margin,
             window=self._window,
         )
 
-    def values(self, measure: Callable[[_Groups], _Measure]) -> Array:
-        """The measure on every draw; empty where too few draws define it."""
+    def measures(self, value: Array, stretch: Array | float = 1.0) -> dict[str, _Measure]:
+        """All six definitions on these values."""
+        groups = self.groups(value, stretch)
+        return {name: measure(groups) for name, measure in DEFINITIONS.items()}
+
+    def intervals(self, central: dict[str, _Measure]) -> dict[str, tuple[float, float] | None]:
+        """Each definition's draws between its calibrated tails."""
         if not self._axis.has_draws:
-            return np.empty(0)
-        found = [measure(self.groups(value)).value for value in self._axis.draws]
-        defined = np.array([value for value in found if value is not None])
-        return defined if defined.size >= LEAST_DEFINED * len(found) else np.empty(0)
+            return dict.fromkeys(DEFINITIONS)
+        draws = self.draws(self._axis.draws, self._stretch)
+        truths = {name: found.value for name, found in central.items() if found.value is not None}
+        truths |= {name: float(np.mean(draws[name][:N_WORLDS])) for name in RULES if draws[name].size}
+        tails = calibrated_tails(truths, self.worlds())
+        return {name: interval(draws[name], tails[name]) if name in tails else None for name in DEFINITIONS}
+
+    def worlds(self) -> Iterator[dict[str, Array]]:
+        """What would have been drawn, had each of the first draws been what was seen."""
+        noise = self._axis.draws[-N_INNER:] - self._axis.value
+        for seen, stretch in zip(self._axis.draws[:N_WORLDS], self._stretch, strict=False):
+            yield self.draws(seen + noise, stretch * self._stretch[-N_INNER:])
+
+    def draws(self, values: Array, stretch: Array) -> dict[str, Array]:
+        """Each definition on every row of values; empty where too few rows define it."""
+        rows = [self.measures(value, factor) for value, factor in zip(values, stretch, strict=True)]
+        found = {}
+        for name in DEFINITIONS:
+            defined = np.array([row[name].value for row in rows if row[name].value is not None])
+            found[name] = defined if defined.size >= LEAST_DEFINED * len(rows) else np.empty(0)
+        return found
 
 
 def _level_average(open_steps: Steps, closed: Steps, low: float, *, clip: bool) -> _Measure:
     """Mean over levels from `low` to the highest mutual one of T_open − T_closed, in months, exactly."""
     high = min(open_steps.level[-1], closed.level[-1])
-    ahead = int(np.sum(closed.level > open_steps.level[-1]))
+    ahead = int(np.count_nonzero(closed.level > open_steps.level[-1]))
     if high <= low:
         return _Measure(None, 0, ahead, "the two groups have no level in common")
-    edges = np.unique(np.concatenate([[low, high], open_steps.level, closed.level]))
+    edges = np.concatenate(((low, high), open_steps.level, closed.level))
+    edges.sort()
     edges = edges[(edges >= low) & (edges <= high)]
     middle = 0.5 * (edges[1:] + edges[:-1])
     lag = open_steps.reached(middle) - closed.reached(middle)
     if clip:
         lag = np.maximum(lag, 0.0)
-    months = float(np.sum(lag * np.diff(edges)) / (high - low) / DAYS_PER_MONTH)
-    return _Measure(months, int(np.sum((closed.level >= low) & (closed.level <= high))), ahead)
+    months = float(lag @ (edges[1:] - edges[:-1]) / (high - low) / DAYS_PER_MONTH)
+    return _Measure(months, int(np.count_nonzero((closed.level >= low) & (closed.level <= high))), ahead)
 
 
 def _g1(groups: _Groups) -> _Measure:
@@ -222,7 +242,7 @@ def _g2(groups: _Groups) -> _Measure:
 def _g3(groups: _Groups) -> _Measure:
     """Signed so that swapping the groups flips it: if open leads, closed is the one that stands behind."""
     open_best, closed_best = groups.open.level[-1], groups.closed.level[-1]
-    ahead = int(np.sum(groups.closed.level > open_best))
+    ahead = int(np.count_nonzero(groups.closed.level > open_best))
     if open_best > closed_best:
         lag = groups.open.reached(closed_best) - groups.closed.day[-1]
     else:
@@ -239,7 +259,7 @@ def _g4(groups: _Groups) -> _Measure:
     caught_on = np.min(np.where(equal, groups.open_day[None, :], np.inf), axis=1)
     caught = np.isfinite(caught_on)
     days = np.where(caught, caught_on, end) - closed.day
-    n_censored = int(np.sum(~caught))
+    n_censored = int(np.count_nonzero(~caught))
     if not caught.any():
         return _Measure(None, closed.day.size, n_censored, "open has caught up with no closed record")
     return _Measure(restricted_mean(days, caught) / DAYS_PER_MONTH, closed.day.size, n_censored)

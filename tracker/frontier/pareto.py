@@ -33,6 +33,17 @@ class Offer:
     probability: float  # share of draws in which nothing dominates it
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """What may be on the frontier: one entry per model, draws of shape (K, entries)."""
+
+    models: tuple[str, ...]
+    is_open: Flags
+    cost: Array
+    value: Array
+    draws: Array
+
+
 def pareto_frontier(axis: Axis, cost: Mapping[str, float]) -> tuple[Offer, ...]:
     """The models of `axis` whose cost is known, the cheapest first.
 
@@ -40,27 +51,45 @@ def pareto_frontier(axis: Axis, cost: Mapping[str, float]) -> tuple[Offer, ...]:
         TrackerError: fewer than two models have a cost.
     """
     places = np.array([i for i, model in enumerate(axis.models) if model in cost], dtype=np.intp)
-    if places.size < LEAST_MODELS:
-        raise TrackerError(f"a frontier needs the cost of two models, known here: {places.size}")
-    costs = np.array([cost[axis.models[place]] for place in places])
+    candidates = Candidates(
+        models=tuple(axis.models[place] for place in places),
+        is_open=axis.is_open[places],
+        cost=np.array([cost[axis.models[place]] for place in places]),
+        value=axis.value[places],
+        draws=axis.draws[:, places],
+    )
+    return offers(candidates)
+
+
+def offers(candidates: Candidates) -> tuple[Offer, ...]:
+    """Every candidate with its standing, the cheapest first.
+
+    Raises:
+        TrackerError: there are fewer than two.
+    """
+    costs, value, draws = candidates.cost, candidates.value, candidates.draws
+    if len(candidates.models) < LEAST_MODELS:
+        raise TrackerError(
+            f"a frontier needs the cost and the score of two models, known here: {len(candidates.models)}"
+        )
     if not np.isfinite(costs).all():
         raise ValueError("a cost is not finite")
-    central = undominated(costs, axis.value[places])
-    draws = axis.draws[:, places]
-    share = np.mean([undominated(costs, value) for value in draws], axis=0)
+    central = undominated(costs, value)
+    share = np.mean([undominated(costs, row) for row in draws], axis=0)
     low, high = np.quantile(draws, INTERVAL, axis=0)
+    has_draws = len(draws) > 1
     found = [
         Offer(
-            model=axis.models[place],
-            is_open=bool(axis.is_open[place]),
+            model=model,
+            is_open=bool(candidates.is_open[i]),
             cost=float(costs[i]),
-            value=float(axis.value[place]),
-            ci_low=float(low[i]) if axis.has_draws else None,
-            ci_high=float(high[i]) if axis.has_draws else None,
+            value=float(value[i]),
+            ci_low=float(low[i]) if has_draws else None,
+            ci_high=float(high[i]) if has_draws else None,
             on_frontier=bool(central[i]),
             probability=float(share[i]),
         )
-        for i, place in enumerate(places)
+        for i, model in enumerate(candidates.models)
     ]
     return tuple(sorted(found, key=lambda row: (row.cost, -row.value)))
 

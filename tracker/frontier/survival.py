@@ -20,8 +20,8 @@ def restricted_mean(duration: Array, ended: npt.NDArray[np.bool_]) -> float:
     if duration.size == 0:
         raise ValueError("no durations")
     times = np.unique(duration[ended])
-    at_risk = np.array([np.sum(duration >= time) for time in times])
-    ends = np.array([np.sum(ended & (duration == time)) for time in times])
+    at_risk = np.count_nonzero(duration >= times[:, None], axis=1)
+    ends = np.count_nonzero(ended & (duration == times[:, None]), axis=1)
     surviving = np.cumprod(1.0 - ends / at_risk) if times.size else np.empty(0)
     drop = -np.diff(np.append(1.0, surviving))
     rest = surviving[-1] if times.size else 1.0

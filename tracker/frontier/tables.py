@@ -24,6 +24,7 @@ from tracker.frontier.facts import (
     PublishedIndex,
     PublishedScore,
     SelfReportedScore,
+    SeriesPoint,
     SmallOpenModel,
 )
 
@@ -112,6 +113,16 @@ def load_self_reported(folder: Path | None = None) -> tuple[SelfReportedScore, .
     """What developers say of their own models; several values of one pair may differ in settings."""
     read = _Reader(folder or default_folder(), datetime.now(UTC).date())
     return read.rows("self_reported.csv", SelfReportedScore, key=None)
+
+
+def load_series(path: Path, *, today: date | None = None) -> tuple[SeriesPoint, ...]:
+    """A dated score series from a CSV file with the columns of `SeriesPoint`, in their order.
+
+    Raises:
+        TrackerError: as `load_tables`, with file and line.
+    """
+    read = _Reader(path.parent, today or datetime.now(UTC).date())
+    return read.rows(path.name, SeriesPoint, key=lambda row: row.model)
 
 
 class _Reader:

@@ -1,0 +1,116 @@
+"""Any dated series is an axis: an Elo board from a file or from what was ingested."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from tracker.cli import main
+from tracker.errors import TrackerError, UnknownNameError
+from tracker.ingested import Access, Batch, SourceModel, SourceScore
+from tracker.series import read_series
+from tracker.settings import Settings
+from tracker.store import Store, publish
+
+AT = datetime(2026, 11, 24, tzinfo=UTC)
+HEADER = "model,access,released,value,ci_low,ci_high\n"
+# the closed board rises by 10 points a month; open reaches each level exactly three months later
+BOARD = HEADER + "".join(
+    f"c{month},closed,2025-{month:02d}-01,{1200 + 10 * month},,\n"
+    f"o{month},open,2025-{month + 3:02d}-01,{1200 + 10 * month},,\n"
+    for month in range(1, 10)
+)
+
+
+def board(settings: Settings) -> None:
+    """Three rated models: one dated by its own source, one through the Hub, one not at all."""
+    hub = (SourceModel("acme/atlas", access=Access.OPEN, released_at=datetime(2026, 6, 1, tzinfo=UTC)),)
+    prices = (SourceModel("gpt-9", access=Access.CLOSED, released_at=datetime(2026, 1, 1, tzinfo=UTC)),)
+    rated = tuple(SourceModel(name, access=access) for name, access in ARENA.items())
+    scores = tuple(
+        SourceScore(name, "LMArena text", 1400.0 + 10 * i, variant="overall", unit="rating",
+                    ci_low=1390.0 + 10 * i, ci_high=1410.0 + 10 * i, evaluated_on=date(2026, 11, 20))
+        for i, name in enumerate(ARENA)
+    )  # fmt: skip
+    with Store.open(settings) as store:
+        store.add_batch(Batch(models=hub), source="hub-models", ingest_id="1", seen_at=AT)
+        store.add_batch(Batch(models=prices), source="models-dev", ingest_id="2", seen_at=AT)
+        store.add_batch(Batch(models=rated, scores=scores), source="lmarena", ingest_id="3", seen_at=AT)
+    publish(settings)
+
+
+ARENA = {"acme/atlas": Access.UNKNOWN, "gpt-9": Access.CLOSED, "nameless": Access.OPEN}
+
+
+def test_a_board_on_which_open_is_three_months_behind_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKER_HOME", str(tmp_path))
+    path = tmp_path / "elo.csv"
+    path.write_text(BOARD)
+    main(["frontier", "--series", str(path), "--as-of", "2025-12-15", "--json"])
+    document = json.loads(capsys.readouterr().out)
+    months = {row["id"]: row["value"] for row in document["definitions"]}
+    assert months["G1"] == pytest.approx(3.0, abs=0.1)
+    assert months["G3"] == pytest.approx(3.0, abs=0.1)
+    assert document["axis"] == "elo.csv"
+    assert document["best_open"] == {"model": "o9", "rating": 1290.0}
+
+
+def test_without_intervals_in_the_file_none_is_printed(tmp_path: Path, settings: Settings) -> None:
+    path = tmp_path / "elo.csv"
+    path.write_text(BOARD)
+    assert not read_series(str(path), settings).axis.has_draws
+
+
+def test_an_ingested_board_is_dated_by_whichever_source_knows(settings: Settings) -> None:
+    board(settings)
+    found = read_series("lmarena:LMArena text/overall", settings)
+    assert dict(zip(found.axis.models, found.axis.is_open.tolist(), strict=True)) == {
+        "acme/atlas": True,
+        "gpt-9": False,
+    }
+    assert found.axis.has_draws
+    assert found.vintage == date(2026, 11, 20)
+    assert found.notes == ("1 models of the series are left out: no date, or neither open nor closed",)
+
+
+def test_an_unknown_series_names_those_there_are(settings: Settings) -> None:
+    board(settings)
+    with pytest.raises(UnknownNameError) as error:
+        read_series("lmarena:nope", settings)
+    assert "lmarena:LMArena text/overall" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("a,open,2025-01-01,10,5,\n", "both ends"),
+        ("a,open,2025-01-01,10,11,12\n", "outside 11.0..12.0"),
+        ("a,open,2025-01-01,nan,,\n", "not a finite number"),
+        ("a,ajar,2025-01-01,10,,\n", "ajar"),
+        ("a,open,2199-01-01,10,,\n", "in the future"),
+        ("a,open,2025-01-01,10,,\na,open,2025-01-01,11,,\n", "the same row as line 2"),
+        ("", "no rows"),
+        ("a,open,2025-01-01,10,,\n", "no closed model"),
+    ],
+)
+def test_a_file_that_cannot_be_true_is_refused_with_its_line(
+    tmp_path: Path, settings: Settings, rows: str, says: str
+) -> None:
+    path = tmp_path / "elo.csv"
+    path.write_text(HEADER + rows)
+    with pytest.raises(TrackerError, match=says):
+        read_series(str(path), settings)
+
+
+def test_options_of_the_published_tables_are_refused_beside_a_series(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["frontier", "--series", "elo.csv", "--only", "private"])
+    assert ended.value.code == 2
+    assert "belong to the published tables" in capsys.readouterr().err
