@@ -155,7 +155,7 @@ def test_membership_is_a_probability_and_the_best_model_is_certain_to_be_on() ->
 
 
 def test_a_frontier_of_one_model_is_refused() -> None:
-    with pytest.raises(TrackerError, match="needs the cost of two models"):
+    with pytest.raises(TrackerError, match="needs the cost and the score of two models"):
         pareto_frontier(whole_axis(), {"Kimi K3": 1.0})
 
 

@@ -112,20 +112,8 @@ class Steps:
 
 def steps(released: Array, value: Array) -> Steps:
     """The records of a group, in time; models of one day count as one moment."""
-    order = np.argsort(released, kind="stable")
-    return sorted_steps(released[order], value[order], order)
-
-
-def sorted_steps(released: Array, value: Array, place: npt.NDArray[np.intp]) -> Steps:
-    """`steps` of models that are sorted by their day; `place` is what each counts as a member."""
-    running = np.maximum.accumulate(value)
-    is_record = np.empty(value.size, dtype=np.bool_)
-    is_record[0] = True
-    np.greater(running[1:], running[:-1], out=is_record[1:])
-    found = np.flatnonzero(is_record)
-    day = released[found]
-    is_last_of_day = np.empty(found.size, dtype=np.bool_)
-    is_last_of_day[-1] = True
-    np.not_equal(day[1:], day[:-1], out=is_last_of_day[:-1])
-    found = found[is_last_of_day]
-    return Steps(released[found], value[found], place[found])
+    order = np.lexsort((-value, released))
+    running = np.maximum.accumulate(value[order])
+    is_record = np.append(True, running[1:] > running[:-1])
+    member = order[is_record]
+    return Steps(released[member], value[member], member)

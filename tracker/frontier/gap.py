@@ -7,7 +7,7 @@
     G5  how many points apart are the two best models on a day, averaged over a window
     G6  how old is the closed level that open offers on a day, averaged over a window
 
-Each is computed on the central values and on every joint draw; formulas: `docs/method.md`.
+Each is computed on rows of values, the central ones and every joint draw alike; formulas: `docs/method.md`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from datetime import date, timedelta
 import numpy as np
 
 from tracker.errors import TrackerError
-from tracker.frontier.axis import DAYS_PER_MONTH, Array, Axis, Steps, sorted_steps
+from tracker.frontier.axis import DAYS_PER_MONTH, Array, Axis
 from tracker.frontier.calibration import N_INNER, N_WORLDS, calibrated_tails, interval
+from tracker.frontier.envelope import Envelope, Members, lower
 from tracker.frontier.survival import restricted_mean
 
 STRETCH_SEED = 0
@@ -69,23 +70,27 @@ class Window:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Groups:
-    """Both groups of one draw, with what significance needs."""
+    """Both groups in K rows of values, with what significance needs."""
 
-    open: Steps
-    open_high: Steps  # the open frontier of upper interval ends
-    closed: Steps
-    open_value: Array
-    open_day: Array
+    open: Envelope
+    open_high: Envelope  # of upper interval ends
+    closed: Envelope
+    open_members: Members
+    closed_members: Members
+    open_value: Array  # (K, open)
+    closed_value: Array  # (K, closed)
     margin: Array  # (closed, open): how far ahead a closed model must be to be significantly ahead
     window: Window
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Measure:
-    value: float | None
-    n: int
-    n_censored: int
-    note: str = ""
+    """One definition on each row; NaN where it says nothing."""
+
+    value: Array  # (K,)
+    n: Array  # (K,)
+    n_censored: Array  # (K,)
+    note: str = ""  # why a value is missing
 
 
 def gaps(axis: Axis, window: Window, *, unit: str = "index") -> tuple[Gap, ...]:
@@ -94,10 +99,9 @@ def gaps(axis: Axis, window: Window, *, unit: str = "index") -> tuple[Gap, ...]:
     Raises:
         TrackerError: no open or no closed model is left.
     """
-    axis = axis.until(window.as_of)
-    sampled = _Sampled(axis, window)
-    central = sampled.measures(axis.value)
-    ends = sampled.intervals(central)
+    sampled = _Sampled(axis.until(window.as_of), window)
+    central = sampled.central()
+    ends = sampled.intervals()
     return tuple(
         _gap(name, "months" if name != "G5" else unit, central[name], ends[name]) for name in DEFINITIONS
     )
@@ -105,32 +109,32 @@ def gaps(axis: Axis, window: Window, *, unit: str = "index") -> tuple[Gap, ...]:
 
 def gap(name: str, axis: Axis, window: Window) -> float | None:
     """The central value of one definition, in months (G5: points)."""
-    axis = axis.until(window.as_of)
-    return DEFINITIONS[name](_Sampled(axis, window).groups(axis.value)).value
+    return central_gaps(axis, window)[name]
 
 
 def central_gaps(axis: Axis, window: Window) -> dict[str, float | None]:
     """The central value of all six definitions, without intervals."""
-    axis = axis.until(window.as_of)
-    sampled = _Sampled(axis, window)
-    groups = sampled.groups(axis.value)
-    return {name: measure(groups).value for name, measure in DEFINITIONS.items()}
+    central = _Sampled(axis.until(window.as_of), window).central()
+    return {name: _known(measure.value[0]) for name, measure in central.items()}
 
 
 def gap_intervals(axis: Axis, window: Window) -> dict[str, tuple[float, float] | None]:
     """The ends of each definition's interval; None where too few draws define it."""
-    axis = axis.until(window.as_of)
-    sampled = _Sampled(axis, window)
-    return sampled.intervals(sampled.measures(axis.value))
+    return _Sampled(axis.until(window.as_of), window).intervals()
 
 
 def _gap(name: str, unit: str, central: _Measure, ends: tuple[float, float] | None) -> Gap:
+    value = _known(central.value[0])
     low = high = None
     note = central.note
-    if central.value is not None:
+    if value is not None:
         low, high = ends or (None, None)
-        note = note or ("" if ends else "no uncertainty of these scores is known")
-    return Gap(name, unit, central.value, low, high, central.n, central.n_censored, note)
+        note = "" if ends else "no uncertainty of these scores is known"
+    return Gap(name, unit, value, low, high, int(central.n[0]), int(central.n_censored[0]), note)
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 class _Sampled:
@@ -139,156 +143,173 @@ class _Sampled:
     def __init__(self, axis: Axis, window: Window) -> None:
         self._axis = axis
         self._window = window
-        by_day = np.argsort(axis.released, kind="stable")
-        self._open = by_day[axis.is_open[by_day]]
-        self._closed = by_day[~axis.is_open[by_day]]
-        self._open_day, self._closed_day = axis.released[self._open], axis.released[self._closed]
-        self._places = np.arange(axis.released.size)
-        self._above = np.maximum(axis.high[self._open] - axis.value[self._open], 0.0)
+        self._open = Members.of(axis.released, axis.is_open)
+        self._closed = Members.of(axis.released, ~axis.is_open)
+        above = axis.high[self._open.place] - axis.value[self._open.place]
+        self._above = np.maximum(above, 0.0)
         self._stretch = self._stretches()
-        self._margin = np.zeros((self._closed.size, self._open.size))
-        if axis.has_draws:
-            self._margin = self._margins()
-
-    def _margins(self) -> Array:
-        """Central difference minus the low end of its interval."""
-        axis = self._axis
-        margin = np.empty((self._closed.size, self._open.size))
-        for c, place in enumerate(self._closed):
-            ahead = axis.draws[:, place, None] - axis.draws[:, self._open]
-            central = axis.value[place] - axis.value[self._open]
-            margin[c] = np.maximum(central - np.quantile(ahead, LOW, axis=0), 0.0)
-        return margin
+        self._margin = self._margins()
 
     def _stretches(self) -> Array:
         """(K, open) factors on the upper half-widths: a rule that goes by intervals inherits their error."""
         axis = self._axis
         spread = np.zeros(axis.value.size) if axis.high_error is None else axis.high_error
-        drawn = np.random.default_rng(STRETCH_SEED).normal(size=(len(axis.draws), self._open.size))
-        stretch: Array = np.exp(drawn * spread[self._open])
+        drawn = np.random.default_rng(STRETCH_SEED).normal(size=(len(axis.draws), self._open.place.size))
+        stretch: Array = np.exp(drawn * spread[self._open.place])
         return stretch
 
-    def groups(self, value: Array, stretch: Array | float = 1.0) -> _Groups:
-        """Both groups with the axis's models at these values."""
-        open_value, closed_value = value[self._open], value[self._closed]
-        open_places, closed_places = self._places[: self._open.size], self._places[: self._closed.size]
+    def _margins(self) -> Array:
+        """Central difference minus the low end of its interval."""
+        axis, open_places = self._axis, self._open.place
+        margin = np.zeros((self._closed.place.size, open_places.size))
+        if not axis.has_draws:
+            return margin
+        for c, place in enumerate(self._closed.place):
+            ahead = axis.draws[:, place, None] - axis.draws[:, open_places]
+            central = axis.value[place] - axis.value[open_places]
+            margin[c] = np.maximum(central - np.quantile(ahead, LOW, axis=0), 0.0)
+        return margin
+
+    def _groups(self, value: Array, stretch: Array | float) -> _Groups:
+        open_value, closed_value = value[:, self._open.place], value[:, self._closed.place]
         return _Groups(
-            open=sorted_steps(self._open_day, open_value, open_places),
-            open_high=sorted_steps(self._open_day, open_value + stretch * self._above, open_places),
-            closed=sorted_steps(self._closed_day, closed_value, closed_places),
+            open=self._open.envelope(open_value),
+            open_high=self._open.envelope(open_value + stretch * self._above),
+            closed=self._closed.envelope(closed_value),
+            open_members=self._open,
+            closed_members=self._closed,
             open_value=open_value,
-            open_day=self._open_day,
+            closed_value=closed_value,
             margin=self._margin,
             window=self._window,
         )
 
-    def measures(self, value: Array, stretch: Array | float = 1.0) -> dict[str, _Measure]:
-        """All six definitions on these values."""
-        groups = self.groups(value, stretch)
+    def central(self) -> dict[str, _Measure]:
+        """All six definitions on the central values: one row."""
+        groups = self._groups(self._axis.value[None, :], 1.0)
         return {name: measure(groups) for name, measure in DEFINITIONS.items()}
 
-    def intervals(self, central: dict[str, _Measure]) -> dict[str, tuple[float, float] | None]:
+    def intervals(self) -> dict[str, tuple[float, float] | None]:
         """Each definition's draws between its calibrated tails."""
         if not self._axis.has_draws:
             return dict.fromkeys(DEFINITIONS)
-        draws = self.draws(self._axis.draws, self._stretch)
-        truths = {name: found.value for name, found in central.items() if found.value is not None}
+        draws = self._draws(self._axis.draws, self._stretch)
+        truths = {name: float(found.value[0]) for name, found in self.central().items()}
         truths |= {name: float(np.mean(draws[name][:N_WORLDS])) for name in RULES if draws[name].size}
-        tails = calibrated_tails(truths, self.worlds())
+        known = {name: truth for name, truth in truths.items() if np.isfinite(truth)}
+        tails = calibrated_tails(known, self._worlds())
         return {name: interval(draws[name], tails[name]) if name in tails else None for name in DEFINITIONS}
 
-    def worlds(self) -> Iterator[dict[str, Array]]:
+    def _worlds(self) -> Iterator[dict[str, Array]]:
         """What would have been drawn, had each of the first draws been what was seen."""
         noise = self._axis.draws[-N_INNER:] - self._axis.value
         for seen, stretch in zip(self._axis.draws[:N_WORLDS], self._stretch, strict=False):
-            yield self.draws(seen + noise, stretch * self._stretch[-N_INNER:])
+            yield self._draws(seen + noise, stretch * self._stretch[-N_INNER:])
 
-    def draws(self, values: Array, stretch: Array) -> dict[str, Array]:
+    def _draws(self, values: Array, stretch: Array) -> dict[str, Array]:
         """Each definition on every row of values; empty where too few rows define it."""
-        rows = [self.measures(value, factor) for value, factor in zip(values, stretch, strict=True)]
+        groups = self._groups(values, stretch)
         found = {}
-        for name in DEFINITIONS:
-            defined = np.array([row[name].value for row in rows if row[name].value is not None])
-            found[name] = defined if defined.size >= LEAST_DEFINED * len(rows) else np.empty(0)
+        for name, measure in DEFINITIONS.items():
+            value = measure(groups).value
+            defined = value[np.isfinite(value)]
+            found[name] = defined if defined.size >= LEAST_DEFINED * value.size else np.empty(0)
         return found
 
 
-def _level_average(open_steps: Steps, closed: Steps, low: float, *, clip: bool) -> _Measure:
-    """Mean over levels from `low` to the highest mutual one of T_open − T_closed, in months, exactly."""
-    high = min(open_steps.level[-1], closed.level[-1])
-    ahead = int(np.count_nonzero(closed.level > open_steps.level[-1]))
-    if high <= low:
-        return _Measure(None, 0, ahead, "the two groups have no level in common")
-    edges = np.concatenate(((low, high), open_steps.level, closed.level))
-    edges.sort()
-    edges = edges[(edges >= low) & (edges <= high)]
-    middle = 0.5 * (edges[1:] + edges[:-1])
-    lag = open_steps.reached(middle) - closed.reached(middle)
-    if clip:
-        lag = np.maximum(lag, 0.0)
-    months = float(lag @ (edges[1:] - edges[:-1]) / (high - low) / DAYS_PER_MONTH)
-    return _Measure(months, int(np.count_nonzero((closed.level >= low) & (closed.level <= high))), ahead)
+def _level_average(open_group: Envelope, closed: Envelope, later: Envelope, low: Array) -> _Measure:
+    """Mean over levels from `low` to the highest mutual one of T_later − T_closed, in months, exactly."""
+    high = np.minimum(open_group.best, closed.best)
+    level, is_record = closed.level, closed.is_record
+    within = is_record & (level >= low[:, None]) & (level <= high[:, None])
+    ahead = is_record & (level > open_group.best[:, None])
+    has_span = high > low
+    top = np.where(has_span, high, low)
+    apart = later.days_integral(low, top) - closed.days_integral(low, top)
+    span = np.where(has_span, high - low, np.nan)
+    return _Measure(
+        apart / span / DAYS_PER_MONTH,
+        np.where(has_span, np.count_nonzero(within, axis=1), 0),
+        np.count_nonzero(ahead, axis=1),
+        "the two groups have no level in common",
+    )
 
 
 def _g1(groups: _Groups) -> _Measure:
-    low = max(groups.open.level[0], groups.closed.level[0])
-    return _level_average(groups.open, groups.closed, low, clip=False)
+    low = np.maximum(groups.open.level[:, 0], groups.closed.level[:, 0])
+    return _level_average(groups.open, groups.closed, groups.open, low)
 
 
 def _g2(groups: _Groups) -> _Measure:
-    return _level_average(groups.open_high, groups.closed, groups.closed.level[0], clip=True)
+    """A negative lag counts as none: that is the time by which both have reached a level."""
+    both = lower(groups.open_high, groups.closed)
+    return _level_average(groups.open_high, groups.closed, both, groups.closed.level[:, 0])
 
 
 def _g3(groups: _Groups) -> _Measure:
     """Signed so that swapping the groups flips it: if open leads, closed is the one that stands behind."""
-    open_best, closed_best = groups.open.level[-1], groups.closed.level[-1]
-    ahead = int(np.count_nonzero(groups.closed.level > open_best))
-    if open_best > closed_best:
-        lag = groups.open.reached(closed_best) - groups.closed.day[-1]
-    else:
-        lag = groups.open.day[-1] - groups.closed.reached(open_best)
-    return _Measure(float(lag) / DAYS_PER_MONTH, 1, ahead)
+    shared = np.minimum(groups.open.best, groups.closed.best)[:, None]
+    lag = groups.open.reached(shared) - groups.closed.reached(shared)
+    ahead = groups.closed.is_record & (groups.closed.level > groups.open.best[:, None])
+    return _Measure(lag[:, 0] / DAYS_PER_MONTH, np.ones(len(lag)), np.count_nonzero(ahead, axis=1))
 
 
 def _g4(groups: _Groups) -> _Measure:
     """Mean months from each closed record to the first open model not significantly below it."""
+    closed, is_record = groups.closed, groups.closed.is_record
+    days = np.flatnonzero(is_record.any(axis=0))  # those on which some row sets a record
+    caught_on = np.full((len(closed.level), days.size), np.inf)
+    for j, day in enumerate(days):
+        member = groups.closed_members.best_of_day(groups.closed_value, day)
+        equal = closed.level[:, day, None] - groups.open_value <= groups.margin[member]
+        first = groups.open_members.day[np.argmax(equal, axis=1)]
+        caught_on[:, j] = np.where(equal.any(axis=1), first, np.inf)
+    known = is_record[:, days]
+    caught = np.isfinite(caught_on) & known
     end = float(groups.window.as_of.toordinal())
-    closed = groups.closed
-    ahead = closed.level[:, None] - groups.open_value[None, :]
-    equal = ahead <= groups.margin[closed.member]
-    caught_on = np.min(np.where(equal, groups.open_day[None, :], np.inf), axis=1)
-    caught = np.isfinite(caught_on)
-    days = np.where(caught, caught_on, end) - closed.day
-    n_censored = int(np.count_nonzero(~caught))
-    if not caught.any():
-        return _Measure(None, closed.day.size, n_censored, "open has caught up with no closed record")
-    return _Measure(restricted_mean(days, caught) / DAYS_PER_MONTH, closed.day.size, n_censored)
+    duration = np.where(caught, caught_on, end) - closed.day[days]
+    mean = restricted_mean(duration, caught, known) / DAYS_PER_MONTH
+    return _Measure(
+        np.where(caught.any(axis=1), mean, np.nan),
+        np.count_nonzero(known, axis=1),
+        np.count_nonzero(known & ~caught, axis=1),
+        "open has caught up with no closed record",
+    )
 
 
 def _g5(groups: _Groups) -> _Measure:
     days = _shared_days(groups)
     if days.size == 0:
-        return _Measure(None, 0, 0, "one of the groups had no model in the window")
+        return _no_shared_day(groups)
     apart = groups.closed.height(days) - groups.open.height(days)
-    return _Measure(float(apart.mean()), days.size, 0)
+    return _Measure(apart.mean(axis=1), np.full(len(apart), days.size), np.zeros(len(apart)))
 
 
 def _g6(groups: _Groups) -> _Measure:
     """Signed as G3: on days on which open leads, closed is the stale one."""
     days = _shared_days(groups)
     if days.size == 0:
-        return _Measure(None, 0, 0, "one of the groups had no model in the window")
-    open_best, closed_best = groups.open.height(days), groups.closed.height(days)
-    stale_open = days - groups.closed.reached(open_best)
-    stale_closed = days - groups.open.reached(closed_best)
-    lag = np.where(open_best > closed_best, -stale_closed, stale_open)
-    return _Measure(float(lag.mean()) / DAYS_PER_MONTH, days.size, 0)
+        return _no_shared_day(groups)
+    on_open = np.searchsorted(groups.open.day, days, side="right") - 1
+    on_closed = np.searchsorted(groups.closed.day, days, side="right") - 1
+    stale_open = days - groups.closed.reached(groups.open.level)[:, on_open]
+    stale_closed = days - groups.open.reached(groups.closed.level)[:, on_closed]
+    leads = groups.open.level[:, on_open] > groups.closed.level[:, on_closed]
+    lag = np.where(leads, -stale_closed, stale_open).mean(axis=1)
+    return _Measure(lag / DAYS_PER_MONTH, np.full(len(lag), days.size), np.zeros(len(lag)))
 
 
 def _shared_days(groups: _Groups) -> Array:
     days: Array = groups.window.days
     shared: Array = days[days >= max(groups.open.day[0], groups.closed.day[0])]
     return shared
+
+
+def _no_shared_day(groups: _Groups) -> _Measure:
+    n = len(groups.open.level)
+    return _Measure(
+        np.full(n, np.nan), np.zeros(n), np.zeros(n), "one of the groups had no model in the window"
+    )
 
 
 DEFINITIONS: dict[str, Callable[[_Groups], _Measure]] = {

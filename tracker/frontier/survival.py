@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from tracker.frontier.axis import Array
+from tracker.frontier.axis import Array, Flags
 
 
-def restricted_mean(duration: Array, ended: npt.NDArray[np.bool_]) -> float:
-    """Kaplan-Meier mean, restricted to the longest duration seen (ended or not).
+def restricted_mean(duration: Array, ended: Flags, known: Flags | None = None) -> Array:
+    """Kaplan-Meier mean of each row, restricted to its longest duration seen (ended or not).
 
     With every duration ended it is the plain mean; a duration that is still running counts as longer
     than it is by what the ended ones suggest, up to the longest seen. Durations may be negative.
-
-    Raises:
-        ValueError: there is no duration.
+    `duration`, `ended`, `known`: (K, J); what is not known is left out. Returns (K,), NaN for a row
+    without a known duration.
     """
-    if duration.size == 0:
-        raise ValueError("no durations")
-    times = np.unique(duration[ended])
-    at_risk = np.count_nonzero(duration >= times[:, None], axis=1)
-    ends = np.count_nonzero(ended & (duration == times[:, None]), axis=1)
-    surviving = np.cumprod(1.0 - ends / at_risk) if times.size else np.empty(0)
-    drop = -np.diff(np.append(1.0, surviving))
-    rest = surviving[-1] if times.size else 1.0
-    return float(np.sum(times * drop) + rest * duration.max())
+    known = np.ones(duration.shape, dtype=np.bool_) if known is None else known
+    length = np.where(known, duration, np.inf)
+    order = np.lexsort((~ended, length), axis=1)  # at equal times those that ended come first
+    length = np.take_along_axis(length, order, axis=1)
+    has_ended = np.take_along_axis(ended & known, order, axis=1)
+    n_known = np.count_nonzero(known, axis=1)
+    at_risk = np.maximum(n_known[:, None] - np.arange(duration.shape[1]), 1)
+    surviving = np.cumprod(np.where(has_ended, 1.0 - 1.0 / at_risk, 1.0), axis=1)
+    drop = -np.diff(surviving, axis=1, prepend=1.0)
+    length = np.where(np.isfinite(length), length, 0.0)
+    longest = np.take_along_axis(length, np.maximum(n_known - 1, 0)[:, None], axis=1)[:, 0]
+    mean: Array = np.sum(length * drop, axis=1) + surviving[:, -1] * longest
+    return np.where(n_known > 0, mean, np.nan)
