@@ -94,7 +94,10 @@ def test_a_claim_near_the_best_of_its_size_counts_and_one_nobody_checked_too() -
         ({"has_safetensors": False}, "no safetensors"),
         ({"needs_remote_code": True}, "its own code"),
         ({"is_disabled": True}, "disabled"),
-        ({"weights_bytes": 140_000_000_000}, "needs about 153 GB of memory, this machine has 24 GB"),
+        (
+            {"weights_bytes": 140_000_000_000},
+            "153 GB of memory by the size of its weights, this machine has 24 GB",
+        ),
     ],
 )
 def test_what_is_in_the_way_is_said(more: dict[str, Any], says: str) -> None:

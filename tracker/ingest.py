@@ -77,13 +77,15 @@ def ingest(
     announce_retries()
     sources = [get_source(name, settings) for name in dict.fromkeys(names or SOURCES)]
     outcomes = []
-    for source in sources:
-        outcome = ingest_source(source, settings, since=since)
-        get_logger("ingest").info("source done", source=outcome.source, status=outcome.status.value)
-        outcomes.append(outcome)
-        on_outcome(outcome)
-    resolve_names(settings)
-    publish(settings)
+    try:
+        for source in sources:
+            outcome = ingest_source(source, settings, since=since)
+            get_logger("ingest").info("source done", source=outcome.source, status=outcome.status.value)
+            outcomes.append(outcome)
+            on_outcome(outcome)
+        resolve_names(settings)
+    finally:  # also what was read before a Ctrl-C is to be seen
+        publish(settings)
     return tuple(outcomes)
 
 
@@ -124,6 +126,15 @@ def ingest_source(source: Source, settings: Settings, *, since: datetime | None 
                 )
     except TrackerError as error:
         status, reason = _failure(error, progress)
+    except KeyboardInterrupt:
+        _finish(
+            source,
+            settings,
+            progress,
+            OutcomeStatus.PARTIAL,
+            reason="interrupted; the next one goes on there",
+        )
+        raise
     finally:
         fetch.close()
     progress.raw_sha256 = tuple(dict.fromkeys(fetch.sha256))
