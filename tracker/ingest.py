@@ -145,11 +145,14 @@ def ingest_source(source: Source, settings: Settings, *, since: datetime | None 
 def _read(source: Source, settings: Settings, question: Question, fetch: Fetcher, progress: Progress) -> None:
     """Fetch first, then write: the store is never open while an answer is awaited."""
     waiting: list[Batch] = []
+    written_at_s = time.monotonic()
     try:
         for batch in source.read(question, fetch):
             waiting.append(batch)
-            if sum(len(b.models) + len(b.scores) for b in waiting) >= WRITTEN_TOGETHER:
+            is_much = sum(len(b.models) + len(b.scores) for b in waiting) >= WRITTEN_TOGETHER
+            if is_much or time.monotonic() - written_at_s >= settings.flush_s:
                 _write(waiting, source, settings, progress)
+                written_at_s = time.monotonic()
     finally:
         _write(waiting, source, settings, progress)
 
