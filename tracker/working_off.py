@@ -117,7 +117,7 @@ def _work(
     began_s = time.monotonic()
     back, n_bytes = replace(job, status="queued", lease_pid=None), 0
     try:
-        back, n_bytes = _foreseen(back, request, settings)
+        back, n_bytes = foreseen(back, request, settings)
         if n_bytes > left_bytes:
             _put(settings, back)
             return None, 0
@@ -141,7 +141,7 @@ def _work(
     return replace(worked, run_ids=ids), n_bytes
 
 
-def _foreseen(job: JobRow, request: BenchRequest, settings: Settings) -> tuple[JobRow, int]:
+def foreseen(job: JobRow, request: BenchRequest, settings: Settings) -> tuple[JobRow, int]:
     """The job with what `tracker fit` reads of its model, and how many bytes are to be downloaded.
 
     A model that cannot be loaded or does not fit is left to the bench, which keeps that as a run.
