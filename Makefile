@@ -5,7 +5,7 @@ VENV_VLLM := .venv-vllm
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo install test test-browser test-vllm lint typecheck check app bench-perf clean
+.PHONY: help demo install test test-browser test-cron test-vllm lint typecheck check app bench-perf clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ test-browser: $(VENV)/.dev ## the dashboard in Chromium; pictures go to test-res
 
 test-vllm: $(VENV_VLLM)/.installed ## run the vllm engine for real, on the CPU
 	$(VENV_VLLM)/bin/pytest -m vllm tests/vllm
+
+test-cron: $(VENV)/.dev ## the weekly timer in a real cron, as root; a minute or two
+	$(BIN)/pytest -m cron tests/test_cron.py
 
 lint: $(VENV)/.dev ## ruff: format and rules
 	$(BIN)/ruff format --check .

@@ -202,7 +202,22 @@ def _patterns(*, needs_code: bool) -> list[str]:
     return [*LOADED, "*.py"] if needs_code else list(LOADED)
 
 
-def _check_free_space(model: Model) -> None:
+def download_bytes(model: Model) -> int:
+    """How much `download_model` would download: nothing of what lies in the cache.
+
+    Raises:
+        ModelError: it is gated.
+        UnreachableError: the Hub is down.
+    """
+    if model.path is not None or _cached_folder(
+        model.model_id, model.revision, needs_code=model.needs_remote_code
+    ):
+        return 0
+    with hub_errors(model.model_id, model.revision):
+        return _planned_bytes(model)
+
+
+def _planned_bytes(model: Model) -> int:
     planned = HfApi().snapshot_download(
         model.model_id,
         revision=model.revision,
@@ -210,7 +225,11 @@ def _check_free_space(model: Model) -> None:
         allow_patterns=_patterns(needs_code=model.needs_remote_code),
         ignore_patterns=list(NOT_LOADED),
     )
-    wanted_bytes = sum(file.file_size or 0 for file in planned if file.will_download) + MARGIN_BYTES
+    return sum(file.file_size or 0 for file in planned if file.will_download)
+
+
+def _check_free_space(model: Model) -> None:
+    wanted_bytes = _planned_bytes(model) + MARGIN_BYTES
     place = Path(constants.HF_HUB_CACHE)
     while not place.exists():
         place = place.parent

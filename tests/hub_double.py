@@ -34,6 +34,7 @@ class Hub:
     def __init__(self) -> None:
         self.url = ""
         self.infos: dict[str, dict[str, Any]] = {}  # recorded metadata by model_id
+        self.trees: dict[tuple[str, str], list[dict[str, Any]]] = {}  # files of other commits
         self.folders: dict[str, Path] = {}  # repositories that are served whole
         self.broken: list[Response] = []  # answers that come first, in this order
         self.requests: list[str] = []
@@ -82,6 +83,8 @@ class Hub:
             if token:
                 return fixture("error_404_repo__api_models__no-such-org__no-such-model")
             return fixture("error_401_repo_anonymous__api_models__no-such-org__no-such-model-2")
+        if what == "tree" and (model_id, revision) in self.trees:
+            return _json(self.trees[model_id, revision])
         if what == "refs":
             branch = {"name": "main", "ref": "refs/heads/main", "targetCommit": info["sha"]}
             return _json({"branches": [branch], "converts": [], "tags": []})
@@ -91,7 +94,7 @@ class Hub:
 
     def _tree(self, model_id: str) -> list[dict[str, Any]]:
         entries = []
-        for path in sorted(self.folders[model_id].iterdir()):
+        for path in sorted(self.folders[model_id].iterdir()) if model_id in self.folders else ():
             content = path.read_bytes()
             entry: dict[str, Any] = {"type": "file", "path": path.name, "size": len(content)}
             entry["oid"] = hashlib.sha1(content).hexdigest()

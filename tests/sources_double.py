@@ -147,7 +147,7 @@ class SourcesHub(Hub):
         rows.sort(key=lambda one: (one.get(query["sort"][0]) or 0, one["id"]), reverse=True)
         limit = int(query.get("limit", ["100"])[0])
         start = int(base64.b64decode(query["cursor"][0])) if "cursor" in query else 0
-        fields = {*LIST_FIELDS, *query.get("expand[]", [])}
+        fields = {*LIST_FIELDS, *query.get("expand[]", []), *query.get("expand", [])}
         page = [{k: v for k, v in one.items() if k in fields} for one in rows[start : start + limit]]
         more = dict(JSON)
         if start + limit < len(rows) or (self.next_page_loops and rows):

@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "tracker.ingested": (),
     "tracker.stats": (),
     "tracker.codec": ("tracker.errors",),
-    "tracker.settings": (),
+    "tracker.settings": ("tracker.errors",),
     "tracker.logs": (),
     "tracker.items": ("tracker.codec", "tracker.errors", "tracker.records"),
     "tracker.suites": ("tracker.errors", "tracker.records"),
@@ -31,7 +31,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "tracker.settings", "tracker.store",
     ),
     "tracker.sources": (
-        "tracker.errors", "tracker.ingested", "tracker.records", "tracker.settings", "tracker.sources",
+        "tracker.codec", "tracker.errors", "tracker.ingested", "tracker.records", "tracker.settings",
+        "tracker.sources",
     ),
     "runners": (
         "runners", "tracker.codec", "tracker.errors", "tracker.items", "tracker.records", "tracker.settings",
@@ -47,6 +48,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "tracker.cli": ("tracker", "runners", "app"),
     "tracker.__main__": ("tracker.cli",),
+    "tracker.held": ("tracker.codec", "tracker.errors", "tracker.settings"),
     # each joins parts that know nothing of each other, as `bench` does
     "tracker.bench": ("runners", "tracker"),
     "tracker.ingest": ("runners", "tracker"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -13,7 +15,7 @@ import pytest
 from tests.some_runs import STARTED_AT, model, run, store_runs
 from tracker.digest import crossings, digest, memory_bests, overlap_words
 from tracker.digest_forms import ATOM, atom, document, keep, markdown
-from tracker.errors import TrackerError
+from tracker.errors import TrackerError, UnreachableError
 from tracker.ingested import (
     Access,
     Batch,
@@ -24,7 +26,7 @@ from tracker.ingested import (
     SourceModel,
     SourceScore,
 )
-from tracker.notify import check_address
+from tracker.notify import check_address, send
 from tracker.settings import Settings
 from tracker.store import SourceState, Store, publish
 
@@ -174,6 +176,51 @@ def test_the_three_forms_say_the_same_and_nothing_breaks_out_of_them(two_weeks: 
             found_text = element.findtext(f"{{{ATOM}}}{name}")
             assert found_text
     assert "acme/new" in (entries[0].findtext(f"{{{ATOM}}}content") or "")
+
+
+def test_a_second_digest_of_a_day_leaves_the_first_as_it_was(two_weeks: Settings) -> None:
+    first = digest(two_weeks, since=FIRST, until=NOW)
+    paths = keep(first, two_weeks.digests_path)
+    later = NOW + timedelta(hours=2)
+    second = keep(digest(two_weeks, since=NOW, until=later), two_weeks.digests_path)
+    assert second[0].name == "2026-11-24T140000.md"
+    assert paths[0].read_text() == markdown(first)
+    assert len(ET.fromstring(second[2].read_bytes()).findall(f"{{{ATOM}}}entry")) == 2
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # in apprise's own import
+def test_a_digest_is_really_sent(two_weeks: Settings) -> None:
+    pytest.importorskip("apprise")
+    got: list[dict[str, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            got.append(json.loads(body))
+            self.send_response(200 if len(got) == 1 else 500)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    address = f"json://127.0.0.1:{server.server_port}/hook"
+    text = markdown(digest(two_weeks, since=FIRST, until=NOW))
+    try:
+        check_address(address)
+        send(address, title="What changed", body=text)
+        with pytest.raises(UnreachableError, match="could not be sent") as caught:
+            send(address + "?secret=1", title="again", body=text)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert (got[0]["title"], got[0]["message"].strip()) == ("What changed", text.strip())
+    assert "secret" not in f"{caught.value} {caught.value.hint}"
+    with pytest.raises(TrackerError, match="does not know this address") as caught_wrong:
+        check_address("nosuchservice://secret-topic")
+    assert "secret" not in str(caught_wrong.value)
 
 
 def test_an_empty_feed_is_a_feed() -> None:

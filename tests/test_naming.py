@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -120,3 +121,14 @@ def test_a_match_of_another_form_is_refused(settings: Settings, pair: str) -> No
 def test_a_match_of_an_unknown_source_names_the_near_ones(settings: Settings) -> None:
     with pytest.raises(UnknownNameError, match="lmarna"):
         add_match(settings, "lmarna:x=a/b")
+
+
+def test_looking_for_likely_repositories_takes_milliseconds_among_ten_thousand() -> None:
+    words = ("qwen", "llama", "phi", "atlas", "coder", "instruct", "chat", "7b")
+    hub = HubNames(f"o{n % 500}/{words[n % 8]}-{words[n // 8 % 8]}-{n}-instruct" for n in range(10_000))
+    name = Name("models-dev", "provider/atlas-coder-1234-instruct", None, None, "open")
+    candidates(name, hub)
+    began_s = time.perf_counter()
+    found = [candidates(name, hub) for _ in range(10)]
+    assert (time.perf_counter() - began_s) / 10 < 0.1  # comparing with all of them takes 0.3 s
+    assert all(len(one) == 3 for one in found)

@@ -17,7 +17,8 @@ from huggingface_hub import constants
 
 from tests.hub_double import Hub, running_hub
 from tests.some_runs import model, run, store_runs
-from tracker import cache_care, queue
+from tracker import cache_care, queue, working_off
+from tracker.bench import BenchRequest
 from tracker.errors import TrackerError, UnknownNameError
 from tracker.ingested import Access, Batch, ModelKind, SourceModel, SourceScore
 from tracker.priorities import Candidate, Claims, obstacle, priority, read_claims
@@ -94,7 +95,10 @@ def test_a_claim_near_the_best_of_its_size_counts_and_one_nobody_checked_too() -
         ({"has_safetensors": False}, "no safetensors"),
         ({"needs_remote_code": True}, "its own code"),
         ({"is_disabled": True}, "disabled"),
-        ({"weights_bytes": 140_000_000_000}, "needs about 153 GB of memory, this machine has 24 GB"),
+        (
+            {"weights_bytes": 140_000_000_000},
+            "153 GB of memory by the size of its weights, this machine has 24 GB",
+        ),
     ],
 )
 def test_what_is_in_the_way_is_said(more: dict[str, Any], says: str) -> None:
@@ -229,6 +233,45 @@ def test_the_queue_is_worked_off_in_order_and_a_refusal_is_parked(settings: Sett
     assert found["acme/too-large"]["status"] == "queued"
     assert "bench: gated" in found["meta-llama/Llama-3.1-8B-Instruct"]["parked_reason"]
     assert worked_off(settings, max_gb=1.0) == []
+
+
+def test_a_model_added_by_hand_counts_by_what_of_it_is_to_be_downloaded(
+    settings: Settings, hub: Hub, model_folder: Path
+) -> None:
+    queue.add(settings, "acme/tiny-1b", suite="smoke")
+    n_bytes = sum(path.stat().st_size for path in model_folder.iterdir())
+    assert worked_off(settings, max_gb=(n_bytes - 1) / 1e9) == []
+    assert jobs(settings)["acme/tiny-1b"]["status"] == "queued"
+    assert worked_off(settings, max_gb=n_bytes / 1e9) == [("acme/tiny-1b", "done", 0)]
+    queue.add(settings, "acme/tiny-1b", suite="smoke")
+    assert worked_off(settings, max_gb=1e-9) == [("acme/tiny-1b", "done", 0)]  # it lies in the cache
+
+
+def test_what_tracker_fit_reads_of_a_model_stands_in_its_job(
+    settings: Settings, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = str(hub.infos["acme/tiny-1b"]["sha"])
+    known(settings, hub_model("acme/tiny-1b", revision=commit))
+    queue.refresh(settings)
+    (before,) = jobs(settings).values()
+    assert (before["predicted_by"], before["weights_bytes"]) == ("weights", 2_000_000)
+    job = queue.job_of(before)
+    request = BenchRequest(model="acme/tiny-1b", engine=EngineSettings(engine="transformers"))
+    read, n_bytes = working_off.foreseen(job, request, settings)
+    assert (read.predicted_by, read.weights_bytes, read.revision, n_bytes > 512) == ("fit", 512, commit, True)
+    with Store.open(settings) as store:
+        store.put_jobs([read])
+    queue.refresh(settings)
+    (after,) = jobs(settings).values()
+    assert (after["predicted_by"], after["predicted_bytes"]) == ("fit", read.predicted_bytes)
+
+
+def test_what_a_killed_process_had_taken_is_measured(settings: Settings, hub: Hub) -> None:
+    queue.add(settings, "acme/tiny-1b", suite="smoke")
+    with Store.open(settings) as store:
+        job = queue.require(store, "acme/tiny-1b", "smoke")
+        store.put_jobs([replace(job, status="running", lease_pid=2**22 - 1)])
+    assert worked_off(settings) == [("acme/tiny-1b", "done", 0)]
 
 
 def test_a_hub_that_is_down_leaves_the_queue_as_it_was(settings: Settings, hub: Hub) -> None:

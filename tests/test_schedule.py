@@ -93,6 +93,15 @@ def test_installing_twice_leaves_one_block_and_every_other_line(settings: Settin
     assert schedule.remove() == []
 
 
+def test_a_timer_of_the_other_kind_is_taken_out(settings: Settings, table: Path, tmp_path: Path) -> None:
+    units = tmp_path / "config" / "systemd" / "user"
+    units.mkdir(parents=True)
+    for suffix in ("timer", "service"):
+        (units / f"{schedule.NAME}.{suffix}").write_text("[Unit]\n")
+    assert schedule.install(plan(settings), kind="cron") == "cron"
+    assert (BEGIN in table.read_text(), list(units.iterdir())) == (True, [])
+
+
 def test_the_installed_line_really_runs_and_refuses_a_second_start(
     settings: Settings, table: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

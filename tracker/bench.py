@@ -6,17 +6,14 @@ May import everything but the command line and the app.
 from __future__ import annotations
 
 import errno
-import json
 import math
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-
-import filelock
 
 from runners.engines import choose_engine
 from runners.engines.fit import changes, plan_fit
@@ -28,13 +25,13 @@ from runners.harness.task_index import folders_of
 from runners.resolve import named_id, resolve_model, server_model
 from tracker.codec import dump, write_atomically
 from tracker.errors import (
-    BusyError,
     DiskFullError,
     ModelError,
     StoreError,
     TrackerError,
     UnknownNameError,
 )
+from tracker.held import held
 from tracker.items import write_run
 from tracker.logs import get_logger, start_logging
 from tracker.records import EngineSettings, Job, Model, Run, RunRequest, RunStatus, Suite, Task
@@ -267,38 +264,12 @@ def _resolve(name: str, engine: EngineSettings, settings: Settings) -> Model:
     return resolve_model(name, settings, trust_remote_code=engine.trust_remote_code, known=known)
 
 
-@contextmanager
-def bench_lock(settings: Settings, *, what: str, wait_s: float = 0.0) -> Iterator[None]:
+def bench_lock(settings: Settings, *, what: str, wait_s: float = 0.0) -> AbstractContextManager[None]:
     """One bench at a time in this home: two models on one card would falsify each other's cost.
 
     Raises:
         BusyError: another bench still runs after `wait_s`; names it.
         StoreError: the lock file cannot be written.
     """
-    lock = filelock.FileLock(settings.locks_path / "bench.lock")
-    holder = settings.locks_path / "bench.json"
-    try:
-        lock.acquire(timeout=wait_s)
-    except filelock.Timeout as error:
-        raise BusyError(
-            f"another bench is running: {_holder(holder)}",
-            hint="wait for it, or give this one a home of its own with TRACKER_HOME",
-        ) from error
-    except OSError as error:
-        message = f"{lock.lock_file}: cannot be locked: {error.strerror}"
-        raise StoreError(message, hint=WRITABLE_HINT) from error
-    try:
-        entry = {"pid": os.getpid(), "model": what, "started_at": datetime.now(UTC).isoformat()}
-        write_atomically(holder, json.dumps(entry).encode())
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
-
-
-def _holder(path: Path) -> str:
-    try:
-        entry = json.loads(path.read_bytes())
-        return f"`{entry['model']}` (process {entry['pid']}, since {entry['started_at'][:19]} UTC)"
-    except (OSError, ValueError, KeyError):
-        return "it has just begun"
+    hint = "wait for it, or give this one a home of its own with TRACKER_HOME"
+    return held(settings, "bench", busy="another bench is running", hint=hint, what=what, wait_s=wait_s)

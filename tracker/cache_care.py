@@ -29,7 +29,7 @@ def make_room(settings: Settings, wanted_bytes: int, *, keep: str) -> list[str]:
         TrackerError: there is not enough room, and nothing more that may be removed.
     """
     place = _existing(Path(constants.HF_HUB_CACHE))
-    if wanted_bytes == 0 or _cached_bytes(keep) >= wanted_bytes:
+    if wanted_bytes == 0:
         return []
     removed = []
     for repo in _removable(settings, keep=keep):
@@ -80,7 +80,8 @@ def _repos() -> list[CachedRepoInfo]:
     return [repo for repo in found.repos if repo.repo_type == "model"]
 
 
-def _cached_bytes(model_id: str) -> int:
+def cached_bytes(model_id: str) -> int:
+    """How much of this model lies in the Hub's cache."""
     return sum(repo.size_on_disk for repo in _repos() if repo.repo_id.casefold() == model_id.casefold())
 
 

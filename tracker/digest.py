@@ -49,6 +49,7 @@ def digest(settings: Settings, *, since: datetime, until: datetime) -> Digest:
     with open_snapshot(settings) as snapshot:
         window = {"since": naive(since), "until": naive(until)}
         models = snapshot.query("model_changes", **window)
+        weights = snapshot.query("new_weights", **window)
         scores = snapshot.query("score_changes", **window)
         pairs = [
             row
@@ -64,6 +65,7 @@ def digest(settings: Settings, *, since: datetime, until: datetime) -> Digest:
     sections = (
         section("new_models", "New models", model_lines(models, ("new", "back"))),
         section("changed_models", "Models that changed", model_lines(models, CHANGES)),
+        section("new_weights", "New weights since it was measured", weights_lines(weights)),
         section("frontier", "Records on a benchmark", records),
         section("memory", "New best measured here, by memory", bests),
         section("contradictions", "Claims that a measurement contradicts", contradiction_lines(pairs)),
@@ -102,6 +104,15 @@ def model_lines(rows: Iterable[Row], wanted: Sequence[str]) -> list[str]:
         change = WORDS[row["what"]](row)
         lines.append(f"`{row['name']}` {change}" if change else f"`{row['name']}` ({facts})")
     return lines
+
+
+def weights_lines(rows: Iterable[Row]) -> list[str]:
+    """One line per model whose weights are no longer those that were measured."""
+    return [
+        f"`{row['model_id']}` was measured at {row['measured_revision'][:12]}, and has other weights since "
+        f"{row['revision'][:12]}"
+        for row in rows
+    ]
 
 
 def score_lines(rows: Iterable[Row]) -> list[str]:

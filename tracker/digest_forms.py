@@ -65,8 +65,14 @@ def atom(documents: Iterable[dict[str, Any]]) -> bytes:
 
 
 def keep(digest: Digest, folder: Path) -> list[Path]:
-    """Write the digest of its day in each form, and the feed of all days; their paths."""
+    """Write the digest of its day in each form, and the feed of all days; their paths.
+
+    A second one of a day that tells of another time is kept beside the first.
+    """
     stem = folder / f"{digest.until:%Y-%m-%d}"
+    sinces = {one["since"] for one in _read([stem.with_suffix(".json")])}
+    if sinces - {digest.since.isoformat()}:
+        stem = folder / f"{digest.until:%Y-%m-%dT%H%M%S}"
     write_atomically(stem.with_suffix(".md"), markdown(digest).encode())
     write_atomically(stem.with_suffix(".json"), json.dumps(document(digest), ensure_ascii=False).encode())
     feed = folder / "feed.xml"
@@ -76,12 +82,16 @@ def keep(digest: Digest, folder: Path) -> list[Path]:
 
 def kept(folder: Path) -> list[dict[str, Any]]:
     """The documents of the digests that were kept; one that cannot be read is left out."""
+    return _read(sorted(folder.glob("*.json")))
+
+
+def _read(paths: Iterable[Path]) -> list[dict[str, Any]]:
     found = []
-    for path in sorted(folder.glob("*.json")):
+    for path in paths:
         try:
             one = json.loads(path.read_bytes())
             found.append(one | {"until": str(one["until"]), "since": str(one["since"])})
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
 

@@ -77,13 +77,15 @@ def ingest(
     announce_retries()
     sources = [get_source(name, settings) for name in dict.fromkeys(names or SOURCES)]
     outcomes = []
-    for source in sources:
-        outcome = ingest_source(source, settings, since=since)
-        get_logger("ingest").info("source done", source=outcome.source, status=outcome.status.value)
-        outcomes.append(outcome)
-        on_outcome(outcome)
-    resolve_names(settings)
-    publish(settings)
+    try:
+        for source in sources:
+            outcome = ingest_source(source, settings, since=since)
+            get_logger("ingest").info("source done", source=outcome.source, status=outcome.status.value)
+            outcomes.append(outcome)
+            on_outcome(outcome)
+        resolve_names(settings)
+    finally:  # also what was read before a Ctrl-C is to be seen
+        publish(settings)
     return tuple(outcomes)
 
 
@@ -124,6 +126,15 @@ def ingest_source(source: Source, settings: Settings, *, since: datetime | None 
                 )
     except TrackerError as error:
         status, reason = _failure(error, progress)
+    except KeyboardInterrupt:
+        _finish(
+            source,
+            settings,
+            progress,
+            OutcomeStatus.PARTIAL,
+            reason="interrupted; the next one goes on there",
+        )
+        raise
     finally:
         fetch.close()
     progress.raw_sha256 = tuple(dict.fromkeys(fetch.sha256))
@@ -134,11 +145,14 @@ def ingest_source(source: Source, settings: Settings, *, since: datetime | None 
 def _read(source: Source, settings: Settings, question: Question, fetch: Fetcher, progress: Progress) -> None:
     """Fetch first, then write: the store is never open while an answer is awaited."""
     waiting: list[Batch] = []
+    written_at_s = time.monotonic()
     try:
         for batch in source.read(question, fetch):
             waiting.append(batch)
-            if sum(len(b.models) + len(b.scores) for b in waiting) >= WRITTEN_TOGETHER:
+            is_much = sum(len(b.models) + len(b.scores) for b in waiting) >= WRITTEN_TOGETHER
+            if is_much or time.monotonic() - written_at_s >= settings.flush_s:
                 _write(waiting, source, settings, progress)
+                written_at_s = time.monotonic()
     finally:
         _write(waiting, source, settings, progress)
 

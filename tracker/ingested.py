@@ -140,6 +140,15 @@ class SourceScore:
 
 
 @dataclass(frozen=True, slots=True)
+class WeightsAt:
+    """Which weights a repository has at a commit: two commits with the same hash differ in other files."""
+
+    model_id: str
+    revision: str
+    weights_hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """What one or more answers of a source held; `resume` is where to go on after it."""
 
@@ -150,6 +159,7 @@ class Batch:
     problems: tuple[str, ...] = ()  # rows that were left out, and why
     missing: tuple[str, ...] = ()  # parts of the source that could not be read, and why
     unread: tuple[str, ...] = ()  # benchmarks not shown to us: that their scores are absent says nothing
+    weights: tuple[WeightsAt, ...] = ()
     gone: tuple[str, ...] = ()  # names that the source no longer has
     renamed: tuple[tuple[str, str], ...] = ()  # old name, new name
 

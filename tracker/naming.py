@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +53,8 @@ ORGANIZATIONS = {
 }
 CHAT_SUFFIXES = ("it", "chat", "instruct", "sft")  # of a folded name, beside a base model without one
 N_CANDIDATES = 3
+COMMON = 1000  # repositories: what so many share, such as `inst`, tells nothing
+COMPARED = 100
 LIKENESS = 0.6  # of two folded names, by difflib: below it a candidate is no help
 
 
@@ -89,6 +91,25 @@ class HubNames:
             owner, _, name = model_id.partition("/")
             self.by_fold[fold(name)].append(model_id)
             self.by_owner[owner.casefold()].append(model_id)
+        self._by_gram: dict[str, list[str]] = {}
+
+    def like(self, folded: str) -> list[str]:
+        """The repositories that share most with that folded name: comparing it with all takes too long."""
+        if not self._by_gram:
+            for name, model_ids in self.by_fold.items():
+                for gram in grams(name):
+                    self._by_gram.setdefault(gram, []).extend(model_ids)
+        shared: Counter[str] = Counter()
+        for gram in grams(folded):
+            found = self._by_gram.get(gram, ())
+            if len(found) <= COMMON:
+                shared.update(found)
+        return [model_id for model_id, _ in shared.most_common(COMPARED)]
+
+
+def grams(folded: str) -> set[str]:
+    """Every run of four characters in a folded name; the whole of a shorter one."""
+    return {folded[at : at + 4] for at in range(max(len(folded) - 3, 1))}
 
 
 def fold(name: str) -> str:
@@ -125,7 +146,7 @@ def candidates(name: Name, hub: HubNames) -> tuple[str, ...]:
     """Repositories that look like it, the likest first."""
     own = fold(name.name.rpartition("/")[2])
     pool = [model_id for owner in _owners(name) for model_id in hub.by_owner.get(owner, ())]
-    folded = {fold(model_id.partition("/")[2]): model_id for model_id in pool or hub.by_key.values()}
+    folded = {fold(model_id.partition("/")[2]): model_id for model_id in pool or hub.like(own)}
     near = difflib.get_close_matches(own, folded, n=N_CANDIDATES, cutoff=LIKENESS)
     return tuple(folded[key] for key in near)
 
@@ -146,15 +167,21 @@ def resolve_names(settings: Settings) -> int:
     return len(found)
 
 
-def unmatched(settings: Settings) -> list[Unmatched]:
-    """The names that a person must look at, with candidates: not closed, and without a repository."""
+def unmatched(settings: Settings, *, n: int | None = None) -> list[Unmatched]:
+    """The names of open models without a repository; the first `n` of them with candidates."""
     with open_snapshot(settings) as snapshot:
         rows = snapshot.query("source_names")
         hub = HubNames(str(row["name"]) for row in snapshot.query("known_models"))
     open_ = [_name(row) for row in rows if row["model_id"] is None and row["access"] != "closed"]
     return [
-        Unmatched(name.source, name.name, name.organization, name.access, candidates(name, hub))
-        for name in open_
+        Unmatched(
+            name.source,
+            name.name,
+            name.organization,
+            name.access,
+            candidates(name, hub) if n is None or place < n else (),
+        )
+        for place, name in enumerate(open_)
     ]
 
 

@@ -130,8 +130,11 @@ def priority(candidate: Candidate, claims: Claims, now: datetime) -> Priority:
     return Priority(points, tuple(f"{points:+g} {reason}" for points, reason in found))
 
 
-def obstacle(candidate: Candidate, memory_bytes: int) -> str | None:
-    """Why this candidate cannot be measured here now; None if nothing is known to be in the way."""
+def obstacle(candidate: Candidate, memory_bytes: int, *, fit_bytes: int | None = None) -> str | None:
+    """Why this candidate cannot be measured here now; None if nothing is known to be in the way.
+
+    `fit_bytes` is what `tracker fit` predicted; without it the size of the weights is all that is known.
+    """
     if candidate.is_disabled:
         return "disabled on the Hub"
     if candidate.gated:
@@ -140,9 +143,11 @@ def obstacle(candidate: Candidate, memory_bytes: int) -> str | None:
         return "has no safetensors"
     if candidate.needs_remote_code:
         return "runs its own code: `tracker bench MODEL --trust-remote-code` if you trust it"
-    needed = needed_bytes(candidate.weights_bytes)
+    needed = fit_bytes or needed_bytes(candidate.weights_bytes)
     if needed is not None and needed > memory_bytes:
-        return f"needs about {needed / 1e9:.0f} GB of memory, this machine has {memory_bytes / 1e9:.0f} GB"
+        basis = "as `tracker fit` says" if fit_bytes else "by the size of its weights"
+        has = f"this machine has {memory_bytes / 1e9:.0f} GB"
+        return f"needs about {needed / 1e9:.0f} GB of memory {basis}, {has}"
     return None
 
 

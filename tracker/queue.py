@@ -21,6 +21,9 @@ from tracker.suites import get_suite
 DEFAULT_SUITE = "quick"
 MAX_QUEUED = 200  # of the best; a queue nobody can read through is none
 ATTEMPTS = 3
+ASKED = "asked for"  # a reason: a person wants it measured, whatever is known to be in the way
+NEW_WEIGHTS = "new weights since it was measured"
+CLOCK_S = 2.0  # by which the start of a process and our own clock may differ
 # names under which the Hub's benchmarks are tasks of lm-eval; Epoch's stand in data/frontier/benchmarks.csv
 HUB_TASKS = (
     ("openai/gsm8k", "gsm8k", "close"),
@@ -59,19 +62,17 @@ def refresh(settings: Settings, *, suite: str = DEFAULT_SUITE, now: datetime | N
         sizes = {one.model_id.casefold(): one.n_params for one in known}
         claims = read_claims(store.query("model_claims"), sizes)
         jobs = {row["model_id"].casefold(): job_of(row) for row in store.query("jobs", suite=suite)}
-        measured = {
-            row["model_id"].casefold(): row for row in store.query("measured_suites") if row["suite"] == suite
-        }
+        measured = _measured(store, suite)
         changed, n_passed_over = [], 0
         for one in known:
             old, run = jobs.pop(one.model_id.casefold(), None), measured.get(one.model_id.casefold())
             worth = priority(one, claims, now)
-            is_done = run is not None and run["status"] == "complete" and run["suite_version"] == version
-            if old is None and (one.kind in NEVER or worth.points < LEAST or is_done):
+            if old is None and (one.kind in NEVER or worth.points < LEAST or _is_measured(run, one, version)):
                 n_passed_over += 1
                 continue
             job = old or JobRow(one.model_id, suite, version, one.kind, "queued", 0.0, (), now, now)
-            changed.append(_brought_up(job, one, worth.points, worth.reasons, version=version))
+            job = _brought_up(job, one, worth.points, worth.reasons)
+            changed.append(_reopened(job, run, one, version))
         changed = [_settled(job, measured, memory_bytes, known_by(known)) for job in changed]
         gone = {row["name"].casefold(): row["renamed_to"] for row in store.query("gone_models")}
         changed += [
@@ -104,12 +105,13 @@ def add(
     with Store.open(settings) as store:
         found = _job(store, model_id, suite)
         version = get_suite(suite).version
-        job = found or JobRow(model_id, suite, version, "unknown", "queued", 0.0, ("asked for",), now, now)
+        job = found or JobRow(model_id, suite, version, "unknown", "queued", 0.0, (ASKED,), now, now)
         listed = [row for row in store.query("known_models") if row["name"].casefold() == model_id.casefold()]
         if listed and found is None:  # its size is then known to the budget
             one = Candidate.from_row(listed[0])
-            job = _brought_up(replace(job, model_id=one.model_id), one, 0.0, job.reasons, version=version)
+            job = _brought_up(replace(job, model_id=one.model_id), one, 0.0, job.reasons)
         job = replace(job, status="queued", parked_reason=None, attempts=0, updated_at=now)
+        job = replace(job, reasons=tuple(dict.fromkeys((*job.reasons, ASKED))))
         job = replace(job, set_priority=job.set_priority if priority is None else priority)
         store.put_jobs([job])
     publish(settings)
@@ -185,56 +187,101 @@ def _job(store: Store, model_id: str, suite: str) -> JobRow | None:
     return job_of(found[0]) if found else None
 
 
-def _brought_up(
-    job: JobRow, one: Candidate, points: float, reasons: tuple[str, ...], *, version: int
-) -> JobRow:
-    """The job with what the sources say now; a new suite version opens a closed one again.
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The newest run of a model, and whether its weights are those that the Hub has now."""
 
-    A new commit does not: most change a text, and a new measurement takes hours. The digest names them.
-    """
-    reopened = job.status == "done" and job.suite_version != version
+    run_id: str
+    is_complete: bool
+    suite_version: int
+    newer: frozenset[str]  # commits with other weights
+
+
+def _measured(store: Store, suite: str) -> dict[str, Measured]:
+    """What was measured with that suite, by casefolded id; a renamed model also by its new name."""
+    hashes: dict[str, dict[str, str]] = {}
+    for row in store.query("weights"):
+        hashes.setdefault(row["model_id"].casefold(), {})[row["revision"]] = row["weights_hash"]
+    found = {}
+    for row in store.query("measured_suites"):
+        if row["suite"] == suite:
+            known = hashes.get(row["model_id"].casefold(), {})
+            ours = known.get(row["revision"])
+            newer = frozenset(c for c, hashed in known.items() if ours is not None and hashed != ours)
+            is_complete = row["status"] == "complete"
+            run = Measured(row["run_id"], is_complete, row["suite_version"], newer)
+            found[row["model_id"].casefold()] = run
+    for row in store.query("gone_models"):
+        old = found.get(row["name"].casefold())
+        if old is not None and row["renamed_to"]:
+            found.setdefault(row["renamed_to"].casefold(), old)
+    return found
+
+
+def _is_measured(run: Measured | None, one: Candidate, version: int) -> bool:
+    """Whether the weights that the Hub has now were measured whole with this version of the suite."""
+    is_whole = run is not None and run.is_complete and run.suite_version == version
+    return is_whole and not (run and one.revision in run.newer)
+
+
+def _brought_up(job: JobRow, one: Candidate, points: float, reasons: tuple[str, ...]) -> JobRow:
+    """The job with what the sources say now, and what `tracker fit` said of the same commit."""
+    asked = (ASKED,) if ASKED in job.reasons else ()
+    is_read = job.predicted_by == "fit" and job.revision == one.revision
     return replace(
         job,
-        status="queued" if reopened else job.status,
-        attempts=0 if reopened else job.attempts,
-        suite_version=version,
         kind=one.kind.value,
         priority=points,
-        reasons=reasons,
+        reasons=tuple(dict.fromkeys((*reasons, *asked))),
         revision=one.revision,
         n_params=one.n_params,
-        weights_bytes=one.weights_bytes,
-        predicted_bytes=needed_bytes(one.weights_bytes),
+        weights_bytes=job.weights_bytes if is_read else one.weights_bytes,
+        predicted_bytes=job.predicted_bytes if is_read else needed_bytes(one.weights_bytes),
+        predicted_by="fit" if is_read else "weights",
     )
 
 
+def _reopened(job: JobRow, run: Measured | None, one: Candidate, version: int) -> JobRow:
+    """The job, open again if it is closed and the suite has a new version, or the model other weights.
+
+    A new commit with the same weights is none: most change a text.
+    """
+    is_new = run is not None and one.revision in run.newer
+    if job.status in ("done", "failed") and (is_new or job.suite_version != version):
+        job = replace(job, status="queued", attempts=0, run_id=None)
+    reasons = (*job.reasons, NEW_WEIGHTS) if is_new and job.status == "queued" else job.reasons
+    return replace(job, suite_version=version, reasons=reasons)
+
+
 def _settled(
-    job: JobRow, measured: Mapping[str, Any], memory_bytes: int, known: Mapping[str, Candidate]
+    job: JobRow, measured: Mapping[str, Measured], memory_bytes: int, known: Mapping[str, Candidate]
 ) -> JobRow:
     """The job parked if something is in the way, back in line if nothing is, done if it is measured."""
-    key = job.model_id.casefold()
-    run = measured.get(key)
-    if job.status == "running" and not (job.lease_pid and psutil.pid_exists(job.lease_pid)):
+    one = known[job.model_id.casefold()]
+    run = measured.get(job.model_id.casefold())
+    if job.status == "running" and not is_at_work(job):
         job = replace(job, status="queued", lease_pid=None)
-    if (
-        run
-        and run["status"] == "complete"
-        and run["suite_version"] == job.suite_version
-        and job.status == "queued"
-    ):
-        return replace(job, status="done", run_id=run["run_id"])
-    why = obstacle(known[key], memory_bytes)
-    if job.status == "queued" and why is not None and job.set_priority is None:
+    if run is not None and job.status == "queued" and _is_measured(run, one, job.suite_version):
+        return replace(job, status="done", run_id=run.run_id)
+    why = obstacle(one, memory_bytes, fit_bytes=job.predicted_bytes if job.predicted_by == "fit" else None)
+    is_asked = job.set_priority is not None or ASKED in job.reasons
+    if job.status == "queued" and why is not None and not is_asked:
         return replace(job, status="parked", parked_reason=why)
-    by_us = job.parked_reason is not None and not job.parked_reason.startswith("by hand")
-    if (
-        job.status == "parked"
-        and why is None
-        and by_us
-        and not (job.parked_reason or "").startswith("bench:")
-    ):
+    by_us = job.parked_reason is not None and not job.parked_reason.startswith(("by hand", "bench:"))
+    if job.status == "parked" and why is None and by_us:
         return replace(job, status="queued", parked_reason=None)
     return job
+
+
+def is_at_work(job: JobRow) -> bool:
+    """Whether the process that took the job still runs: one of that number which began later is another."""
+    if job.lease_pid is None:
+        return False
+    try:
+        began_at_s = float(psutil.Process(job.lease_pid).create_time())
+    except psutil.NoSuchProcess:
+        return False
+    return began_at_s <= job.updated_at.timestamp() + CLOCK_S
 
 
 def _gone(job: JobRow, renamed_to: str | None) -> JobRow:
@@ -244,7 +291,9 @@ def _gone(job: JobRow, renamed_to: str | None) -> JobRow:
 
 
 def _best(jobs: list[JobRow]) -> list[JobRow]:
-    """All that were there before or a person asked for, and the best of the new ones."""
-    waiting = sorted((job for job in jobs if job.status in ("queued", "parked")), key=lambda job: -job.rank)
-    kept = {job.model_id for job in waiting[:MAX_QUEUED]}
+    """The best of those that wait, and of those that are parked; all that are neither."""
+    ranked = sorted(jobs, key=lambda job: -job.rank)
+    kept = set()
+    for status in ("queued", "parked"):
+        kept |= {job.model_id for job in [one for one in ranked if one.status == status][:MAX_QUEUED]}
     return [job for job in jobs if job.model_id in kept or job.status not in ("queued", "parked")]

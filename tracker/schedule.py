@@ -134,7 +134,8 @@ def cron_line(what: Plan) -> str:
 
 
 def install(what: Plan, *, kind: str | None = None) -> str:
-    """Install the timer, or bring the installed one up to date; the kind that was taken.
+    """Install the timer, or bring the installed one up to date; the kind that was taken. One of the other
+    kind goes: two timers would measure twice a week.
 
     Raises:
         TrackerError: neither systemd for this user nor cron works here.
@@ -143,29 +144,39 @@ def install(what: Plan, *, kind: str | None = None) -> str:
     chosen = kind or ("systemd" if has_user_systemd() else "cron")
     if chosen == "systemd":
         _install_systemd(what)
+        _remove_cron()
     else:
         _write_crontab([*_other_lines(_read_crontab()), BEGIN, cron_line(what), END])
+        _remove_systemd()
     return chosen
 
 
 def remove() -> list[str]:
     """The kinds of timers that were installed and are gone now."""
-    removed = []
+    found = {"systemd": _remove_systemd(), "cron": _remove_cron()}
+    return [kind for kind, was_there in found.items() if was_there]
+
+
+def _remove_systemd() -> bool:
     paths = [unit_folder() / f"{NAME}.{suffix}" for suffix in ("timer", "service")]
-    if any(path.exists() for path in paths):
-        if has_user_systemd():
-            _run(["systemctl", "--user", "disable", "--now", f"{NAME}.timer"])
-        for path in paths:
-            path.unlink(missing_ok=True)
-        if has_user_systemd():
-            _run(["systemctl", "--user", "daemon-reload"])
-        removed.append("systemd")
-    if shutil.which("crontab"):
-        lines = _read_crontab()
-        if BEGIN in lines:
-            _write_crontab(_other_lines(lines))
-            removed.append("cron")
-    return removed
+    if not any(path.exists() for path in paths):
+        return False
+    is_running = has_user_systemd()
+    if is_running:
+        _run(["systemctl", "--user", "disable", "--now", f"{NAME}.timer"])
+    for path in paths:
+        path.unlink(missing_ok=True)
+    if is_running:
+        _run(["systemctl", "--user", "daemon-reload"])
+    return True
+
+
+def _remove_cron() -> bool:
+    lines = _read_crontab() if shutil.which("crontab") else []
+    if BEGIN not in lines:
+        return False
+    _write_crontab(_other_lines(lines))
+    return True
 
 
 def installed() -> Installed:

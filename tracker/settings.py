@@ -6,11 +6,14 @@ weights stay in the Hub's own cache (`HF_HOME`), so nothing is stored twice.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import platformdirs
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from tracker.errors import TrackerError
 
 ROOT = Path(__file__).resolve().parent.parent  # the checkout, or site-packages
 
@@ -84,5 +87,19 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """The settings of this process."""
-    return Settings()
+    """The settings of this process.
+
+    Raises:
+        TrackerError: a variable holds what cannot be one; the value is not repeated, for it may be a secret.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "a variable"
+        name = name if name.isupper() else f"TRACKER_{name.upper()}"
+        raise TrackerError(f"{name}: {first['msg'].lower()}", hint=f"change it, or `unset {name}`") from error
+    except SettingsError as error:  # one that is to be JSON, and is none
+        found = re.search(r'field "(\w+)"', str(error))
+        name = f"TRACKER_{found.group(1).upper()}" if found else "a variable TRACKER_…"
+        raise TrackerError(f"{name} is no JSON", hint='such as {"epoch": "https://…"}') from error

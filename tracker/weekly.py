@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import filelock
-
 from runners.harness.events import Event
 from tracker import queue
 from tracker.bench import bench_lock
-from tracker.codec import write_atomically
 from tracker.digest import Digest, digest
 from tracker.digest_forms import keep, kept
 from tracker.errors import BusyError
+from tracker.held import held
 from tracker.ingest import exit_code, ingest
 from tracker.ingested import IngestOutcome
 from tracker.settings import Settings
@@ -54,7 +49,7 @@ def weekly(
         BusyError: another weekly run is under way in this home, or a bench that does not end.
     """
     week = Week()
-    with weekly_lock(settings):
+    with held(settings, "weekly", busy="another weekly run is under way", hint="let it finish"):
         since = last_digest(settings) or datetime.now(UTC) - WEEK
         with bench_lock(settings, what="ingest", wait_s=PATIENCE_S):
             week.outcomes = ingest([], settings)
@@ -77,34 +72,3 @@ def last_digest(settings: Settings) -> datetime | None:
     """Until when the last kept digest reaches."""
     ends = [datetime.fromisoformat(one["until"]) for one in kept(settings.digests_path)]
     return max(ends, default=None)
-
-
-@contextmanager
-def weekly_lock(settings: Settings) -> Iterator[None]:
-    """One weekly run at a time, from its ingest to its digest.
-
-    Raises:
-        BusyError: another one is under way; names it.
-    """
-    settings.locks_path.mkdir(parents=True, exist_ok=True)
-    holder = settings.locks_path / "weekly.json"
-    lock = filelock.FileLock(settings.locks_path / "weekly.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise BusyError(f"another weekly run is under way{_holder(holder)}", hint="let it finish") from error
-    try:
-        entry = {"pid": os.getpid(), "started_at": datetime.now(UTC).isoformat()}
-        write_atomically(holder, json.dumps(entry).encode())
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
-
-
-def _holder(path: Path) -> str:
-    try:
-        entry = json.loads(path.read_bytes())
-        return f" (process {entry['pid']}, since {entry['started_at'][:19]} UTC)"
-    except (OSError, ValueError, KeyError):
-        return ""

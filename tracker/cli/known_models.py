@@ -48,7 +48,7 @@ def print_known(filters: dict[str, Any], *, fits_gb: float | None, as_json: bool
 
 def print_unmatched(*, as_json: bool) -> None:
     """The names that a person must look at, each with the repositories that look like it."""
-    found = unmatched(load_settings())
+    found = unmatched(load_settings(), n=None if as_json else SHOWN)
     if as_json:
         names = ("source", "name", "organization", "access", "candidates")
         print_json({"unmatched": [{n: getattr(row, n) for n in names} for row in found]})

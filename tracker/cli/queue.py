@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -11,7 +12,8 @@ from tracker.cli import print_json
 from tracker.cli.tables import cell, console, count, plain
 from tracker.settings import load_settings
 
-JsonFlag = Annotated[bool, Parameter(name="--json", negative="")]
+JsonFlag = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")]
+Suite = Annotated[str, Parameter(name="--suite", help="The queue of this suite.")]
 SHOWN = 40
 BY_HAND = "by hand"
 STATUSES = ("queued", "running", "parked", "failed", "done")
@@ -20,17 +22,13 @@ app = App(name="queue", help="What is measured next, and why.")
 
 
 @app.default
-def show(*, suite: str = "quick", status: str | None = None, as_json: JsonFlag = False) -> None:
-    """List the queue, what comes first on top, with the points behind each place.
+def show(*, suite: Suite = "quick", status: str | None = None, as_json: JsonFlag = False) -> None:
+    """List the queue, what comes first on top, with the points behind each place. `--json`: `jobs`.
 
     Parameters
     ----------
-    suite
-        The queue of this suite.
     status
         Only these: queued, running, parked, failed or done.
-    as_json
-        Print one JSON document: `jobs`.
     """
     from tracker.errors import UnknownNameError
     from tracker.store import open_snapshot
@@ -43,6 +41,9 @@ def show(*, suite: str = "quick", status: str | None = None, as_json: JsonFlag =
         print_json({"jobs": plain(rows)})
     elif rows:
         console().print(_table(rows[:SHOWN]))
+        print(
+            "memory: `about` is by the size of the weights, all else as `tracker fit` says", file=sys.stderr
+        )
         if len(rows) > SHOWN:
             print(f"{len(rows) - SHOWN} more; `--json` lists all")
     else:
@@ -50,16 +51,8 @@ def show(*, suite: str = "quick", status: str | None = None, as_json: JsonFlag =
 
 
 @app.command
-def refresh(*, suite: str = "quick", as_json: JsonFlag = False) -> None:
-    """Add what the last ingest brought and is worth it, park what cannot be run, close what is measured.
-
-    Parameters
-    ----------
-    suite
-        The queue of this suite.
-    as_json
-        Print one JSON document: `n_added`, `n_queued`, `n_parked`, `n_done`, `n_passed_over`.
-    """
+def refresh(*, suite: Suite = "quick", as_json: JsonFlag = False) -> None:
+    """Add what the last ingest brought and is worth it, park what cannot be run, close what is measured."""
     from dataclasses import asdict
 
     from tracker.queue import refresh as refresh_queue
@@ -74,7 +67,7 @@ def refresh(*, suite: str = "quick", as_json: JsonFlag = False) -> None:
 
 @app.command
 def add(
-    model: str, /, *, suite: str = "quick", priority: float | None = None, as_json: JsonFlag = False
+    model: str, /, *, suite: Suite = "quick", priority: float | None = None, as_json: JsonFlag = False
 ) -> None:
     """Put a model into the queue, take it back from being parked, or set its priority.
 
@@ -82,12 +75,8 @@ def add(
     ----------
     model
         A Hub id, or `demo`.
-    suite
-        The queue of this suite.
     priority
         Goes before the computed points; more is sooner.
-    as_json
-        Print one JSON document.
     """
     from tracker.queue import add as add_job
 
@@ -96,19 +85,15 @@ def add(
 
 
 @app.command
-def park(model: str, /, *, suite: str = "quick", reason: str = "", as_json: JsonFlag = False) -> None:
+def park(model: str, /, *, suite: Suite = "quick", reason: str = "", as_json: JsonFlag = False) -> None:
     """Set a model aside; `tracker queue add` or `unpark` takes it back.
 
     Parameters
     ----------
     model
         A Hub id.
-    suite
-        The queue of this suite.
     reason
         Why, for whoever looks next.
-    as_json
-        Print one JSON document.
     """
     from tracker.queue import park as park_job
 
@@ -118,33 +103,25 @@ def park(model: str, /, *, suite: str = "quick", reason: str = "", as_json: Json
 
 
 @app.command
-def unpark(model: str, /, *, suite: str = "quick", as_json: JsonFlag = False) -> None:
+def unpark(model: str, /, *, suite: Suite = "quick", as_json: JsonFlag = False) -> None:
     """Take a parked model back into the queue.
 
     Parameters
     ----------
     model
         A Hub id.
-    suite
-        The queue of this suite.
-    as_json
-        Print one JSON document.
     """
     add(model, suite=suite, as_json=as_json)
 
 
 @app.command
-def remove(model: str, /, *, suite: str = "quick", as_json: JsonFlag = False) -> None:
+def remove(model: str, /, *, suite: Suite = "quick", as_json: JsonFlag = False) -> None:
     """Take a model out of the queue; a refresh may find it again, parking keeps it out.
 
     Parameters
     ----------
     model
         A Hub id.
-    suite
-        The queue of this suite.
-    as_json
-        Print one JSON document.
     """
     from tracker.queue import remove as remove_job
 
@@ -165,13 +142,26 @@ def _said(job: Any, *, as_json: bool, text: str) -> None:
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(header_style="bold")
-    for name in ("points", "model", "parameters", "download", "status", "why"):
-        table.add_column(name, justify="right" if name in {"points", "parameters", "download"} else "left")
+    numbers = ("points", "parameters", "weights", "memory")
+    for name in ("points", "model", "parameters", "weights", "memory", "status", "why"):
+        table.add_column(name, justify="right" if name in numbers else "left")
     for row in rows:
-        size = None if row["weights_bytes"] is None else f"{row['weights_bytes'] / 1e9:.1f} GB"
+        weights, memory = (_gb(row[name]) for name in ("weights_bytes", "predicted_bytes"))
+        if memory and row["predicted_by"] != "fit":
+            memory = f"about {memory}"
         mark = f"{row['rank']:g}" + ("*" if row["set_priority"] is not None else "")
         why = row["parked_reason"] if row["status"] == "parked" else "; ".join(row["reasons"])
         table.add_row(
-            cell(mark), cell(row["model_id"]), count(row["n_params"]), cell(size), row["status"], cell(why)
+            cell(mark),
+            cell(row["model_id"]),
+            count(row["n_params"]),
+            cell(weights),
+            cell(memory),
+            row["status"],
+            cell(why),
         )
     return table
+
+
+def _gb(n_bytes: int | None) -> str | None:
+    return None if n_bytes is None else f"{n_bytes / 1e9:.1f} GB"

@@ -15,9 +15,11 @@ from tracker.settings import load_settings
 if TYPE_CHECKING:
     from tracker.schedule import Plan
 
-JsonFlag = Annotated[bool, Parameter(name="--json", negative="")]
-Minutes = Annotated[float, Parameter(name="--minutes")]
+JsonFlag = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")]
 DEFAULT_MINUTES = 600.0
+Minutes = Annotated[float, Parameter(name="--minutes", help="How long each week may measure.")]
+MaxGb = Annotated[float | None, Parameter(name="--max-gb", help="How much each week may download.")]
+Suite = Annotated[str | None, Parameter(name="--suite", help="The suite to measure with; default: quick.")]
 
 app = App(name="schedule", help="Run `tracker weekly` by a timer.")
 
@@ -36,8 +38,8 @@ def print_(
     *,
     kind: str = "systemd",
     minutes: Minutes = DEFAULT_MINUTES,
-    max_gb: float | None = None,
-    suite: str | None = None,
+    max_gb: MaxGb = None,
+    suite: Suite = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Print the timer for this home: to read it, or to put it where it belongs.
@@ -46,14 +48,6 @@ def print_(
     ----------
     kind
         systemd, cron, launchd, github, container or hf-jobs.
-    minutes
-        How long each week may measure.
-    max_gb
-        How much each week may download.
-    suite
-        The suite to measure with; default: quick.
-    as_json
-        Print one JSON document: `kind`, `text`.
     """
     from tracker.schedule import KINDS, render
 
@@ -71,8 +65,8 @@ def install(
     *,
     kind: str | None = None,
     minutes: Minutes = DEFAULT_MINUTES,
-    max_gb: float | None = None,
-    suite: str | None = None,
+    max_gb: MaxGb = None,
+    suite: Suite = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Install the timer for this user, or bring it up to date.
@@ -81,14 +75,6 @@ def install(
     ----------
     kind
         systemd or cron; default: systemd where it runs timers of this user, else cron.
-    minutes
-        How long each week may measure.
-    max_gb
-        How much each week may download.
-    suite
-        The suite to measure with; default: quick.
-    as_json
-        Print one JSON document: `kind`, `detail`.
     """
     from tracker.schedule import INSTALLABLE, KINDS, installed
     from tracker.schedule import install as install_timer
@@ -107,13 +93,7 @@ def install(
 
 @app.command
 def status(*, as_json: JsonFlag = False) -> None:
-    """Say whether a timer is installed, and when each source was last complete.
-
-    Parameters
-    ----------
-    as_json
-        Print one JSON document: `kind`, `detail`, `sources`.
-    """
+    """Say whether a timer is installed, and when each source was last complete."""
     from tracker.schedule import installed
     from tracker.store import open_snapshot
 
@@ -134,13 +114,7 @@ def status(*, as_json: JsonFlag = False) -> None:
 
 @app.command
 def remove(*, as_json: JsonFlag = False) -> None:
-    """Take the timer out again.
-
-    Parameters
-    ----------
-    as_json
-        Print one JSON document: `removed`.
-    """
+    """Take the timer out again."""
     from tracker.schedule import remove as remove_timer
 
     removed = remove_timer()

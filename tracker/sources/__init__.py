@@ -16,16 +16,16 @@ from tracker.ingested import Batch, SourceFacts
 from tracker.settings import Settings
 from tracker.sources.fetch import Fetcher
 
-# name → its class, imported only when asked for
+# name → what makes it of the settings, imported only when asked for
 SOURCES = {
     "hub-models": "tracker.sources.hub_models:HubModels",
     "hub-evals": "tracker.sources.hub_evals:HubEvals",
-    "epoch": "tracker.sources.epoch:Epoch",
+    "epoch": "tracker.sources.epoch:source",
     "lmarena": "tracker.sources.lmarena:LMArena",
-    "models-dev": "tracker.sources.models_dev:ModelsDev",
-    "openrouter": "tracker.sources.openrouter:OpenRouter",
+    "models-dev": "tracker.sources.models_dev:source",
+    "openrouter": "tracker.sources.openrouter:source",
     "every-eval-ever": "tracker.sources.every_eval_ever:EveryEvalEver",
-    "artificial-analysis": "tracker.sources.artificial_analysis:ArtificialAnalysis",
+    "artificial-analysis": "tracker.sources.artificial_analysis:source",
 }
 
 
@@ -66,8 +66,8 @@ def get_source(name: str, settings: Settings) -> Source:
     """
     if name not in SOURCES:
         raise UnknownNameError("source", name, known=SOURCES)
-    module, _, cls = SOURCES[name].partition(":")
-    return cast(Source, getattr(importlib.import_module(module), cls)(settings))
+    module, _, maker = SOURCES[name].partition(":")
+    return cast(Source, getattr(importlib.import_module(module), maker)(settings))
 
 
 __all__ = ["SOURCES", "Fetcher", "Question", "Source", "get_source"]

@@ -9,15 +9,16 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tracker.ingested import Access, Batch, SourceFacts, SourceModel, SourceScore
 from tracker.settings import Settings
-from tracker.sources import Question
 from tracker.sources.errors import LayoutError
-from tracker.sources.fetch import MAX_BYTES, Fetcher
-from tracker.sources.fields import day, moment, number, require_columns, text
+from tracker.sources.fetch import MAX_BYTES
+from tracker.sources.fields import built, day, moment, number, require_columns, required, text
+from tracker.sources.one_answer import OneAnswer, address
 
 URL = "https://epoch.ai/data/benchmark_data.zip"
 INDEX = "Epoch Capabilities Index"
@@ -25,6 +26,7 @@ RUN_BY_EPOCH = "Log viewer"  # a column of the files that Epoch ran itself
 VERSION = "Model version"
 STDERR = ("stderr", "Accuracy Standard Error", "Accuracy SE")
 MAX_FILES = 500
+ROUNDING = 0.005  # of a fraction: what averages and rounded percent leave outside 0..1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,29 +55,19 @@ COLUMNS = (
 METADATA = ("benchmark", "in_eci", "source_file", "score_column", "scale")
 
 
-class Epoch:
+FACTS = SourceFacts(
+    name="epoch",
+    title="Epoch AI Benchmarking Hub",
+    url="https://epoch.ai/benchmarks",
+    license="CC BY 4.0; rows of external boards keep their own terms",
+    attribution="Epoch AI, AI Benchmarking Hub and Capabilities Index, epoch.ai, CC BY 4.0, modified",
+    is_whole=True,
+)
+
+
+def source(settings: Settings) -> OneAnswer:
     """Scores that Epoch ran or collected, its index, and what it knows of each model."""
-
-    facts = SourceFacts(
-        name="epoch",
-        title="Epoch AI Benchmarking Hub",
-        url="https://epoch.ai/benchmarks",
-        license="CC BY 4.0; rows of external boards keep their own terms",
-        attribution="Epoch AI, AI Benchmarking Hub and Capabilities Index, epoch.ai, CC BY 4.0, modified",
-        is_whole=True,
-    )
-
-    def __init__(self, settings: Settings) -> None:
-        self._url = settings.source_urls.get(self.facts.name, URL)
-
-    def missing_credential(self) -> str | None:
-        """None: it is open."""
-        return None
-
-    def read(self, question: Question, fetch: Fetcher) -> Iterator[Batch]:
-        """One batch per file."""
-        del question
-        yield from parse(fetch.get(self._url).body)
+    return OneAnswer(FACTS, address(FACTS, URL, settings), lambda answer: parse(answer.body))
 
 
 def parse(body: bytes) -> Iterator[Batch]:
@@ -88,7 +80,7 @@ def parse(body: bytes) -> Iterator[Batch]:
     if not any(name.endswith(".csv") for name in files):
         raise LayoutError("Epoch: there is no CSV in the ZIP, so its layout has changed")
     models = _newer_models(files) if "model_metadata.csv" in files else _older_models(files)
-    yield Batch(models=models)
+    yield models
     columns = _newer_columns(files) if "benchmark_metadata.csv" in files else COLUMNS
     for column in columns:
         if column.file not in files:
@@ -106,7 +98,7 @@ def _unpack(body: bytes) -> dict[str, str]:
             if len(infos) > MAX_FILES or sum(info.file_size for info in infos) > MAX_BYTES:
                 raise LayoutError("Epoch: the ZIP is far larger than it ever was")
             found = {info.filename: archive.read(info).decode("utf-8-sig") for info in infos}
-    except (zipfile.BadZipFile, UnicodeDecodeError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, UnicodeDecodeError, EOFError, OSError, RuntimeError) as error:
         raise LayoutError("Epoch: the answer is no whole ZIP of CSV files") from error
     shared = {name.partition("/")[0] for name in found}
     if len(shared) == 1 and all("/" in name for name in found):
@@ -115,33 +107,37 @@ def _unpack(body: bytes) -> dict[str, str]:
 
 
 def _rows(files: Mapping[str, str], name: str) -> list[dict[str, str]]:
-    reader = csv.DictReader(io.StringIO(files[name]))
-    return [row for row in reader if any(value for key, value in row.items() if key is not None)]
+    """The rows that say something; a cell that a short row lacks is empty."""
+    reader = csv.DictReader(io.StringIO(files[name]), restkey="", restval="")
+    try:
+        return [row for row in reader if any(value for key, value in row.items() if key)]
+    except csv.Error as error:
+        raise LayoutError(f"Epoch: {name}: line {reader.line_num} is no CSV") from error
 
 
 def _table(files: Mapping[str, str], name: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
     rows = _rows(files, name)
-    header = next(csv.reader(io.StringIO(files[name])), [])
-    require_columns(header, columns, f"Epoch: {name}")
+    header = files[name].partition("\n")[0]
+    require_columns(next(csv.reader([header]), []), columns, f"Epoch: {name}")
     return rows
 
 
 def _newer_columns(files: Mapping[str, str]) -> tuple[Column, ...]:
     rows = _table(files, "benchmark_metadata.csv", METADATA)
     return tuple(
-        Column(row["benchmark"], row["source_file"], row["score_column"], number(row["scale"]) or 1.0)
+        Column(row["benchmark"].strip(), row["source_file"], row["score_column"], number(row["scale"]) or 1.0)
         for row in rows
-        if row["source_file"] and row["score_column"]
+        if row["benchmark"].strip() and row["source_file"] and row["score_column"]
     )
 
 
-def _newer_models(files: Mapping[str, str]) -> tuple[SourceModel, ...]:
+def _newer_models(files: Mapping[str, str]) -> Batch:
     columns = ("model_version", "date", "organization", "accessibility")
     rows = _table(files, "model_metadata.csv", columns)
     return _models((r["model_version"], r["organization"], r["accessibility"], r["date"]) for r in rows)
 
 
-def _older_models(files: Mapping[str, str]) -> tuple[SourceModel, ...]:
+def _older_models(files: Mapping[str, str]) -> Batch:
     name = "epoch_capabilities_index.csv"
     if name not in files:
         raise LayoutError(f"Epoch: neither model_metadata.csv nor {name} is in the ZIP")
@@ -150,17 +146,18 @@ def _older_models(files: Mapping[str, str]) -> tuple[SourceModel, ...]:
     return _models((r[VERSION], r["Organization"], r["Model accessibility"], r["Release date"]) for r in rows)
 
 
-def _models(rows: Iterator[tuple[str, str, str, str]]) -> tuple[SourceModel, ...]:
-    found = {}
-    for version, organization, accessibility, released in rows:
-        if (name := text(version)) is not None:
-            found[name] = SourceModel(
-                name,
-                organization=text(organization),
-                access=_access(accessibility),
-                released_at=moment(released),
-            )
-    return tuple(found.values())
+def _models(rows: Iterator[tuple[str, str, str, str]]) -> Batch:
+    named = {name: row for row in rows if (name := text(row[0])) is not None}
+    models, problems = built(
+        named.items(),
+        lambda item: SourceModel(
+            item[0],
+            organization=text(item[1][1]),
+            access=_access(item[1][2]),
+            released_at=moment(item[1][3]),
+        ),
+    )
+    return Batch(models=tuple(models), problems=tuple(problems))
 
 
 def _access(accessibility: str) -> Access:
@@ -174,32 +171,37 @@ def _access(accessibility: str) -> Access:
 def _scores(column: Column, rows: list[dict[str, str]]) -> Batch:
     if rows:
         require_columns(rows[0], (VERSION, column.column), f"Epoch: {column.file}")
-    scores: dict[tuple[str, str], SourceScore] = {}
-    problems = []
-    for row in rows:
-        name, value = text(row[VERSION]), number(row[column.column])
-        if name is None or value is None:
-            problems.append(f"Epoch: {column.file}: a row without a model or score")
-            continue
-        stderr = next((n for key in STDERR if (n := number(row.get(key))) is not None), None)
-        variant = text(row.get("Agent")) or ""
-        score = SourceScore(
-            name,
-            column.benchmark,
-            min(max(value * column.scale, 0.0), 1.0),
-            variant=variant,
-            stderr=stderr * column.scale if stderr is not None else None,
-            reporter="Epoch AI" if RUN_BY_EPOCH in row else text(row.get("Source")),
-            reported_by="third_party" if RUN_BY_EPOCH in row else "unknown",
-            source_url=text(row.get(RUN_BY_EPOCH))
-            or text(row.get("Source link"))
-            or text(row.get("Source Link")),
-            evaluated_on=day(text(row.get("Started at")) or text(row.get("Run date"))),
-        )
-        known = scores.get((name, variant))
+    found, problems = built(rows, lambda row: _score(column, row))
+    best: dict[tuple[str, str], SourceScore] = {}
+    for score in found:
+        known = best.get((score.name, score.variant))
         if known is None or known.value < score.value:  # of several runs the best counts, as in the index
-            scores[name, variant] = score
-    return Batch(scores=tuple(scores.values()), problems=tuple(problems))
+            best[score.name, score.variant] = score
+    return Batch(scores=tuple(best.values()), problems=tuple(problems))
+
+
+def _score(column: Column, row: Mapping[str, str]) -> SourceScore:
+    problem = f"Epoch: {column.file}: a row without a model or score"
+    name, value = required(row[VERSION], problem), number(row[column.column])
+    if value is None:
+        raise ValueError(problem)
+    value *= column.scale
+    if -ROUNDING <= value <= 1 + ROUNDING:  # what is further outside has another scale, and is left out
+        value = min(max(value, 0.0), 1.0)
+    stderr = next((n for key in STDERR if (n := number(row.get(key))) is not None), None)
+    return SourceScore(
+        name,
+        column.benchmark,
+        value,
+        variant=text(row.get("Agent")) or "",
+        stderr=stderr * column.scale if stderr is not None else None,
+        reporter="Epoch AI" if RUN_BY_EPOCH in row else text(row.get("Source")),
+        reported_by="third_party" if RUN_BY_EPOCH in row else "unknown",
+        source_url=text(row.get(RUN_BY_EPOCH))
+        or text(row.get("Source link"))
+        or text(row.get("Source Link")),
+        evaluated_on=day(text(row.get("Started at")) or text(row.get("Run date"))),
+    )
 
 
 def _index(files: Mapping[str, str]) -> Batch:
@@ -212,17 +214,15 @@ def _index(files: Mapping[str, str]) -> Batch:
         found = [(r[VERSION], r["ECI Score"], "", "") for r in rows]
     else:
         return Batch(missing=("Epoch: the index is not in the ZIP",))
-    scores = [
-        SourceScore(
-            name.strip(),
-            INDEX,
-            value,
-            unit="index",
-            ci_low=number(low),
-            ci_high=number(high),
-            reporter="Epoch AI",
-        )
+    valued = [
+        (name.strip(), value, number(low), number(high))
         for name, raw, low, high in found
         if name.strip() and (value := number(raw)) is not None
     ]
-    return Batch(scores=tuple(scores))
+    scores, problems = built(
+        valued,
+        lambda row: SourceScore(
+            row[0], INDEX, row[1], unit="index", ci_low=row[2], ci_high=row[3], reporter="Epoch AI"
+        ),
+    )
+    return Batch(scores=tuple(scores), problems=tuple(problems))

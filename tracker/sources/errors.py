@@ -9,6 +9,14 @@ class LayoutError(UnreachableError):
     """It answered with something that cannot be right: no JSON, a missing column, a page that comes again."""
 
 
+class TooLargeError(LayoutError):
+    """It answered with far more than it ever does; `next_url` is the page after it, if there is one."""
+
+    def __init__(self, message: str, *, next_url: str | None) -> None:
+        super().__init__(message)
+        self.next_url = next_url
+
+
 class RefusedError(UnreachableError):
     """It refuses the token or key."""
 

@@ -5,7 +5,6 @@ A record is a file of its own and never changes, so each is asked for once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ from tracker.settings import Settings
 from tracker.sources import Question
 from tracker.sources.errors import AbsentError, LayoutError
 from tracker.sources.fetch import Fetcher
-from tracker.sources.fields import day, entries, mapping, number, text, whole
+from tracker.sources.fields import day, entries, mapping, number, parsed, text, whole
 
 DATASET = "evaleval/EEE_datastore"
 INDEXES = "flat/indexes/by_collection"
@@ -68,13 +67,10 @@ def parse_index(body: bytes, *, where: str) -> list[str]:
         LayoutError: a line is no JSON, or names no record.
     """
     found = []
-    for number_, line in enumerate(body.decode(errors="replace").splitlines(), 1):
+    for number_, line in enumerate(body.splitlines(), 1):
         if not line.strip():
             continue
-        try:
-            path = text(mapping(json.loads(line)).get("object_path"))
-        except ValueError as error:
-            raise LayoutError(f"{where}: line {number_} is no JSON") from error
+        path = text(mapping(parsed(line, f"{where}: line {number_}")).get("object_path"))
         if path is None or not path.startswith("flat/objects/") or ".." in path:
             raise LayoutError(f"{where}: line {number_} has no `object_path`, so its layout has changed")
         found.append(path)

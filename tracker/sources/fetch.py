@@ -6,11 +6,10 @@ to the Hub's own address only, and stands in no message and no file.
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,12 +19,12 @@ import httpx2
 import stamina
 from huggingface_hub import constants, get_session
 from huggingface_hub.errors import OfflineModeIsEnabled
-from huggingface_hub.utils._headers import build_hf_headers
-from huggingface_hub.utils._http import parse_ratelimit_headers
+from huggingface_hub.utils import build_hf_headers, parse_ratelimit_headers
 
 from tracker.errors import StoreError, TransientError, UnreachableError
-from tracker.sources.errors import AbsentError, LayoutError, RefusedError, TimeUpError
-from tracker.sources.raw import RawStore
+from tracker.sources.errors import AbsentError, RefusedError, TimeUpError, TooLargeError
+from tracker.sources.fields import parsed
+from tracker.sources.raw import RawEntry, RawStore
 
 MIB = 2**20
 MAX_BYTES = 48 * MIB  # of one answer, unpacked; the largest that we ask for, Epoch's ZIP, is below 10 MiB
@@ -33,6 +32,7 @@ REQUEST_S = 30.0  # without a byte
 ATTEMPTS = 4
 LONGEST_WAIT_S = 330.0  # the Hub's window is 300 s
 SERVER_ERROR = 500
+DISABLED = "is disabled"  # the Hub's words, by which its own library knows it too
 USER_AGENT = "open-weight-tracker"
 
 
@@ -44,7 +44,6 @@ class Answer:
     body: bytes
     sha256: str
     next_url: str | None = None
-    final_url: str = ""  # after redirects
 
     def json(self) -> Any:
         """The body as JSON.
@@ -52,12 +51,7 @@ class Answer:
         Raises:
             LayoutError: it is none.
         """
-        try:
-            return json.loads(self.body)
-        except ValueError as error:
-            start = self.body[:40].decode(errors="replace").strip()
-            message = f"{shown(self.url)} answers with something that is no JSON (`{start}…`)"
-            raise LayoutError(message) from error
+        return parsed(self.body, shown(self.url))
 
 
 class Fetcher:
@@ -99,11 +93,11 @@ class Fetcher:
 
     def known(self, url: str) -> Answer | None:
         """An answer that can never change, if it was asked for before."""
-        entry = self._raw.newest(url)
+        entry = self._raw.newest(kept_url(url))
         if entry is None:
             return None
-        with suppress(StoreError):
-            return Answer(url, self._raw.read(entry.sha256), entry.sha256)
+        with suppress(TransientError):  # damaged: asked for again
+            return Answer(url, self._unchanged(entry, url), entry.sha256)
         return None
 
     def _asked(self, client: httpx2.Client, url: str, headers: dict[str, str]) -> Answer:
@@ -114,45 +108,52 @@ class Fetcher:
         raise AssertionError("the last attempt returns or raises")
 
     def _once(self, client: httpx2.Client, url: str, headers: dict[str, str]) -> Answer:
-        known = self._raw.newest(url)
+        place = kept_url(url)
+        known = self._raw.newest(place)
         if known is not None and known.etag:
             headers = headers | {"if-none-match": known.etag}
-        timeout = min(REQUEST_S, self._left_s())
-        try:
-            with client.stream(
-                "GET", url, headers=headers, timeout=timeout, follow_redirects=True
-            ) as response:
-                if response.status_code == 304 and known is not None:
-                    self.sha256.append(known.sha256)
-                    return Answer(
-                        url, self._raw.read(known.sha256), known.sha256, _next(response), str(response.url)
-                    )
-                _raise_for(response, url)
-                body = self._body(response, url)
-        except OfflineModeIsEnabled as error:
-            raise UnreachableError("the Hub is not asked because HF_HUB_OFFLINE is set") from error
-        except httpx2.ConnectError as error:
-            raise UnreachableError(f"{shown(url)} cannot be reached") from error
-        except httpx2.TransportError as error:
-            raise TransientError(f"{shown(url)} does not answer ({type(error).__name__})") from error
-        except httpx2.HTTPError as error:  # too many redirects, a broken encoding
-            raise UnreachableError(f"{shown(url)}: {type(error).__name__}") from error
+        with (
+            _named(url),
+            client.stream(
+                "GET",
+                url,
+                headers=headers,
+                timeout=min(REQUEST_S, self._left_s()),
+                follow_redirects=True,
+            ) as response,
+        ):
+            next_url = _next(response)
+            if response.status_code == 304 and known is not None:
+                body = self._unchanged(known, url)
+                self.sha256.append(known.sha256)
+                return Answer(url, body, known.sha256, next_url)
+            _raise_for(response, url)
+            body = self._body(response, url, next_url)
         entry = self._raw.add(
             body,
-            url=url,
+            url=place,
             status=response.status_code,
             at=datetime.now(UTC),
             etag=response.headers.get("etag"),
         )
         self.sha256.append(entry.sha256)
-        return Answer(url, body, entry.sha256, _next(response), str(response.url))
+        return Answer(url, body, entry.sha256, next_url)
 
-    def _body(self, response: httpx2.Response, url: str) -> bytes:
+    def _unchanged(self, known: RawEntry, url: str) -> bytes:
+        """What was kept of this address; if that is damaged, it is dropped and asked for again."""
+        try:
+            return self._raw.read(known.sha256)
+        except StoreError as error:
+            self._raw.drop(known.sha256)
+            raise TransientError(f"{shown(url)}: what was kept of it is damaged") from error
+
+    def _body(self, response: httpx2.Response, url: str, next_url: str | None) -> bytes:
         parts, n_bytes = [], 0
         for part in response.iter_bytes():
             n_bytes += len(part)
             if n_bytes > MAX_BYTES:
-                raise LayoutError(f"{shown(url)} answers with more than {MAX_BYTES // MIB} MiB")
+                message = f"{shown(url)} answers with more than {MAX_BYTES / MIB:.0f} MiB"
+                raise TooLargeError(message, next_url=next_url)
             self._left_s()
             parts.append(part)
         declared = response.headers.get("content-length", "")
@@ -190,6 +191,29 @@ def shown(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+def kept_url(url: str) -> str:
+    """The address as the log of answers has it: without user and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+@contextmanager
+def _named(url: str) -> Iterator[None]:
+    """Say what the client's errors mean for `url`."""
+    try:
+        yield
+    except OfflineModeIsEnabled as error:
+        raise UnreachableError("the Hub is not asked because HF_HUB_OFFLINE is set") from error
+    except httpx2.ConnectError as error:
+        raise UnreachableError(f"{shown(url)} cannot be reached") from error
+    except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
+        raise UnreachableError(f"{shown(url)} is no address") from error
+    except httpx2.TransportError as error:
+        raise TransientError(f"{shown(url)} does not answer ({type(error).__name__})") from error
+    except httpx2.HTTPError as error:  # too many redirects, a broken encoding
+        raise UnreachableError(f"{shown(url)}: {type(error).__name__}") from error
+
+
 def _raise_for(response: httpx2.Response, url: str) -> None:
     status = response.status_code
     if status < 400:
@@ -197,6 +221,8 @@ def _raise_for(response: httpx2.Response, url: str) -> None:
     if status in (401, 403):
         if response.headers.get("x-error-code") in ("RepoNotFound", "GatedRepo"):
             raise AbsentError(f"{shown(url)} is private, gated or absent", status=status)
+        if DISABLED in response.headers.get("x-error-message", ""):
+            raise AbsentError(f"{shown(url)} is disabled", status=status)
         raise RefusedError(f"{shown(url)} refuses the access token or key (HTTP {status})")
     if status == 429:
         raise LimitError(f"{shown(url)}: the rate limit is reached", wait_s=_asked_wait_s(response.headers))
@@ -225,4 +251,8 @@ def _next(response: httpx2.Response) -> str | None:
 
 
 def _with(url: str, params: Any) -> str:
+    try:
+        urlsplit(url)
+    except ValueError as error:
+        raise UnreachableError(f"`{url}` is no address") from error
     return f"{url}?{urlencode(list(params))}" if params else url

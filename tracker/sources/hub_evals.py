@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from huggingface_hub import get_token
 
@@ -16,7 +17,8 @@ from tracker.settings import Settings
 from tracker.sources import Question
 from tracker.sources.errors import AbsentError, LayoutError
 from tracker.sources.fetch import Fetcher
-from tracker.sources.fields import day, entries, mapping, number, text
+from tracker.sources.fields import day, entries, listed, mapping, number, text
+from tracker.sources.pages import pages
 
 MAX_PAGES = 200
 
@@ -64,20 +66,19 @@ class HubEvals:
         yield from self._repositories(fetch)
 
     def _repositories(self, fetch: Fetcher) -> Iterator[Batch]:
-        params = [("filter", "eval-results"), ("sort", "lastModified"), ("limit", str(self._page))]
-        url: str | None = "/api/models"
-        more: list[tuple[str, str]] = [*params, ("expand[]", "evalResults")]
-        pages: set[str] = set()
-        while url and len(pages) < MAX_PAGES:
-            answer = fetch.hub(url, params=more)
-            if answer.sha256 in pages:
-                raise LayoutError("the Hub's list of models with results repeats itself")
-            pages.add(answer.sha256)
-            rows = entries(answer.json(), "the Hub's list of models")
+        words = [("filter", "eval-results"), ("sort", "lastModified"), ("limit", str(self._page))]
+        first = fetch.hub_url(f"/api/models?{urlencode([*words, ('expand', 'evalResults')])}")
+        for n_pages, page in enumerate(pages(fetch, first)):
+            if n_pages == MAX_PAGES:
+                yield Batch(missing=(f"the Hub lists more than {MAX_PAGES} pages of models with results",))
+                return
+            if page.answer is None:
+                yield Batch(missing=("a model with results has an entry that is far too large",))
+                continue
+            rows = entries(page.answer.json(), "the Hub's list of models")
             found = [parse_repository(mapping(row)) for row in rows]
             scores = tuple(score for batch in found for score in batch.scores)
             yield Batch(scores=scores, problems=tuple(p for batch in found for p in batch.problems))
-            url, more = answer.next_url, []
 
 
 def parse_board(dataset: str, document: Any) -> Batch:
@@ -117,7 +118,7 @@ def parse_repository(repository: Mapping[str, Any]) -> Batch:
         return Batch(problems=("a model with results has no name",))
     scores: list[SourceScore] = []
     problems: list[str] = []
-    for result in repository.get("evalResults") or ():
+    for result in listed(repository.get("evalResults")):
         row = mapping(result)
         data = mapping(row.get("data"))
         dataset = mapping(data.get("dataset"))

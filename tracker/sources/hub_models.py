@@ -1,26 +1,32 @@
 """Models on the Hugging Face Hub: what is trending, what is downloaded most, and what moved since last time.
 
-The Hub's own list endpoint is walked page by page through the client of its library: `list_models` would hide
-where a list was cut off, and the answers themselves.
+What moved is walked from the newest backwards to the watermark, which is where the walks of the last complete
+ingest began: whatever moved while they went on is seen by the next one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
-from tracker.ingested import Access, Batch, SourceFacts, SourceModel
+from tracker.ingested import Access, Batch, SourceFacts, SourceModel, WeightsAt
 from tracker.settings import Settings
 from tracker.sources import Question
 from tracker.sources.errors import AbsentError, LayoutError
-from tracker.sources.fetch import Answer, Fetcher
-from tracker.sources.fields import entries, mapping, moment, text, whole
+from tracker.sources.fetch import MAX_BYTES, Answer, Fetcher
+from tracker.sources.fields import entries, listed, mapping, moment, text, whole
 from tracker.sources.lineage import model_kind, parents
+from tracker.sources.pages import pages
 
 MAX_ENTRY_BYTES = 1 << 20  # an ordinary entry has 2 to 10 KB
+ABSENT = (401, 404, 410)  # to who has no token, the Hub answers 401 for what is not there
+TOO_LARGE = f"an entry is larger than {MAX_BYTES >> 20} MiB and was left out"
+OVERLAP = timedelta(hours=1)  # read again: the Hub's list may lag behind what it lists
 FIRST_DAYS = 7  # of changes, when there is no watermark: a first ingest takes minutes, not hours
 PIPELINES = ("text-generation", "image-text-to-text")  # many chat models see pictures too
 EXPAND = (
@@ -59,22 +65,29 @@ class Place:
 
     listing: int = 0
     next_url: str | None = None
-    n_seen: int = 0
-    watermark: datetime | None = None  # the newest that was seen
+    n_seen: int = 0  # in this walk
+    n_listed: int = 0  # in all walks so far
+    since: datetime | None = None  # how far back what moved is read
+    watermark: datetime | None = (
+        None  # of the walks through what moved, the newest that the earlier one began at
+    )
 
     @classmethod
-    def parse(cls, raw: str | None) -> Place:
-        """The place that was kept; the beginning if it is of another version."""
+    def parse(cls, raw: str | None, *, hub_url: str) -> Place:
+        """The place that was kept; the beginning if it is of another version, or on another Hub."""
         try:
             kept = json.loads(raw or "{}")
-            return cls(**kept | {"watermark": moment(kept.get("watermark"))})
+            times = {name: moment(kept.get(name)) for name in ("since", "watermark")}
+            place = cls(**kept | times)
         except (ValueError, TypeError, AttributeError):
             return cls()
+        elsewhere = place.next_url is not None and not place.next_url.startswith(hub_url)
+        return cls(since=place.since) if elsewhere else place
 
     def dump(self) -> str:
         """The place as text."""
-        mark = self.watermark.isoformat() if self.watermark else None
-        return json.dumps(asdict(self) | {"watermark": mark})
+        times = {name: mark.isoformat() for name in ("since", "watermark") if (mark := getattr(self, name))}
+        return json.dumps(asdict(self) | times)
 
 
 class HubModels:
@@ -97,75 +110,92 @@ class HubModels:
 
     def read(self, question: Question, fetch: Fetcher) -> Iterator[Batch]:
         """One batch per page, then what became of the watched models."""
-        place = Place.parse(question.resume)
-        since = question.since or question.now - timedelta(days=FIRST_DAYS)
+        place = Place.parse(question.resume, hub_url=fetch.hub_url("/"))
+        since = question.since or place.since or question.now - timedelta(days=FIRST_DAYS)
+        if question.resume is not None and place.since is not None:
+            since = min(since, place.since)
+        place = replace(place, since=since)
         for number, listing in enumerate(LISTINGS[place.listing :], place.listing):
             place = replace(place, listing=number)
-            for batch, at in self._walk(listing, place, since, fetch, now=question.now):
+            for batch, at in self._walk(listing, place, fetch, now=question.now):
                 place = at
                 yield batch
             place = replace(place, listing=number + 1, next_url=None, n_seen=0)
-        if place.watermark is None:
+        if place.n_listed == 0:
             raise LayoutError("the Hub lists no model at all")
         yield from watched_models(question, fetch)
-        yield Batch(watermark=min(place.watermark, question.now))
+        yield Batch(watermark=(place.watermark or question.now) - OVERLAP)
 
     def _walk(
-        self, listing: Listing, place: Place, since: datetime, fetch: Fetcher, *, now: datetime
+        self, listing: Listing, place: Place, fetch: Fetcher, *, now: datetime
     ) -> Iterator[tuple[Batch, Place]]:
-        """Page by page to the end of this walk; ends at once where a page comes again."""
-        url, seen = place.next_url or "/api/models", {place.next_url}
-        params = () if place.next_url else _params(listing, self._page)
-        pages: set[str] = set()
-        is_resumed = place.next_url is not None
-        while True:
-            try:
-                answer = fetch.hub(url, params=params)
-            except AbsentError:
-                if not is_resumed or pages:
-                    raise
-                url, params, is_resumed = "/api/models", _params(listing, self._page), False
-                continue  # the place that was kept has expired
-            if answer.sha256 in pages and answer.body.strip() != b"[]":
-                raise LayoutError(f"the Hub's list repeats itself after {place.n_seen} models")
-            pages.add(answer.sha256)
-            models, problems = parse_page(answer)
+        """Page by page to the end of this walk, each with the place to go on at."""
+        is_first = place.next_url is None
+        for page in pages(fetch, first_url(listing, self._page, fetch), resume_url=place.next_url):
+            models, problems = parse_page(page.answer) if page.answer else ([], [TOO_LARGE])
             moved = [m.last_modified_at for m in models if m.last_modified_at and m.last_modified_at <= now]
-            newest = max([*moved, *([place.watermark] if place.watermark else [])], default=None)
-            is_last = answer.next_url is None or _is_enough(listing, place.n_seen + len(models), moved, since)
+            if listing.is_moved and is_first and moved:
+                # what moves while the walks go on lies behind none of their beginnings
+                place = replace(place, watermark=min(max(moved), place.watermark or now))
+            is_first = False
             place = replace(
-                place, next_url=answer.next_url, n_seen=place.n_seen + len(models), watermark=newest
+                place,
+                next_url=page.next_url,
+                n_seen=place.n_seen + len(models),
+                n_listed=place.n_listed + len(models),
             )
+            is_last = page.next_url is None or _is_enough(listing, place, moved)
             after = replace(place, listing=place.listing + 1, next_url=None, n_seen=0) if is_last else place
             yield Batch(models=tuple(models), problems=tuple(problems), resume=after.dump()), place
-            if is_last or answer.next_url is None:
+            if is_last:
                 return
-            if answer.next_url in seen:
-                raise LayoutError(f"the Hub's list repeats itself after {place.n_seen} models")
-            seen.add(answer.next_url)
-            url, params = answer.next_url, ()
 
 
 def watched_models(question: Question, fetch: Fetcher) -> Iterator[Batch]:
-    """What became of models that are measured or queued here: deleted, renamed, or their commit is gone."""
+    """What became of models that are measured or queued here: deleted, renamed, with other weights."""
     for model_id, revision in question.watched:
         try:
-            answer = fetch.hub(f"/api/models/{model_id}", params=[("expand[]", name) for name in EXPAND])
-        except AbsentError:
-            yield Batch(gone=(model_id,))
+            answer = fetch.hub(f"/api/models/{model_id}", params=[("expand", name) for name in EXPAND])
+        except AbsentError as error:
+            is_gone = error.status in ABSENT
+            yield Batch(gone=(model_id,)) if is_gone else Batch(problems=(str(error),))
             continue
         model, problem = parse_entry(answer.json())
         if model is None:
             yield Batch(problems=(problem,))
             continue
         renamed = ((model_id, model.name),) if model.key != model_id.casefold() else ()
-        problems: tuple[str, ...] = ()
-        if revision and revision != model.revision:
-            try:
-                fetch.hub(f"/api/models/{model.name}/revision/{revision}", params=[("expand[]", "sha")])
-            except AbsentError:
-                problems = (f"{model.name}: commit {revision[:12]} is gone, the history was rewritten",)
-        yield Batch(models=(model,), renamed=renamed, problems=problems)
+        yield Batch(models=(model,), renamed=renamed)
+        if revision and model.revision and revision != model.revision:
+            yield _moved(model.name, revision, model.revision, fetch)
+
+
+def _moved(model_id: str, measured: str, newest: str, fetch: Fetcher) -> Batch:
+    """Which weights there are at the commit that was measured here, and at the newest one."""
+    found = []
+    for revision in (measured, newest):
+        try:
+            answer = fetch.hub(f"/api/models/{model_id}/tree/{revision}")
+        except AbsentError as error:
+            if revision == measured and error.status in ABSENT:
+                why = f"{model_id}: commit {revision[:12]} is gone, the history was rewritten"
+                return Batch(problems=(why,))
+            return Batch(problems=(str(error),))
+        hashed = weights_hash(answer.json())
+        if hashed is not None:
+            found.append(WeightsAt(model_id, revision, hashed))
+    return Batch(weights=tuple(found))
+
+
+def weights_hash(tree: Any) -> str | None:
+    """One hash over the names and contents of the safetensors files in a tree; None if it has none."""
+    rows = [mapping(row) for row in entries(tree, "the Hub's list of files")]
+    files = {
+        path: text(mapping(row.get("lfs")).get("oid")) or text(row.get("oid"))
+        for row in rows
+        if (path := text(row.get("path"))) is not None and path.endswith(".safetensors")
+    }
+    return hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest() if files else None
 
 
 def parse_page(answer: Answer) -> tuple[list[SourceModel], list[str]]:
@@ -201,7 +231,7 @@ def parse_entry(row: Any) -> tuple[SourceModel | None, str]:
     if entry.get("private") is True:
         return None, f"{name}: is private"
     counts = {str(kind): n for kind, raw in _dtypes(entry).items() if (n := whole(raw)) is not None}
-    tags = [tag for tag in entry.get("tags") or () if isinstance(tag, str)]
+    tags = [tag for tag in listed(entry.get("tags")) if isinstance(tag, str)]
     card = mapping(entry.get("cardData"))
     try:
         return (
@@ -218,7 +248,7 @@ def parse_entry(row: Any) -> tuple[SourceModel | None, str]:
                 gated=text(entry.get("gated")),
                 pipeline_tag=text(entry.get("pipeline_tag")),
                 n_params=whole(mapping(entry.get("safetensors")).get("total")),
-                weights_bytes=sum(n * BYTES.get(kind, 1) for kind, n in counts.items()) or None,
+                weights_bytes=whole(sum(n * BYTES.get(kind, 1) for kind, n in counts.items())) or None,
                 is_packed=any(kind in counts for kind in PACKED),
                 has_safetensors="safetensors" in tags or bool(counts),
                 needs_remote_code="custom_code" in tags,
@@ -247,13 +277,15 @@ def _license(card: Any, tags: list[str]) -> str | None:
     return next((tag.partition(":")[2] for tag in tags if tag.startswith("license:")), None)
 
 
-def _params(listing: Listing, page: int) -> list[tuple[str, str]]:
+def first_url(listing: Listing, page: int, fetch: Fetcher) -> str:
+    """The address of the first page of a walk."""
     n = page if listing.n_models is None else min(page, listing.n_models)
     params = [("pipeline_tag", listing.pipeline_tag), ("filter", "safetensors"), ("sort", listing.sort)]
-    return [*params, ("limit", str(n)), *(("expand[]", name) for name in EXPAND)]
+    words = [*params, ("limit", str(n)), *(("expand", name) for name in EXPAND)]
+    return fetch.hub_url(f"/api/models?{urlencode(words)}")
 
 
-def _is_enough(listing: Listing, n_seen: int, moved: list[datetime], since: datetime) -> bool:
+def _is_enough(listing: Listing, place: Place, moved: list[datetime]) -> bool:
     if listing.n_models is not None:
-        return n_seen >= listing.n_models
-    return bool(moved) and min(moved) < since
+        return place.n_seen >= listing.n_models
+    return bool(moved) and place.since is not None and min(moved) < place.since

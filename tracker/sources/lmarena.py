@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +14,7 @@ from tracker.settings import Settings
 from tracker.sources import Question
 from tracker.sources.errors import LayoutError
 from tracker.sources.fetch import Fetcher
-from tracker.sources.fields import day, entries, number, require_columns, text, whole
+from tracker.sources.fields import built, day, entries, number, require_columns, required, text, whole
 
 DATASET = "lmarena-ai/leaderboard-dataset"
 CONFIG, SPLIT = "text", "latest"
@@ -62,35 +63,38 @@ def parse(body: bytes) -> Batch:
     """
     try:
         table = pq.read_table(io.BytesIO(body))
-    except (pa.ArrowException, OSError) as error:
+        require_columns(table.column_names, COLUMNS, DATASET)
+        rows = table.select(list(COLUMNS)).to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise LayoutError(f"{DATASET}: the file is no Parquet") from error
-    require_columns(table.column_names, COLUMNS, DATASET)
-    models: dict[str, SourceModel] = {}
-    scores, problems = [], []
-    for row in table.select(list(COLUMNS)).to_pylist():
-        name, rating, category = text(row["model_name"]), number(row["rating"]), text(row["category"])
-        if name is None or rating is None or category is None:
-            problems.append(f"{DATASET}: a row without a model, rating or category")
-            continue
-        license_ = text(row["license"])
-        closed = license_ is not None and license_.casefold() == CLOSED
-        access = Access.CLOSED if closed else Access.OPEN if license_ else Access.UNKNOWN
-        models[name] = SourceModel(
-            name, organization=text(row["organization"]), access=access, license=license_
-        )
-        scores.append(
-            SourceScore(
-                name,
-                "LMArena text",
-                rating,
-                variant=category,
-                unit="rating",
-                ci_low=number(row["rating_lower"]),
-                ci_high=number(row["rating_upper"]),
-                n_items=whole(row["vote_count"]),
-                reporter="LMArena",
-                source_url="https://lmarena.ai/leaderboard/text",
-                evaluated_on=day(row["leaderboard_publish_date"]),
-            )
-        )
-    return Batch(models=tuple(models.values()), scores=tuple(scores), problems=tuple(problems))
+    found, problems = built(rows, _row)
+    models = {model.name: model for model, _ in found}
+    scores = tuple(score for _, score in found)
+    return Batch(models=tuple(models.values()), scores=scores, problems=tuple(problems))
+
+
+def _row(row: Mapping[str, Any]) -> tuple[SourceModel, SourceScore]:
+    problem = f"{DATASET}: a row without a model, rating or category"
+    name, category, rating = (
+        required(row["model_name"], problem), required(row["category"], problem), number(row["rating"]),
+    )  # fmt: skip
+    if rating is None:
+        raise ValueError(problem)
+    license_ = text(row["license"])
+    closed = license_ is not None and license_.casefold() == CLOSED
+    access = Access.CLOSED if closed else Access.OPEN if license_ else Access.UNKNOWN
+    score = SourceScore(
+        name,
+        "LMArena text",
+        rating,
+        variant=category,
+        unit="rating",
+        ci_low=number(row["rating_lower"]),
+        ci_high=number(row["rating_upper"]),
+        n_items=whole(row["vote_count"]),
+        reporter="LMArena",
+        source_url="https://lmarena.ai/leaderboard/text",
+        evaluated_on=day(row["leaderboard_publish_date"]),
+    )
+    model = SourceModel(name, organization=text(row["organization"]), access=access, license=license_)
+    return model, score

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from tracker.ingested import Access, Batch, SourceFacts, SourceModel
 from tracker.settings import Settings
-from tracker.sources import Question
 from tracker.sources.errors import LayoutError
-from tracker.sources.fetch import Fetcher
-from tracker.sources.fields import mapping, moment, number, text, whole
+from tracker.sources.fields import built, mapping, moment, number, text, whole
+from tracker.sources.one_answer import OneAnswer, address
 
 URL = "https://models.dev/api.json"
 HUB = "huggingface"  # the provider whose names are repositories of the Hub
 
 
-class ModelsDev:
+FACTS = SourceFacts(
+    name="models-dev",
+    title="models.dev",
+    url="https://models.dev",
+    license="MIT",
+    attribution="Openness, release dates and prices: models.dev, MIT",
+    is_whole=True,
+)
+
+
+def source(settings: Settings) -> OneAnswer:
     """Every model of every provider that models.dev lists."""
-
-    facts = SourceFacts(
-        name="models-dev",
-        title="models.dev",
-        url="https://models.dev",
-        license="MIT",
-        attribution="Openness, release dates and prices: models.dev, MIT",
-        is_whole=True,
-    )
-
-    def __init__(self, settings: Settings) -> None:
-        self._url = settings.source_urls.get(self.facts.name, URL)
-
-    def missing_credential(self) -> str | None:
-        """None: it is open."""
-        return None
-
-    def read(self, question: Question, fetch: Fetcher) -> Iterator[Batch]:
-        """One batch: the whole list."""
-        del question
-        yield parse(fetch.get(self._url).json())
+    return OneAnswer(FACTS, address(FACTS, URL, settings), lambda answer: [parse(answer.json())])
 
 
 def parse(document: Any) -> Batch:
@@ -50,13 +38,12 @@ def parse(document: Any) -> Batch:
     providers = mapping(document)
     if not providers or not any("models" in mapping(p) for p in providers.values()):
         raise LayoutError("models.dev: no provider with `models`, so its layout has changed")
-    models, problems = [], []
-    for provider, listed in providers.items():
-        for name, entry in mapping(mapping(listed).get("models")).items():
-            try:
-                models.append(_model(str(provider), str(name), mapping(entry)))
-            except ValueError as error:
-                problems.append(str(error))
+    rows = [
+        (str(provider), str(name), mapping(entry))
+        for provider, listed in providers.items()
+        for name, entry in mapping(mapping(listed).get("models")).items()
+    ]
+    models, problems = built(rows, lambda row: _model(*row))
     return Batch(models=tuple(models), problems=tuple(problems))
 
 

@@ -5,46 +5,33 @@ The indices of Artificial Analysis that it repeats are left out: they come witho
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from tracker.ingested import Access, Batch, SourceFacts, SourceModel
 from tracker.settings import Settings
-from tracker.sources import Question
-from tracker.sources.errors import LayoutError
-from tracker.sources.fetch import Fetcher
-from tracker.sources.fields import entries, mapping, number, text, whole
+from tracker.sources.fields import built, data_of, mapping, number, required, text, whole
+from tracker.sources.one_answer import OneAnswer, address
 
 URL = "https://openrouter.ai/api/v1/models"
 PER_MILLION = 1e6  # its prices are per token, as text
 MAX_EPOCH_S = 4e9  # the year 2096
 
 
-class OpenRouter:
+FACTS = SourceFacts(
+    name="openrouter",
+    title="OpenRouter",
+    url="https://openrouter.ai/models",
+    license="site terms: show with a link, do not republish as a whole",
+    attribution="Prices: OpenRouter, openrouter.ai/models",
+    is_private=True,
+    is_whole=True,
+)
+
+
+def source(settings: Settings) -> OneAnswer:
     """The models that OpenRouter sells access to."""
-
-    facts = SourceFacts(
-        name="openrouter",
-        title="OpenRouter",
-        url="https://openrouter.ai/models",
-        license="site terms: show with a link, do not republish as a whole",
-        attribution="Prices: OpenRouter, openrouter.ai/models",
-        is_private=True,
-        is_whole=True,
-    )
-
-    def __init__(self, settings: Settings) -> None:
-        self._url = settings.source_urls.get(self.facts.name, URL)
-
-    def missing_credential(self) -> str | None:
-        """None: its list is open."""
-        return None
-
-    def read(self, question: Question, fetch: Fetcher) -> Iterator[Batch]:
-        """One batch: the whole list."""
-        del question
-        yield parse(fetch.get(self._url).json())
+    return OneAnswer(FACTS, address(FACTS, URL, settings), lambda answer: [parse(answer.json())])
 
 
 def parse(document: Any) -> Batch:
@@ -53,23 +40,12 @@ def parse(document: Any) -> Batch:
     Raises:
         LayoutError: there is no `data` in it.
     """
-    if "data" not in mapping(document):
-        raise LayoutError("OpenRouter: there is no `data`, so its layout has changed")
-    models, problems = [], []
-    for row in entries(document["data"], "OpenRouter"):
-        entry = mapping(row)
-        name = text(entry.get("id"))
-        if name is None:
-            problems.append("OpenRouter: a model without `id`")
-            continue
-        try:
-            models.append(_model(name, entry))
-        except ValueError as error:
-            problems.append(str(error))
+    models, problems = built(data_of(document, "OpenRouter"), _model)
     return Batch(models=tuple(models), problems=tuple(problems))
 
 
-def _model(name: str, entry: Any) -> SourceModel:
+def _model(entry: Any) -> SourceModel:
+    name = required(entry.get("id"), "OpenRouter: a model without `id`")
     hub_id, pricing = text(entry.get("hugging_face_id")), mapping(entry.get("pricing"))
     created_s = number(entry.get("created"))
     is_time = created_s is not None and 0 < created_s < MAX_EPOCH_S

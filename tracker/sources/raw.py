@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tracker.codec import write_atomically
 from tracker.errors import StoreError
 
 LEVEL = 3  # zstd's own default: 500 MB/s, a tenth of the size for JSON
@@ -39,6 +39,7 @@ class RawStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._log = folder / "log.jsonl"
+        self._is_cut_off = False
         self._by_url: dict[str, RawEntry] = {}
         for entry in self._entries():
             self._by_url[entry.url] = entry
@@ -72,28 +73,29 @@ class RawStore:
         path = self._path(sha256)
         if not path.is_file():
             self._folder.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}")
-            try:
-                temporary.write_bytes(pa.Codec("zstd", compression_level=LEVEL).compress(body, asbytes=True))
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+            write_atomically(path, pa.Codec("zstd", compression_level=LEVEL).compress(body, asbytes=True))
         entry = RawEntry(at.isoformat(), url, status, sha256, len(body), etag)
         with self._log.open("a") as log:
-            log.write(json.dumps(asdict(entry)) + "\n")
+            # after a line that a kill cut off, a line of its own
+            log.write("\n" * self._is_cut_off + json.dumps(asdict(entry)) + "\n")
+        self._is_cut_off = False
         self._by_url[url] = entry
         return entry
+
+    def drop(self, sha256: str) -> None:
+        """Delete an answer that is damaged, so that it is asked for again."""
+        self._path(sha256).unlink(missing_ok=True)
 
     def _path(self, sha256: str) -> Path:
         return self._folder / f"{sha256}.zst"
 
     def _entries(self) -> Iterator[RawEntry]:
         try:
-            lines = self._log.read_text().splitlines()
+            text = self._log.read_text(errors="replace")
         except FileNotFoundError:
             return
-        for line in lines:
+        self._is_cut_off = bool(text) and not text.endswith("\n")
+        for line in text.splitlines():
             try:
                 yield RawEntry(**json.loads(line))
             except (ValueError, TypeError):  # the last line of a process that was killed

@@ -10,7 +10,10 @@ import duckdb
 
 from tracker.settings import Settings
 
-CARRIED = ("sources", "ingests", "model_snapshots", "published_scores", "aliases", "benchmark_tasks", "jobs")
+CARRIED = (
+    "sources", "ingests", "model_snapshots", "published_scores", "aliases", "benchmark_tasks", "jobs",
+    "weights",
+)  # fmt: skip
 
 
 def carry_over(connection: duckdb.DuckDBPyConnection, settings: Settings) -> str | None:
@@ -20,7 +23,9 @@ def carry_over(connection: duckdb.DuckDBPyConnection, settings: Settings) -> str
     """
     for path in _files(settings):
         with suppress(duckdb.Error), duckdb.connect(path, read_only=True) as old:
-            tables = {name: old.sql(f"from {name}").to_arrow_table() for name in CARRIED}
+            there = {name for (name,) in old.execute("select table_name from duckdb_tables()").fetchall()}
+            # an older version has fewer of them, and what it has is not to be lost
+            tables = {name: old.sql(f"from {name}").to_arrow_table() for name in CARRIED if name in there}
             for name, rows in tables.items():
                 connection.register("carried", rows)
                 connection.execute(f"insert into {name} by name from carried")

@@ -165,6 +165,11 @@ def write_batch(
         rows = pa.Table.from_pylist(list(_score_rows(batch.scores)), schema=SCORE_SCHEMA)
         extra = "false as is_withdrawn"
         counts += _write(connection, rows, CHANGED_SCORES, "published_scores", mark, extra)
+    for at in batch.weights:
+        connection.execute(
+            "insert or ignore into weights values ($model_id, $revision, $weights_hash, $seen_at)",
+            asdict(at) | {"seen_at": utc(seen_at)},
+        )
     if batch.gone:
         counts += write_gone_models(connection, {name.casefold() for name in batch.gone}, **mark)
     for old, new in batch.renamed:

@@ -32,6 +32,7 @@ class JobRow:
     n_params: int | None = None
     weights_bytes: int | None = None
     predicted_bytes: int | None = None
+    predicted_by: str | None = None  # "fit": from headers and configuration; "weights": from their size
     attempts: int = 0
     lease_pid: int | None = None
     run_id: str | None = None

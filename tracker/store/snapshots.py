@@ -6,6 +6,7 @@ a name that is never used again rules that out, and lets a page that is being sh
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -36,6 +37,13 @@ POINTER = "newest"
 SUFFIX = ".duckdb"
 KEPT = 3  # a reader that has just read the pointer still finds its file
 PUBLISH_HINT = "`tracker store publish` makes a new one"
+
+
+_log = logging.getLogger(__name__)
+
+
+class OutdatedError(StoreError):
+    """The snapshot lacks what this version reads."""
 
 
 def snapshot_id(settings: Settings) -> str | None:
@@ -110,12 +118,19 @@ class Snapshot:
 def open_snapshot(settings: Settings) -> Snapshot:
     """The newest snapshot; before the first publication an empty one, so that every read has its columns.
 
+    One that was published before an upgrade is published anew.
+
     Raises:
         StoreError: it is missing, unreadable, or of another version than this program.
     """
     name = snapshot_id(settings)
     try:
         return _open(settings, name)
+    except OutdatedError:
+        if not settings.db_path.is_file():
+            raise
+        _log.warning("the snapshot is of an older version; publishing a new one")
+        return _open(settings, publish(settings))
     except StoreError:
         newer = snapshot_id(settings)
         if newer == name:
@@ -149,7 +164,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         message = f"{path}: cannot be read: {str(error).splitlines()[0]}"
         raise StoreError(message, hint=PUBLISH_HINT) from error
     if done < migrations()[-1].version:
-        raise StoreError(f"{path}: made by an older version", hint=PUBLISH_HINT)
+        raise OutdatedError(f"{path}: made by an older version", hint=PUBLISH_HINT)
 
 
 def _close_doors(connection: duckdb.DuckDBPyConnection, items_path: Path) -> None:

@@ -15,6 +15,13 @@ newest as (
     group by model_id, suite
 ),
 
+renamed as (
+    select lower(name) as old, any_value(renamed_to) as new
+    from current_models
+    where source = 'hub-models' and is_gone and renamed_to is not null
+    group by lower(name)
+),
+
 measured as (
     select runs.model_id, runs.revision, runs.suite, runs.run_id, runs."limit", runs.started_at, task_scores.*
         exclude (run_id)
@@ -39,6 +46,8 @@ select
     end as verdict
 from named
 join benchmark_tasks using (benchmark)
-join measured on lower(measured.model_id) = lower(named.model_id) and measured.task = benchmark_tasks.task
-where ($model_id is null or measured.model_id = $model_id)
+join measured on measured.task = benchmark_tasks.task
+left join renamed on renamed.old = lower(measured.model_id)
+where lower(named.model_id) in (lower(measured.model_id), lower(renamed.new))
+  and ($model_id is null or measured.model_id = $model_id)
 order by measured.model_id, benchmark_tasks.task, named.source, named.variant

@@ -1,18 +1,19 @@
--- One row per Hub model that is measured or queued here, with the newest commit known here; at most $n.
+-- One row per Hub model that is measured or queued here, with the commit that was measured last, if any. The first
+-- $n of them: those of which the Hub's list said nothing for longest.
 with ours as (
-    select model_id, arg_max(revision, first_run_at) as revision, 1 as place
+    select model_id, revision, first_run_at
     from models
     where path is null and contains(model_id, '/') and revision <> 'unresolved'
       and not starts_with(revision, 'server:')
-    group by model_id
     union all
-    select model_id, revision, 2 as place
+    select model_id, null as revision, null as first_run_at
     from jobs
-    where status in ('queued', 'parked')
+    where status in ('queued', 'parked') and contains(model_id, '/')
 )
 
-select model_id, arg_min(revision, place) as revision
+select arg_min(ours.model_id, ours.model_id) as model_id, arg_max(ours.revision, ours.first_run_at) as revision
 from ours
-group by model_id
-order by min(place), model_id
+left join current_models as hub on hub.source = 'hub-models' and hub.key = lower(ours.model_id)
+group by lower(ours.model_id)
+order by coalesce(bool_or(hub.is_gone), false), max(hub.seen_at) nulls first, model_id
 limit coalesce($n, 1000000)
