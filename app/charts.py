@@ -95,8 +95,8 @@ def _score(base: alt.Chart) -> list[alt.Chart]:
     bar = base.mark_rule(strokeWidth=4, opacity=0.4, strokeCap="round")
     dot = base.mark_point(filled=True, size=DOT_PX2, opacity=1)
     return [
-        _themed(bar.encode(x=_x("ci_low"), x2=alt.X2(field="ci_high")), "first"),
-        _themed(dot.encode(x=_x("score")), "first"),
+        themed(bar.encode(x=_x("ci_low"), x2=alt.X2(field="ci_high")), "first"),
+        themed(dot.encode(x=_x("score")), "first"),
     ]
 
 
@@ -108,12 +108,12 @@ def _texts(base: alt.Chart, name_px: int) -> list[alt.Chart]:
     name.mark.limit = alt.ExprRef(f"width - {name_px + SCORE_PX}")
     return [
         left.encode(x=alt.value(0), text=alt.Text(field="mark", type="nominal"), color=alt.value(GREY)),
-        _themed(name.encode(x=alt.value(name_px), text=alt.Text(field="name", type="nominal")), "ink"),
-        _themed(right.encode(x=alt.value("width"), text=alt.Text(field="says_score", type="nominal")), "ink"),
+        themed(name.encode(x=alt.value(name_px), text=alt.Text(field="name", type="nominal")), "ink"),
+        themed(right.encode(x=alt.value("width"), text=alt.Text(field="says_score", type="nominal")), "ink"),
     ]
 
 
-def _themed(chart: alt.Chart, color: str) -> alt.Chart:
+def themed(chart: alt.Chart, color: str) -> alt.Chart:
     """`chart` in one of the theme's categorical colours, by its place, so that it follows light and dark."""
     scale = alt.Scale(domain=list(THEME_COLORS))
     return chart.transform_calculate(color=f"'{color}'").encode(

@@ -4,22 +4,25 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import live, text
+from app import links, live, text
 from tracker.errors import TrackerError
 
 ICON = Path(__file__).parent / "icon.svg"  # a local file: a built-in icon would be fetched from the network
 
 PAGES = [
-    st.Page("app_pages/leaderboard.py", title="Leaderboard", url_path="leaderboard", default=True),
+    st.Page("app_pages/frontier.py", title="Frontier", url_path="frontier", default=True),
+    st.Page("app_pages/leaderboard.py", title="Leaderboard", url_path="leaderboard"),
     st.Page("app_pages/model.py", title="Model", url_path="model"),
 ]
 
 st.set_page_config(page_title="Open-weight tracker", page_icon=str(ICON), layout="wide")
 st.logo(str(ICON), size="small")
 page = st.navigation(PAGES, position="top")
+notice, wanted = st.container(), links.asked()
 try:
     live.watch_snapshot()
     page.run()
+    links.say_ignored(notice, wanted, page=page.url_path)
 except TrackerError as error:
     st.error(text.escaped(str(error)), title="The store cannot be read")
     if error.hint:

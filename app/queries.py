@@ -6,6 +6,7 @@ is opened for one question and closed; a connection is never kept.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -46,6 +47,12 @@ def leaderboard() -> pd.DataFrame:
 def open_failures(model_id: str | None = None) -> pd.DataFrame:
     """Failed runs that no later one made good, newest first; the columns of the table `runs`."""
     return _frame(_rows(snapshot(), "open_failures", model_id=model_id), times=("started_at",))
+
+
+def ingest_health() -> list[dict[str, Any]]:
+    """When each source was last asked and last complete, and whether it is overdue; the age is of this minute."""
+    now = datetime.now(UTC).replace(second=0, microsecond=0, tzinfo=None)
+    return _rows(snapshot(), "ingest_health", now=now)
 
 
 def model_ids() -> list[str]:

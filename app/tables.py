@@ -14,6 +14,16 @@ SHOWN_DECIMALS = 3  # of a fraction: a tenth of a percent, finer than any interv
 WHEN = "YYYY-MM-DD HH:mm"
 SHARE_HELP = "Answers that were cut off by the token budget"
 
+DEFINITIONS: Mapping[str, Any] = {
+    "id": cc.TextColumn("Id", width=50, pinned=True),
+    "behind": cc.TextColumn("Open is behind by", width=130),
+    "interval": cc.TextColumn("90 % interval", width=110),
+    "asks": cc.TextColumn("What it asks", width=520),
+    "n": cc.TextColumn("n", width=60, help="Levels, records or days behind the number"),
+    "n_censored": cc.TextColumn("Not reached", width=90, help="Closed records that open has not reached yet"),
+    "note": cc.TextColumn("Note"),
+}
+
 LEADERBOARD: Mapping[str, Any] = {
     "rank": cc.NumberColumn("Rank", width="small", help="Models that are not told apart share a rank"),
     "label": cc.TextColumn("Model", width=230, pinned=True),
