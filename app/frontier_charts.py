@@ -173,11 +173,10 @@ def lag_chart(frame: pd.DataFrame) -> alt.LayerChart:
     axis = alt.Axis(title="months behind (G3)", gridColor=TRACK, domain=False, ticks=False, tickCount=6)
     x = alt.X(field="months", type="quantitative", axis=axis)
     line = base.mark_rule(color=GREY, opacity=0.5, strokeWidth=1.5).encode(x=x, x2=alt.X2(field="zero"))
-    dot = base.mark_point(size=80, strokeWidth=2, opacity=1).encode(
-        x=x,
-        fill=alt.condition("datum.kind == 'private'", alt.value("#0072B2"), alt.value("transparent")),
-    )
-    return alt.LayerChart(layer=[line, themed(dot, "first")], height=LAG_ROW_PX * len(rows) + 46)
+    ring = base.mark_point(size=80, strokeWidth=2, opacity=1).encode(x=x)
+    dot = base.transform_filter("datum.kind == 'private'").mark_point(filled=True, size=80, opacity=1).encode(x=x)
+    layers = [line, themed(ring, "first"), themed(dot, "first")]
+    return alt.LayerChart(layer=layers, height=LAG_ROW_PX * len(rows) + 46)
 
 
 def frontier_alt(found: Any) -> str:

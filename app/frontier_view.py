@@ -106,7 +106,7 @@ def _show_ingest() -> None:
     if age > OVERDUE_DAYS:
         st.badge(f"overdue: {age} days ago", color="orange")
     elif overdue:
-        st.badge(f"{len(overdue)} sources overdue", color="orange", help=", ".join(overdue))
+        st.badge(f"{len(overdue)} source{'s'[: len(overdue) > 1]} overdue", color="orange", help=", ".join(overdue))
     else:
         st.caption("every source in time")
 

@@ -53,6 +53,7 @@ def show_items(run_id: str, scores: pd.DataFrame) -> None:
         on_select=take_clicked,
         selection_mode="single-row",
         key="item_rows",
+        placeholder="–",
         alt=f"Page {page} of {n_pages} of {n_items} items",
     )
     st.caption(f"{n_items:,} items. Click a row, or name one here:")

@@ -12,7 +12,10 @@ ICON = Path(__file__).parent / "icon.svg"  # a local file: a built-in icon would
 PAGES = [
     st.Page("app_pages/frontier.py", title="Frontier", url_path="frontier", default=True),
     st.Page("app_pages/leaderboard.py", title="Leaderboard", url_path="leaderboard"),
+    st.Page("app_pages/run_it.py", title="Run it", url_path="run-it"),
     st.Page("app_pages/model.py", title="Model", url_path="model"),
+    st.Page("app_pages/compare.py", title="Compare", url_path="compare"),
+    st.Page("app_pages/items.py", title="Items", url_path="items"),
 ]
 
 st.set_page_config(page_title="Open-weight tracker", page_icon=str(ICON), layout="wide")

@@ -6,6 +6,7 @@ is opened for one question and closed; a connection is never kept.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,8 @@ from tracker.settings import load_settings
 from tracker.store import open_snapshot, snapshot_id
 
 KEPT_ANSWERS = 128  # a page asks about five questions; more than enough for twenty visitors
+KEPT_TABLES = 24  # a suite's scores of 5,000 models are about 10 MB
+KNOWN_MODELS = 5000  # of the Hub; nobody reads further down a table
 KEPT_ITEMS = 8  # an item in full can hold megabytes
 PREVIEW_CHARS = 160  # what fits into a table cell
 ALL_ITEMS = 10**9  # more than any task has
@@ -28,20 +31,38 @@ def snapshot() -> str:
     return f"{settings.home}:{snapshot_id(settings)}"
 
 
-def leaderboard() -> pd.DataFrame:
-    """The best measured run of each model, settings and suite, one row per task that is no part of another.
+def board_tasks() -> list[dict[str, Any]]:
+    """One row per suite and task: `suite task place n_models metric chance`; the fullest suite first."""
+    return _rows(snapshot(), "board_tasks")
 
-    Columns: `model_id revision suite suite_version task metric filter score ci_low ci_high chance n_items
-    n_total truncated_fraction engine quantization dtype device asked_max_model_len thinking tokens_per_s
-    peak_memory_bytes status reason measured_at run_id limit`.
+
+def board(suite: str, tasks: Sequence[str]) -> pd.DataFrame:
+    """The best measured run of each model and settings on these tasks of a suite, one row per task.
+
+    Columns: `model_id revision suite task metric score ci_low ci_high n_items n_total chance truncated_fraction engine
+    dtype quantization device asked_max_model_len thinking limit n_params license tokens_per_s ttft_s
+    peak_memory_bytes weights_bytes overhead_bytes cache_bytes_per_token status measured_at run_id`.
     """
-    frame = _frame(_rows(snapshot(), "leaderboard"), times=("started_at", "ended_at"))
-    frame = frame.rename(columns={"value": "score"})
-    if frame.empty:
-        return frame
-    whole = frame[frame["group"].isna()]
-    quantization = whole["quantization"].fillna(whole["model_quantization"])
-    return whole.assign(quantization=quantization, measured_at=whole["ended_at"].fillna(whole["started_at"]))
+    return _table(snapshot(), "board", times=("measured_at",), suite=suite, tasks=sorted(tasks))
+
+
+def claims_on(task: str) -> pd.DataFrame:
+    """What is claimed of models of the Hub on the benchmark that is this task here, the best first."""
+    return _table(snapshot(), "claims_on_task", times=("seen_at",), task=task)
+
+
+def claimed_and_measured(model_id: str) -> pd.DataFrame:
+    """What sources say that a model scores beside what it scored here; the columns of the read of that name."""
+    return _table(snapshot(), "claimed_and_measured", times=("seen_at", "measured_at"), model_id=model_id)
+
+
+def hub_sizes() -> pd.DataFrame:
+    """The models of the Hub that could be run and whose size is known, the most asked for first.
+
+    Columns: `model_id organization kind n_params weights_bytes license gated max_context released_at downloads
+    trending`.
+    """
+    return _table(snapshot(), "hub_sizes", times=("released_at",), n=KNOWN_MODELS)
 
 
 def open_failures(model_id: str | None = None) -> pd.DataFrame:
@@ -58,6 +79,19 @@ def ingest_health() -> list[dict[str, Any]]:
 def model_ids() -> list[str]:
     """The models that were run here, by name."""
     return sorted({row["model_id"] for row in _rows(snapshot(), "models")}, key=str.casefold)
+
+
+def newest_models(n: int) -> list[str]:
+    """The models whose newest run with scores is the latest, at most `n`."""
+    rows = [row for row in _rows(snapshot(), "models") if row["status"] in ("complete", "partial")]
+    return list(dict.fromkeys(row["model_id"] for row in rows))[:n]
+
+
+def paired_items(first: str, second: str) -> pd.DataFrame:
+    """One row per item that both answered: `suite task doc_id first_score second_score cluster`, and the run ids."""
+    columns = ["suite", "task", "doc_id", "first_score", "second_score", "cluster", "first_run_id", "second_run_id"]
+    rows = _rows(snapshot(), "paired_items", first=first, second=second)
+    return pd.DataFrame(rows, columns=columns)
 
 
 def model_runs(model_id: str) -> list[dict[str, Any]]:
@@ -95,6 +129,16 @@ def _rows(snapshot: str, name: str, **params: Any) -> list[dict[str, Any]]:
     """The rows of one named read; `snapshot` stands in the cache's key alone."""
     with open_snapshot(load_settings()) as store:
         return store.query(name, **params)
+
+
+@st.cache_resource(max_entries=KEPT_TABLES, show_spinner=False)
+def _table(snapshot: str, name: str, *, times: tuple[str, ...] = (), **params: Any) -> pd.DataFrame:
+    """The same as a frame that all sessions share, so nobody may change it: copying it would cost more."""
+    with open_snapshot(load_settings()) as store:
+        frame = store.table(name, **params).to_pandas()
+    for column in times:
+        frame[column] = pd.to_datetime(frame[column], utc=True)
+    return frame
 
 
 @st.cache_data(max_entries=KEPT_ITEMS, show_spinner=False)

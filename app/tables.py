@@ -25,16 +25,23 @@ DEFINITIONS: Mapping[str, Any] = {
 }
 
 LEADERBOARD: Mapping[str, Any] = {
-    "rank": cc.NumberColumn("Rank", width="small", help="Models that are not told apart share a rank"),
+    "rank": cc.NumberColumn("Rank", width=55, help="Models that are not told apart share a rank", pinned=True),
     "label": cc.TextColumn("Model", width=230, pinned=True),
-    "task": cc.TextColumn("Task"),
     "score": cc.ProgressColumn("Score", format="percent", min_value=0.0, max_value=1.0, width=130),
-    "interval": cc.TextColumn("95 % interval"),
-    "chance": cc.NumberColumn("Chance", format="percent", help="The score of guessing"),
-    "n_items": cc.NumberColumn("Items"),
-    "truncated_fraction": cc.NumberColumn("Truncated", format="percent", help=SHARE_HELP),
+    "interval": cc.TextColumn("95 % interval", width=120),
+    "basis": cc.TextColumn("Basis", width=105, help="Measured on this machine, or claimed by a source"),
+    "n_params": cc.NumberColumn("Parameters", format="compact", width=90),
+    "license": cc.TextColumn("Licence", width=95),
+    "organization": cc.TextColumn("By", width=90),
+    "needed_bytes": cc.NumberColumn(
+        "Memory needed", format="bytes", help="Weights, 4,096 tokens of context and the engine: an estimate"
+    ),
     "tokens_per_s": cc.NumberColumn("Tokens/s", format="%.0f", help="Output tokens per second of generation"),
-    "peak_memory_bytes": cc.NumberColumn("Peak memory", format="bytes"),
+    "peak_memory_bytes": cc.NumberColumn(
+        "Peak memory", format="bytes", help="As measured; vLLM takes what it is given"
+    ),
+    "n_items": cc.NumberColumn("Items", width=65),
+    "truncated_fraction": cc.NumberColumn("Truncated", format="percent", help=SHARE_HELP),
     "engine": cc.TextColumn("Engine", width=100),
     "status": cc.TextColumn(
         "Status", width=90, help="A partial run was stopped on purpose, or lacked a task"
@@ -67,6 +74,48 @@ RUNS: Mapping[str, Any] = {
     "run_id": cc.TextColumn("Run id"),
 }
 
+PUBLISHED: Mapping[str, Any] = {
+    "benchmark": cc.TextColumn("Benchmark", width=210, pinned=True),
+    "score": cc.ProgressColumn("Score", format="percent", min_value=0.0, max_value=1.0, width=130),
+    "model_version": cc.TextColumn("Version", width=190),
+    "reported_by": cc.TextColumn("Reported by", width=110),
+    "source": cc.TextColumn("Source", width=200),
+    "source_url": cc.LinkColumn("Link", width=160),
+    "evaluated_on": cc.DateColumn("Evaluated", width=100),
+}
+
+CLAIMS: Mapping[str, Any] = {
+    "task": cc.TextColumn("Task", width=150, pinned=True),
+    "claimed": cc.NumberColumn("Claimed", format="percent", width=85),
+    "measured": cc.NumberColumn("Measured here", format="percent", width=110),
+    "interval": cc.TextColumn("95 % interval", width=120),
+    "verdict": cc.TextColumn("Verdict", width=215),
+    "by": cc.TextColumn("Claimed by", width=110),
+    "match": cc.TextColumn("Same task", width=90, help="close: other prompts, shots or items"),
+    "n_items": cc.NumberColumn("Items", width=65),
+    "source_url": cc.LinkColumn("Link", width=160),
+}
+
+DIFFERENCES: Mapping[str, Any] = {
+    "task": cc.TextColumn("Task", width=150, pinned=True),
+    "first": cc.TextColumn("First", width=190),
+    "second": cc.TextColumn("Second", width=190),
+    "difference": cc.TextColumn("First − second", width=110),
+    "interval": cc.TextColumn("95 % interval", width=140),
+    "says": cc.TextColumn("Verdict", width=130),
+    "n_only_first": cc.NumberColumn("Only first", width=80, help="Items that the first alone solved"),
+    "n_only_second": cc.NumberColumn("Only second", width=90, help="Items that the second alone solved"),
+    "p_value": cc.NumberColumn("McNemar p", format="%.3f", width=90, help="Exact, two-sided"),
+    "n_items": cc.NumberColumn("Items", width=65),
+}
+
+SPLIT: Mapping[str, Any] = {
+    "task": cc.TextColumn("Task", width=150, pinned=True),
+    "doc_id": cc.NumberColumn("Item", width=70),
+    "solved_by": cc.TextColumn("Solved by", width=380),
+    "missed_by": cc.TextColumn("Missed by", width=380),
+}
+
 ITEMS: Mapping[str, Any] = {
     "doc_id": cc.NumberColumn("Item", width="small", pinned=True),
     "task": cc.TextColumn("Task"),
@@ -85,16 +134,79 @@ CHOICES: Mapping[str, Any] = {
 }
 
 
-def leaderboard(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `rows.with_ranks` as the columns of `LEADERBOARD`."""
+def leaderboard(rows: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The rows of `board.table` as shown, with their configuration; the other tasks stand after the first."""
     ends = zip(rows["ci_low"], rows["ci_high"], strict=True)
     shown = rows.assign(
         interval=[text.interval(low, high) for low, high in ends],
         score=rows["score"].round(SHOWN_DECIMALS),
         truncated_fraction=rows["truncated_fraction"].round(SHOWN_DECIMALS),
-        chance=rows["chance"].round(SHOWN_DECIMALS),
     )
-    return _columns(shown, LEADERBOARD)
+    config: dict[str, Any] = {}
+    for name, column in LEADERBOARD.items():
+        config[name] = column
+        if name == "interval":
+            config |= _other_tasks(columns)
+    for name in columns:
+        shown[[f"score of {name}", f"± of {name}"]] = shown[[f"score of {name}", f"± of {name}"]].round(
+            SHOWN_DECIMALS
+        )
+    return _columns(shown, config), config
+
+
+FITS: Mapping[str, Any] = {
+    "label": cc.TextColumn("Model", width=230, pinned=True),
+    "basis": cc.TextColumn("Basis", width=130),
+    "score": cc.ProgressColumn("Score", format="percent", min_value=0.0, max_value=1.0, width=130),
+    "interval": cc.TextColumn("95 % interval", width=120),
+    "tokens_per_s": cc.NumberColumn("Tokens/s", format="%.0f", help="Output tokens per second, as measured"),
+    "peak_memory_bytes": cc.NumberColumn(
+        "Peak memory", format="bytes", help="As measured; vLLM takes what it is given"
+    ),
+    "n_params": cc.NumberColumn("Parameters", format="compact", width=90),
+    "license": cc.TextColumn("Licence", width=100),
+    "device": cc.TextColumn("Measured on", width=170),
+}
+
+
+def fits(rows: pd.DataFrame, contexts: Sequence[int]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The rows of `fitting.fitting` as shown, with their configuration: memory at each context length."""
+    columns = [name for name in FITS if name in rows or name == "interval"]
+    ends = zip(rows["ci_low"], rows["ci_high"], strict=True)
+    shown = rows.assign(
+        interval=[text.interval(low, high) for low, high in ends], score=rows["score"].round(SHOWN_DECIMALS)
+    )
+    config: dict[str, Any] = {}
+    for name in columns:
+        config[name] = FITS[name]
+        if name == "interval":
+            config |= {
+                f"needs {context}": cc.NumberColumn(
+                    f"at {context // 1024}k", format="bytes", width=80, help=f"Memory with {context:,} tokens"
+                )
+                for context in contexts
+            }
+    return _columns(shown, config), config
+
+
+def _other_tasks(columns: Sequence[str]) -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    for name in columns:
+        config[f"score of {name}"] = cc.NumberColumn(name, format="percent", width=110)
+        config[f"± of {name}"] = cc.NumberColumn(
+            "±", format="percent", width=70, help=f"Half the 95 % interval of {name}"
+        )
+    return config
+
+
+def differences(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `comparing.differences` as the columns of `DIFFERENCES`, in points."""
+    ends = zip(rows["ci_low"], rows["ci_high"], strict=True)
+    shown = rows.assign(
+        difference=[f"{100 * value:+.1f}" for value in rows["difference"]],
+        interval=[f"{100 * low:+.1f} … {100 * high:+.1f}" for low, high in ends],
+    )
+    return _columns(shown, DIFFERENCES)
 
 
 def failures(runs: pd.DataFrame) -> pd.DataFrame:

@@ -106,3 +106,9 @@ def ends(low: float | None, high: float | None) -> str:
     """Both ends of an interval to one decimal, or a dash if there is none."""
     start, end = known(low), known(high)
     return NOTHING if start is None or end is None else f"{start:.1f} – {end:.1f}"
+
+
+def energy(value: float | None) -> str:
+    """Joules as watt-hours: `3.2 Wh`."""
+    joules = known(value)
+    return NOTHING if joules is None else f"{joules / 3600:,.1f} Wh"

@@ -1,0 +1,88 @@
+"""The parts of the page that compares models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from app import compare_charts, comparing, downloads, queries, rows, tables
+
+EMPTY = "These models have no item in common: `tracker bench` them with the same suite"
+
+
+def choose_models(measured: Sequence[str]) -> list[str]:
+    """Two to four models; at first the two that were measured last."""
+    return st.multiselect(
+        f"Two to {comparing.MOST} models",
+        measured,
+        default=queries.newest_models(comparing.LEAST),
+        max_selections=comparing.MOST,
+        key="compare",
+        bind="query-params",
+    )
+
+
+def shared_items(models: Sequence[str]) -> pd.DataFrame:
+    """The scores of all models on the items that all of them answered, of the suite that the reader picks."""
+    first, *others = models
+    pairs = {other: queries.paired_items(first, other) for other in others}
+    shared = comparing.shared_scores(pairs, first)
+    suites = rows.distinct(shared, "suite")
+    if len(suites) < 2:
+        return shared
+    suite = st.selectbox("Suite", suites, key="compare_suite", bind="query-params")
+    return shared[shared["suite"] == suite]
+
+
+def show_scores(shared: pd.DataFrame, models: Sequence[str]) -> None:
+    """Show dots and intervals per task, then the paired differences."""
+    scores = comparing.scores(shared, models)
+    st.altair_chart(compare_charts.legend_chart(models), alt="The marks: " + ", ".join(models))
+    st.altair_chart(compare_charts.score_chart(scores, models), alt=compare_charts.score_alt(scores))
+    st.header("Paired differences", anchor=False)
+    st.caption(
+        "On the same items, so that their difficulty cancels out: more pairs are told apart than by two separate"
+        " intervals. Over all tasks nothing is averaged."
+    )
+    differences = comparing.differences(shared, models)
+    st.dataframe(
+        tables.differences(differences),
+        column_config=tables.DIFFERENCES,
+        placeholder="–",
+        hide_index=True,
+        alt="One row per task and pair: difference with 95 % interval, and who alone solved how many items",
+    )
+    downloads.buttons(differences, what="Differences", name="differences")
+
+
+def show_solved(shared: pd.DataFrame, models: Sequence[str]) -> None:
+    """Show who solved which item of one task, and list those that only some solved; a row opens the item."""
+    st.header("Who solved what", anchor=False)
+    task = st.selectbox("Task", rows.distinct(shared, "task"), key="compare_task", bind="query-params")
+    of_task = comparing.solved(shared[shared["task"] == task], models)
+    st.altair_chart(
+        compare_charts.solved_chart(of_task, models), alt=compare_charts.solved_alt(of_task, models, task)
+    )
+    split = comparing.split(of_task, models)
+    if split.empty:
+        st.caption("All of these models solved the same items of this task.")
+        return
+    st.caption(f"{len(split)} of {len(of_task)} items tell these models apart. A row opens the item.")
+    chosen = st.dataframe(
+        split,
+        column_config=tables.SPLIT,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key="split_rows",
+        alt="Items that some of the models solved and others did not",
+    )
+    if chosen.selection.rows:
+        row = split.iloc[chosen.selection.rows[0]]
+        st.switch_page(
+            "app_pages/items.py",
+            query_params={"items_of": models[0], "of_task": task, "item": f"{task} {row['doc_id']}"},
+        )
+    downloads.buttons(of_task, what="Items", name=f"solved-{task}")
