@@ -30,15 +30,20 @@ class Narrowing:
 
 def with_facts(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` with `organization`, and `needed_bytes`: the memory for a short context."""
-    organization = frame["model_id"].astype(str).str.partition("/")[0].where(frame["model_id"].str.contains("/"), "local")
+    organization = (
+        frame["model_id"]
+        .astype(str)
+        .str.partition("/")[0]
+        .where(frame["model_id"].str.contains("/"), "local")
+    )
     return frame.assign(organization=organization, needed_bytes=needed(frame, context=SHORT_CONTEXT))
 
 
 def needed(frame: pd.DataFrame, *, context: int) -> pd.Series[float]:
     """Bytes for the weights, one sequence of `context` tokens and the engine.
 
-    From what the fit check read of the headers where a run kept it, else from the number of parameters; missing
-    where neither is known, and for a longer context than the short one also where the cache is not known.
+    From what the fit check read of the headers where a run kept it, else from the number of parameters;
+    missing where neither is known, and for a longer context also where the cache is not known.
     """
     weights = number(frame, "weights_bytes")
     weights = weights.fillna(number(frame, "n_params") * BYTES_PER_PARAM)
@@ -57,10 +62,10 @@ def number(frame: pd.DataFrame, name: str) -> pd.Series[float]:
 
 
 def table(frame: pd.DataFrame, task: str, columns: Sequence[str]) -> pd.DataFrame:
-    """One row per model and settings, ranked by `task`: its score, and of each other task score and half width.
+    """One row per model and settings, ranked by `task`, with the scores of the other columns.
 
-    `frame` has one row per model, settings and task. The score of a column `c` stands in `score of c`, half the
-    width of its interval in `± of c`.
+    `frame` has one row per model, settings and task. The score of a column `c` stands in `score of c`, half
+    the width of its interval in `± of c`.
     """
     ranked = rows.with_ranks(rows.with_labels(frame[frame["task"] == task]))
     ranked = with_facts(ranked.assign(basis=MEASURED))
@@ -72,7 +77,7 @@ def table(frame: pd.DataFrame, task: str, columns: Sequence[str]) -> pd.DataFram
 
 
 def with_claims(table: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
-    """`table` with the claims of models on the ranked task below it; a claim has no interval, and so no rank."""
+    """`table` with what is claimed on the ranked task below it; a claim has no interval, and so no rank."""
     if claims.empty:
         return table
     claimed = with_facts(claims.assign(label=claims["model_id"], basis=CLAIMED, rank=np.nan, metric=None))

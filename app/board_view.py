@@ -13,7 +13,14 @@ from app.board import Narrowing
 ANY = "Any card"
 TIERS = {ANY: None} | {f"{gigabytes} GB": gigabytes for gigabytes in (8, 12, 16, 24, 48, 80)}
 ANY_SIZE = "Any size"
-SIZES = {ANY_SIZE: None, "up to 4B": 4e9, "up to 8B": 8.99e9, "up to 15B": 15e9, "up to 35B": 35e9, "up to 80B": 80e9}
+SIZES = {
+    ANY_SIZE: None,
+    "up to 4B": 4e9,
+    "up to 8B": 8.99e9,
+    "up to 15B": 15e9,
+    "up to 35B": 35e9,
+    "up to 80B": 80e9,
+}
 NOT_STATED = "not stated"
 OTHER_COLUMNS = 2  # tasks beside the ranked one, until the reader chooses
 SIZE_HELP = "By the number of parameters; a model of unknown size is left out"
@@ -39,7 +46,10 @@ def choose_columns(tasks: Sequence[str], task: str) -> tuple[list[str], bool, bo
             "Complete rows only", key="complete", bind="query-params", help="A score in every column shown"
         )
         has_claims = st.toggle(
-            "Claimed scores too", key="claimed", bind="query-params", help="Without a rank: no interval is known"
+            "Claimed scores too",
+            key="claimed",
+            bind="query-params",
+            help="Without a rank: no interval is known",
         )
     return columns, is_whole, has_claims
 
@@ -77,4 +87,14 @@ RANK_NOTE = rows.RANK_NOTE
 def say_shown(shown: pd.DataFrame, table: pd.DataFrame) -> str:
     """How many rows the filters keep, and what the marks mean."""
     left = f"{len(shown):,} of {len(table):,} rows. " if len(shown) < len(table) else ""
-    return f"{left}Dots are scores, bars 95 % intervals, grey ticks the score of guessing. A row opens its model."
+    marks = "Dots are scores, bars 95 % intervals, grey ticks the score of guessing."
+    return f"{left}{marks} A row opens its model."
+
+
+def link_to_failures(failed: pd.DataFrame) -> None:
+    """A link to what could not be run, if there is any."""
+    if not failed.empty:
+        n = failed["model_id"].nunique()
+        st.page_link(
+            "app_pages/runs.py", label=f"{n:,} model{'s' * (n > 1)} could not be run: why, and what helps"
+        )

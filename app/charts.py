@@ -52,7 +52,9 @@ def claim_chart(frame: pd.DataFrame) -> alt.LayerChart:
 
     Reads `task measured ci_low ci_high claimed n_items reporter`.
     """
-    rows = _described(frame.assign(score=frame["measured"], chance=frame["claimed"]), name=frame["task"], mark="")
+    rows = _described(
+        frame.assign(score=frame["measured"], chance=frame["claimed"]), name=frame["task"], mark=""
+    )
     rows = rows.assign(says_chance=[f"claimed {said}" for said in rows["says_chance"]])
     return _dots(rows, {"name": "task"}, name_px=0, tick=_claim)
 
@@ -71,7 +73,11 @@ def _described(frame: pd.DataFrame, *, name: pd.Series[str], mark: pd.Series[str
 
 
 def _dots(
-    rows: pd.DataFrame, about: dict[str, str], *, name_px: int, tick: Callable[[alt.Chart], alt.Chart] | None = None
+    rows: pd.DataFrame,
+    about: dict[str, str],
+    *,
+    name_px: int,
+    tick: Callable[[alt.Chart], alt.Chart] | None = None,
 ) -> alt.LayerChart:
     says = {
         "says_score": "score",
@@ -159,5 +165,7 @@ def run_alt(frame: pd.DataFrame) -> str:
 def claim_alt(frame: pd.DataFrame) -> str:
     """What `claim_chart` shows, in words for those who do not see it."""
     rows = zip(frame["task"], frame["claimed"], frame["measured"], strict=True)
-    said = ", ".join(f"{task} claimed {percent(claimed)}, measured {percent(here)}" for task, claimed, here in rows)
+    said = ", ".join(
+        f"{task} claimed {percent(claimed)}, measured {percent(here)}" for task, claimed, here in rows
+    )
     return f"Claims beside what was measured here with 95 % intervals: {said}"

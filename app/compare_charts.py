@@ -24,7 +24,9 @@ def score_chart(frame: pd.DataFrame, models: Sequence[str]) -> alt.LayerChart:
     rows = frame.assign(
         color=frame["model"].map(dict(zip(models, COLORS, strict=False))),
         says_score=[percent(score) for score in frame["score"]],
-        says_interval=[interval(low, high) for low, high in zip(frame["ci_low"], frame["ci_high"], strict=True)],
+        says_interval=[
+            interval(low, high) for low, high in zip(frame["ci_low"], frame["ci_high"], strict=True)
+        ],
     )
     about = {"task": "task", "model": "model", "says_score": "score", "says_interval": "95 % interval"}
     about |= {"n_items": "shared items"}
@@ -37,7 +39,9 @@ def score_chart(frame: pd.DataFrame, models: Sequence[str]) -> alt.LayerChart:
             scale=alt.Scale(paddingInner=0.35),
         ),
         yOffset=alt.YOffset(field="model", type="nominal", sort=list(models)),
-        color=alt.Color(field="color", type="nominal", legend=None, scale=alt.Scale(domain=list(THEME_COLORS))),
+        color=alt.Color(
+            field="color", type="nominal", legend=None, scale=alt.Scale(domain=list(THEME_COLORS))
+        ),
         tooltip=[alt.Tooltip(field=f, title=t, type="nominal") for f, t in about.items()],
     )
     bar = base.mark_rule(strokeWidth=4, opacity=0.4, strokeCap="round")
@@ -57,6 +61,10 @@ def score_chart(frame: pd.DataFrame, models: Sequence[str]) -> alt.LayerChart:
     return alt.LayerChart(layer=layers, height=len(tasks) * (LINE_PX * len(models) + TASK_PX) + 40)
 
 
+def _color() -> alt.Color:
+    return alt.Color(field="color", type="nominal", legend=None, scale=alt.Scale(domain=list(THEME_COLORS)))
+
+
 def _x(field: str) -> alt.X:
     axis = alt.Axis(format="%", title=None, gridColor=TRACK, domain=False, ticks=False, tickCount=5)
     return alt.X(field=field, type="quantitative", scale=alt.Scale(domain=[0, 1]), axis=axis)
@@ -68,7 +76,9 @@ def legend_chart(models: Sequence[str]) -> alt.LayerChart:
     base = alt.Chart(rows).encode(y=alt.Y(field="model", type="nominal", sort=list(models), axis=None))
     dot = base.mark_point(filled=True, size=85, opacity=1).encode(
         x=alt.value(8),
-        color=alt.Color(field="color", type="nominal", legend=None, scale=alt.Scale(domain=list(THEME_COLORS))),
+        color=alt.Color(
+            field="color", type="nominal", legend=None, scale=alt.Scale(domain=list(THEME_COLORS))
+        ),
         shape=alt.Shape(
             field="model",
             type="nominal",
@@ -84,9 +94,11 @@ def legend_chart(models: Sequence[str]) -> alt.LayerChart:
 
 
 def solved_chart(frame: pd.DataFrame, models: Sequence[str]) -> alt.Chart:
-    """A row per model and a column per item: full where it was solved. Reads `doc_id place` and the models."""
+    """A row per model, a column per item: full where it was solved. Reads `doc_id place` and the models."""
     kept = frame.head(SHOWN_ITEMS)
-    long = kept.melt(id_vars=["doc_id", "place"], value_vars=list(models), var_name="model", value_name="score")
+    long = kept.melt(
+        id_vars=["doc_id", "place"], value_vars=list(models), var_name="model", value_name="score"
+    )
     long = long[long["score"] >= 1.0].assign(color="first")
     domain = [-0.5, len(kept) - 0.5]
     chart: alt.Chart = (
@@ -97,8 +109,13 @@ def solved_chart(frame: pd.DataFrame, models: Sequence[str]) -> alt.Chart:
                 field="place",
                 type="quantitative",
                 scale=alt.Scale(domain=domain, nice=False),
-                axis=alt.Axis(title="items, those that most solved on the left", labels=False, ticks=False, grid=False,
-                              domainColor=GREY),
+                axis=alt.Axis(
+                    title="items, those that most solved on the left",
+                    labels=False,
+                    ticks=False,
+                    grid=False,
+                    domainColor=GREY,
+                ),
             ),
             x2=alt.X2(field="end"),
             y=alt.Y(
@@ -108,14 +125,14 @@ def solved_chart(frame: pd.DataFrame, models: Sequence[str]) -> alt.Chart:
                 scale=alt.Scale(domain=list(models)),
                 axis=alt.Axis(title=None, domain=False, ticks=False, labelLimit=170, labelFontSize=FONT_PX),
             ),
-            color=alt.Color(field="color", type="nominal", legend=None, scale=alt.Scale(domain=list(THEME_COLORS))),
+            color=_color(),
             tooltip=[
                 alt.Tooltip(field="doc_id", title="item", type="nominal"),
                 alt.Tooltip(field="model", title="solved by", type="nominal"),
             ],
         )
         .properties(height=CELL_PX * len(models) + 44)
-    )  # fmt: skip
+    )
     return chart
 
 

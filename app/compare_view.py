@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from app import compare_charts, comparing, downloads, queries, rows, tables
+from app import compare_charts, comparing, downloads, drawing, queries, rows, tables
 
 EMPTY = "These models have no item in common: `tracker bench` them with the same suite"
 
@@ -26,25 +26,25 @@ def choose_models(measured: Sequence[str]) -> list[str]:
 
 def shared_items(models: Sequence[str]) -> pd.DataFrame:
     """The scores of all models on the items that all of them answered, of the suite that the reader picks."""
-    first, *others = models
-    pairs = {other: queries.paired_items(first, other) for other in others}
-    shared = comparing.shared_scores(pairs, first)
-    suites = rows.distinct(shared, "suite")
-    if len(suites) < 2:
-        return shared
-    suite = st.selectbox("Suite", suites, key="compare_suite", bind="query-params")
-    return shared[shared["suite"] == suite]
+    runs = queries.comparable_runs(tuple(models))
+    suites = comparing.shared_suites(runs, models)
+    if not suites:
+        return pd.DataFrame()
+    suite = st.selectbox("Suite", list(suites), key="compare_suite", bind="query-params")
+    run_of = {model: suites[suite][model] for model in models}
+    items = {model: queries.item_scores(run_id) for model, run_id in run_of.items()}
+    return comparing.shared_scores(items, comparing.shared_tasks(runs, list(run_of.values())))
 
 
 def show_scores(shared: pd.DataFrame, models: Sequence[str]) -> None:
     """Show dots and intervals per task, then the paired differences."""
     scores = comparing.scores(shared, models)
-    st.altair_chart(compare_charts.legend_chart(models), alt="The marks: " + ", ".join(models))
-    st.altair_chart(compare_charts.score_chart(scores, models), alt=compare_charts.score_alt(scores))
+    drawing.show(compare_charts.legend_chart, models, alt="The marks: " + ", ".join(models))
+    drawing.show(compare_charts.score_chart, scores, models, alt=compare_charts.score_alt(scores))
     st.header("Paired differences", anchor=False)
     st.caption(
-        "On the same items, so that their difficulty cancels out: more pairs are told apart than by two separate"
-        " intervals. Over all tasks nothing is averaged."
+        "On the same items, so that their difficulty cancels out: more pairs are told apart than by two"
+        " separate intervals. Over all tasks nothing is averaged."
     )
     differences = comparing.differences(shared, models)
     st.dataframe(
@@ -62,8 +62,8 @@ def show_solved(shared: pd.DataFrame, models: Sequence[str]) -> None:
     st.header("Who solved what", anchor=False)
     task = st.selectbox("Task", rows.distinct(shared, "task"), key="compare_task", bind="query-params")
     of_task = comparing.solved(shared[shared["task"] == task], models)
-    st.altair_chart(
-        compare_charts.solved_chart(of_task, models), alt=compare_charts.solved_alt(of_task, models, task)
+    drawing.show(
+        compare_charts.solved_chart, of_task, models, alt=compare_charts.solved_alt(of_task, models, task)
     )
     split = comparing.split(of_task, models)
     if split.empty:

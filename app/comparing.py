@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,48 +13,66 @@ from tracker.stats import mcnemar, mean_interval, paired_difference
 
 LEAST, MOST = 2, 4  # models
 SHOWN_ITEMS = 400  # columns of the grid: more are thinner than a pixel on a phone
-CHANCE_P = 0.05
 
 
-def shared_scores(pairs: Mapping[str, pd.DataFrame], first: str) -> pd.DataFrame:
-    """One row per item that all models answered: `suite task doc_id cluster` and a column per model.
+def shared_suites(runs: Sequence[Mapping[str, Any]], models: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Per suite that all models were measured with, the run of each model that counts.
 
-    `pairs` has for each other model the rows of `paired_items` with `first`.
+    `runs`: rows of `queries.comparable_runs`; of a suite the newest version that all have.
     """
-    keys = ["suite", "task", "doc_id"]
-    whole: pd.DataFrame | None = None
-    for other, rows in pairs.items():
-        if rows.empty:
-            return pd.DataFrame(columns=[*keys, "cluster", first, *pairs])
-        part = rows.rename(columns={"first_score": first, "second_score": other})
-        part = part[[*keys, "cluster", first, other]].drop_duplicates(keys)
-        whole = part if whole is None else whole.merge(part[[*keys, other]], on=keys)
-    assert whole is not None  # there are at least two models
-    return whole.reset_index(drop=True)
+    by_suite: dict[tuple[str, int], dict[str, str]] = {}
+    for row in runs:
+        by_suite.setdefault((row["suite"], row["suite_version"]), {})[row["model_id"]] = row["run_id"]
+    found: dict[str, dict[str, str]] = {}
+    for (suite, _), of_model in by_suite.items():
+        if set(of_model) >= set(models):
+            found.setdefault(suite, of_model)
+    return found
+
+
+def shared_tasks(runs: Sequence[Mapping[str, Any]], run_ids: Sequence[str]) -> list[str]:
+    """The tasks that all of these runs read by the same metric and filter."""
+    read = [
+        {(row["task"], row["metric"], row["filter"]) for row in runs if row["run_id"] == run_id}
+        for run_id in run_ids
+    ]
+    return [task for task, _, _ in set.intersection(*read)] if read else []
+
+
+def shared_scores(items: Mapping[str, pd.DataFrame], tasks: Collection[str]) -> pd.DataFrame:
+    """One row per item that all models answered: `task doc_id cluster` and a column per model.
+
+    `items` has for each model the rows of `queries.item_scores`.
+    """
+    keys = ["task", "doc_id", "doc_hash"]
+    first, *others = items
+    whole = items[first].rename(columns={"score": first}).drop_duplicates(keys)
+    for other in others:
+        part = items[other].drop_duplicates(keys).rename(columns={"score": other})
+        whole = whole.merge(part[[*keys, other]], on=keys)
+    return whole[whole["task"].isin(tasks)].sort_values(["place", "doc_id"], ignore_index=True)
 
 
 def scores(shared: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
-    """One row per task and model: `task model score ci_low ci_high n_items`, tasks in the order of the items."""
+    """One row per task and model: `task model score ci_low ci_high n_items`."""
     found = []
-    for (suite, task), rows in shared.groupby(["suite", "task"], sort=False):
+    for task, rows in shared.groupby("task", sort=False):
         for model in models:
-            clusters = _clusters(rows)
-            interval = mean_interval(rows[model].tolist(), clusters=clusters)
-            found.append(
-                {"suite": suite, "task": task, "model": model, "score": interval.value, "ci_low": interval.low,
-                 "ci_high": interval.high, "n_items": len(rows)}
-            )  # fmt: skip
+            interval = mean_interval(rows[model].tolist(), clusters=_clusters(rows))
+            ends = {"ci_low": interval.low, "ci_high": interval.high, "n_items": len(rows)}
+            found.append({"task": task, "model": model, "score": interval.value} | ends)
     return pd.DataFrame(found)
 
 
 def differences(shared: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
-    """One row per task and pair: `first` minus `second` with its 95 % interval, and who alone solved how many."""
-    found = []
-    for (suite, task), rows in shared.groupby(["suite", "task"], sort=False):
-        for place, first in enumerate(models):
-            for second in models[place + 1 :]:
-                found.append({"suite": suite, "task": task, **_difference(rows, first, second)})
-    return pd.DataFrame(found)
+    """One row per task and pair: `first` minus `second`, its 95 % interval, who alone solved how many."""
+    return pd.DataFrame(
+        [
+            {"task": task, **_difference(rows, first, second)}
+            for task, rows in shared.groupby("task", sort=False)
+            for first, second in combinations(models, 2)
+        ]
+    )
 
 
 def _difference(rows: pd.DataFrame, first: str, second: str) -> dict[str, object]:
@@ -89,7 +109,7 @@ def _clusters(rows: pd.DataFrame) -> list[str] | None:
 
 
 def solved(shared: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
-    """The items of one task from the one that most solved to the one that fewest did: `doc_id place` per model."""
+    """The items of one task, those that most models solved first: with `place` and `n_solved`."""
     right = shared[list(models)] >= 1.0
     # within the same number, those that the same models solved stand together
     order = np.lexsort((shared["doc_id"], *(~right[model] for model in reversed(models)), -right.sum(axis=1)))
@@ -98,7 +118,7 @@ def solved(shared: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
 
 
 def split(shared: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:
-    """The items that some of the models solved and others did not, with who did: `doc_id solved_by missed_by`."""
+    """The items that some models solved and others did not: `task doc_id solved_by missed_by`."""
     right = shared[list(models)] >= 1.0
     mixed = shared[right.any(axis=1) & ~right.all(axis=1)]
     by = right.loc[mixed.index]

@@ -1,4 +1,4 @@
-"""Which model runs on a card: memory by context length, beside what was measured of it. Pure functions of frames."""
+"""Which model runs on a card: memory by context length, beside what was measured of it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def candidates(scores: pd.DataFrame, known: pd.DataFrame, task: str) -> pd.DataF
 
 
 def with_memory(frame: pd.DataFrame) -> pd.DataFrame:
-    """`frame` with `needs 4096` and so on: bytes for one sequence of so many tokens, nothing where not known."""
+    """`frame` with `needs 4096` and so on: bytes for one sequence of so many tokens, where that is known."""
     needs = {f"needs {context}": board.needed(frame, context=context) for context in CONTEXTS}
     longest = board.number(frame, "max_context").fillna(np.inf)
     return frame.assign(**{f"needs {c}": needs[f"needs {c}"].where(longest >= c) for c in CONTEXTS})
@@ -43,7 +43,9 @@ def fitting(frame: pd.DataFrame, *, memory_gb: float, context: int) -> pd.DataFr
     """The models that fit, those with a score first and the best of them on top, then the larger ones."""
     fits = frame[frame[f"needs {context}"] <= memory_gb * GB]
     keys = fits.assign(size=board.number(fits, "n_params"), of=board.number(fits, "score"))
-    order = keys.sort_values(["of", "size", "model_id"], ascending=[False, False, True], na_position="last").index
+    order = keys.sort_values(
+        ["of", "size", "model_id"], ascending=[False, False, True], na_position="last"
+    ).index
     return fits.loc[order].reset_index(drop=True)
 
 
@@ -59,7 +61,9 @@ def offers(frame: pd.DataFrame, *, cost: Sequence[float], context: int) -> pd.Da
     on_frontier = undominated(spent[known.index].to_numpy(), known["score"].to_numpy(dtype=float))
     found = known.assign(on_frontier=on_frontier, needed_gb=known[f"needs {context}"] / GB)
     named = found[found["on_frontier"]].nlargest(FRONTIER_NAMES, "score").index
-    short = found["model_id"].str.partition("/")[2].where(found["model_id"].str.contains("/"), found["model_id"])
+    short = (
+        found["model_id"].str.partition("/")[2].where(found["model_id"].str.contains("/"), found["model_id"])
+    )
     return found.assign(name=short.where(found.index.isin(named), ""))
 
 

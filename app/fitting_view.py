@@ -8,17 +8,17 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import run_charts, text
+from app import drawing, run_charts, text
 from app.fitting import CONTEXTS, KNOWN
 from tracker.sizing import MEMORY_GB
 
 DEFAULT_GB, DEFAULT_CONTEXT = "24 GB", "8,192 tokens"
 CARDS = {f"{gigabytes} GB": float(gigabytes) for gigabytes in MEMORY_GB}
 LENGTHS = {f"{context:,} tokens": context for context in CONTEXTS}
-NO_TASK = "no score"
 NOTE = (
-    "Memory is an estimate for one sequence: weights, its cache and the engine. For a model measured here it rests on"
-    " the headers that the fit check read; for others on the size of the weights, and only for 4,096 tokens."
+    "Memory is an estimate for one sequence: weights, its cache and the engine. For a model measured here it"
+    " rests on the headers that the fit check read; for others on the size of the weights, and only for 4,096"
+    " tokens."
     " `tracker fit MODEL` says it exactly, before anything is downloaded."
 )
 
@@ -70,8 +70,11 @@ def show_offers(frame: pd.DataFrame, *, cost: str, title: str, task: str) -> Non
     if frame.empty:
         st.info("Nothing that fits was measured here: `tracker bench ORG/NAME`")
         return
-    st.altair_chart(
-        run_charts.offer_chart(frame, cost=cost, title=title),
+    drawing.show(
+        run_charts.offer_chart,
+        frame.nlargest(run_charts.SHOWN_POINTS, "score"),
+        cost=cost,
+        title=title,
         alt=run_charts.offer_alt(frame, title=title, task=task),
     )
 

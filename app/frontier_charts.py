@@ -1,4 +1,4 @@
-"""Charts of the frontier: open models in the theme's first colour and as dots, closed in its second and as diamonds."""
+"""Charts of the frontier: open models are dots in the theme's first colour, closed diamonds in its second."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN_LAGS = 40
 
 
 def frontier_chart(points: pd.DataFrame, *, unit: str, as_of: date, standing: float | None) -> alt.LayerChart:
-    """Every model as a point, both frontiers as steps; `standing` months (G3) drawn as the arrow that they are.
+    """Every model as a point, both frontiers as steps; `standing` months (G3) as a line of that length.
 
     Reads `model organization access released value ci_low ci_high is_record`.
     """
@@ -109,9 +109,9 @@ def _names(rows: pd.DataFrame, as_of: date) -> list[alt.Chart]:
     ends = rows[rows["is_record"]].groupby("access", as_index=False).last()
     names = ends.assign(released=pd.Timestamp(as_of)).sort_values("value", ascending=False)
     marks = []
-    for place, (baseline, dy) in enumerate((("bottom", -8), ("top", 9))):
+    for place, dy in enumerate((-14, 16)):
         base = alt.Chart(names.iloc[[place]][["released", "value", "access", "color"]])
-        text = base.mark_text(align="right", baseline=baseline, dy=dy, fontSize=FONT_PX, fontWeight=600)
+        text = base.mark_text(align="right", baseline="middle", dy=dy, fontSize=FONT_PX, fontWeight=600)
         marks.append(
             text.encode(
                 x=_x(),
@@ -174,7 +174,11 @@ def lag_chart(frame: pd.DataFrame) -> alt.LayerChart:
     x = alt.X(field="months", type="quantitative", axis=axis)
     line = base.mark_rule(color=GREY, opacity=0.5, strokeWidth=1.5).encode(x=x, x2=alt.X2(field="zero"))
     ring = base.mark_point(size=80, strokeWidth=2, opacity=1).encode(x=x)
-    dot = base.transform_filter("datum.kind == 'private'").mark_point(filled=True, size=80, opacity=1).encode(x=x)
+    dot = (
+        base.transform_filter("datum.kind == 'private'")
+        .mark_point(filled=True, size=80, opacity=1)
+        .encode(x=x)
+    )
     layers = [line, themed(ring, "first"), themed(dot, "first")]
     return alt.LayerChart(layer=layers, height=LAG_ROW_PX * len(rows) + 46)
 

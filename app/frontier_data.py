@@ -1,16 +1,15 @@
 """The frontier as the pages show it: the shipped tables, the fitted index, the six definitions.
 
-Central values are there at once. The bootstrap draws behind the intervals take seconds the first time: they are
-made in a thread, kept for the life of the server and in the home, and a page shows them when they are ready.
+Central values are there at once. The bootstrap draws behind the intervals take seconds the first time: they
+are made in a thread, kept for the life of the server and in the home, and shown when they are ready.
 """
 
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from tracker.frontier.jaggedness import Jaggedness, jaggedness
 from tracker.frontier.lags import lags
 from tracker.frontier.population import labels
 from tracker.frontier.question import Fitted, Question, axis, fitted, window
-from tracker.frontier.tables import ATTRIBUTION, Tables, load_tables
+from tracker.frontier.tables import Tables, load_tables
 from tracker.settings import load_settings
 
 ASKS = {
@@ -144,13 +143,15 @@ def _points(chosen: Axis) -> pd.DataFrame:
         }
     )
     rows = rows.sort_values(["released", "value"], ascending=[True, False], ignore_index=True)
-    best_before = rows.groupby("access")["value"].transform(lambda group: group.cummax().shift(fill_value=-1e9))
+    best_before = rows.groupby("access")["value"].transform(
+        lambda group: group.cummax().shift(fill_value=-1e9)
+    )
     return rows.assign(is_record=rows["value"] > best_before)
 
 
 @st.cache_resource(max_entries=KEPT_FITS, show_spinner=False)
 def benchmark_lags(vintage: date | None) -> pd.DataFrame:
-    """The standing lag (G3) on each benchmark, the largest first; the columns of `tracker.frontier.lags.Lag`."""
+    """The standing lag (G3) on each benchmark, the largest first; the fields of `Lag` as columns."""
     found = lags(tables(), labels(tables()), vintage=vintage)
     return pd.DataFrame([{name: getattr(row, name) for name in row.__slots__} for row in found])
 
@@ -174,35 +175,45 @@ def models_on_index(question: Question) -> list[str]:
 
 
 class _Desk:
-    """Draws one question after the other in a thread, and keeps what is done."""
+    """Draws one question after the other and keeps what is done; its threads end with the server."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="draws")
-        self._lock = threading.Lock()
+        self._lock, self._turn = threading.Lock(), threading.Lock()
         self._jobs: dict[object, Future[Fitted]] = {}
 
     def ready(self, question: Question, *, wait_s: float) -> Fitted | None:
+        """What was drawn for the question; None if that takes longer than `wait_s`.
+
+        Raises:
+            TrackerError: no index can be fitted to the selection.
+        """
         key = (question.vintage, question.reported_by, question.options, question.n_draws)
         with self._lock:
             job = self._jobs.get(key)
             if job is None:
-                asked = Question(question.vintage, reported_by=question.reported_by, options=question.options)
-                job = self._pool.submit(fitted, tables(), asked, _folder())
-                self._jobs[key] = job
+                job = self._jobs[key] = Future()
+                threading.Thread(target=self._draw, args=(job, question), daemon=True).start()
         try:
             return job.result(timeout=wait_s)
         except TimeoutError:
             return None
-        except TrackerError:
-            with self._lock:
-                self._jobs.pop(key, None)
-            raise
+
+    def _draw(self, job: Future[Fitted], question: Question) -> None:
+        asked = Question(
+            question.vintage,
+            reported_by=question.reported_by,
+            options=question.options,
+            n_draws=question.n_draws,
+        )
+        with self._turn:
+            try:
+                job.set_result(fitted(tables(), asked, load_settings().frontier_path))
+            except TrackerError as error:  # it is raised again where it is asked for
+                job.set_exception(error)
+            finally:
+                job.cancel()  # a bug must not leave a page waiting; has no effect on what is done
 
 
 @st.cache_resource(show_spinner=False)
 def _desk() -> _Desk:
     return _Desk()
-
-
-def _folder() -> Path:
-    return load_settings().frontier_path

@@ -69,7 +69,9 @@ def say_filters(question: Question) -> None:
     if question.only:
         parts.append(f"{question.only} benchmarks only")
     if question.max_params:
-        parts.append(f"open models up to {text.count(question.max_params)} parameters, closed models of any size")
+        parts.append(
+            f"open models up to {text.count(question.max_params)} parameters, closed models of any size"
+        )
     if question.without:
         parts.append("without " + ", ".join(question.without))
     if parts:
@@ -106,7 +108,9 @@ def _show_ingest() -> None:
     if age > OVERDUE_DAYS:
         st.badge(f"overdue: {age} days ago", color="orange")
     elif overdue:
-        st.badge(f"{len(overdue)} source{'s'[: len(overdue) > 1]} overdue", color="orange", help=", ".join(overdue))
+        st.badge(
+            f"{len(overdue)} source{'s'[: len(overdue) > 1]} overdue", color="orange", help=", ".join(overdue)
+        )
     else:
         st.caption("every source in time")
 

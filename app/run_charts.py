@@ -13,7 +13,7 @@ SHOWN_POINTS = 300  # the best; more cannot be told apart
 
 
 def offer_chart(frame: pd.DataFrame, *, cost: str, title: str) -> alt.LayerChart:
-    """Measured models by score and `cost`, a column of `frame`; those that nothing beats are joined and named.
+    """Measured models by score and `cost`, a column of `frame`; those that nothing beats are joined.
 
     Reads `label name score ci_low ci_high on_frontier` and the column.
     """
@@ -58,7 +58,9 @@ def offer_chart(frame: pd.DataFrame, *, cost: str, title: str) -> alt.LayerChart
 
 def _score(field: str) -> alt.Y:
     axis = alt.Axis(title=None, format="%", gridColor=TRACK, domain=False, ticks=False, tickCount=5)
-    return alt.Y(field=field, type="quantitative", scale=alt.Scale(zero=False, nice=True, padding=14), axis=axis)
+    return alt.Y(
+        field=field, type="quantitative", scale=alt.Scale(zero=False, nice=True, padding=14), axis=axis
+    )
 
 
 def offer_alt(frame: pd.DataFrame, *, title: str, task: str) -> str:

@@ -27,17 +27,29 @@ def serve(port: int, *, open_browser: bool, announce: Callable[[str], None]) -> 
     """Serve on `port` until SIGINT or SIGTERM; tell `announce` the address once it answers."""
     import streamlit as st  # here: it takes seconds, and the port is checked before
 
+    from app import routes
+
     url = f"http://{ADDRESS}:{port}"
 
     @asynccontextmanager
     async def lifespan(_: st.App) -> AsyncIterator[None]:
         announce(url)
+        threading.Thread(target=_warm, daemon=True).start()
         if open_browser and has_window_browser():
             threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
         yield
 
-    dashboard = st.App(FOLDER / "main.py", lifespan=lifespan)
+    dashboard = st.App(
+        FOLDER / "main.py", lifespan=lifespan, routes=routes.ROUTES, middleware=[routes.only_for(ADDRESS)]
+    )
     dashboard.run(config={**config_options(), "server.port": port, "server.address": ADDRESS})
+
+
+def _warm() -> None:
+    """Begin to draw what the first page shows, so that its intervals are there when somebody looks."""
+    from app import frontier_data  # here: what it caches must be made while the server runs
+
+    frontier_data.warm()
 
 
 def has_window_browser() -> bool:

@@ -1,4 +1,4 @@
-"""What is published of a model: its facts, its place on the index, how uneven it is, and every score behind that."""
+"""What is published of a model: facts, place on the index, how uneven it is, every score behind that."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import charts, downloads, frontier_data, frontier_view, placements, queries, tables, text
+from app import charts, downloads, drawing, frontier_data, frontier_view, placements, queries, tables, text
 from app.model_view import show_facts
 from app.tables import SHOWN_DECIMALS
 from tracker.frontier.facts import ModelFacts
@@ -103,7 +103,9 @@ def _show_scores(model: str) -> None:
     frame = pd.DataFrame(
         {
             "benchmark": [row.benchmark for row in rows],
-            "score": [round(row.score if row.raw_score is None else row.raw_score, SHOWN_DECIMALS) for row in rows],
+            "score": [
+                round(row.score if row.raw_score is None else row.raw_score, SHOWN_DECIMALS) for row in rows
+            ],
             "model_version": [row.model_version for row in rows],
             "reported_by": [str(row.reported_by) for row in rows],
             "source": [row.source for row in rows],
@@ -163,12 +165,14 @@ def show_claims(model_id: str) -> None:
     if pairs.empty:
         return
     st.header("Claimed and measured", anchor=False)
-    st.altair_chart(charts.claim_chart(pairs), alt=charts.claim_alt(pairs))
+    drawing.show(charts.claim_chart, pairs, alt=charts.claim_alt(pairs))
     shown = pairs.assign(
         claimed=pairs["claimed"].round(SHOWN_DECIMALS),
         measured=pairs["measured"].round(SHOWN_DECIMALS),
         verdict=pairs["verdict"].map(VERDICTS),
-        interval=[text.interval(low, high) for low, high in zip(pairs["ci_low"], pairs["ci_high"], strict=True)],
+        interval=[
+            text.interval(low, high) for low, high in zip(pairs["ci_low"], pairs["ci_high"], strict=True)
+        ],
         by=pairs["reporter"].fillna(pairs["reported_by"]),
     )
     st.dataframe(

@@ -12,6 +12,7 @@ from app import reasons, text
 
 SHOWN_DECIMALS = 3  # of a fraction: a tenth of a percent, finer than any interval here
 WHEN = "YYYY-MM-DD HH:mm"
+NESTED = ("settings", "warnings", "versions", "fit", "hardware")  # columns of a run that hold JSON
 SHARE_HELP = "Answers that were cut off by the token budget"
 
 DEFINITIONS: Mapping[str, Any] = {
@@ -25,7 +26,9 @@ DEFINITIONS: Mapping[str, Any] = {
 }
 
 LEADERBOARD: Mapping[str, Any] = {
-    "rank": cc.NumberColumn("Rank", width=55, help="Models that are not told apart share a rank", pinned=True),
+    "rank": cc.NumberColumn(
+        "Rank", width=55, help="Models that are not told apart share a rank", pinned=True
+    ),
     "label": cc.TextColumn("Model", width=230, pinned=True),
     "score": cc.ProgressColumn("Score", format="percent", min_value=0.0, max_value=1.0, width=130),
     "interval": cc.TextColumn("95 % interval", width=120),
@@ -59,6 +62,7 @@ FAILURES: Mapping[str, Any] = {
 }
 
 RUNS: Mapping[str, Any] = {
+    "model_id": cc.TextColumn("Model", width=230, pinned=True),
     "started_at": cc.DatetimeColumn("Started", format=WHEN, pinned=True),
     "suite": cc.TextColumn("Suite"),
     "status": cc.TextColumn("Status"),
@@ -114,6 +118,41 @@ SPLIT: Mapping[str, Any] = {
     "doc_id": cc.NumberColumn("Item", width=70),
     "solved_by": cc.TextColumn("Solved by", width=380),
     "missed_by": cc.TextColumn("Missed by", width=380),
+}
+
+JOBS: Mapping[str, Any] = {
+    "model_id": cc.TextColumn("Model", width=230, pinned=True),
+    "suite": cc.TextColumn("Suite", width=80),
+    "status": cc.TextColumn("Status", width=80),
+    "rank": cc.NumberColumn("Points", format="%.0f", width=70, help="The higher, the sooner"),
+    "why": cc.TextColumn("Why", width=320),
+    "parked_reason": cc.TextColumn("Parked because", width=250),
+    "n_params": cc.NumberColumn("Parameters", format="compact", width=90),
+    "predicted_bytes": cc.NumberColumn("Memory needed", format="bytes"),
+    "attempts": cc.NumberColumn("Attempts", width=75),
+}
+
+SOURCES: Mapping[str, Any] = {
+    "title": cc.TextColumn("Source", width=230, pinned=True),
+    "license": cc.TextColumn("Licence", width=260),
+    "completed_at": cc.DatetimeColumn("Last complete", format=WHEN),
+    "status": cc.TextColumn("Last time", width=150),
+    "is_overdue": cc.CheckboxColumn("Overdue", width=70),
+    "n_seen": cc.NumberColumn("Seen", format="localized", width=80),
+    "reason": cc.TextColumn("What happened", width=260),
+    "url": cc.LinkColumn("Where", width=220),
+    "is_private": cc.CheckboxColumn("Not passed on", width=100),
+}
+
+BENCHMARKS: Mapping[str, Any] = {
+    "benchmark": cc.TextColumn("Benchmark", width=220, pinned=True),
+    "domain": cc.TextColumn("Domain", width=100),
+    "is_private": cc.CheckboxColumn("Private items", width=95),
+    "chance": cc.NumberColumn("Chance", format="percent", width=75),
+    "n_items": cc.NumberColumn("Items", width=70),
+    "lm_eval_task": cc.TextColumn("Task here", width=140),
+    "url": cc.LinkColumn("Where", width=200),
+    "description": cc.TextColumn("What it asks", width=500),
 }
 
 ITEMS: Mapping[str, Any] = {
@@ -214,17 +253,36 @@ def failures(runs: pd.DataFrame) -> pd.DataFrame:
     return _columns(runs.assign(hint=runs["reason"].map(reasons.hint)), FAILURES)
 
 
-def runs(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Runs as the columns of `RUNS`."""
+def runs(rows: Sequence[Mapping[str, Any]], *, of_many: bool = False) -> pd.DataFrame:
+    """Runs as the columns of `RUNS`; with the model if they are `of_many`."""
     frame = pd.DataFrame(rows)
-    return _columns(
-        frame.assign(
-            why=[row["detail"] or row["reason"] for row in rows],
-            duration=[text.duration(row["duration_s"]) for row in rows],
-            answered_by=[answered_by(row) for row in rows],
-        ),
-        RUNS,
+    shown = frame.assign(
+        why=[row["detail"] or row["reason"] for row in rows],
+        duration=[text.duration(row["duration_s"]) for row in rows],
+        answered_by=[answered_by(row) for row in rows],
     )
+    return _columns(shown, {name: RUNS[name] for name in RUNS if of_many or name != "model_id"})
+
+
+def exported_runs(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """What a download of runs holds: every column that is a plain value."""
+    return pd.DataFrame(rows).drop(columns=list(NESTED), errors="ignore")
+
+
+def jobs(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `queries.jobs` as the columns of `JOBS`."""
+    return _columns(rows, JOBS)
+
+
+def sources(rows: pd.DataFrame, health: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The newest ingest of each source as the columns of `SOURCES`."""
+    by_source = {row["source"]: row for row in health}
+    shown = rows.assign(
+        completed_at=[by_source[name]["completed_at"] for name in rows["source"]],
+        is_overdue=[bool(by_source[name]["is_overdue"]) for name in rows["source"]],
+        status=rows["status"].str.replace("_", " "),
+    )
+    return _columns(shown, SOURCES)
 
 
 def answered_by(run: Mapping[str, Any]) -> str:

@@ -1,8 +1,9 @@
-"""How far open models are behind closed ones: the headline, both frontiers over time, the lag on each benchmark."""
+"""How far open models are behind closed ones: the headline, both frontiers, the lag on each benchmark."""
 
 import streamlit as st
 
-from app import downloads, frontier_charts, frontier_data, frontier_view, tables, text
+from app import downloads, drawing, frontier_charts, frontier_data, frontier_view, tables, text
+from tracker.frontier.tables import ATTRIBUTION
 
 st.title("Frontier", anchor=False)
 with st.container(horizontal=True, vertical_alignment="bottom", key="frontier_filters"):
@@ -16,13 +17,12 @@ if not found.has_intervals:
 frontier_view.show_headline(found, definition)
 st.caption(frontier_data.ASKS[definition])
 standing = found.gap("G3").value
-st.altair_chart(
-    frontier_charts.frontier_chart(
-        found.points,
-        unit=found.unit,
-        as_of=found.as_of,
-        standing=standing if definition == "G3" else None,
-    ),
+drawing.show(
+    frontier_charts.frontier_chart,
+    found.points,
+    unit=found.unit,
+    as_of=found.as_of,
+    standing=standing if definition == "G3" else None,
     alt=frontier_charts.frontier_alt(found),
 )
 best = found.best("open")["model"]
@@ -45,7 +45,7 @@ st.caption(
     "A filled dot: the items are private. Left out: "
     f"{len(all_lags) - len(shown)} benchmarks on which no open model of the last 14 months has a score."
 )
-st.altair_chart(frontier_charts.lag_chart(shown), alt=frontier_charts.lag_alt(shown))
+drawing.show(frontier_charts.lag_chart, shown, alt=frontier_charts.lag_alt(shown))
 downloads.buttons(found.points, what="Models", name="frontier-models")
 downloads.buttons(all_lags, what="Lags", name="frontier-lags")
-st.caption(text.escaped(" ".join(frontier_data.ATTRIBUTION)))
+st.caption(text.escaped(" ".join(ATTRIBUTION)))

@@ -1,4 +1,4 @@
-"""Every item of one run: what was asked, what was answered, what was read out of it, what would have been right."""
+"""Every item of one run: what was asked, answered and read out of it, and what would have been right."""
 
 import streamlit as st
 

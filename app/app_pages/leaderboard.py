@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from app import board, board_view, charts, downloads, queries, tables
+from app import board, board_view, charts, downloads, drawing, queries, tables
 
 st.title("Leaderboard", anchor=False)
 known = queries.board_tasks()
@@ -17,8 +17,7 @@ else:
         words = st.text_input("Model contains", key="find", bind="query-params")
         with st.popover("More filters"):
             columns, is_whole, has_claims = board_view.choose_columns(tasks, task)
-            scores = queries.board(suite, (task, *columns))
-            rows = board.table(scores, task, columns)
+            rows = queries.ranked_board(suite, task, tuple(columns))
             rows = board.with_claims(rows, queries.claims_on(task)) if has_claims else rows
             narrowing = board_view.choose_narrowing(rows)
     narrowing = replace(narrowing, find=words, fits_gb=board_view.choose_tier())
@@ -29,7 +28,9 @@ else:
     else:
         measured = board.measured(shown)
         if not measured.empty:
-            st.altair_chart(charts.task_chart(measured), alt=charts.task_alt(task, measured))
+            drawing.show(
+                charts.task_chart, measured.head(charts.SHOWN_MODELS), alt=charts.task_alt(task, measured)
+            )
         st.caption(board_view.say_shown(shown, rows))
         table, config = tables.leaderboard(shown, columns)
         chosen = st.dataframe(
@@ -48,7 +49,4 @@ else:
         st.caption(board_view.RANK_NOTE)
         downloads.buttons(board.exported(shown), what="Scores", name=f"leaderboard-{suite}-{task}")
 
-failed = queries.open_failures()
-if not failed.empty:
-    st.header("Could not be run", anchor=False)
-    st.dataframe(tables.failures(failed), column_config=tables.FAILURES, hide_index=True, alt="Failed runs")
+board_view.link_to_failures(queries.open_failures())

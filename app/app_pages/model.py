@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import charts, downloads, model_view, queries, standing_view, tables
+from app import charts, downloads, drawing, model_view, queries, standing_view, tables
 
 st.title("Model", anchor=False)
 measured = queries.model_ids()
@@ -24,7 +24,7 @@ if runs:
     model_view.show_outcome(run)
     scores = queries.run_scores(run["run_id"])
     if not scores.empty:
-        st.altair_chart(charts.run_chart(scores), alt=charts.run_alt(scores))
+        drawing.show(charts.run_chart, scores, alt=charts.run_alt(scores))
         model_view.link_to_items(run)
 else:
     model_view.say_unmeasured(model_id, is_first=not measured, hub_id=facts.hub_id if facts else None)

@@ -8,11 +8,13 @@ st.title("Run it", anchor=False)
 tasks = queries.board_tasks()
 known = queries.hub_sizes()
 if not tasks and known.empty:
-    st.info("No model is known yet: `tracker bench demo` measures one, `tracker ingest` lists those of the Hub")
+    st.info(
+        "No model is known yet: `tracker bench demo` measures one, `tracker ingest` lists those of the Hub"
+    )
 else:
     memory_gb, context = fitting_view.choose_card()
     suite, task = fitting_view.choose_score(tasks)
-    every = fitting.candidates(queries.board(suite, (task,)), known, task)
+    every = queries.candidates(suite, task)
     fits = fitting.fitting(every, memory_gb=memory_gb, context=context)
     st.caption(fitting_view.say_fits(every, fits, memory_gb=memory_gb, context=context))
 
@@ -23,7 +25,9 @@ else:
         by_speed = fitting.offers(fits, cost=-fitting.speed(fits), context=context)
         with st.grid(2, min_column_width=330):
             fitting_view.show_offers(by_memory, cost="needed_gb", title="GB of memory needed", task=task)
-            fitting_view.show_offers(by_speed, cost="tokens_per_s", title="output tokens per second", task=task)
+            fitting_view.show_offers(
+                by_speed, cost="tokens_per_s", title="output tokens per second", task=task
+            )
         table = tables.fits(fits, fitting.CONTEXTS)
         chosen = st.dataframe(
             table[0],
@@ -36,6 +40,8 @@ else:
             alt="One row per model that fits: memory by context length, score, tokens per second",
         )
         name = fitting_view.choose_model(fits, chosen.selection.rows)
-        st.code(fitting.commands(name, memory_gb=memory_gb, context=context), language="shell", wrap_lines=True)
+        st.code(
+            fitting.commands(name, memory_gb=memory_gb, context=context), language="shell", wrap_lines=True
+        )
         st.caption(fitting_view.NOTE)
         downloads.buttons(fits, what="Models", name=f"fits-{memory_gb:g}gb")
