@@ -27,10 +27,8 @@ VERDICTS = {
 
 
 def names(measured: Sequence[str]) -> list[str]:
-    """The models to choose from: those measured here, then those that are only on the index."""
-    known = frontier_data.tables().models.values()
-    here = {name.casefold() for name in measured}
-    published = [row.model for row in known if (row.hub_id or row.model).casefold() not in here]
+    """The models to choose from: those measured here, then those of the index by the name there."""
+    published = (row.model for row in frontier_data.tables().models.values() if row.model not in measured)
     return [*measured, *sorted(published, key=str.casefold)]
 
 

@@ -1,4 +1,4 @@
-"""What the sources said and what is queued, beside the runs of `store_builder`: small, invented, real records."""
+"""What the sources said and what is queued, beside the runs of `store_builder`: small and invented."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ EVALS = SourceFacts(
     "Evaluation results: Hugging Face Hub, as reported by the authors named with each",
 )
 ARENA = SourceFacts(
-    "lmarena", "LMArena leaderboard", "https://lmarena.ai", "CC BY 4.0 as reusers state it", "Arena ratings: LMArena"
+    "lmarena",
+    "LMArena leaderboard",
+    "https://lmarena.ai",
+    "CC BY 4.0 as reusers state it",
+    "Arena ratings: LMArena",
 )
 # name, parameters, licence, days before `now` on which it came out
 ON_THE_HUB = (
@@ -51,7 +55,12 @@ def add_ingests(settings: Settings, *, now: datetime) -> None:
     """Two ingests of the Hub a week apart, claims, a source that is down, and a queue; not yet published."""
     with Store.open(settings) as store:
         for days, models in ((8, ON_THE_HUB[:5]), (1, ON_THE_HUB)):
-            _ingest(store, HUB, Batch(models=tuple(_model(*row, now=now) for row in models)), now - timedelta(days=days))
+            _ingest(
+                store,
+                HUB,
+                Batch(models=tuple(_model(*row, now=now) for row in models)),
+                now - timedelta(days=days),
+            )
         scores = tuple(
             Claim(name, benchmark, value, reported_by=reported_by, reporter=reporter, source_url=f"https://example.org/{name}")
             for name, benchmark, value, reported_by, reporter in CLAIMS
@@ -86,7 +95,7 @@ def _id(at: datetime, source: str) -> str:
     return f"{at:%Y%m%dT%H%M%S}-{source}"
 
 
-def _model(name: str, n_params: float, license: str, days: int, *, now: datetime) -> SourceModel:
+def _model(name: str, n_params: float, licence: str, days: int, *, now: datetime) -> SourceModel:
     released_at = (now - timedelta(days=days)).astimezone(UTC)
     return SourceModel(
         name,
@@ -96,7 +105,7 @@ def _model(name: str, n_params: float, license: str, days: int, *, now: datetime
         released_at=released_at,
         last_modified_at=released_at,
         revision="0a1b2c3d" * 5,
-        license=license,
+        license=licence,
         n_params=int(n_params),
         weights_bytes=int(2 * n_params),
         has_safetensors=True,
@@ -120,7 +129,12 @@ def _jobs(now: datetime) -> list[JobRow]:
             **common,
         ),
         JobRow(
-            "fjord/kelp-1b", status="queued", priority=55.0, reasons=("new this week",), n_params=1_200_000_000, **common
+            "fjord/kelp-1b",
+            status="queued",
+            priority=55.0,
+            reasons=("new this week",),
+            n_params=1_200_000_000,
+            **common,
         ),
         JobRow(
             "delta/closed-door-7b",

@@ -1,6 +1,6 @@
-"""A large store of invented runs, made in bulk: what the tests of the app and `benchmarks/app.py` measure pages on.
+"""A large store of invented runs, made in bulk, on which the tests of the app and its benchmark open pages.
 
-Rows go in by SQL and items by Arrow, since a record per row would take an hour; the columns are the real ones.
+Rows go in by SQL and items by Arrow: a record per row would take an hour. The columns are the real ones.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ from range($n_models) as numbers(i)
 RUNS = """
 insert into runs by name
 select
-    strftime(started_at, '%Y%m%dT%H%M%S') || '-' || lpad(to_hex(i), 5, '0') || (suite_place::text) as run_id,
-    model_id, revision, null as path, null as model_quantization, n_params::bigint as n_params, license,
-    false as needs_remote_code, suite, 1 as suite_version, null as "limit",
+    strftime(started_at, '%Y%m%dT%H%M%S') || '-' || lpad(to_hex(i), 5, '0') || (suite_place::text)
+        as run_id,
+    model_id, revision, null as path, null as model_quantization, n_params::bigint as n_params,
+    license, false as needs_remote_code, suite, 1 as suite_version, null as "limit",
     '{"max_model_len": null, "thinking": null}' as settings, '0.4.13' as harness_version,
     'complete' as status, null as reason, null as detail, '[]' as warnings,
     started_at, started_at + interval 5 minute as ended_at, 4242 as pid,
@@ -77,8 +78,9 @@ select
     0.02 as unparsed_fraction
 from (
     select runs.run_id, runs.suite, place,
-        least(greatest(0.25 + 0.1 * ln(1 + n_params / 1e9) + (hash(run_id || place::text) % 1000) / 4000.0, 0), 1)
-            as value
+        least(greatest(
+            0.25 + 0.1 * ln(1 + n_params / 1e9) + (hash(run_id || place::text) % 1000) / 4000.0, 0
+        ), 1) as value
     from runs
     cross join range($n_tasks) as places(place)
 )
@@ -87,10 +89,10 @@ KNOWN = """
 insert into model_snapshots by name
 select
     '20261101T000000-hub-models' as ingest_id, 'hub-models' as source, timestamp '2026-11-01' as seen_at,
-    model_id as name, lower(model_id) as key, md5(model_id) as fingerprint, false as is_gone, null as renamed_to,
-    null as hub_id, split_part(model_id, '/', 1) as organization, 'open' as access, 'chat' as kind,
-    timestamp '2026-01-01' as released_at, timestamp '2026-01-01' as last_modified_at, revision, license,
-    null as gated, null as pipeline_tag, n_params::bigint as n_params, (2 * n_params)::bigint as weights_bytes,
+    model_id as name, lower(model_id) as key, md5(model_id) as fingerprint, false as is_gone,
+    null as renamed_to, null as hub_id, split_part(model_id, '/', 1) as organization, 'open' as access, 'chat' as kind,
+    timestamp '2026-01-01' as released_at, timestamp '2026-01-01' as last_modified_at, revision,
+    license, null as gated, null as pipeline_tag, n_params::bigint as n_params, (2 * n_params)::bigint as weights_bytes,
     false as is_packed, true as has_safetensors, false as needs_remote_code, false as is_disabled,
     []::text[] as base_models, 131072 as max_context, null as price_in_usd_per_mtok,
     null as price_out_usd_per_mtok, i as downloads, i as likes, i as trending
@@ -101,8 +103,8 @@ insert into models by name
 select model_id, revision, null as path, null as quantization, n_params::bigint as n_params, license,
     false as needs_remote_code, timestamp '2026-01-01' as first_run_at
 from made;
-insert into sources values ('hub-models', 'Hugging Face Hub, models', 'https://huggingface.co/models', 'Hub terms',
-    'Model metadata: Hugging Face Hub', false);
+insert into sources values ('hub-models', 'Hugging Face Hub, models', 'https://huggingface.co/models',
+    'Hub terms', 'Model metadata: Hugging Face Hub', false);
 insert into ingests by name
 select '20261101T000000-hub-models' as ingest_id, 'hub-models' as source, 'completed' as status,
     timestamp '2026-11-01' as started_at, timestamp '2026-11-01 00:05:00' as ended_at, count(*) as n_seen,
@@ -113,9 +115,11 @@ select
     '20261101T000000-hub-models' as ingest_id, 'hub-models' as source, timestamp '2026-11-01' as seen_at,
     md5(model_id || place::text) as key, md5(model_id || place::text) as fingerprint, false as is_withdrawn,
     model_id as name, 'Benchmark ' || place as benchmark, '' as variant, 0.5 + (i % 50) / 100.0 as value,
-    'fraction' as unit, 'first_party' as reported_by, split_part(model_id, '/', 1) as reporter, false as is_verified
+    'fraction' as unit, 'first_party' as reported_by, split_part(model_id, '/', 1) as reporter,
+    false as is_verified
 from made cross join range(4) as places(place);
-insert into benchmark_tasks select 'Benchmark ' || place, 'quick_task_0' || place, 'close' from range(4) as p(place);
+insert into benchmark_tasks
+select 'Benchmark ' || place, 'quick_task_0' || place, 'close' from range(4) as p(place);
 """
 
 
@@ -137,7 +141,8 @@ def build_large_store(home: Path, size: Size | None = None) -> Settings:
     ).fetchall()
     runs = [run_id for (run_id,) in newest]
     scores = connection.execute(
-        "select run_id, task, fingerprint from task_scores where run_id in (select unnest($runs))", {"runs": runs}
+        "select run_id, task, fingerprint from task_scores where run_id in (select unnest($runs))",
+        {"runs": runs},
     ).fetchall()
     connection.close()
     n_each = size.n_items // max(len(scores), 1)
@@ -151,19 +156,24 @@ def _write_items(folder: Path, task: str, fingerprint: str, *, n: int, seed: int
     """One part with `n` items of one task, as a worker would have left it."""
     folder.mkdir(parents=True, exist_ok=True)
     is_right = np.random.default_rng(seed).random(n) < 0.6
-    numbers = np.arange(n)
-    same = {"run_id": folder.name, "fingerprint": fingerprint, "task": task, "metrics": "{}", "finish_reason": "stop"}
-    counts = {"prompt_tokens": 48, "output_tokens": 9, "cached_tokens": 40}
-    columns: dict[str, pa.Array] = {name: pa.array([value] * n) for name, value in (same | counts).items()}
+    numbers = range(n)
+    same = {"run_id": folder.name, "fingerprint": fingerprint, "task": task, "metrics": "{}"}
+    same |= {"finish_reason": "stop", "prompt_tokens": 48, "output_tokens": 9, "cached_tokens": 40}
+    answers = [str(number + 17) if right else "0" for number, right in zip(numbers, is_right, strict=True)]
+    columns: dict[str, pa.Array] = {name: pa.array([value] * n) for name, value in same.items()}
     columns |= {
         "doc_id": pa.array(numbers),
         "doc_hash": pa.array([f"{number:08x}" for number in numbers]),
-        "prompt": pa.array([f"What is {number} + 17? Think step by step, then say: The answer is N." for number in numbers]),
+        "prompt": pa.array(
+            [f"What is {number} + 17? Think, then say: The answer is N." for number in numbers]
+        ),
         "target": pa.array([str(number + 17) for number in numbers]),
-        "response": pa.array(["The answer is " + ("right." if right else "wrong.") for right in is_right]),
-        "extracted": pa.array([str(number + 17) if right else "0" for number, right in zip(numbers, is_right, strict=True)]),
+        "response": pa.array([f"The answer is {answer}." for answer in answers]),
+        "extracted": pa.array(answers),
         "score": pa.array(is_right.astype(float)),
-    }  # fmt: skip
+    }
     empty = {field.name: pa.nulls(n, field.type) for field in SCHEMA if field.name not in columns}
     table = pa.table(columns | empty).select(SCHEMA.names).cast(SCHEMA)
-    pq.write_table(table, folder / f"{fingerprint}-000000.parquet", compression="zstd", write_page_checksum=True)
+    pq.write_table(
+        table, folder / f"{fingerprint}-000000.parquet", compression="zstd", write_page_checksum=True
+    )
