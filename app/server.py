@@ -6,6 +6,8 @@ Not covered: serving other machines. There is no login, so the address is fixed 
 from __future__ import annotations
 
 import errno
+import importlib
+import pkgutil
 import socket
 import threading
 import tomllib
@@ -46,8 +48,16 @@ def serve(port: int, *, open_browser: bool, announce: Callable[[str], None]) -> 
 
 
 def _warm() -> None:
-    """Begin to draw what the first page shows, so that its intervals are there when somebody looks."""
-    from app import frontier_data  # here: what it caches must be made while the server runs
+    """Import what the pages need and begin to draw what the first one shows, before somebody looks.
+
+    Here and not at the top: what Streamlit caches must be made while its server runs.
+    """
+    import app
+
+    for module in pkgutil.iter_modules(app.__path__):
+        if module.name not in ("main", "server", "app_pages"):
+            importlib.import_module(f"app.{module.name}")
+    from app import frontier_data
 
     frontier_data.warm()
 

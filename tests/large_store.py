@@ -55,11 +55,13 @@ select
     'complete' as status, null as reason, null as detail, '[]' as warnings,
     started_at, started_at + interval 5 minute as ended_at, 4242 as pid,
     $items_of_run as n_items, 0 as n_reused_items, 'vllm' as engine, '0.32.0' as engine_version,
-    'bfloat16' as dtype, 'NVIDIA H100 80GB HBM3' as device, 4096 as max_model_len, null as chat_template_hash,
-    null as quantization, null as attention, '{}' as versions, (n_params * 2.2)::bigint as predicted_memory_bytes,
+    'bfloat16' as dtype, 'NVIDIA H100 80GB HBM3' as device, 4096 as max_model_len,
+    null as chat_template_hash, null as quantization, null as attention, '{}' as versions,
+    (n_params * 2.2)::bigint as predicted_memory_bytes,
     json_object('weights_bytes', (2 * n_params)::bigint, 'overhead_bytes', 1500000000, 'context', 4096,
         'n_sequences', 1, 'kv_cache_bytes', (n_params / 60000 * 4096)::bigint) as fit,
-    '{}' as hardware, 300.0 as duration_s, 20.0 as load_s, 2000000 as prompt_tokens, 500000 as prefilled_tokens,
+    '{}' as hardware, 300.0 as duration_s, 20.0 as load_s, 2000000 as prompt_tokens,
+    500000 as prefilled_tokens,
     400000 as output_tokens, 30000 / (1 + n_params / 1e9) as tokens_per_s, 0.04 as ttft_s,
     (n_params * 2.4)::bigint as peak_memory_bytes, 90000.0 as energy_j
 from (
@@ -90,9 +92,11 @@ insert into model_snapshots by name
 select
     '20261101T000000-hub-models' as ingest_id, 'hub-models' as source, timestamp '2026-11-01' as seen_at,
     model_id as name, lower(model_id) as key, md5(model_id) as fingerprint, false as is_gone,
-    null as renamed_to, null as hub_id, split_part(model_id, '/', 1) as organization, 'open' as access, 'chat' as kind,
+    null as renamed_to, null as hub_id, split_part(model_id, '/', 1) as organization, 'open' as access,
+    'chat' as kind,
     timestamp '2026-01-01' as released_at, timestamp '2026-01-01' as last_modified_at, revision,
-    license, null as gated, null as pipeline_tag, n_params::bigint as n_params, (2 * n_params)::bigint as weights_bytes,
+    license, null as gated, null as pipeline_tag, n_params::bigint as n_params,
+    (2 * n_params)::bigint as weights_bytes,
     false as is_packed, true as has_safetensors, false as needs_remote_code, false as is_disabled,
     []::text[] as base_models, 131072 as max_context, null as price_in_usd_per_mtok,
     null as price_out_usd_per_mtok, i as downloads, i as likes, i as trending

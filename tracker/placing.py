@@ -74,7 +74,5 @@ def _bridges(tables: Tables, names: Mapping[str, str], settings: Settings, *, bu
             centered(row["score"], tables.benchmarks[names[row["task"]]]),
         )
         for row in rows
-        if row["model_id"] in by_hub_id
-        and row["model_id"] != but
-        and row["limit"] is None
+        if row["model_id"] in by_hub_id and row["model_id"] != but and row["limit"] is None
     ]
