@@ -16,6 +16,7 @@ SHAPES = ("circle", "square", "triangle-up", "cross")
 LINE_PX = 15  # between two models of one task
 TASK_PX = 18  # between two tasks
 CELL_PX = 30
+ORDER = "items, those that most solved on the left"
 
 
 def score_chart(frame: pd.DataFrame, models: Sequence[str]) -> alt.LayerChart:
@@ -50,12 +51,7 @@ def score_chart(frame: pd.DataFrame, models: Sequence[str]) -> alt.LayerChart:
         bar.encode(x=_x("ci_low"), x2=alt.X2(field="ci_high")),
         dot.encode(
             x=_x("score"),
-            shape=alt.Shape(
-                field="model",
-                type="nominal",
-                scale=alt.Scale(domain=list(models), range=list(SHAPES[: len(models)])),
-                legend=None,
-            ),
+            shape=_shape(models),
         ),
     ]
     return alt.LayerChart(layer=layers, height=len(tasks) * (LINE_PX * len(models) + TASK_PX) + 40)
@@ -63,6 +59,11 @@ def score_chart(frame: pd.DataFrame, models: Sequence[str]) -> alt.LayerChart:
 
 def _color() -> alt.Color:
     return alt.Color(field="color", type="nominal", legend=None, scale=alt.Scale(domain=list(THEME_COLORS)))
+
+
+def _shape(models: Sequence[str]) -> alt.Shape:
+    scale = alt.Scale(domain=list(models), range=list(SHAPES[: len(models)]))
+    return alt.Shape(field="model", type="nominal", legend=None, scale=scale)
 
 
 def _x(field: str) -> alt.X:
@@ -79,12 +80,7 @@ def legend_chart(models: Sequence[str]) -> alt.LayerChart:
         color=alt.Color(
             field="color", type="nominal", legend=None, scale=alt.Scale(domain=list(THEME_COLORS))
         ),
-        shape=alt.Shape(
-            field="model",
-            type="nominal",
-            legend=None,
-            scale=alt.Scale(domain=list(models), range=list(SHAPES[: len(models)])),
-        ),
+        shape=_shape(models),
     )
     text = base.mark_text(align="left", baseline="middle", fontSize=FONT_PX).encode(
         x=alt.value(22), text=alt.Text(field="model", type="nominal")
@@ -109,13 +105,7 @@ def solved_chart(frame: pd.DataFrame, models: Sequence[str]) -> alt.Chart:
                 field="place",
                 type="quantitative",
                 scale=alt.Scale(domain=domain, nice=False),
-                axis=alt.Axis(
-                    title="items, those that most solved on the left",
-                    labels=False,
-                    ticks=False,
-                    grid=False,
-                    domainColor=GREY,
-                ),
+                axis=alt.Axis(title=ORDER, labels=False, ticks=False, grid=False, domainColor=GREY),
             ),
             x2=alt.X2(field="end"),
             y=alt.Y(

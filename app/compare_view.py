@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 import streamlit as st
@@ -24,16 +25,25 @@ def choose_models(measured: Sequence[str]) -> list[str]:
     )
 
 
-def shared_items(models: Sequence[str]) -> pd.DataFrame:
-    """The scores of all models on the items that all of them answered, of the suite that the reader picks."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Shared:
+    """The items that all models answered, as `comparing.shared_scores` has them, and each model's run."""
+
+    items: pd.DataFrame
+    run_of: Mapping[str, str]
+
+
+def shared_items(models: Sequence[str]) -> Shared:
+    """What the models have in common, of the suite that the reader picks."""
     runs = queries.comparable_runs(tuple(models))
     suites = comparing.shared_suites(runs, models)
     if not suites:
-        return pd.DataFrame()
+        return Shared(pd.DataFrame(), {})
     suite = st.selectbox("Suite", list(suites), key="compare_suite", bind="query-params")
     run_of = {model: suites[suite][model] for model in models}
     items = {model: queries.item_scores(run_id) for model, run_id in run_of.items()}
-    return comparing.shared_scores(items, comparing.shared_tasks(runs, list(run_of.values())))
+    tasks = comparing.shared_tasks(runs, list(run_of.values()))
+    return Shared(comparing.shared_scores(items, tasks), run_of)
 
 
 def show_scores(shared: pd.DataFrame, models: Sequence[str]) -> None:
@@ -57,11 +67,12 @@ def show_scores(shared: pd.DataFrame, models: Sequence[str]) -> None:
     downloads.buttons(differences, what="Differences", name="differences")
 
 
-def show_solved(shared: pd.DataFrame, models: Sequence[str]) -> None:
+def show_solved(shared: Shared) -> None:
     """Show who solved which item of one task, and list those that only some solved; a row opens the item."""
+    models = list(shared.run_of)
     st.header("Who solved what", anchor=False)
-    task = st.selectbox("Task", rows.distinct(shared, "task"), key="compare_task", bind="query-params")
-    of_task = comparing.solved(shared[shared["task"] == task], models)
+    task = st.selectbox("Task", rows.distinct(shared.items, "task"), key="compare_task", bind="query-params")
+    of_task = comparing.solved(shared.items[shared.items["task"] == task], models)
     drawing.show(
         compare_charts.solved_chart, of_task, models, alt=compare_charts.solved_alt(of_task, models, task)
     )
@@ -80,9 +91,17 @@ def show_solved(shared: pd.DataFrame, models: Sequence[str]) -> None:
         alt="Items that some of the models solved and others did not",
     )
     if chosen.selection.rows:
-        row = split.iloc[chosen.selection.rows[0]]
         st.switch_page(
             "app_pages/items.py",
-            query_params={"items_of": models[0], "of_task": task, "item": f"{task} {row['doc_id']}"},
+            query_params=_item_link(shared, task, int(split["doc_id"].iloc[chosen.selection.rows[0]])),
         )
     downloads.buttons(of_task, what="Items", name=f"solved-{task}")
+
+
+def _item_link(shared: Shared, task: str, doc_id: int) -> dict[str, str]:
+    """Where the first model's answer to an item stands: its run, its task, its page."""
+    model, run_id = next(iter(shared.run_of.items()))
+    of_task = queries.item_scores(run_id).query("task == @task")
+    page = int((of_task["doc_id"] < doc_id).sum()) // queries.PAGE_ITEMS + 1
+    link = {"items_of": model, "of_run": run_id, "of_task": task, "item": f"{task} {doc_id}"}
+    return link | ({"page": str(page)} if page > 1 else {})

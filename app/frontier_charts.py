@@ -15,6 +15,9 @@ GROUPS = {"open": ("first", "circle"), "closed": ("second", "diamond")}  # colou
 HEIGHT_PX = 430
 LAG_ROW_PX = 24
 SHAPES = alt.Scale(domain=[*GROUPS], range=[shape for _, shape in GROUPS.values()])
+LAG_NAMES = alt.Axis(
+    title=None, domain=False, ticks=False, labelLimit=210, labelPadding=8, labelFontSize=FONT_PX
+)
 COLORS = alt.Scale(domain=list(THEME_COLORS))
 SHOWN_LAGS = 40
 
@@ -160,14 +163,7 @@ def lag_chart(frame: pd.DataFrame) -> alt.LayerChart:
         "newest_open": "newest open model scored",
     }
     base = alt.Chart(rows[[*about, "months", "zero", "place"]]).encode(
-        y=alt.Y(
-            field="benchmark",
-            type="nominal",
-            sort=alt.SortField("place"),
-            axis=alt.Axis(
-                title=None, domain=False, ticks=False, labelLimit=210, labelPadding=8, labelFontSize=FONT_PX
-            ),
-        ),
+        y=alt.Y(field="benchmark", type="nominal", sort=alt.SortField("place"), axis=LAG_NAMES),
         tooltip=[alt.Tooltip(field=f, title=t, type="nominal") for f, t in about.items()],
     )
     axis = alt.Axis(title="months behind (G3)", gridColor=TRACK, domain=False, ticks=False, tickCount=6)

@@ -18,19 +18,7 @@ TALL_PX = 340
 
 def show_items(run_id: str, scores: pd.DataFrame) -> None:
     """Show the items of a run behind a filter, in pages, and below them the chosen one."""
-    with st.container(horizontal=True, key="item_filters"):
-        answers = st.segmented_control(
-            "Answers",
-            list(ANSWERS),
-            default="All",
-            required=True,
-            key="answers",
-            bind="query-params",
-            wrap=True,
-        )
-        tasks = [rows.ALL, *rows.leaf_tasks(scores)]
-        task = st.selectbox("Task", tasks, key="of_task", bind="query-params")
-    where = {"task": None if task == rows.ALL else task, "only": ANSWERS[answers or "All"]}
+    where = _choose_filter(scores)
     first = queries.items_page(run_id, **where, page=1)
     if not first:
         st.info("No item of this run is like that")
@@ -63,6 +51,23 @@ def show_items(run_id: str, scores: pd.DataFrame) -> None:
     if item is not None:
         show_item(item)
     downloads.buttons_for(lambda: queries.items(run_id, **where), what="Items", name=f"items-{run_id}")
+
+
+def _choose_filter(scores: pd.DataFrame) -> dict[str, str | None]:
+    """Which items are asked for: `task` and `only`, None for all."""
+    with st.container(horizontal=True, key="item_filters"):
+        answers = st.segmented_control(
+            "Answers",
+            list(ANSWERS),
+            default="All",
+            required=True,
+            key="answers",
+            bind="query-params",
+            wrap=True,
+        )
+        tasks = [rows.ALL, *rows.leaf_tasks(scores)]
+        task = st.selectbox("Task", tasks, key="of_task", bind="query-params")
+    return {"task": None if task == rows.ALL else task, "only": ANSWERS[answers or "All"]}
 
 
 def _name(row: Mapping[str, Any]) -> str:

@@ -27,12 +27,7 @@ def offer_chart(frame: pd.DataFrame, *, cost: str, title: str) -> alt.LayerChart
     )
     about = {"label": "model", "says_score": "score", "says_interval": "95 % interval", "says_cost": title}
     base = alt.Chart(points[[*about, "cost", "score", "ci_low", "ci_high", "on_frontier", "name"]]).encode(
-        x=alt.X(
-            field="cost",
-            type="quantitative",
-            scale=alt.Scale(zero=False, nice=True, padding=24),
-            axis=alt.Axis(title=title, grid=False, ticks=False, domainColor=TRACK, tickCount=5),
-        ),
+        x=_cost(title),
         tooltip=[alt.Tooltip(field=f, title=t, type="nominal") for f, t in about.items()],
     )
     line = base.transform_filter("datum.on_frontier").mark_line(strokeWidth=1.5, opacity=0.6)
@@ -54,6 +49,12 @@ def offer_chart(frame: pd.DataFrame, *, cost: str, title: str) -> alt.LayerChart
         themed(text.encode(y=_score("score"), text=alt.Text(field="name", type="nominal")), "ink"),
     ]
     return alt.LayerChart(layer=layers, height=HEIGHT_PX)
+
+
+def _cost(title: str) -> alt.X:
+    axis = alt.Axis(title=title, grid=False, ticks=False, domainColor=TRACK, tickCount=5)
+    scale = alt.Scale(zero=False, nice=True, padding=24)
+    return alt.X(field="cost", type="quantitative", scale=scale, axis=axis)
 
 
 def _score(field: str) -> alt.Y:

@@ -15,8 +15,8 @@ else:
         st.info("Choose two models or more")
     else:
         shared = compare_view.shared_items(models)
-        if shared.empty:
+        if shared.items.empty:
             st.info(compare_view.EMPTY)
         else:
-            compare_view.show_scores(shared, models)
-            compare_view.show_solved(shared, models)
+            compare_view.show_scores(shared.items, models)
+            compare_view.show_solved(shared)

@@ -23,6 +23,17 @@ pytestmark = pytest.mark.browser
 
 TINY = CANDIDATES[0].model.model_id
 ROW_PX = 35  # of Streamlit's table, its head included
+# resolves once a part of the page has stayed where it is for ten frames, so that a click meets it
+STANDS_STILL = """part => new Promise(done => {
+    let before = null, n = 0;
+    const look = () => {
+        const top = part.getBoundingClientRect().top;
+        n = top === before ? n + 1 : 0;
+        before = top;
+        n < 10 ? requestAnimationFrame(look) : done();
+    };
+    look();
+})"""
 FIRST, SECOND = "acme/atlas-2-8b", "borealis/nimbus-4b-thinking"
 PLACES = {
     "frontier": "/",
@@ -47,7 +58,9 @@ def choose(page: Page, label: str, option: str) -> None:
 
 def tick(page: Page, table: Locator, *, row: int) -> None:
     """Click the box before a row; the table is one canvas, so there is nothing in it to ask for."""
+    table.locator("canvas").first.wait_for()
     table.scroll_into_view_if_needed()
+    table.evaluate(STANDS_STILL)
     box = table.bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + 16, box["y"] + ROW_PX * (row + 1.5))
