@@ -12,7 +12,7 @@ from app import drawing, run_charts, text
 from app.fitting import CONTEXTS, KNOWN
 from tracker.sizing import MEMORY_GB
 
-DEFAULT_GB, DEFAULT_CONTEXT = "24 GB", "8,192 tokens"
+DEFAULT_GB, DEFAULT_CONTEXT = "24 GB", "4,096 tokens"
 CARDS = {f"{gigabytes} GB": float(gigabytes) for gigabytes in MEMORY_GB}
 LENGTHS = {f"{context:,} tokens": context for context in CONTEXTS}
 NOTE = (

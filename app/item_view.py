@@ -77,7 +77,7 @@ def _name(row: Mapping[str, Any]) -> str:
 def show_item(item: Mapping[str, Any]) -> None:
     """Show one item in full, every text as the characters that it is."""
     with st.container(border=True):
-        st.subheader(text.escaped(f"{_name(item)}: {tables.verdict(item)}"), anchor=False)
+        st.header(text.escaped(f"{_name(item)}: {tables.verdict(item)}"), anchor=False)
         show_facts(
             {
                 "Finish reason": item["finish_reason"],

@@ -10,6 +10,15 @@ from tracker.errors import TrackerError
 
 ICON = Path(__file__).parent / "icon.svg"  # a local file: a built-in icon would be fetched from the network
 
+# Streamlit writes a chosen option in white on the accent colour, which cannot be read on the light one of the
+# dark theme; in the colour of text it can be read on both
+CHIPS = """<style>
+[data-testid=stMultiSelectTagsContainer] [data-tag] { background: transparent; border: 1px solid currentColor; }
+[data-testid=stMultiSelectTagsContainer] [data-tag], [data-testid=stMultiSelectTagsContainer] [data-tag] * {
+    color: inherit;
+}
+</style>"""
+
 PAGES = [
     st.Page("app_pages/frontier.py", title="Frontier", url_path="frontier", default=True),
     st.Page("app_pages/leaderboard.py", title="Leaderboard", url_path="leaderboard"),
@@ -26,6 +35,7 @@ PAGES = [
 disable_debug_mode()
 st.set_page_config(page_title="Open-weight tracker", page_icon=str(ICON), layout="wide")
 st.logo(str(ICON), size="small")
+st.html(CHIPS)
 page = st.navigation(PAGES, position="top")
 notice, wanted = st.container(), links.asked()
 try:

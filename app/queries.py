@@ -20,8 +20,8 @@ from app.running import running as running_now
 from tracker.settings import load_settings
 from tracker.store import open_snapshot, snapshot_id
 
-KEPT_ANSWERS = 128  # a page asks about five questions; more than enough for twenty visitors
-KEPT_TABLES = 24  # a suite's scores of 5,000 models are about 10 MB
+KEPT_ANSWERS = 64  # a page asks about five questions; those of older snapshots go first
+KEPT_TABLES = 12  # a suite's scores of 5,000 models are about 10 MB
 LATEST_RUNS = 200  # some weeks of work; the download has the same
 KNOWN_MODELS = 5000  # of the Hub; nobody reads further down a table
 KEPT_ITEMS = 8  # an item in full can hold megabytes

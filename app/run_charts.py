@@ -18,15 +18,20 @@ def offer_chart(frame: pd.DataFrame, *, cost: str, title: str) -> alt.LayerChart
     Reads `label name score ci_low ci_high on_frontier` and the column.
     """
     best = frame.nlargest(SHOWN_POINTS, "score")
+    middle = (best[cost].astype(float).min() + best[cost].astype(float).max()) / 2
     ends = zip(best["ci_low"], best["ci_high"], strict=True)
     points = best.assign(
         cost=best[cost].astype(float),
+        # a name grows towards the middle, so that it does not push the frame in
+        side=["right" if value > middle else "left" for value in best[cost].astype(float)],
         says_score=[percent(score) for score in best["score"]],
         says_interval=[interval(low, high) for low, high in ends],
         says_cost=[f"{value:,.1f}" for value in best[cost].astype(float)],
     )
     about = {"label": "model", "says_score": "score", "says_interval": "95 % interval", "says_cost": title}
-    base = alt.Chart(points[[*about, "cost", "score", "ci_low", "ci_high", "on_frontier", "name"]]).encode(
+    base = alt.Chart(
+        points[[*about, "cost", "score", "ci_low", "ci_high", "on_frontier", "name", "side"]]
+    ).encode(
         x=_cost(title),
         tooltip=[alt.Tooltip(field=f, title=t, type="nominal") for f, t in about.items()],
     )
@@ -34,7 +39,7 @@ def offer_chart(frame: pd.DataFrame, *, cost: str, title: str) -> alt.LayerChart
     bar = base.mark_rule(strokeWidth=3, opacity=0.22, strokeCap="round")
     dot = base.mark_point(filled=True, size=70)
     text = base.transform_filter("datum.on_frontier").mark_text(
-        align="center", baseline="bottom", dy=-9, fontSize=FONT_PX - 1, limit=190
+        align=alt.ExprRef("datum.side"), baseline="bottom", dy=-9, fontSize=FONT_PX - 1, limit=150
     )
     layers = [
         themed(line.encode(y=_score("score")), "first"),

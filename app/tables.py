@@ -32,7 +32,7 @@ LEADERBOARD: Mapping[str, Any] = {
     "label": cc.TextColumn("Model", width=230, pinned=True),
     "score": cc.ProgressColumn("Score", format="percent", min_value=0.0, max_value=1.0, width=130),
     "interval": cc.TextColumn("95 % interval", width=120),
-    "basis": cc.TextColumn("Basis", width=105, help="Measured on this machine, or claimed by a source"),
+    "basis": cc.TextColumn("Basis", width=120, help="Measured on this machine, or claimed by a source"),
     "n_params": cc.NumberColumn("Parameters", format="compact", width=90),
     "license": cc.TextColumn("Licence", width=95),
     "organization": cc.TextColumn("By", width=90),

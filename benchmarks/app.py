@@ -204,7 +204,7 @@ def write(settings: Settings, seconds: float) -> int:
     until, n = time.monotonic() + seconds, 0
     began = datetime.now(UTC)
     while time.monotonic() < until:
-        one = replace(run(1), run_id=f"{began + timedelta(seconds=n):%Y%m%dT%H%M%S}-{n:06x}")
+        one = replace(run(1, suite="written"), run_id=f"{began + timedelta(seconds=n):%Y%m%dT%H%M%S}-{n:06x}")
         with Store.open(settings) as store:
             store.add_run(one)
         publish(settings)

@@ -6,7 +6,9 @@ from app import changes_view, digests
 
 st.title("What changed", anchor=False)
 found = digests.changed(changes_view.choose_span())
-st.caption(f"{found.since:%d %b %Y} to {found.until:%d %b %Y}. The same as a [feed for readers](/feed.atom).")
+st.markdown(
+    f"{found.since:%d %b %Y} to {found.until:%d %b %Y}. The same as a [feed for readers](/feed.atom)."
+)
 
 if found.is_empty:
     st.info(changes_view.EMPTY)
