@@ -13,7 +13,9 @@ ICON = Path(__file__).parent / "icon.svg"  # a local file: a built-in icon would
 # Streamlit writes a chosen option in white on the accent colour, which cannot be read on the light one of the
 # dark theme; in the colour of text it can be read on both
 CHIPS = """<style>
-[data-testid=stMultiSelectTagsContainer] [data-tag] { background: transparent; border: 1px solid currentColor; }
+[data-testid=stMultiSelectTagsContainer] [data-tag] {
+    background: transparent; border: 1px solid currentColor;
+}
 [data-testid=stMultiSelectTagsContainer] [data-tag], [data-testid=stMultiSelectTagsContainer] [data-tag] * {
     color: inherit;
 }
