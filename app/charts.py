@@ -5,12 +5,14 @@ Scores are fractions of 1 in the data; percent stands on the axes alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import altair as alt
 import pandas as pd
 
 from app.text import interval, percent
 
-SHOWN_MODELS = 30  # rows in one chart: about two screens
+SHOWN_MODELS = 15  # rows in one chart: a screen; the table has them all
 ROW_PX = 40  # a line of text above a dot
 AXIS_PX = 26  # the percent labels below
 MIN_PX = 86  # less cuts the name in a chart of one row
@@ -45,6 +47,18 @@ def run_chart(frame: pd.DataFrame) -> alt.LayerChart:
     )
 
 
+def claim_chart(frame: pd.DataFrame) -> alt.LayerChart:
+    """One row per claim: what was measured as dot and interval, what is claimed as a diamond.
+
+    Reads `task measured ci_low ci_high claimed n_items reporter`.
+    """
+    rows = _described(
+        frame.assign(score=frame["measured"], chance=frame["claimed"]), name=frame["task"], mark=""
+    )
+    rows = rows.assign(says_chance=[f"claimed {said}" for said in rows["says_chance"]])
+    return _dots(rows, {"name": "task"}, name_px=0, tick=_claim)
+
+
 def _described(frame: pd.DataFrame, *, name: pd.Series[str], mark: pd.Series[str] | str) -> pd.DataFrame:
     """`frame` with what the marks say in words, and `place`, the order of the rows."""
     ends = zip(frame["ci_low"], frame["ci_high"], strict=True)
@@ -58,17 +72,23 @@ def _described(frame: pd.DataFrame, *, name: pd.Series[str], mark: pd.Series[str
     )
 
 
-def _dots(rows: pd.DataFrame, about: dict[str, str], *, name_px: int) -> alt.LayerChart:
+def _dots(
+    rows: pd.DataFrame,
+    about: dict[str, str],
+    *,
+    name_px: int,
+    tick: Callable[[alt.Chart], alt.Chart] | None = None,
+) -> alt.LayerChart:
     says = {
         "says_score": "score",
         "says_interval": "95 % interval",
         "n_items": "items",
-        "says_chance": "chance",
+        "says_chance": "beside it" if tick else "chance",
     }
     tooltip = [alt.Tooltip(field=f, title=t, type="nominal") for f, t in (about | says).items()]
     columns = [*about, *says, "mark", "place", "score", "ci_low", "ci_high", "chance"]
     base = alt.Chart(rows[columns]).encode(y=alt.Y(field="place", type="ordinal", axis=None), tooltip=tooltip)
-    marks = [_track(base), _chance(base), *_score(base), *_texts(base, name_px)]
+    marks = [_track(base), (tick or _chance)(base), *_score(base), *_texts(base, name_px)]
     return alt.LayerChart(layer=marks, height=max(MIN_PX, ROW_PX * len(rows) + AXIS_PX))
 
 
@@ -91,12 +111,17 @@ def _chance(base: alt.Chart) -> alt.Chart:
     return tick
 
 
+def _claim(base: alt.Chart) -> alt.Chart:
+    diamond = base.mark_point(shape="diamond", size=120, strokeWidth=2, opacity=1, filled=False)
+    return themed(diamond.encode(x=_x("chance")), "ink")
+
+
 def _score(base: alt.Chart) -> list[alt.Chart]:
     bar = base.mark_rule(strokeWidth=4, opacity=0.4, strokeCap="round")
     dot = base.mark_point(filled=True, size=DOT_PX2, opacity=1)
     return [
-        _themed(bar.encode(x=_x("ci_low"), x2=alt.X2(field="ci_high")), "first"),
-        _themed(dot.encode(x=_x("score")), "first"),
+        themed(bar.encode(x=_x("ci_low"), x2=alt.X2(field="ci_high")), "first"),
+        themed(dot.encode(x=_x("score")), "first"),
     ]
 
 
@@ -108,12 +133,12 @@ def _texts(base: alt.Chart, name_px: int) -> list[alt.Chart]:
     name.mark.limit = alt.ExprRef(f"width - {name_px + SCORE_PX}")
     return [
         left.encode(x=alt.value(0), text=alt.Text(field="mark", type="nominal"), color=alt.value(GREY)),
-        _themed(name.encode(x=alt.value(name_px), text=alt.Text(field="name", type="nominal")), "ink"),
-        _themed(right.encode(x=alt.value("width"), text=alt.Text(field="says_score", type="nominal")), "ink"),
+        themed(name.encode(x=alt.value(name_px), text=alt.Text(field="name", type="nominal")), "ink"),
+        themed(right.encode(x=alt.value("width"), text=alt.Text(field="says_score", type="nominal")), "ink"),
     ]
 
 
-def _themed(chart: alt.Chart, color: str) -> alt.Chart:
+def themed(chart: alt.Chart, color: str) -> alt.Chart:
     """`chart` in one of the theme's categorical colours, by its place, so that it follows light and dark."""
     scale = alt.Scale(domain=list(THEME_COLORS))
     return chart.transform_calculate(color=f"'{color}'").encode(
@@ -135,3 +160,12 @@ def run_alt(frame: pd.DataFrame) -> str:
     """What `run_chart` shows, in words for those who do not see it."""
     scores = ", ".join(f"{t} {percent(s)}" for t, s in zip(frame["task"], frame["score"], strict=True))
     return f"Scores of one run with 95 % intervals: {scores}"
+
+
+def claim_alt(frame: pd.DataFrame) -> str:
+    """What `claim_chart` shows, in words for those who do not see it."""
+    rows = zip(frame["task"], frame["claimed"], frame["measured"], strict=True)
+    said = ", ".join(
+        f"{task} claimed {percent(claimed)}, measured {percent(here)}" for task, claimed, here in rows
+    )
+    return f"Claims beside what was measured here with 95 % intervals: {said}"

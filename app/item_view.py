@@ -18,19 +18,7 @@ TALL_PX = 340
 
 def show_items(run_id: str, scores: pd.DataFrame) -> None:
     """Show the items of a run behind a filter, in pages, and below them the chosen one."""
-    with st.container(horizontal=True, key="item_filters"):
-        answers = st.segmented_control(
-            "Answers",
-            list(ANSWERS),
-            default="All",
-            required=True,
-            key="answers",
-            bind="query-params",
-            wrap=True,
-        )
-        tasks = [rows.ALL, *rows.leaf_tasks(scores)]
-        task = st.selectbox("Task", tasks, key="of_task", bind="query-params")
-    where = {"task": None if task == rows.ALL else task, "only": ANSWERS[answers or "All"]}
+    where = _choose_filter(scores)
     first = queries.items_page(run_id, **where, page=1)
     if not first:
         st.info("No item of this run is like that")
@@ -53,6 +41,7 @@ def show_items(run_id: str, scores: pd.DataFrame) -> None:
         on_select=take_clicked,
         selection_mode="single-row",
         key="item_rows",
+        placeholder="–",
         alt=f"Page {page} of {n_pages} of {n_items} items",
     )
     st.caption(f"{n_items:,} items. Click a row, or name one here:")
@@ -64,6 +53,23 @@ def show_items(run_id: str, scores: pd.DataFrame) -> None:
     downloads.buttons_for(lambda: queries.items(run_id, **where), what="Items", name=f"items-{run_id}")
 
 
+def _choose_filter(scores: pd.DataFrame) -> dict[str, str | None]:
+    """Which items are asked for: `task` and `only`, None for all."""
+    with st.container(horizontal=True, key="item_filters"):
+        answers = st.segmented_control(
+            "Answers",
+            list(ANSWERS),
+            default="All",
+            required=True,
+            key="answers",
+            bind="query-params",
+            wrap=True,
+        )
+        tasks = [rows.ALL, *rows.leaf_tasks(scores)]
+        task = st.selectbox("Task", tasks, key="of_task", bind="query-params")
+    return {"task": None if task == rows.ALL else task, "only": ANSWERS[answers or "All"]}
+
+
 def _name(row: Mapping[str, Any]) -> str:
     return f"{row['task']} {row['doc_id']}"
 
@@ -71,7 +77,7 @@ def _name(row: Mapping[str, Any]) -> str:
 def show_item(item: Mapping[str, Any]) -> None:
     """Show one item in full, every text as the characters that it is."""
     with st.container(border=True):
-        st.subheader(text.escaped(f"{_name(item)}: {tables.verdict(item)}"), anchor=False)
+        st.header(text.escaped(f"{_name(item)}: {tables.verdict(item)}"), anchor=False)
         show_facts(
             {
                 "Finish reason": item["finish_reason"],

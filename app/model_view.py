@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,16 +54,17 @@ def show_runs(table: pd.DataFrame, model_id: str) -> None:
         hide_index=True,
         on_select=take_clicked,
         selection_mode="single-row",
+        placeholder="–",
         key="run_rows",
         alt=f"Runs of {model_id}, newest first",
     )
 
 
-def choose_run(runs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The run that the reader picks; at first the newest that has scores."""
+def choose_run(runs: Sequence[Mapping[str, Any]], *, key: str = "run") -> Mapping[str, Any]:
+    """The run that the reader picks; at first the newest that has scores. `key` is its name in the link."""
     by_id = {run["run_id"]: run for run in runs}
     first = next((place for place, run in enumerate(runs) if run["status"] in SCORED), 0)
-    run_id = st.selectbox("Run", list(by_id), index=first, key="run", bind="query-params")
+    run_id = st.selectbox("Run", list(by_id), index=first, key=key, bind="query-params")
     return by_id[run_id]
 
 
@@ -87,7 +89,9 @@ def show_outcome(run: Mapping[str, Any]) -> None:
             "Items": f"{run['n_items']:,}",
             "Tokens in / out": f"{run['prompt_tokens']:,} / {run['output_tokens']:,}",
             "Tokens/s": text.rate(run["tokens_per_s"]),
+            "First token": text.seconds(run["ttft_s"]),
             "Peak memory": peak_memory(run),
+            "Energy": text.energy(run["energy_j"]),
         }
     )
     st.caption(f"Answered by {text.escaped(tables.answered_by(run))}")
@@ -99,3 +103,32 @@ def peak_memory(run: Mapping[str, Any]) -> str:
     if run["peak_memory_bytes"] is None or run["predicted_memory_bytes"] is None:
         return peak
     return f"{peak} (predicted {text.size(run['predicted_memory_bytes'])})"
+
+
+def link_to_items(run: Mapping[str, Any]) -> None:
+    """A link to every question of a run, with the answers."""
+    st.page_link(
+        "app_pages/items.py",
+        label="Every item of this run: prompt, answer, target",
+        query_params={"items_of": run["model_id"], "of_run": run["run_id"]},
+    )
+
+
+def link_to_model(run: Mapping[str, Any]) -> None:
+    """A link back to the model of a run."""
+    st.page_link(
+        "app_pages/model.py",
+        label=f"Everything of {text.escaped(run['model_id'])}",
+        query_params={"model": run["model_id"], "run": run["run_id"]},
+    )
+
+
+def say_unmeasured(model_id: str, *, is_first: bool, hub_id: str | None) -> None:
+    """Say that there is no run, and which command makes one."""
+    if is_first:
+        st.info("Nothing benchmarked yet: run `tracker bench demo`, then come back")
+    elif hub_id:
+        st.info("It was not measured here; this command does it:")
+        st.code(f"tracker bench {shlex.quote(hub_id)}", language="shell")
+    else:
+        st.info("It was not measured here, and its weights are not known to be on the Hub")

@@ -6,6 +6,8 @@ Not covered: serving other machines. There is no login, so the address is fixed 
 from __future__ import annotations
 
 import errno
+import importlib
+import pkgutil
 import socket
 import threading
 import tomllib
@@ -27,17 +29,37 @@ def serve(port: int, *, open_browser: bool, announce: Callable[[str], None]) -> 
     """Serve on `port` until SIGINT or SIGTERM; tell `announce` the address once it answers."""
     import streamlit as st  # here: it takes seconds, and the port is checked before
 
+    from app import routes
+
     url = f"http://{ADDRESS}:{port}"
 
     @asynccontextmanager
     async def lifespan(_: st.App) -> AsyncIterator[None]:
         announce(url)
+        threading.Thread(target=_warm, daemon=True).start()
         if open_browser and has_window_browser():
             threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
         yield
 
-    dashboard = st.App(FOLDER / "main.py", lifespan=lifespan)
+    dashboard = st.App(
+        FOLDER / "main.py", lifespan=lifespan, routes=routes.ROUTES, middleware=[routes.only_for(ADDRESS)]
+    )
     dashboard.run(config={**config_options(), "server.port": port, "server.address": ADDRESS})
+
+
+def _warm() -> None:
+    """Import what the pages need and begin to draw what the first one shows, before somebody looks.
+
+    Here and not at the top: what Streamlit caches must be made while its server runs.
+    """
+    import app
+
+    for module in pkgutil.iter_modules(app.__path__):
+        if module.name not in ("main", "server", "app_pages"):
+            importlib.import_module(f"app.{module.name}")
+    from app import frontier_data
+
+    frontier_data.warm()
 
 
 def has_window_browser() -> bool:

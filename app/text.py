@@ -94,3 +94,21 @@ def rate(value: float | None) -> str:
     if per_s is None:
         return NOTHING
     return f"{per_s:.1f}" if per_s < 10 else f"{per_s:,.0f}"
+
+
+def months(value: float | None) -> str:
+    """`4.37` as `4.4 months`; a dash for nothing."""
+    length = known(value)
+    return NOTHING if length is None else f"{length:.1f} month{'' if f'{length:.1f}' == '1.0' else 's'}"
+
+
+def ends(low: float | None, high: float | None) -> str:
+    """Both ends of an interval to one decimal, or a dash if there is none."""
+    start, end = known(low), known(high)
+    return NOTHING if start is None or end is None else f"{start:.1f} – {end:.1f}"
+
+
+def energy(value: float | None) -> str:
+    """Joules as watt-hours: `3.2 Wh`."""
+    joules = known(value)
+    return NOTHING if joules is None else f"{joules / 3600:,.1f} Wh"

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tracker.items import write_part, write_run
+from tests.ingested_builder import add_ingests
+from tracker.items import read_run, run_folders, write_part, write_run
 from tracker.records import (
     Cost,
     EngineInfo,
@@ -30,6 +31,7 @@ from tracker.store import Store, publish
 
 N_ITEMS = 60
 START = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
+NOW = datetime.now(UTC).replace(microsecond=0)  # an ingest of last week stays one of last week
 ODD_ID = "we*ird_[org]/<b>mo`del</b> & $x^2$ #1"
 HOSTILE = (
     "<script>document.title = 'owned'</script>\n<img src=x onerror=\"document.title='owned'\">\n"
@@ -106,6 +108,7 @@ def build_store(home: Path) -> Settings:
         for run in runs:
             write_run(settings.items_path, run)
             store.add_run(run)
+    add_ingests(settings, now=NOW)
     publish(settings)
     return settings
 
@@ -148,10 +151,27 @@ def _finished(settings: Settings, candidate: Candidate, place: int) -> Run:
             peak_memory_bytes=int(candidate.memory_gb * 1e9),
         ),
         n_items=N_ITEMS * len(TASKS),
+        fit=_fit(candidate),
         warnings=("`gpqa_diamond`: its data set could not be reached; the other tasks ran",)
         if place == 3
         else (),
     )
+
+
+def _fit(candidate: Candidate) -> dict[str, float]:
+    """What the fit check would have kept for 64 sequences of 4,096 tokens."""
+    n_params = candidate.model.n_params or 0
+    weights = int(n_params * (0.6 if candidate.model.quantization else 2))
+    cache = int(64 * 4096 * max(12_000, n_params / 60_000))
+    return {
+        "weights_bytes": weights,
+        "kv_cache_bytes": cache,
+        "overhead_bytes": 1_500_000_000,
+        "total_bytes": weights + cache + 1_500_000_000,
+        "context": 4096,
+        "n_sequences": 64,
+        "fits": True,
+    }
 
 
 def _engine(candidate: Candidate) -> EngineInfo:
@@ -285,6 +305,39 @@ def _unhappy() -> list[Run]:
             )
         )
     return runs
+
+
+def measure_published(settings: Settings, *, hub_id: str) -> None:
+    """Add an invented run of a published model on a task of the index, so that its months lead to items."""
+    whole = next(
+        run for run in _runs_of(settings) if run.suite == "quick" and run.status is RunStatus.COMPLETE
+    )
+    model = replace(whole.model, model_id=hub_id, quantization=None)
+    later = NOW - timedelta(hours=1)
+    run_id = f"{later:%Y%m%dT%H%M%S}-0000aa"
+    key = fingerprint({"model": hub_id, "task": "gsm8k"})
+    dice = random.Random(7)
+    items = [_item("gsm8k", doc_id, dice.random() < 0.9, 0.0) for doc_id in range(N_ITEMS)]
+    write_part(settings.items_path, run_id, key, items)
+    run = replace(
+        whole,
+        run_id=run_id,
+        model=model,
+        suite="anchor",
+        started_at=later,
+        ended_at=later + timedelta(minutes=4),
+        scores=(_score("gsm8k", items, chance=0.0, key=key),),
+        n_items=N_ITEMS,
+        settings=EngineSettings(engine="vllm"),
+    )
+    write_run(settings.items_path, run)
+    with Store.open(settings) as store:
+        store.add_run(run)
+    publish(settings)
+
+
+def _runs_of(settings: Settings) -> list[Run]:
+    return [read_run(folder) for folder in run_folders(settings.items_path)]
 
 
 if __name__ == "__main__":

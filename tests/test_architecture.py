@@ -38,14 +38,21 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "runners", "tracker.codec", "tracker.errors", "tracker.items", "tracker.records", "tracker.settings",
         "tracker.stats", "tracker.suites",
     ),
+    # `sizing` says what fits a card, `items` how far a run is; both are pure readers
     "app": (
-        "app", "tracker.errors", "tracker.frontier", "tracker.records", "tracker.settings", "tracker.stats",
-        "tracker.suites",
+        "app", "tracker.errors", "tracker.frontier", "tracker.items", "tracker.records", "tracker.settings",
+        "tracker.sizing", "tracker.stats", "tracker.suites",
     ),
     "app.queries": (
         "app", "tracker.errors", "tracker.frontier", "tracker.records", "tracker.settings", "tracker.stats",
         "tracker.store", "tracker.suites",
     ),
+    # what the command line says of a placement and of a week is said by the same parts here
+    "app.placements": (
+        "app", "tracker.errors", "tracker.frontier", "tracker.items", "tracker.placing", "tracker.settings",
+    ),
+    "app.digests": ("app", "tracker.digest", "tracker.digest_forms", "tracker.settings"),
+    "app.changes_view": ("app", "tracker.digest", "tracker.digest_forms"),
     "tracker.cli": ("tracker", "runners", "app"),
     "tracker.__main__": ("tracker.cli",),
     "tracker.held": ("tracker.codec", "tracker.errors", "tracker.settings"),

@@ -67,17 +67,13 @@ def _bridges(tables: Tables, names: Mapping[str, str], settings: Settings, *, bu
     """Every published model that was also measured here, other than the one to be placed."""
     by_hub_id = {row.hub_id: row.model for row in tables.models.values() if row.hub_id}
     with open_snapshot(settings) as snapshot:
-        rows = snapshot.query("leaderboard")
+        rows = snapshot.query("board", tasks=sorted(names))
     return [
         Bridge(
             by_hub_id[row["model_id"]],
             names[row["task"]],
-            centered(row["value"], tables.benchmarks[names[row["task"]]]),
+            centered(row["score"], tables.benchmarks[names[row["task"]]]),
         )
         for row in rows
-        if row["model_id"] in by_hub_id
-        and row["model_id"] != but
-        and row["task"] in names
-        and row["group"] is None
-        and row["limit"] is None
+        if row["model_id"] in by_hub_id and row["model_id"] != but and row["limit"] is None
     ]

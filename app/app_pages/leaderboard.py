@@ -1,53 +1,52 @@
-"""What was measured here: one chart per task, one row per model and task, and what could not be run."""
+"""What was measured here: ranked by one task at a time, with what could not be run below."""
+
+from dataclasses import replace
 
 import streamlit as st
 
-from app import charts, downloads, queries, rows, tables
+from app import board, board_view, charts, downloads, drawing, queries, tables
 
-st.title("Leaderboard")
-st.caption(
-    "What this machine has measured, item by item. Bars are 95 % intervals, grey ticks the score of guessing."
-)
-scores = queries.leaderboard()
-failed = queries.open_failures()
+st.title("Leaderboard", anchor=False)
+known = queries.board_tasks()
 
-if scores.empty:
+if not known:
     st.info("Nothing benchmarked yet: run `tracker bench demo`, then come back")
 else:
-    with st.container(horizontal=True, key="filters"):
-        suite = st.selectbox("Suite", rows.distinct(scores, "suite"), key="suite", bind="query-params")
-        of_suite = rows.with_ranks(rows.with_labels(rows.only(scores, suite=suite)))
-        tasks = [rows.ALL, *rows.distinct(of_suite, "task")]
-        task = st.selectbox("Task", tasks, key="task", bind="query-params")
+    with st.container(horizontal=True, vertical_alignment="bottom", key="board_filters"):
+        suite, task, tasks = board_view.choose_task(known)
         words = st.text_input("Model contains", key="find", bind="query-params")
-    ranked = rows.only(of_suite, task=task, find=words)
+        with st.popover("More filters"):
+            columns, is_whole, has_claims = board_view.choose_columns(tasks, task)
+            rows = queries.ranked_board(suite, task, tuple(columns))
+            rows = board.with_claims(rows, queries.claims_on(task)) if has_claims else rows
+            narrowing = board_view.choose_narrowing(rows)
+    narrowing = replace(narrowing, find=words, fits_gb=board_view.choose_tier())
+    shown = board.narrowed(board.complete(rows, columns) if is_whole else rows, narrowing)
 
-    if ranked.empty:
-        st.info("No model here has such a name")
+    if shown.empty:
+        st.info("No model passes these filters; `tracker bench ORG/NAME` measures another one")
     else:
-        with st.grid(min_column_width=340, gap=("small", "medium")):
-            for name, group in ranked.groupby("task", sort=False):
-                with st.container():
-                    st.header(name, anchor=False)
-                    st.altair_chart(charts.task_chart(group), alt=charts.task_alt(name, group))
-        st.caption(rows.RANK_NOTE)
-        st.header("All scores", anchor=False)
+        measured = board.measured(shown)
+        if not measured.empty:
+            drawing.show(
+                charts.task_chart, measured.head(charts.SHOWN_MODELS), alt=charts.task_alt(task, measured)
+            )
+        st.caption(board_view.say_shown(shown, rows))
+        table, config = tables.leaderboard(shown, columns)
         chosen = st.dataframe(
-            tables.leaderboard(ranked),
-            column_config=tables.LEADERBOARD,
+            table,
+            column_config=config,
+            placeholder="–",
             hide_index=True,
             on_select="rerun",
             selection_mode="single-row",
             key="scores",
-            alt="One row per model and task: rank, score with 95 % interval, chance, cost, engine and date",
+            alt=f"One row per model, ranked by {task}: score with 95 % interval, other tasks, cost and date",
         )
         if chosen.selection.rows:
-            row = ranked.iloc[chosen.selection.rows[0]]
-            st.switch_page(
-                "app_pages/model.py", query_params={"model": row["model_id"], "run": row["run_id"]}
-            )
-        downloads.buttons(rows.exported(ranked), what="Scores", name=f"leaderboard-{suite}")
+            row = shown.iloc[chosen.selection.rows[0]]
+            st.switch_page("app_pages/model.py", query_params={"model": row["model_id"]})
+        st.caption(board_view.RANK_NOTE)
+        downloads.buttons(board.exported(shown), what="Scores", name=f"leaderboard-{suite}-{task}")
 
-if not failed.empty:
-    st.header("Could not be run", anchor=False)
-    st.dataframe(tables.failures(failed), column_config=tables.FAILURES, hide_index=True, alt="Failed runs")
+board_view.link_to_failures(queries.open_failures())

@@ -1,29 +1,32 @@
-"""One model: what it is, its runs, the scores of one run, and the items behind them."""
+"""One model: what it is, where it stands, whether its claims held up, its runs and their scores."""
 
 import streamlit as st
 
-from app import charts, downloads, item_view, model_view, queries, tables
+from app import charts, downloads, drawing, model_view, queries, standing_view, tables
 
-st.title("Model")
-known = queries.model_ids()
+st.title("Model", anchor=False)
+measured = queries.model_ids()
+name = st.selectbox("Model", standing_view.names(measured), key="model", bind="query-params")
+model_id = standing_view.measured_as(name, measured)
+facts = standing_view.on_index(name)
+runs = queries.model_runs(model_id)
 
-if not known:
-    st.info("Nothing benchmarked yet: run `tracker bench demo`, then come back")
-else:
-    model_id = st.selectbox("Model", known, key="model", bind="query-params")
-    runs = queries.model_runs(model_id)
+if runs:
     model_view.show_identity(runs)
+    standing_view.show_claims(model_id)
+    standing_view.show_placement(runs)
 
     st.header("Runs", anchor=False)
     table = tables.runs(runs)
     model_view.show_runs(table, model_id)
     downloads.buttons(table, what="Runs", name="runs")
-
     run = model_view.choose_run(runs)
     model_view.show_outcome(run)
     scores = queries.run_scores(run["run_id"])
     if not scores.empty:
-        st.header("Scores of this run", anchor=False)
-        st.altair_chart(charts.run_chart(scores), alt=charts.run_alt(scores))
-        st.header("Its items", anchor=False)
-        item_view.show_items(run["run_id"], scores)
+        drawing.show(charts.run_chart, scores, alt=charts.run_alt(scores))
+        model_view.link_to_items(run)
+else:
+    model_view.say_unmeasured(model_id, is_first=not measured, hub_id=facts.hub_id if facts else None)
+if facts:
+    standing_view.show_published(facts)

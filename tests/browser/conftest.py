@@ -24,7 +24,7 @@ FLAGS = [
 ]
 FLAGS += ["--disable-component-update", "--disable-sync"]
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
-PATIENCE_MS = 30_000  # two cores, shared with the server
+PATIENCE_MS = 90_000  # two cores, shared with the server and whatever else runs
 
 OpenPage = Callable[..., Page]
 

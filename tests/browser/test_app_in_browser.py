@@ -6,13 +6,14 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from tests.app_process import served
 from tests.browser.conftest import SIZES, OpenPage, saved, settled
-from tests.store_builder import CANDIDATES, ODD_ID, TASKS, build_store
+from tests.store_builder import CANDIDATES, ODD_ID, build_store, measure_published
 from tracker.codec import load_json
 from tracker.items import RUN_FILE
 from tracker.records import Run
@@ -22,10 +23,30 @@ pytestmark = pytest.mark.browser
 
 TINY = CANDIDATES[0].model.model_id
 ROW_PX = 35  # of Streamlit's table, its head included
+# resolves once a part of the page has stayed where it is for ten frames, so that a click meets it
+STANDS_STILL = """part => new Promise(done => {
+    let before = null, n = 0;
+    const look = () => {
+        const top = part.getBoundingClientRect().top;
+        n = top === before ? n + 1 : 0;
+        before = top;
+        n < 10 ? requestAnimationFrame(look) : done();
+    };
+    look();
+})"""
+FIRST, SECOND = "acme/atlas-2-8b", "borealis/nimbus-4b-thinking"
 PLACES = {
-    "leaderboard": "/",
-    "model": f"/model?model={TINY}&answers=Wrong&of_task=odd_one_out",
+    "frontier": "/",
+    "leaderboard": "/leaderboard?claimed=true",
+    "run_it": "/run_it",
+    "model": f"/model?model={FIRST}",
+    "published": "/model?model=Kimi%20K3",
     "failed": "/model?model=delta/colossus-405b",
+    "compare": f"/compare?compare={FIRST}&compare={SECOND}",
+    "items": f"/items?items_of={TINY}&answers=Wrong&of_task=odd_one_out",
+    "runs": "/runs",
+    "changes": "/changes",
+    "sources": "/sources",
 }
 
 
@@ -37,7 +58,9 @@ def choose(page: Page, label: str, option: str) -> None:
 
 def tick(page: Page, table: Locator, *, row: int) -> None:
     """Click the box before a row; the table is one canvas, so there is nothing in it to ask for."""
+    table.locator("canvas").first.wait_for()
     table.scroll_into_view_if_needed()
+    table.evaluate(STANDS_STILL)
     box = table.bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + 16, box["y"] + ROW_PX * (row + 1.5))
@@ -61,22 +84,32 @@ def test_no_page_is_wider_than_a_phone(address: str, open_page: OpenPage, place:
 
 
 def test_a_filter_is_in_the_link_and_a_colleague_sees_the_same(address: str, open_page: OpenPage) -> None:
-    page = open_page(address)
-    charts = page.locator("[data-testid=stVegaLiteChart]")
-    expect(charts).to_have_count(len(TASKS))
-    choose(page, "Task", "sort_words")
-    expect(charts).to_have_count(1)
-    expect(page).to_have_url(f"{address}/?task=sort_words")
+    page = open_page(f"{address}/leaderboard")
+    choose(page, "Rank by", "sort_words")
+    page.get_by_role("radio", name="12 GB").click()
+    settled(page)
+    shown = page.get_by_text("4 of 5 rows.")
+    expect(shown).to_be_visible()
+    assert {"task=sort_words", "fits=12+GB"} == set(page.url.partition("?")[2].split("&"))
     page.reload()
     settled(page)
-    expect(charts).to_have_count(1)
+    expect(shown).to_be_visible()
     colleague = open_page(page.url)
-    expect(colleague.get_by_role("heading", name="sort_words")).to_be_visible()
-    expect(colleague.locator("[data-testid=stVegaLiteChart]")).to_have_count(1)
+    expect(colleague.get_by_role("combobox", name="Rank by")).to_have_value("sort_words")
+    expect(colleague.get_by_text("4 of 5 rows.")).to_be_visible()
+
+
+def test_a_frontier_without_a_model_is_a_link_too(address: str, open_page: OpenPage) -> None:
+    page = open_page(f"{address}/?without=Kimi%20K3&definition=G6")
+    expect(page.get_by_text("Filtered: without Kimi K3")).to_be_visible()
+    expect(page.get_by_text("Open is behind by (G6)")).to_be_visible()
+    page.reload()
+    settled(page)
+    expect(page.get_by_text("Filtered: without Kimi K3")).to_be_visible()
 
 
 def test_a_row_of_the_leaderboard_opens_its_model(address: str, open_page: OpenPage) -> None:
-    page = open_page(f"{address}/?task=sort_words")
+    page = open_page(f"{address}/leaderboard?task=sort_words")
     tick(page, page.get_by_test_id("stDataFrame").first, row=0)
     expect(page.get_by_role("heading", level=1)).to_have_text("Model")
     best = CANDIDATES[2].model.model_id
@@ -84,16 +117,38 @@ def test_a_row_of_the_leaderboard_opens_its_model(address: str, open_page: OpenP
     assert f"model={best.replace('/', '%2F')}" in page.url
 
 
-def test_a_score_is_followed_down_to_an_item_which_is_shown_and_never_rendered(
+def test_a_months_figure_is_followed_down_to_an_item(tmp_path: Path, open_page: OpenPage) -> None:
+    measure_published(build_store(tmp_path), hub_id="moonshotai/Kimi-K3")
+    with served(tmp_path) as (_, line):
+        page = open_page(line.removeprefix("dashboard: ").strip())
+        expect(page.get_by_text("4.4 months", exact=True).first).to_be_visible()
+        page.get_by_role("link", name="What is behind it: Kimi K3").click()
+        expect(page.get_by_role("heading", name="Placement")).to_be_visible()
+        page.get_by_role("link", name="Every item of this run").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Items")
+        expect(page.get_by_text("60 items.")).to_be_visible()
+        expect(page.get_by_role("heading", name="gsm8k 0:")).to_be_visible()
+
+
+def test_two_models_are_compared_and_an_item_that_tells_them_apart_is_opened(
     address: str, open_page: OpenPage
 ) -> None:
-    page = open_page(f"{address}/model?model={TINY}")
+    page = open_page(f"{address}/compare?compare={FIRST}&compare={SECOND}&compare_task=sort_words")
+    expect(page.get_by_text("items tell these models apart")).to_be_visible()
+    tick(page, page.get_by_test_id("stDataFrame").nth(1), row=0)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Items")
+    expect(page.get_by_role("combobox", name="Model")).to_have_value(FIRST)
+    expect(page.get_by_role("heading", name="sort_words ")).to_be_visible()
+
+
+def test_an_item_is_shown_and_never_rendered(address: str, open_page: OpenPage) -> None:
+    page = open_page(f"{address}/items?items_of={TINY}")
     expect(page.get_by_text("360 items.")).to_be_visible()
     page.get_by_role("radio", name="Wrong").click()
     expect(page.get_by_text("360 items.")).to_have_count(0)
     choose(page, "Task", "count_letters")
     expect(page.get_by_role("heading", name="count_letters 0: wrong")).to_be_visible()
-    prompt = page.get_by_test_id("stCode").nth(2)
+    prompt = page.get_by_test_id("stCode").first
     for characters in ("<script>document.title", "**bold** [link](https://example.org)", "\\x1b[31mred"):
         expect(prompt).to_contain_text(characters)
     assert page.title() != "owned"
@@ -106,12 +161,10 @@ def test_a_score_is_followed_down_to_an_item_which_is_shown_and_never_rendered(
 def test_a_clicked_row_is_the_item_that_is_shown_and_its_link_brings_it_back(
     address: str, open_page: OpenPage
 ) -> None:
-    page = open_page(f"{address}/model?model={TINY}&of_task=odd_one_out")
-    tick(page, page.get_by_test_id("stDataFrame").nth(1), row=2)
+    page = open_page(f"{address}/items?items_of={TINY}&of_task=odd_one_out")
+    tick(page, page.get_by_test_id("stDataFrame").first, row=2)
     expect(page.get_by_role("heading", name="odd_one_out 2:")).to_be_visible()
-    expect(page).to_have_url(
-        f"{address}/model?model={TINY.replace('/', '%2F')}&of_task=odd_one_out&item=odd_one_out+2"
-    )
+    assert "item=odd_one_out+2" in page.url
     colleague = open_page(page.url)
     expect(colleague.get_by_role("heading", name="odd_one_out 2:")).to_be_visible()
 
@@ -125,14 +178,42 @@ def test_a_model_with_odd_characters_is_named_as_it_is(address: str, open_page: 
     expect(page.get_by_role("combobox", name="Model")).to_have_value(ODD_ID)
 
 
+def test_pages_are_reached_and_filters_set_by_the_keyboard_alone(address: str, open_page: OpenPage) -> None:
+    page = open_page(address)
+    link = page.get_by_role("link", name="Leaderboard")
+    link.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Leaderboard")
+    page.get_by_role("textbox", name="Model contains").focus()
+    page.keyboard.type("acme")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("2 of 5 rows.")).to_be_visible()
+
+
 def test_the_leaderboard_is_taken_along_as_csv(address: str, open_page: OpenPage) -> None:
-    page = open_page(f"{address}/?task=sort_words")
+    page = open_page(f"{address}/leaderboard?task=sort_words")
     with page.expect_download() as download:
         page.get_by_role("button", name="Scores as CSV").click()
     path = Path(download.value.path())
     rows = list(csv.DictReader(path.read_text().splitlines()))
     assert [row["task"] for row in rows] == ["sort_words"] * len(CANDIDATES)
     assert all(0.0 <= float(row["score"]) <= 1.0 for row in rows)
+
+
+def test_the_frontier_is_taken_along_as_parquet(address: str, open_page: OpenPage) -> None:
+    page = open_page(address)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Models as Parquet").click()
+    table = pq.read_table(download.value.path())
+    assert {"model", "access", "released", "value"} <= set(table.column_names)
+
+
+def test_the_interval_appears_by_itself(tmp_path: Path, open_page: OpenPage) -> None:
+    """A home without draws: the number is there at once, its interval when it is computed."""
+    with served(build_store(tmp_path).home) as (_, line):
+        page = open_page(line.removeprefix("dashboard: ").strip())
+        expect(page.get_by_text("4.4 months", exact=True).first).to_be_visible()
+        expect(page.get_by_text("90 % interval 2.8 – 5.3")).to_be_visible()
 
 
 def test_new_results_appear_on_an_open_page_by_themselves(tmp_path: Path, open_page: OpenPage) -> None:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from tracker.codec import write_atomically
 from tracker.errors import StoreError
@@ -30,7 +31,7 @@ from tracker.store.database import (
     store_errors,
 )
 from tracker.store.locks import writing
-from tracker.store.reading import Answer, read, select
+from tracker.store.reading import Answer, read, read_table, select
 from tracker.store.writing import WAIT_S
 
 POINTER = "newest"
@@ -96,6 +97,11 @@ class Snapshot:
         """The rows of `queries/<name>.sql`; times are aware, JSON is parsed, a missing parameter is null."""
         with store_errors(self._path):
             return read(self.connection, name, params, items_path=self._items_path)
+
+    def table(self, name: str, **params: Any) -> pa.Table:
+        """The rows of `queries/<name>.sql`, which reads no items, as one table: for many thousand rows."""
+        with store_errors(self._path):
+            return read_table(self.connection, name, params)
 
     def select(self, sql: str) -> Answer:
         """The answer to one SELECT over the tables and `items`.

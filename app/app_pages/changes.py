@@ -1,0 +1,16 @@
+"""What changed: models, scores, records, claims that a measurement contradicts, sources with trouble."""
+
+import streamlit as st
+
+from app import changes_view, digests
+
+st.title("What changed", anchor=False)
+found = digests.changed(changes_view.choose_span())
+st.markdown(
+    f"{found.since:%d %b %Y} to {found.until:%d %b %Y}. The same as a [feed for readers](/feed.atom)."
+)
+
+if found.is_empty:
+    st.info(changes_view.EMPTY)
+else:
+    changes_view.show(found)

@@ -1,0 +1,100 @@
+"""The controls of the leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from app import rows
+from app.board import Narrowing
+
+ANY = "Any card"
+TIERS = {ANY: None} | {f"{gigabytes} GB": gigabytes for gigabytes in (8, 12, 16, 24, 48, 80)}
+ANY_SIZE = "Any size"
+SIZES = {
+    ANY_SIZE: None,
+    "up to 4B": 4e9,
+    "up to 8B": 8.99e9,
+    "up to 15B": 15e9,
+    "up to 35B": 35e9,
+    "up to 80B": 80e9,
+}
+NOT_STATED = "not stated"
+OTHER_COLUMNS = 2  # tasks beside the ranked one, until the reader chooses
+SIZE_HELP = "By the number of parameters; a model of unknown size is left out"
+
+
+def choose_task(known: Sequence[dict[str, object]]) -> tuple[str, str, list[str]]:
+    """The suite, the task to rank by, and every task of that suite; rows of `queries.board_tasks`."""
+    suites = list(dict.fromkeys(str(row["suite"]) for row in known))
+    suite = st.selectbox("Suite", suites, key="suite", bind="query-params")
+    tasks = [str(row["task"]) for row in known if row["suite"] == suite]
+    task = st.selectbox("Rank by", tasks, key="task", bind="query-params")
+    return suite, task, tasks
+
+
+def choose_columns(tasks: Sequence[str], task: str) -> tuple[list[str], bool, bool]:
+    """The other tasks to show, whether every one must have a score, and whether claims are listed too."""
+    others = [name for name in tasks if name != task]
+    columns = st.multiselect(
+        "More tasks as columns", others, default=others[:OTHER_COLUMNS], key="columns", bind="query-params"
+    )
+    with st.container(horizontal=True):
+        is_whole = st.toggle(
+            "Complete rows only", key="complete", bind="query-params", help="A score in every column shown"
+        )
+        has_claims = st.toggle(
+            "Claimed scores too",
+            key="claimed",
+            bind="query-params",
+            help="Without a rank: no interval is known",
+        )
+    return columns, is_whole, has_claims
+
+
+def choose_narrowing(facts: pd.DataFrame) -> Narrowing:
+    """What a row must be to stay; `facts` has `license` and `organization` of every row."""
+    size = st.selectbox("Size", list(SIZES), key="params", bind="query-params", help=SIZE_HELP)
+    licenses = sorted({str(value) for value in facts["license"].fillna(NOT_STATED)})
+    organizations = sorted({str(value) for value in facts["organization"]}, key=str.casefold)
+    return Narrowing(
+        max_params=SIZES[size],
+        licenses=tuple(st.multiselect("Licence", licenses, key="licence", bind="query-params")),
+        organizations=tuple(st.multiselect("Organisation", organizations, key="by", bind="query-params")),
+    )
+
+
+def choose_tier() -> int | None:
+    """The memory of the card that a model must fit, in gigabytes; None for any."""
+    tier = st.segmented_control(
+        "Fits on a card with",
+        list(TIERS),
+        default=ANY,
+        required=True,
+        key="fits",
+        bind="query-params",
+        wrap=True,
+        help="Weights, 4,096 tokens of context and the engine",
+    )
+    return TIERS[tier or ANY]
+
+
+RANK_NOTE = rows.RANK_NOTE
+
+
+def say_shown(shown: pd.DataFrame, table: pd.DataFrame) -> str:
+    """How many rows the filters keep, and what the marks mean."""
+    left = f"{len(shown):,} of {len(table):,} rows. " if len(shown) < len(table) else ""
+    marks = "Dots are scores, bars 95 % intervals, grey ticks the score of guessing."
+    return f"{left}{marks} A row opens its model."
+
+
+def link_to_failures(failed: pd.DataFrame) -> None:
+    """A link to what could not be run, if there is any."""
+    if not failed.empty:
+        n = failed["model_id"].nunique()
+        st.page_link(
+            "app_pages/runs.py", label=f"{n:,} model{'s' * (n > 1)} could not be run: why, and what helps"
+        )

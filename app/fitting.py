@@ -1,0 +1,84 @@
+"""Which model runs on a card: memory by context length, beside what was measured of it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from app import board, rows
+from tracker.frontier.pareto import undominated
+
+CONTEXTS = (4096, 8192, 32_768, 131_072)  # tokens
+GB = 1e9
+MEASURED, KNOWN = "measured here", "known from the Hub"
+FRONTIER_NAMES = 8  # more names than that run into each other
+
+
+def candidates(scores: pd.DataFrame, known: pd.DataFrame, task: str) -> pd.DataFrame:
+    """One row per model: the best measured settings on `task`, then what the Hub lists besides.
+
+    `scores`: rows of `queries.board`; `known`: rows of `queries.hub_sizes`.
+    """
+    here = rows.with_labels(scores[scores["task"] == task])
+    here = here.sort_values("score", ascending=False).drop_duplicates("model_id")
+    lengths = known.set_index("model_id")["max_context"] if len(known) else pd.Series(dtype=float)
+    here = here.assign(basis=MEASURED, max_context=here["model_id"].map(lengths))
+    others = known[~known["model_id"].isin(here["model_id"])]
+    others = others.assign(basis=KNOWN, label=others["model_id"])
+    together = pd.concat([here, others], ignore_index=True) if len(others) else here
+    return with_memory(together.reset_index(drop=True))
+
+
+def with_memory(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with `needs 4096` and so on: bytes for one sequence of so many tokens, where that is known."""
+    needs = {f"needs {context}": board.needed(frame, context=context) for context in CONTEXTS}
+    longest = board.number(frame, "max_context").fillna(np.inf)
+    return frame.assign(**{f"needs {c}": needs[f"needs {c}"].where(longest >= c) for c in CONTEXTS})
+
+
+def fitting(frame: pd.DataFrame, *, memory_gb: float, context: int) -> pd.DataFrame:
+    """The models that fit, those with a score first and the best of them on top, then the larger ones."""
+    fits = frame[frame[f"needs {context}"] <= memory_gb * GB]
+    keys = fits.assign(size=board.number(fits, "n_params"), of=board.number(fits, "score"))
+    order = keys.sort_values(
+        ["of", "size", "model_id"], ascending=[False, False, True], na_position="last"
+    ).index
+    return fits.loc[order].reset_index(drop=True)
+
+
+def offers(frame: pd.DataFrame, *, cost: Sequence[float], context: int) -> pd.DataFrame:
+    """The measured models with `on_frontier`: nothing that costs less scores as much; and a `name` for some.
+
+    `cost` has one number per row of `frame`, of which less is better; a row without one is left out.
+    """
+    spent = pd.Series(np.asarray(cost, dtype=float), index=frame.index)
+    known = frame[(frame["basis"] == MEASURED) & spent.notna() & frame["score"].notna()]
+    if known.empty:
+        return known.assign(on_frontier=False, name="")
+    on_frontier = undominated(spent[known.index].to_numpy(), known["score"].to_numpy(dtype=float))
+    found = known.assign(on_frontier=on_frontier, needed_gb=known[f"needs {context}"] / GB)
+    named = found[found["on_frontier"]].nlargest(FRONTIER_NAMES, "score").index
+    short = (
+        found["model_id"].str.partition("/")[2].where(found["model_id"].str.contains("/"), found["model_id"])
+    )
+    return found.assign(name=short.where(found.index.isin(named), ""))
+
+
+def commands(model_id: str, *, memory_gb: float, context: int) -> str:
+    """What to type to check, measure and serve a model with that context."""
+    name = shlex.quote(model_id)
+    return "\n".join(
+        (
+            f"tracker fit {name} --vram {memory_gb:g} --context {context}",
+            f"tracker bench {name} --max-model-len {context}",
+            f"vllm serve {name} --max-model-len {context}",
+        )
+    )
+
+
+def speed(frame: pd.DataFrame) -> pd.Series[float]:
+    """Output tokens per second as measured, nothing where it was not."""
+    return board.number(frame, "tokens_per_s")

@@ -1,0 +1,96 @@
+"""What is being measured at this moment, from the files that a worker leaves: its lock, its run, its items.
+
+The database does not know of a run before it ends; the item files grow every few seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from tracker.errors import TrackerError
+from tracker.items import PART_ERRORS, PART_GLOB, read_run
+from tracker.records import Run, RunStatus
+from tracker.settings import Settings
+
+LOCKS = "worker-*.json"  # one per job, see `runners.executors.local`
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One run under way."""
+
+    run_id: str
+    model_id: str
+    suite: str
+    suite_version: int
+    limit: int | None
+    engine: str
+    is_loaded: bool  # whether the engine answers
+    started_at: datetime
+    n_items: int  # answered by this run; those reused from earlier ones are not in its folder
+    last_item_at: datetime | None
+
+
+def running(settings: Settings) -> list[Running]:
+    """The runs of every job whose process lives, in the order in which they will be done."""
+    found = []
+    for lock in sorted(settings.locks_path.glob(LOCKS)):
+        for run_id in _runs_of(lock):
+            run = _run(settings.items_path / run_id)
+            if run is not None and run.status is RunStatus.RUNNING:
+                found.append(_progress(run, settings.items_path / run_id))
+    return found
+
+
+def _runs_of(lock: Path) -> list[str]:
+    """The runs of a lock whose process lives; a lock that is half written or gone has none."""
+    try:
+        entry = json.loads(lock.read_bytes())
+        return [str(run_id) for run_id in entry["runs"]] if _is_alive(int(entry["parent"])) else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _run(folder: Path) -> Run | None:
+    try:
+        return read_run(folder)
+    except TrackerError:
+        return None  # not written yet
+
+
+def _progress(run: Run, folder: Path) -> Running:
+    n_items, newest = 0, 0.0
+    for part in folder.glob(PART_GLOB):
+        try:
+            n_items += pq.read_metadata(part).num_rows
+            newest = max(newest, part.stat().st_mtime)
+        except PART_ERRORS:
+            continue
+    return Running(
+        run_id=run.run_id,
+        model_id=run.model.model_id,
+        suite=run.suite,
+        suite_version=run.suite_version,
+        limit=run.limit,
+        engine=run.engine.engine if run.engine else run.settings.engine,
+        is_loaded=run.engine is not None,
+        started_at=run.started_at,
+        n_items=n_items,
+        last_item_at=datetime.fromtimestamp(newest, UTC) if newest else None,
+    )

@@ -1,0 +1,50 @@
+-- One row per model, settings that a person would call another subject, and task of one suite: the score that
+-- rests on the most items, of equals that of the run that answered most of them anew, then the newest. Of a suite
+-- only its newest version here counts. The same choice as in `leaderboard.sql`, narrowed before it is made.
+-- $suite: only this one; $tasks: only these; null for all.
+with scored as (
+    select
+        run_id, model_id, revision, suite, suite_version, engine, dtype, quantization, "limit",
+        n_items - n_reused_items as n_new_items,
+        cast(settings ->> 'max_model_len' as bigint) as asked_max_model_len,
+        cast(settings ->> 'thinking' as boolean) as thinking
+    from runs
+    where status in ('complete', 'partial')
+      and ($suite is null or suite = $suite)
+),
+
+measured as (
+    select
+        scored.run_id, scored.asked_max_model_len, scored.thinking,
+        task_scores.place, task_scores.task, task_scores.metric, task_scores.value, task_scores.stderr,
+        task_scores.ci_low, task_scores.ci_high, task_scores.n_items, task_scores.n_total, task_scores.chance,
+        task_scores.truncated_fraction
+    from scored
+    join task_scores using (run_id)
+    where task_scores."group" is null
+      and ($tasks is null or list_contains($tasks::text[], task_scores.task))
+    qualify scored.suite_version = max(scored.suite_version) over (partition by scored.suite)
+        and row_number() over (
+            partition by
+                scored.model_id, scored.revision, scored.suite, scored.suite_version, task_scores.task,
+                scored.engine, scored.dtype, scored.quantization, scored.asked_max_model_len, scored.thinking
+            order by task_scores.n_items desc, scored.n_new_items desc, scored.run_id desc
+        ) = 1
+)
+
+select
+    runs.model_id, runs.revision, runs.suite, measured.task, measured.metric,
+    measured.value as score, measured.ci_low, measured.ci_high, measured.n_items, measured.n_total,
+    measured.chance, measured.truncated_fraction,
+    runs.engine, runs.dtype, coalesce(runs.quantization, runs.model_quantization) as quantization, runs.device,
+    measured.asked_max_model_len, measured.thinking, runs."limit",
+    runs.n_params, runs.license, runs.tokens_per_s, runs.ttft_s, runs.peak_memory_bytes,
+    cast(runs.fit ->> 'weights_bytes' as bigint) as weights_bytes,
+    cast(runs.fit ->> 'overhead_bytes' as bigint) as overhead_bytes,
+    cast(runs.fit ->> 'kv_cache_bytes' as double)
+        / nullif(cast(runs.fit ->> 'context' as bigint) * cast(runs.fit ->> 'n_sequences' as bigint), 0)
+        as cache_bytes_per_token,
+    runs.status, coalesce(runs.ended_at, runs.started_at) as measured_at, runs.run_id
+from measured
+join runs using (run_id)
+order by runs.model_id, runs.revision, measured.place, runs.run_id
