@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "tracker.errors": (),
     "tracker.records": (),
     "tracker.ingested": (),
+    "tracker.studies": ("tracker.records",),
     "tracker.stats": (),
     "tracker.codec": ("tracker.errors",),
     "tracker.settings": (),
@@ -28,27 +29,29 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "tracker.frontier": ("tracker.errors", "tracker.records", "tracker.frontier"),
     "tracker.store": (
         "tracker.codec", "tracker.errors", "tracker.ingested", "tracker.items", "tracker.records",
-        "tracker.settings", "tracker.store",
+        "tracker.settings", "tracker.store", "tracker.studies",
     ),
     "tracker.sources": (
         "tracker.errors", "tracker.ingested", "tracker.records", "tracker.settings", "tracker.sources",
     ),
     "runners": (
         "runners", "tracker.codec", "tracker.errors", "tracker.items", "tracker.records", "tracker.settings",
-        "tracker.stats", "tracker.suites",
+        "tracker.stats", "tracker.studies", "tracker.suites",
     ),
     "app": (
-        "app", "tracker.errors", "tracker.frontier", "tracker.records", "tracker.settings", "tracker.stats",
-        "tracker.suites",
+        "app", "tracker.errors", "tracker.frontier", "tracker.records", "tracker.research_board",
+        "tracker.settings", "tracker.stats", "tracker.studies", "tracker.suites",
     ),
     "app.queries": (
-        "app", "tracker.errors", "tracker.frontier", "tracker.records", "tracker.settings", "tracker.stats",
-        "tracker.store", "tracker.suites",
+        "app", "tracker.errors", "tracker.frontier", "tracker.records", "tracker.research_board",
+        "tracker.settings", "tracker.stats", "tracker.store", "tracker.studies", "tracker.suites",
     ),
     "tracker.cli": ("tracker", "runners", "app"),
     "tracker.__main__": ("tracker.cli",),
     # each joins parts that know nothing of each other, as `bench` does
     "tracker.bench": ("runners", "tracker"),
+    "tracker.research": ("runners", "tracker"),
+    "tracker.research_board": ("tracker.stats", "tracker.studies"),
     "tracker.ingest": ("runners", "tracker"),
     "tracker.naming": ("tracker",),
     "tracker.queue": ("runners", "tracker"),
