@@ -215,6 +215,9 @@ class ServerEngine:
         }
         if request.seed is not None:
             body["seed"] = request.seed
+        if request.json_schema is not None:
+            schema = {"name": "answer", "schema": dict(request.json_schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
         if not isinstance(request.prompt, ChatPrompt):
             return "/completions", body | {"prompt": request.prompt} | (
                 {"stop": list(request.stop)} if request.stop else {}
