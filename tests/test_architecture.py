@@ -20,6 +20,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "tracker.records": (),
     "tracker.ingested": (),
     "tracker.studies": ("tracker.records",),
+    "tracker.study_files": (
+        "tracker.codec", "tracker.errors", "tracker.records", "tracker.settings", "tracker.studies",
+    ),
     "tracker.stats": (),
     "tracker.codec": ("tracker.errors",),
     "tracker.settings": (),
@@ -29,14 +32,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "tracker.frontier": ("tracker.errors", "tracker.records", "tracker.frontier"),
     "tracker.store": (
         "tracker.codec", "tracker.errors", "tracker.ingested", "tracker.items", "tracker.records",
-        "tracker.settings", "tracker.store", "tracker.studies",
+        "tracker.settings", "tracker.store", "tracker.studies", "tracker.study_files",
     ),
     "tracker.sources": (
         "tracker.errors", "tracker.ingested", "tracker.records", "tracker.settings", "tracker.sources",
     ),
     "runners": (
         "runners", "tracker.codec", "tracker.errors", "tracker.items", "tracker.records", "tracker.settings",
-        "tracker.stats", "tracker.studies", "tracker.suites",
+        "tracker.stats", "tracker.studies", "tracker.study_files", "tracker.suites",
     ),
     "app": (
         "app", "tracker.errors", "tracker.frontier", "tracker.records", "tracker.research_board",
