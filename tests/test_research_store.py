@@ -52,7 +52,7 @@ def test_counts_costs_and_verdicts_of_a_study(settings: Settings) -> None:
     assert {name: row[name] for name in row if name.startswith("n_")} == {
         "n_trials": 4, "n_done": 4, "n_valid": 3, "n_accepted": 1, "n_rejected": 1, "n_duplicates": 1,
         "n_invalid": 1, "n_failed": 0, "n_caught": 0, "n_placebos": 1, "n_false_accepts": 0,
-        "n_trainings": 24,
+        "n_trainings": 28,
     }  # fmt: skip
     assert (row["prompt_tokens"], row["output_tokens"], row["gain_bpb"]) == (3600, 160, 0.08)
     assert [each["verdict"] for each in trials] == [

@@ -14,7 +14,24 @@ from tracker.store.ingests import utc
 from tracker.studies import Pair, Study, Training, Trial
 
 FINAL_SLOT = -1  # of the trainings that were compared on `test`
-OF_TRIAL = ("trials", "proposals", "trainings")
+FORGET_TRIAL = (
+    "delete from trials where study_id = $study_id and slot = $slot",
+    "delete from proposals where study_id = $study_id and slot = $slot",
+    "delete from trainings where study_id = $study_id and slot = $slot",
+)
+# what a row calls as its record does
+OF_STUDY = (
+    "study_id", "tier", "seed", "n_trials", "wave_size", "placebo_share", "reason", "detail", "pid",
+    "corpus_hash", "script_hash", "program_hash", "harness_version", "program", "sandbox",
+)  # fmt: skip
+OF_TRIAL = (
+    "study_id", "slot", "wave", "is_placebo", "p_better", "reason", "detail", "claimed_gain_bpb",
+    "confirmed_gain_bpb",
+)  # fmt: skip
+OF_TRAINING = (
+    "key", "seed", "reason", "detail", "n_tokens", "n_params", "train_s", "cpu_s", "eval_s", "tokens_per_s",
+    "mfu", "peak_memory_bytes", "device",
+)  # fmt: skip
 RESULT = (
     "baseline_bpb", "test_bpb", "best_val_bpb", "gain_bpb", "gain_ci_low", "gain_ci_high", "claimed_gain_bpb",
 )  # fmt: skip
@@ -33,8 +50,8 @@ def write_study(connection: duckdb.DuckDBPyConnection, study: Study) -> None:
 def write_trial(connection: duckdb.DuckDBPyConnection, trial: Trial) -> None:
     """Replace the trial, its exchanges and its trainings; the caller holds the transaction."""
     key = {"study_id": trial.study_id, "slot": trial.slot}
-    for table in OF_TRIAL:
-        connection.execute(f"delete from {table} where study_id = $study_id and slot = $slot", key)
+    for statement in FORGET_TRIAL:
+        connection.execute(statement, key)
     _insert(connection, "trials", [trial_row(trial)])
     _insert(connection, "proposals", _exchange_rows(key, trial))
     _insert(connection, "trainings", _pair_rows(key, phase="gate", pairs=trial.pairs))
@@ -44,10 +61,8 @@ def write_trial(connection: duckdb.DuckDBPyConnection, trial: Trial) -> None:
 def study_row(study: Study) -> dict[str, Any]:
     """The study as a row of `studies`."""
     agent, result = study.agent, study.result
-    same = ("study_id", "tier", "seed", "n_trials", "wave_size", "placebo_share", "reason", "detail", "pid")
-    same += ("corpus_hash", "script_hash", "program_hash", "harness_version", "program", "sandbox")
     return (
-        {name: getattr(study, name) for name in same}
+        {name: getattr(study, name) for name in OF_STUDY}
         | {name: getattr(result, name) if result else None for name in RESULT}
         | {
             "agent": agent.kind,
@@ -70,9 +85,7 @@ def trial_row(trial: Trial) -> dict[str, Any]:
     """The trial as a row of `trials`."""
     proposal = trial.proposal
     first = trial.pairs[0] if trial.pairs else None
-    same = ("study_id", "slot", "wave", "is_placebo", "p_better", "reason", "detail")
-    same += ("claimed_gain_bpb", "confirmed_gain_bpb")
-    return {name: getattr(trial, name) for name in same} | {
+    return {name: getattr(trial, name) for name in OF_TRIAL} | {
         "verdict": trial.verdict.value,
         "proposer": proposal.proposer,
         "rationale": proposal.rationale,
@@ -108,9 +121,7 @@ def _pair_rows(key: dict[str, Any], *, phase: str, pairs: Sequence[Pair]) -> Ite
 
 
 def _training_row(training: Training) -> dict[str, Any]:
-    same = ("key", "seed", "reason", "detail", "n_tokens", "n_params", "train_s", "cpu_s", "eval_s")
-    same += ("tokens_per_s", "mfu", "peak_memory_bytes", "device")
-    return {name: getattr(training, name) for name in same} | {
+    return {name: getattr(training, name) for name in OF_TRAINING} | {
         "status": training.status.value,
         "val_bpb": training.bpb.get("val"),
         "select_bpb": training.bpb.get("select"),
