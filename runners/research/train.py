@@ -38,7 +38,9 @@ class Tunables:
     """Every number that may be tuned; the defaults are those of the `cpu` tier."""
 
     # learning rates: peak values of the schedule
-    matrix_lr: float = 0.006  # weights of the blocks; GPT-3 (arXiv 2005.14165, table 2.1) has 6e-4 at 125 M parameters
+    matrix_lr: float = (
+        0.006  # weights of the blocks; GPT-3 (arXiv 2005.14165, table 2.1) has 6e-4 at 125 M parameters
+    )
     embedding_lr: float = 0.03  # token embedding; 5 × matrix_lr
     head_lr: float = 0.006  # output layer
     # decay
@@ -280,9 +282,9 @@ PEAK_FLOPS = (
 class Job:
     """What the harness decides; `params` are numbers that differ from the defaults above."""
 
-    data: str  # tokens of the training split, little-endian unsigned integers
+    data: str  # the sequences to train on, each `context` + 1 tokens: little-endian unsigned integers
     out: str  # folder for the checkpoint, the curve and the report
-    seed: int  # of the weights and of the data order
+    seed: int  # of the weights; the data comes in its order already
     train_tokens: int
     context: int
     vocab_size: int
@@ -294,23 +296,16 @@ class Job:
 
 
 def batches(job: Job, batch_size: int) -> Iterator[list[Tensor]]:
-    """Batches without end, in parts of `micro_batch`; sequences are (T + 1) tokens.
+    """Batches in the order of the file, in parts of `micro_batch`; sequences are (T + 1) tokens.
 
-    The order is one stream of sequences that depends on the seed alone, so that parent and child see the same
-    text in the same order under any batch size.
+    The file holds the sequences of this one training and no others, in the order of its seed: which text, in
+    which order and how much of it is decided outside, and the same for any batch size.
     """
     tokens = np.memmap(job.data, dtype={1: "<u1", 2: "<u2"}[job.token_bytes], mode="r")
-    n_windows = (len(tokens) - 1) // job.context
-    order = np.random.default_rng(job.seed)
-    queue: list[int] = []
-    size = job.micro_batch or batch_size
-    while True:
-        while len(queue) < batch_size:
-            queue.extend(order.permutation(n_windows).tolist())
-        starts = np.array(queue[:batch_size]) * job.context
-        del queue[:batch_size]
-        rows = torch.from_numpy(tokens[starts[:, None] + np.arange(job.context + 1)].astype(np.int64))
-        yield [part.to(job.device, non_blocking=True) for part in rows.split(size)]
+    sequences = tokens.reshape(-1, job.context + 1)
+    for start in range(0, len(sequences) - batch_size + 1, batch_size):
+        rows = torch.from_numpy(sequences[start : start + batch_size].astype(np.int64))
+        yield [part.to(job.device, non_blocking=True) for part in rows.split(job.micro_batch or batch_size)]
 
 
 def flops_per_token(model: nn.Module, t: Tunables, context: int) -> float:
