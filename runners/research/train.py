@@ -154,7 +154,7 @@ def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def initialise(model: nn.Module, t: Tunables) -> None:
-    """Draw the weights: each tensor from its own stream, so that one more layer leaves the others as they were."""
+    """Draw each weight from a stream of its own, so that one more layer leaves the others as they were."""
     for name, weight in model.named_parameters():
         stream = torch.Generator().manual_seed(torch.initial_seed() ^ zlib.crc32(name.encode()))
         if name.startswith("embedding"):
@@ -177,7 +177,7 @@ def build_model(config: dict[str, Any]) -> nn.Module:
 
 
 def adamw(weight: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, numbers: Iterable[Any]) -> None:
-    """One step of AdamW (arXiv 1711.05101) in place; `numbers` are rate, decay, betas, eps and bias corrections."""
+    """One step in place (arXiv 1711.05101); `numbers` are rate, decay, betas, eps and bias corrections."""
     rate, decay, beta1, beta2, eps, correct1, correct2 = numbers
     weight.mul_(1 - rate * decay)
     mean.lerp_(gradient, 1 - beta1)
@@ -202,7 +202,7 @@ class Optimizer:
 
     @torch.no_grad()
     def step(self, scale: float) -> None:
-        """Move every weight by its gradient, at `scale` times its learning rate; the gradients are dropped."""
+        """Move every weight at `scale` times its learning rate; the gradients are dropped."""
         self.n_steps += 1
         t = self.t
         correct1, correct2 = 1 - t.beta1**self.n_steps, 1 - t.beta2**self.n_steps
@@ -309,7 +309,7 @@ def batches(job: Job, batch_size: int) -> Iterator[list[Tensor]]:
 
 
 def flops_per_token(model: nn.Module, t: Tunables, context: int) -> float:
-    """Forward and backward, as PaLM counts them (arXiv 2204.02311, appendix B), without the embedding's lookup."""
+    """Forward and backward, without the embedding's lookup (PaLM, arXiv 2204.02311, appendix B)."""
     n_multiplied = sum(p.numel() for n, p in model.named_parameters() if not n.startswith("embedding"))
     return 6.0 * n_multiplied + 12.0 * t.n_layer * t.d_model * context
 
@@ -395,9 +395,8 @@ def main(config_path: str) -> int:
     """The exit code; what went wrong stands on standard error."""
     try:
         job = Job(**json.loads(Path(config_path).read_text()))
-        if job.device == "cpu":  # equal seeds give equal bits
-            torch.set_num_threads(1)
-            torch.use_deterministic_algorithms(True)
+        if job.device == "cpu":
+            torch.set_num_threads(1)  # equal seeds give equal bits
         else:
             torch.set_float32_matmul_precision("high")
         write(Path(job.out, "report.json"), train(job))
