@@ -81,8 +81,9 @@ def trained(params: Params, *, seed: int, at: Tier, corpus: corpora.Corpus) -> R
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "train.py")
         path.write_text(script.shipped(at))
+        Path(folder, "sequences.bin").write_bytes(sequences(corpus, seed=seed, at=at))
         job = {
-            "data": str(corpus.path("train")), "out": folder, "seed": seed, "train_tokens": at.train_tokens,
+            "data": str(Path(folder, "sequences.bin")), "out": folder, "seed": seed, "train_tokens": at.train_tokens,
             "context": at.context, "vocab_size": at.vocab_size, "token_bytes": corpus.meta.token_bytes,
             "device": at.device, "compile": at.compile, "micro_batch": at.micro_batch, "params": dict(params),
         }  # fmt: skip
@@ -95,6 +96,18 @@ def trained(params: Params, *, seed: int, at: Tier, corpus: corpora.Corpus) -> R
         if done.returncode:
             return Result(math.nan, math.nan, cpu_s)
         return Result(*(bits_per_byte(path, corpus, split, at) for split in ("val", "test")), cpu_s)
+
+
+def sequences(corpus: corpora.Corpus, *, seed: int, at: Tier) -> bytes:
+    """The sequences of one training, in the order of its seed."""
+    import numpy as np
+
+    tokens = corpus.tokens("train")
+    n_windows = (len(tokens) - 1) // at.context
+    order = np.random.default_rng(seed)
+    starts = np.concatenate([order.permutation(n_windows) for _ in range(1 + at.train_tokens // len(tokens))])
+    starts = starts[: at.train_tokens // at.context] * at.context
+    return tokens[starts[:, None] + np.arange(at.context + 1)].tobytes()
 
 
 def bits_per_byte(path: Path, corpus: corpora.Corpus, split: str, at: Tier) -> float:
@@ -152,7 +165,7 @@ def main() -> None:
         child = [trained(params, seed=seed, at=at, corpus=corpus) for seed in range(arguments.seeds)]
         deltas = [c.val - b.val for c, b in zip(child, base, strict=True)]
         test = statistics.mean(c.test - b.test for c, b in zip(child, base, strict=True))
-        sd = statistics.stdev(deltas) if len(deltas) > 1 else math.nan
+        sd = statistics.stdev(deltas) if len(deltas) > 1 and all(map(math.isfinite, deltas)) else math.nan
         each = ", ".join(f"{delta:+.3f}" for delta in deltas)
         print(f"| {name} | {statistics.mean(deltas):+.3f} | {sd:.3f} | {each} | {test:+.3f} |", flush=True)
 

@@ -38,9 +38,7 @@ class Tunables:
     """Every number that may be tuned; the defaults are those of the `cpu` tier."""
 
     # learning rates: peak values of the schedule
-    matrix_lr: float = (
-        0.006  # weights of the blocks; GPT-3 (arXiv 2005.14165, table 2.1) has 6e-4 at 125 M parameters
-    )
+    matrix_lr: float = 0.006  # weights of the blocks; GPT-3 at 125 M: 6e-4 (arXiv 2005.14165, table 2.1)
     embedding_lr: float = 0.03  # token embedding; 5 × matrix_lr
     head_lr: float = 0.006  # output layer
     # decay
