@@ -1,7 +1,7 @@
 """The one place where our words become those of `bwrap`, `unshare`, `setpriv` and `prlimit`.
 
-What a sandboxed program sees: the system's programs and libraries, Python with torch, numpy and what those need
-(no other package: their texts may be what a corpus is made of), its inputs, one folder, a small `/tmp`.
+What a sandboxed program sees: the system's programs and libraries, Python with torch and what torch needs (no
+other package: their texts may be what a corpus is made of), its inputs, one folder, a small `/tmp`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from pathlib import Path
 from runners.research.tiers import Limits
 
 INPUTS, OUTPUT = "/in", "/out"  # in the sandbox
-TMP_BYTES, SHM_BYTES = 256 * 2**20, 64 * 2**20  # they are memory; torch.compile keeps its kernels in /tmp
+MEMORY_FOLDERS = {"/dev/shm": 64 * 2**20, "/tmp": 256 * 2**20}  # noqa: S108 - torch.compile needs a /tmp
 N_FILES = 256  # open at once
 # Users of this number exist nowhere: above systemd's container range (systemd.io/UIDS-GIDS), below 2^31.
 FIRST_UID, N_UIDS = 1_900_000_000, 10**8
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin")
 ETC = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime")
-PACKAGES = ("torch", "numpy")  # all that a training script may import beside the standard library
+PACKAGES = ("torch",)  # all that a training script may import beside the standard library
+# below /usr: hidden, since their texts may be what a corpus is made of
+SYSTEM_SITES = ("lib/python3*/*-packages", "local/lib/python3*/*-packages", "share/doc", "local/share/doc")
 GPU_GLOBS = ("nvidia[0-9]*", "nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset", "nvidia-caps*")
 BASE_ENV = {
     "PATH": "/usr/bin:/bin",
@@ -153,10 +155,11 @@ def _system() -> Iterator[str]:
 
 
 def _devices(binds: Binds, variant: Variant) -> list[str]:
-    """`/proc`, `/dev` and the folders that are memory; the cards come after `/dev`, with `/sys` beside them."""
-    size = (lambda n: ["--size", str(n)]) if variant.is_hardened else (lambda _: [])
-    words = ["--proc", "/proc", "--dev", "/dev", *size(SHM_BYTES), "--tmpfs", "/dev/shm"]  # noqa: S108
-    words += ["--perms", "1777", *size(TMP_BYTES), "--tmpfs", "/tmp"]  # noqa: S108
+    """`/proc`, `/dev` and what is memory; the cards come after `/dev`, with `/sys` beside them."""
+    words = ["--proc", "/proc", "--dev", "/dev"]
+    for place, size in MEMORY_FOLDERS.items():
+        words += ["--size", str(size)] if variant.is_hardened else []
+        words += ["--perms", "1777", "--tmpfs", place]
     if binds.needs_gpu:
         for pattern in GPU_GLOBS:
             for device in sorted(Path("/dev").glob(pattern)):
@@ -167,26 +170,24 @@ def _devices(binds: Binds, variant: Variant) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _python() -> tuple[str, ...]:
-    """The interpreter and its standard library; of the packages only those that the script may import."""
-    words: list[str] = []
-    prefixes = {Path(sys.prefix), Path(sys.base_prefix)}
-    sites = {Path(sysconfig.get_path("purelib")), Path(sysconfig.get_path("platlib"))}
-    sites |= {
-        Path(sysconfig.get_path(n, vars={"base": sys.base_prefix, "platbase": sys.base_prefix}))
-        for n in ("purelib", "platlib")
-    }
-    for prefix in sorted(prefixes):
-        if not prefix.is_relative_to("/usr"):
-            words += ["--ro-bind", str(prefix), str(prefix)]
-    for site in sorted(sites):
-        if site.is_dir() and not site.is_relative_to("/usr"):
-            words += ["--tmpfs", str(site)]
-    for path in package_paths(PACKAGES):
-        words += ["--ro-bind", str(path), str(path)]
-    for site in sorted(sites):
-        if site.is_dir() and not site.is_relative_to("/usr"):
-            words += ["--remount-ro", str(site)]
-    return tuple(words)
+    """The interpreter and its standard library; of all packages only those that the script may import."""
+    outside = [path for path in {Path(sys.prefix), Path(sys.base_prefix)} if not path.is_relative_to("/usr")]
+    words = [word for path in sorted(outside) for word in ("--ro-bind", str(path), str(path))]
+    sites = sorted(_sites())
+    words += [word for site in sites for word in ("--tmpfs", str(site))]
+    words += [word for path in package_paths(PACKAGES) for word in ("--ro-bind", str(path), str(path))]
+    return (*words, *(word for site in sites for word in ("--remount-ro", str(site))))
+
+
+def _sites() -> set[Path]:
+    """Every folder of packages, and of documentation, that the program could see."""
+    base = {"base": sys.base_prefix, "platbase": sys.base_prefix}
+    names = ("purelib", "platlib")
+    sites = {Path(sysconfig.get_path(name)) for name in names}
+    sites |= {Path(sysconfig.get_path(name, vars=base)) for name in names}
+    for pattern in SYSTEM_SITES:
+        sites |= set(Path("/usr").glob(pattern))
+    return {site for site in sites if site.is_dir() and not site.is_symlink()}
 
 
 def package_paths(names: Sequence[str]) -> list[Path]:
@@ -207,7 +208,5 @@ def package_paths(names: Sequence[str]) -> list[Path]:
         for file in found.files or ():
             if file.parts[0] not in ("..", "__pycache__", "/"):
                 paths.add(Path(str(found.locate_file(file.parts[0]))))
-        for requirement in found.requires or ():
-            if "extra ==" not in requirement:
-                queue.append(re.match(r"[A-Za-z0-9._-]+", requirement)[0])  # type: ignore[index]
+        queue += [re.split(r"[^A-Za-z0-9._-]", r)[0] for r in found.requires or () if "extra ==" not in r]
     return sorted(path for path in paths if path.exists())

@@ -7,7 +7,7 @@ The part between the two EDITABLE markers is what an agent on the `code` track m
 frozen: which data, in which order, under which seed, for how many tokens, and what is written. The score is
 not computed here: another process loads the checkpoint and asks the model for logits.
 
-It needs torch and numpy only, since it runs alone in a sandbox.
+It needs torch alone: it runs in a sandbox, where no other package is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -299,10 +298,12 @@ def batches(job: Job, batch_size: int) -> Iterator[list[Tensor]]:
     The file holds the sequences of this one training and no others, in the order of its seed: which text, in
     which order and how much of it is decided outside, and the same for any batch size.
     """
-    tokens = np.memmap(job.data, dtype={1: "<u1", 2: "<u2"}[job.token_bytes], mode="r")
-    sequences = tokens.reshape(-1, job.context + 1)
+    dtype = {1: torch.uint8, 2: torch.uint16}[job.token_bytes]
+    n_tokens = Path(job.data).stat().st_size // job.token_bytes
+    tokens = torch.from_file(job.data, shared=False, size=n_tokens, dtype=dtype)  # read as it is used
+    sequences = tokens.view(-1, job.context + 1)
     for start in range(0, len(sequences) - batch_size + 1, batch_size):
-        rows = torch.from_numpy(sequences[start : start + batch_size].astype(np.int64))
+        rows = sequences[start : start + batch_size].long()
         yield [part.to(job.device, non_blocking=True) for part in rows.split(job.micro_batch or batch_size)]
 
 
