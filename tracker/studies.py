@@ -175,6 +175,7 @@ class AgentSpec:
     model: Model | None = None
     settings: EngineSettings | None = None
     override_share: float = 0.3  # hybrid: at most this share of the trials is the model's (centaur, §3.1)
+    optimiser: str = "tpe"  # hybrid: whose trials these are; or "cma"
 
 
 @dataclass(frozen=True, slots=True)

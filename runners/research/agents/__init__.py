@@ -23,7 +23,7 @@ AGENTS = {
     "model": "runners.research.agents.model:ModelAgent",
     "random": "runners.research.agents.optuna_agents:RandomAgent",
     "tpe": "runners.research.agents.optuna_agents:TpeAgent",
-    "cma": "runners.research.agents.optuna_agents:CmaAgent",
+    "cma": "runners.research.agents.cma:CmaAgent",
     "scripted": "runners.research.agents.scripted:ScriptedAgent",
 }
 HYBRID = "runners.research.agents.hybrid:HybridAgent"  # what `model` is on the track of that name

@@ -1,0 +1,215 @@
+"""What a model is told: the program, the space, what was tried, and how to answer.
+
+Pure. What does not fit into the model's context is left out in a fixed order: old trials first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runners.research.agents import Ask
+from runners.research.history import Standing, standings
+from runners.research.replies import MAX_CHANGES, MAX_RATIONALE_CHARS, example_reply, reply_schema
+from runners.research.script import regions
+from runners.research.space import Tunable, json_schema
+from tracker.studies import CATEGORIES, Change, Proposal, Split, Track, Verdict
+
+Message = dict[str, str]
+# (trials shown, best trials shown), from roomy to tight; autoresearch's logs overflow at more
+SIZES = ((20, 5), (15, 5), (10, 5), (6, 3), (3, 2), (1, 1), (0, 0))
+PLATEAU = 6  # trials in a row that did not help, after which the model is told so
+MAX_CELL_CHARS = 160
+MAX_REPEATED_CHARS = 2000  # of an answer that could not be used
+EXAMPLE = {"beta2": 0.98, "final_lr_fraction": 0.1}
+EXAMPLE_WHY = "A longer memory of the squared gradient, and a rate that does not fall to zero."
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """Hybrid: what the optimiser would try next, and which it is."""
+
+    optimiser: str
+    proposal: Proposal
+
+
+def prompt_messages(
+    ask: Ask, *, max_chars: int, suggestion: Suggestion | None = None
+) -> list[Message] | None:
+    """The messages of one question, at most so long; None if not even the shortest fits."""
+    system = {"role": "system", "content": _program(ask)}
+    for n_last, n_best in SIZES:
+        content = _question(ask, n_last=n_last, n_best=n_best, suggestion=suggestion)
+        if len(system["content"]) + len(content) <= max_chars:
+            return [system, {"role": "user", "content": content}]
+    return None
+
+
+def repair_messages(asked: Sequence[Message], reply: str, problem: str, ask: Ask) -> list[Message]:
+    """The question once more, after an answer that could not be used."""
+    again = _code_form() if ask.study.track is Track.CODE else "Answer with the JSON object alone."
+    return [
+        *asked,
+        {"role": "assistant", "content": reply.strip()[:MAX_REPEATED_CHARS] or "(nothing)"},
+        {"role": "user", "content": f"This cannot be used: {problem}.\n{again}"},
+    ]
+
+
+def answer_schema(ask: Ask, *, may_be_empty: bool) -> dict[str, Any] | None:
+    """What an answer is kept to; None on the `code` track, whose answers are no JSON."""
+    if ask.study.track is Track.CODE:
+        return None
+    properties: Mapping[str, Mapping[str, Any]] = json_schema(ask.tier)["properties"]
+    values = {name: {k: v for k, v in s.items() if k != "description"} for name, s in properties.items()}
+    return reply_schema(values, min_changes=0 if may_be_empty else 1)
+
+
+def _program(ask: Ask) -> str:
+    lines = ask.study.program.splitlines()
+    return "\n".join(line for line in lines if not line.startswith("<!--")).strip()
+
+
+def _question(ask: Ask, *, n_last: int, n_best: int, suggestion: Suggestion | None) -> str:
+    stood = standings(ask.history, baseline_bpb=ask.baseline_bpb.get(Split.VAL))
+    parts = [_setting(ask), _numbers(ask)]
+    if ask.study.track is Track.CODE:
+        parts.append(f"The part of train.py that you may edit:\n```python\n{_region(ask)}```")
+    parts += [_trials(ask, stood, n_last=n_last, n_best=n_best), _touched(ask), _plateau(ask)]
+    if suggestion is not None:
+        parts.append(_suggested(ask, suggestion))
+    parts.append(_code_form() if ask.study.track is Track.CODE else _json_form(suggestion))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _setting(ask: Ask) -> str:
+    baseline, incumbent = ask.baseline_bpb.get(Split.VAL), ask.incumbent_bpb.get(Split.VAL)
+    lines = [
+        f"Training: {ask.tier.description}; {ask.tier.train_tokens:,} tokens, context {ask.tier.context}.",
+        f"Baseline: {_bpb(baseline)} bpb. Incumbent: {_bpb(incumbent)} bpb.",
+        f"Trials left: {ask.n_left} of {ask.study.n_trials}.",
+    ]
+    return "\n".join(lines)
+
+
+def _numbers(ask: Ask) -> str:
+    lines = [
+        "The numbers (category: name, allowed values, default and, if moved, present value: meaning):"
+    ]
+    lines += [_number(tunable, ask.incumbent) for tunable in ask.space]
+    return "\n".join(lines)
+
+
+def _number(tunable: Tunable, incumbent: Change) -> str:
+    if tunable.choices:
+        allowed = "one of " + ", ".join(_value(c) for c in tunable.choices)
+    else:
+        allowed = f"{_value(tunable.low)} to {_value(tunable.high)}{', log scale' if tunable.log else ''}"
+    now = incumbent.params.get(tunable.name, tunable.default)
+    is_moved = now != tunable.default
+    default = f"default {_value(tunable.default)}" + (f", now {_value(now)}" if is_moved else "")
+    return f"- {tunable.category}: {tunable.name}, {allowed}, {default}: {tunable.what}"
+
+
+def _region(ask: Ask) -> str:
+    return regions(ask.script).editable
+
+
+def _trials(ask: Ask, stood: Sequence[Standing], *, n_last: int, n_best: int) -> str:
+    if not stood:
+        return "No trial was made yet."
+    if not n_last:
+        return ""
+    measured = sorted((s for s in stood if s.val_bpb is not None), key=lambda s: s.val_bpb or 0.0)
+    n_shown = min(n_last, len(stood))
+    lines = [f"The last {n_shown} of {len(stood)} trials (change: bpb, gain over the incumbent of then):"]
+    lines += [_trial(standing, ask) for standing in stood[-n_last:]]
+    if len(stood) > n_last or n_best < len(measured):
+        lines += ["The best so far:", *(_trial(standing, ask) for standing in measured[:n_best])]
+    return "\n".join(lines)
+
+
+def _trial(standing: Standing, ask: Ask) -> str:
+    trial = standing.trial
+    change = trial.proposal.change
+    if change is None:
+        return f"- unusable answer: {(trial.proposal.problem or '')[:MAX_CELL_CHARS]}"
+    what = trial.proposal.rationale if change.script is not None else moved(trial.parent, change, ask.space)
+    measured = ""
+    if standing.val_bpb is not None and standing.gain_bpb is not None:
+        measured = f": {standing.val_bpb:.3f}, {standing.gain_bpb:+.3f}"
+    why = f" ({trial.detail or trial.reason})" if trial.detail or trial.reason else ""
+    return f"- {what[:MAX_CELL_CHARS]}{measured}; {trial.verdict}{why[:MAX_CELL_CHARS]}"
+
+
+def moved(parent: Change, child: Change, space: Sequence[Tunable]) -> str:
+    """The numbers that differ, each as `name before→after`."""
+    pairs = ((t, parent.params.get(t.name, t.default), child.params.get(t.name, t.default)) for t in space)
+    named = [f"{t.name} {_value(old)}→{_value(new)}" for t, old, new in pairs if old != new]
+    return ", ".join(named) or "nothing"
+
+
+def _touched(ask: Ask) -> str:
+    if not ask.history:
+        return ""
+    counts = Counter(category for trial in ask.history for category in trial.categories)
+    changes = [(t.parent, t.proposal.change) for t in ask.history if t.proposal.change is not None]
+    untouched = [
+        t.name
+        for t in ask.space
+        if all(p.params.get(t.name, t.default) == c.params.get(t.name, t.default) for p, c in changes)
+    ]
+    tried = ", ".join(f"{category} {counts[category]}" for category in CATEGORIES)
+    rest = f"\nNever touched: {', '.join(untouched)}." if untouched else ""
+    return f"Trials by category: {tried}.{rest}"
+
+
+def _plateau(ask: Ask) -> str:
+    n_idle = 0
+    for trial in reversed(ask.history):
+        if trial.verdict is Verdict.ACCEPTED:
+            break
+        n_idle += 1
+    if n_idle < PLATEAU:
+        return ""
+    return f"None of the last {n_idle} trials helped: try another category, or a much larger step."
+
+
+def _suggested(ask: Ask, suggestion: Suggestion) -> str:
+    change = suggestion.proposal.change
+    if change is None:
+        return ""
+    counts = Counter(trial.proposal.proposer for trial in ask.history)
+    accepted = Counter(t.proposal.proposer for t in ask.history if t.verdict is Verdict.ACCEPTED)
+    records = ", ".join(f"{who} {accepted[who]} of {n}" for who, n in sorted(counts.items()))
+    return (
+        f"You work beside an optimiser, {suggestion.optimiser}. "
+        f"Accepted so far: {records or 'nothing'}.\n"
+        f"It would try next: {moved(ask.incumbent, change, ask.space)}."
+    )
+
+
+def _json_form(suggestion: Suggestion | None) -> str:
+    own = "" if suggestion is None else ' An empty list of "changes" takes the optimiser\'s suggestion.'
+    return (
+        f"Propose the next change to the incumbent: 1 to {MAX_CHANGES} numbers with their new values.{own} "
+        f"Give your reason in at most {MAX_RATIONALE_CHARS} characters. Answer with one JSON object "
+        f"of this form (the values here are an example only):\n{example_reply(EXAMPLE_WHY, EXAMPLE)}"
+    )
+
+
+def _code_form() -> str:
+    return (
+        "Propose the next change to the incumbent. Say in one or two sentences why, then give the edit as "
+        "one or more blocks of this form, whose SEARCH part repeats whole lines as they are now:\n"
+        "<<<<<<< SEARCH\n    beta2: float = 0.95\n=======\n    beta2: float = 0.98\n>>>>>>> REPLACE"
+    )
+
+
+def _bpb(value: float | None) -> str:
+    return "not measured yet" if value is None else f"{value:.3f}"
+
+
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
