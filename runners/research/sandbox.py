@@ -173,8 +173,13 @@ class Confined:
 
     @property
     def cpu_s(self) -> float:
-        """CPU seconds so far, as last seen."""
+        """CPU seconds up to the last look."""
         return self._watch.cpu_s
+
+    def look(self) -> None:
+        """See now what it uses; the watch does so by itself, five times a second."""
+        if (why := self._watch.look()) is not None:
+            self._kill(why)
 
     def wait(self) -> SandboxEnd:
         """What became of it; returns when it has ended."""
@@ -302,12 +307,13 @@ def describe() -> str:
     return ", ".join([str(found.kind), *notes])
 
 
-def end_marked(mark: str) -> int:
-    """Kill every process of ours that a sandbox with this writable folder left; how many there were."""
+def end_marked(folder: str) -> int:
+    """Kill every process of ours whose sandbox writes in this folder or below it; how many there were."""
     n = 0
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.environ().get(MARK) == mark:
+            mark = process.environ().get(MARK, "")
+            if mark == folder or mark.startswith(f"{folder}/"):
                 process.kill()
                 n += 1
     return n
