@@ -86,14 +86,14 @@ class Ledger:
         """Keep what was answered, so that a kill never pays for the tokens twice."""
         self._write(self._wave_path(wave.wave), wave)
 
-    def test_training(self, key: str) -> Training | None:
+    def test_training(self, name: str) -> Training | None:
         """A training that was measured on `test` for this study; it is never measured a second time."""
-        path = self.folder / "test" / f"{key}.json"
+        path = self.folder / "test" / f"{name}.json"
         return _read(Training, path) if path.is_file() else None
 
-    def write_test_training(self, training: Training) -> None:
+    def write_test_training(self, name: str, training: Training) -> None:
         """Keep a training measured on `test`."""
-        self._write(self.folder / "test" / f"{training.key}.json", training)
+        self._write(self.folder / "test" / f"{name}.json", training)
 
     @property
     def stop_path(self) -> Path:
