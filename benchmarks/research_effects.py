@@ -1,8 +1,8 @@
-"""Known effects on the `cpu` tier: one change at a time, paired by seed, straight through the training script.
+"""Known effects on the `cpu` tier: one change at a time, paired by seed, straight through the script.
 
-`python -m benchmarks.research_effects [--tier T] [--seeds N] [--only WORD…]` prints one row per change: what it
-adds to the bits per byte (negative: better) on `val` and on `test`. Nothing here is sandboxed or cached: it is the
-script and an evaluation of ten lines, to compare the loop's own figures with.
+`python -m benchmarks.research_effects [--tier T] [--seeds N] [--only WORD…]` prints one row per change: what
+it adds to the bits per byte (negative: better) on `val` and on `test`. Nothing is sandboxed or cached, and the
+evaluation is one of its own, so that the loop's figures have something to be compared with.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ CHANGES: tuple[tuple[str, dict[str, float | str]], ...] = (
     ("batch ½, steps × 2", {"batch_size": "× 0.5"}),
     ("no warm-up", {"warmup_fraction": 0.0}),
     ("LR × 2, embedding LR × 2, beta1 0.8, cool-down 0.8", {
-        "matrix_lr": "× 2", "head_lr": "× 2", "embedding_lr": "× 2", "beta1": 0.8, "cooldown_fraction": 0.8,
+        "matrix_lr": "× 2", "head_lr": "× 2", "embedding_lr": "× 2",
+        "beta1": 0.8, "cooldown_fraction": 0.8,
     }),
     ("beta1 0.8", {"beta1": 0.8}),
     ("one more layer", {"n_layer": "+ 1"}),
@@ -83,7 +84,8 @@ def trained(params: Params, *, seed: int, at: Tier, corpus: corpora.Corpus) -> R
         path.write_text(script.shipped(at))
         Path(folder, "sequences.bin").write_bytes(sequences(corpus, seed=seed, at=at))
         job = {
-            "data": str(Path(folder, "sequences.bin")), "out": folder, "seed": seed, "train_tokens": at.train_tokens,
+            "data": str(Path(folder, "sequences.bin")), "out": folder, "seed": seed,
+            "train_tokens": at.train_tokens,
             "context": at.context, "vocab_size": at.vocab_size, "token_bytes": corpus.meta.token_bytes,
             "device": at.device, "compile": at.compile, "micro_batch": at.micro_batch, "params": dict(params),
         }  # fmt: skip
@@ -114,7 +116,6 @@ def bits_per_byte(path: Path, corpus: corpora.Corpus, split: str, at: Tier) -> f
     """Of the checkpoint beside the script, on windows that do not overlap."""
     import numpy as np
     import torch
-    from torch.nn import functional as F
 
     torch.set_num_threads(1)
     checkpoint = torch.load(path.with_name("checkpoint.pt"), weights_only=True)
@@ -128,7 +129,8 @@ def bits_per_byte(path: Path, corpus: corpora.Corpus, split: str, at: Tier) -> f
         for start in range(0, len(windows), 64):
             rows = torch.stack(windows[start : start + 64])
             scored = lengths[rows[:, 1:]] > 0
-            losses = F.cross_entropy(model(rows[:, :-1]).transpose(1, 2), rows[:, 1:], reduction="none")
+            logits = model(rows[:, :-1]).transpose(1, 2)
+            losses = torch.nn.functional.cross_entropy(logits, rows[:, 1:], reduction="none")
             nats += float(losses[scored].double().sum())
             n_bytes += int(lengths[rows[:, 1:]].sum())
     return nats / math.log(2) / n_bytes
@@ -154,9 +156,9 @@ def main() -> None:
     at = tier(arguments.tier)
     corpus = corpora.corpus(at.corpus, load_settings().home)
     base = [trained({}, seed=seed, at=at, corpus=corpus) for seed in range(arguments.seeds)]
-    vals = [b.val for b in base]
-    print(f"base: val {statistics.mean(vals):.4f} ({vals}), test {statistics.mean(b.test for b in base):.4f}, ")
-    print(f"{statistics.mean(b.cpu_s for b in base):.1f} CPU seconds a training")
+    each = ", ".join(f"{b.val:.4f}" for b in base)
+    val, test, cpu_s = (statistics.mean(getattr(b, name) for b in base) for name in ("val", "test", "cpu_s"))
+    print(f"base: val {val:.4f} ({each}), test {test:.4f}, {cpu_s:.1f} CPU seconds a training\n")
     print("| one change | Δ val | sd | each | Δ test |\n|---|---|---|---|---|", flush=True)
     for name, change in CHANGES:
         if not any(word in name for word in arguments.only):

@@ -1,7 +1,7 @@
-"""What a tier trains on: tokens in four disjoint splits, prepared once and known by the hash of their content.
+"""What a tier trains on: tokens in four disjoint splits, prepared once, known by the hash of their content.
 
-`$TRACKER_HOME/corpora/<name>-<hash>/train/train.bin` lies in a folder of its own, so that it alone can be shown
-to a training; `held_out/{val,select,test}.bin` lie beside it. Scores under different hashes are never compared.
+In `$TRACKER_HOME/corpora/<name>-<hash>/`, `train/train.bin` lies in a folder of its own, so that it alone can
+be shown to a training, beside `held_out/{val,select,test}.bin`. Scores under different hashes are never compared.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import importlib.metadata
-import json
 import logging
 import random
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -36,7 +35,8 @@ SHUFFLE_SEED = 20_261_124
 FOLDER_DIGITS = 16  # of the hash in a folder's name
 META = "meta.json"
 GRAMMAR_HASH = "f63780e35bf7bbcaff085479f0268738f87d35a34637eff52ab9e15c3c7c5eb6"
-DOCSTRINGS_HASH = "9f0aa9bd12ac92861f738ca6cbab34d84a3f9e77edf7f94504c233793de2f144"  # numpy 2.3.5, scipy 1.17.1
+# numpy 2.3.5 and scipy 1.17.1, the same under Python 3.11, 3.12 and 3.13
+DOCSTRINGS_HASH = "9f0aa9bd12ac92861f738ca6cbab34d84a3f9e77edf7f94504c233793de2f144"
 Chunk = tuple[str, NDArray[np.integer]]  # split, tokens
 _log = logging.getLogger(__name__)
 
@@ -44,10 +44,25 @@ _log = logging.getLogger(__name__)
 class Source(Protocol):
     """Where a corpus comes from."""
 
-    name: str
-    vocab_size: int
-    token_bytes: int
-    pinned_hash: str | None  # of the content on every machine; None: it is not known beforehand
+    @property
+    def name(self) -> str:
+        """As tiers name it."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """How many different tokens there are."""
+        ...
+
+    @property
+    def token_bytes(self) -> int:
+        """1 or 2: size of a token in a file."""
+        ...
+
+    @property
+    def pinned_hash(self) -> str | None:
+        """Hash of the content on every machine; None: it is not known beforehand."""
+        ...
 
     def made_of(self) -> Mapping[str, str]:
         """Everything that decides the content, without reading it: versions, revisions, sizes, seeds."""
@@ -72,8 +87,7 @@ class Meta:
     token_bytes: int
     made_of: dict[str, str]
     n_tokens: dict[str, int]  # per split
-    byte_lengths: tuple[int, ...] = ()
-    alphabet: str = ""
+    byte_lengths: tuple[int, ...] = ()  # empty: one byte each
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +206,8 @@ def _note(source: Source, meta: Meta) -> str:
         return ""
     versions = " and ".join(f"{name} {version}" for name, version in meta.made_of.items())
     return (
-        f"the corpus `{source.name}` is made of {versions}, which is not the pinned text: scores are kept apart "
-        "from those of other machines (`pip install -c constraints.txt` brings the pinned versions)"
+        f"the corpus `{source.name}` is made of {versions}, which is not the pinned text: scores are kept "
+        "apart from those of other machines (`pip install -c constraints.txt` brings the pinned versions)"
     )
 
 
@@ -253,7 +267,6 @@ def _written(source: Source, folder: Path) -> Meta:
         dict(source.made_of()),
         n_tokens,
         source.byte_lengths(),
-        getattr(source, "alphabet", ""),
     )
     (folder / META).write_bytes(dump_json(meta))
     return meta

@@ -1,7 +1,7 @@
 """Text of a data set on the Hub, as bytes or in the tokens of a byte-level tokenizer.
 
-Documents go to a split by the hash of their text, so that equal documents never stand on both sides. The bytes
-behind a token are counted from its raw bytes: decoding a token alone turns half a letter into three bytes.
+Documents go to a split by the hash of their text, so that equal documents never stand on both sides. What a
+token weighs is counted from its raw bytes: decoded alone, half a letter would count as three bytes.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ def _downloaded(repo_id: str, file: str, *, revision: str, kind: str = "model") 
                 return Path(hf_hub_download(repo_id, file, revision=revision, repo_type=kind))
     except UnreachableError as error:
         what = f"`{file}` of the {kind} `{repo_id}`"
-        raise UnreachableError(f"{error}, and {what} is not in its cache", hint="run it once online") from error
+        message = f"{error}, and {what} is not in its cache"
+        raise UnreachableError(message, hint="run the command once online") from error
     raise AssertionError("the last attempt returns or raises")
 
 

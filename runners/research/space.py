@@ -1,6 +1,6 @@
-"""The typed space of the `params` track: which numbers may be changed, between which bounds, and what they mean.
+"""The typed space of the `params` track: which numbers may change, between which bounds, and what they mean.
 
-Pure: values in, values or a sentence out. The sentences are written to be shown to a model.
+Pure: values in, values or a sentence out. The sentences are made to be shown to a model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Number = float | int
 
 @dataclass(frozen=True, slots=True)
 class Tunable:
-    """One number: a range (`low` to `high`, both allowed, drawn on a log scale if `log`) or a list of choices."""
+    """One number: a range from `low` to `high` (on a log scale if `log`), or a list of choices."""
 
     name: str
     kind: str  # "float" or "int"
@@ -59,12 +59,18 @@ class Tunable:
         return int(value) if self.kind == "int" else float(f"{float(value):.{DIGITS}g}")
 
 
-def _range(name: str, category: str, bounds: tuple[float, float], log: bool, text: tuple[str, str]) -> Tunable:
-    default = _DEFAULTS[name]
-    return Tunable(name, "float", default, category, *text, low=bounds[0], high=bounds[1], log=log)
+Text = tuple[str, str]  # what it means, source of the default
 
 
-def _choice(name: str, category: str, choices: tuple[Number, ...], text: tuple[str, str]) -> Tunable:
+def _linear(name: str, category: str, low: float, high: float, text: Text) -> Tunable:
+    return Tunable(name, "float", _DEFAULTS[name], category, *text, low=low, high=high)
+
+
+def _log(name: str, category: str, low: float, high: float, text: Text) -> Tunable:
+    return Tunable(name, "float", _DEFAULTS[name], category, *text, low=low, high=high, log=True)
+
+
+def _choice(name: str, category: str, choices: tuple[Number, ...], text: Text) -> Tunable:
     kind = "int" if all(isinstance(c, int) for c in choices) else "float"
     return Tunable(name, kind, _DEFAULTS[name], category, *text, choices=choices)
 
@@ -82,40 +88,40 @@ _DEFAULTS: Mapping[str, Number] = {
 GPT3 = "GPT-3, arXiv 2005.14165"
 NANOCHAT = "karpathy/nanochat"
 SPACE: tuple[Tunable, ...] = (
-    _range("matrix_lr", "learning_rate", (1e-4, 0.1), True,
-           ("peak learning rate of the weights inside the blocks", "auto-research.md §6.2")),
-    _range("embedding_lr", "learning_rate", (1e-4, 1.0), True,
-           ("peak learning rate of the token embedding", "5 × matrix_lr")),
-    _range("head_lr", "learning_rate", (1e-4, 0.1), True,
-           ("peak learning rate of the output layer", "equal to matrix_lr")),
-    _range("weight_decay", "decay", (0.001, 5.0), True,
-           ("AdamW's weight decay, on the weights inside the blocks", GPT3)),
-    _range("beta1", "betas", (0.5, 0.98), False, ("AdamW's memory of the gradient", GPT3)),
-    _range("beta2", "betas", (0.8, 0.9995), False, ("AdamW's memory of the squared gradient", GPT3)),
-    _range("eps", "betas", (1e-12, 1e-4), True,
-           ("AdamW's small number under the division", "arXiv 1711.05101")),
-    _range("warmup_fraction", "schedule", (0.0, 0.5), False,
-           ("share of the training in which the learning rate rises from 0", "auto-research.md §6.2")),
-    _range("cooldown_fraction", "schedule", (0.0, 1.0), False,
-           ("share of the training, at its end, in which the learning rate falls", NANOCHAT)),
-    _range("final_lr_fraction", "schedule", (0.0, 0.5), False,
-           ("learning rate at the very end, as a share of the peak", NANOCHAT)),
-    _range("matrix_init_scale", "initialisation", (0.1, 4.0), True,
-           ("scale of the initial weights inside the blocks; 1 is a standard deviation of 1/sqrt(d_model)", NANOCHAT)),
-    _range("embedding_init_std", "initialisation", (0.01, 4.0), True,
-           ("standard deviation of the initial token embedding", NANOCHAT)),
-    _range("head_init_std", "initialisation", (1e-5, 0.3), True,
-           ("standard deviation of the initial output layer", NANOCHAT)),
-    _choice("n_layer", "architecture", (1, 2, 3, 4), ("number of blocks", "auto-research.md §6.2")),
-    _choice("d_model", "architecture", (32, 48, 64, 80, 96), ("width of the model", "auto-research.md §6.2")),
-    _choice("n_head", "architecture", (1, 2, 4, 8), ("number of attention heads", "auto-research.md §6.2")),
-    _choice("mlp_ratio", "architecture", (1, 2, 3, 4, 6, 8), ("width of the MLP, in units of d_model", "GPT-2")),
+    _log("matrix_lr", "learning_rate", 1e-4, 0.1,
+         ("peak learning rate of the weights inside the blocks", "docs/benchmarks.md")),
+    _log("embedding_lr", "learning_rate", 1e-4, 1.0,
+         ("peak learning rate of the token embedding", "5 × matrix_lr")),
+    _log("head_lr", "learning_rate", 1e-4, 0.1,
+         ("peak learning rate of the output layer", "equal to matrix_lr")),
+    _log("weight_decay", "decay", 0.001, 5.0,
+         ("AdamW's weight decay, on the weights inside the blocks", GPT3)),
+    _linear("beta1", "betas", 0.5, 0.98, ("AdamW's memory of the gradient", GPT3)),
+    _linear("beta2", "betas", 0.8, 0.9995, ("AdamW's memory of the squared gradient", GPT3)),
+    _log("eps", "betas", 1e-12, 1e-4,
+         ("AdamW's small number under the division", "arXiv 1711.05101")),
+    _linear("warmup_fraction", "schedule", 0.0, 0.5,
+         ("share of the training in which the learning rate rises from 0", "docs/benchmarks.md")),
+    _linear("cooldown_fraction", "schedule", 0.0, 1.0,
+         ("share of the training, at its end, in which the learning rate falls", NANOCHAT)),
+    _linear("final_lr_fraction", "schedule", 0.0, 0.5,
+         ("learning rate at the very end, as a share of the peak", NANOCHAT)),
+    _log("matrix_init_scale", "initialisation", 0.1, 4.0,
+         ("initial size of the weights inside the blocks; 1: deviation of 1/sqrt(d_model)", NANOCHAT)),
+    _log("embedding_init_std", "initialisation", 0.01, 4.0,
+         ("standard deviation of the initial token embedding", NANOCHAT)),
+    _log("head_init_std", "initialisation", 1e-5, 0.3,
+         ("standard deviation of the initial output layer", NANOCHAT)),
+    _choice("n_layer", "architecture", (1, 2, 3, 4), ("number of blocks", "docs/benchmarks.md")),
+    _choice("d_model", "architecture", (32, 48, 64, 80, 96), ("width of the model", "docs/benchmarks.md")),
+    _choice("n_head", "architecture", (1, 2, 4, 8), ("number of attention heads", "docs/benchmarks.md")),
+    _choice("mlp_ratio", "architecture", (1, 2, 3, 4, 6, 8), ("width of the MLP ÷ d_model", "GPT-2")),
     _choice("softcap", "architecture", (0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 50.0),
             ("logits are held within plus or minus this by a tanh; 0 turns it off", NANOCHAT)),
-    _range("rope_base", "architecture", (10.0, 1e6), True,
-           ("base of the rotary position encoding", "arXiv 2104.09864")),
+    _log("rope_base", "architecture", 10.0, 1e6,
+         ("base of the rotary position encoding", "arXiv 2104.09864")),
     _choice("batch_size", "batch", (4, 8, 16, 32, 64),
-            ("sequences per step; half of it means twice as many steps", "auto-research.md §6.2")),
+            ("sequences per step; half of it means twice as many steps", "docs/benchmarks.md")),
     _choice("grad_clip", "batch", (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0),
             ("largest norm of the gradient; 0 turns clipping off", GPT3)),
 )  # fmt: skip
@@ -187,7 +193,8 @@ def n_params(values: Mapping[str, Number], tier: Tier) -> int:
 
 def normalised(params: Params, tier: Tier) -> Params:
     """`params` without those that equal the defaults of `tier`, in the order of the space."""
-    return {t.name: params[t.name] for t in tunables(tier) if t.name in params and params[t.name] != t.default}
+    known = [t for t in tunables(tier) if t.name in params]
+    return {t.name: params[t.name] for t in known if params[t.name] != t.default}
 
 
 def values(change: Change, tier: Tier) -> dict[str, Any]:

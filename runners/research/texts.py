@@ -1,7 +1,7 @@
 """Text that needs no download: docstrings of installed packages, and sentences of a seeded generator.
 
-Both are folded to a small alphabet, one byte of the corpus per symbol, because a model of 100,000 parameters
-that must first learn an alphabet of 256 stays with pairs of letters (auto-research.md §6.2).
+Both are folded to a small alphabet, one byte of the corpus per symbol: a model of 100,000 parameters that has
+to learn an alphabet of 256 first never gets beyond pairs of letters.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import random
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ _KEPT = set(ALPHABET)
 
 
 def folded(text: str) -> str:
-    """`text` in the small alphabet: lower case, one kind of digit, runs of blanks, signs and digits cut to one."""
+    """`text` in the small alphabet: lower case, one kind of digit, runs of blanks, signs or digits cut short."""
     plain = "".join(c if c in _KEPT else " " for c in text.lower().translate(_FOLDED))
     lines = [re.sub(r"([ .,:()0-])\1+", r"\1", line).strip() for line in plain.split("\n")]
     return re.sub(r"\n\n+", "\n\n", "\n".join(lines)).strip()
@@ -93,11 +93,16 @@ class Generated:
 
 
 N_WORDS = 160
-SYLLABLE_STARTS = "b br d f g k l m n p pl r s st t tr v w".split()
-VOWELS = "a e i o u ai ou".split()
-SYLLABLE_ENDS = ["", "", "n", "r", "s", "l"]
+SYLLABLE_STARTS = (
+    "b", "br", "d", "f", "g", "k", "l", "m", "n", "p", "pl", "r", "s", "st", "t", "tr", "v", "w",
+)  # fmt: skip
+VOWELS = ("a", "e", "i", "o", "u", "ai", "ou")
+SYLLABLE_ENDS = ("", "", "n", "r", "s", "l")
+ENDS = (". ", ".\n")
 PATTERNS = ("dnv", "dnvdn", "dnvpdn", "danvdn", "dnvdan", "pdn,dnv", "dnvx")
-DETERMINERS, PREPOSITIONS, ADVERBS = "the a this every".split(), "in on by of with".split(), "now here often".split()
+DETERMINERS = ("the", "a", "this", "every")
+PREPOSITIONS = ("in", "on", "by", "of", "with")
+ADVERBS = ("now", "here", "often")
 
 
 def generated_text(n_symbols: int, *, seed: int) -> Generated:
@@ -107,9 +112,11 @@ def generated_text(n_symbols: int, *, seed: int) -> Generated:
     """
     draw = random.Random(seed)
     words = _lexicon(draw)
-    kinds = {
+    kinds: dict[str, Sequence[str]] = {
         "d": DETERMINERS, "p": PREPOSITIONS, "x": ADVERBS,
-        "n": words[: N_WORDS // 2], "v": words[N_WORDS // 2 : N_WORDS * 3 // 4], "a": words[N_WORDS * 3 // 4 :],
+        "n": words[: N_WORDS // 2],
+        "v": words[N_WORDS // 2 : N_WORDS * 3 // 4],
+        "a": words[N_WORDS * 3 // 4 :],
     }  # fmt: skip
     parts: list[str] = []
     bits = 0.0
@@ -125,9 +132,9 @@ def generated_text(n_symbols: int, *, seed: int) -> Generated:
             word, cost = _zipf(draw, kinds[kind])
             bits += cost
             sentence += f" {word}" if sentence else word
-        is_last, cost = _zipf(draw, (False, False, False, True))
+        end, cost = _zipf(draw, ENDS)
         bits += cost
-        parts.append(sentence + (".\n" if is_last else ". "))
+        parts.append(sentence + end)
         size += len(parts[-1])
     return Generated("".join(parts)[:n_symbols], bits / size)
 
@@ -145,7 +152,7 @@ def _lexicon(draw: random.Random) -> list[str]:
     return list(words)
 
 
-def _zipf(draw: random.Random, choices: Sequence[object]) -> tuple[object, float]:
+def _zipf(draw: random.Random, choices: Sequence[str]) -> tuple[str, float]:
     """One of `choices`, the k-th with a chance in proportion to 1 / k, and its cost in bits."""
     weights = [1 / k for k in range(1, len(choices) + 1)]
     left = draw.random() * sum(weights)
@@ -164,8 +171,3 @@ def symbols(text: str) -> bytes:
     """
     table = {ord(c): i for i, c in enumerate(ALPHABET)}
     return bytes(table[ord(c)] for c in text)
-
-
-def readable(tokens: Iterable[int]) -> str:
-    """The text of such symbols."""
-    return "".join(ALPHABET[token] for token in tokens)

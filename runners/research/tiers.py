@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tracker.errors import UnknownNameError
-from tracker.studies import Params
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -45,7 +44,7 @@ class Tier:
     dtype: str = "float32"
     compile: bool = False
     micro_batch: int = 0  # sequences that go through the model at once; 0: the whole batch
-    params: Params = field(default_factory=dict)
+    params: Mapping[str, float | int] = field(default_factory=dict)
     # choices of a number where they differ from those of the `cpu` tier
     choices: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -63,7 +62,10 @@ SMOKE = Tier(
     ),
     max_params=150_000,
     max_checkpoint_bytes=2 * MIB,
-    params={"n_layer": 1, "d_model": 32, "batch_size": 8, "matrix_lr": 0.01, "head_lr": 0.01, "embedding_lr": 0.05},
+    params={
+        "n_layer": 1, "d_model": 32, "batch_size": 8, "matrix_lr": 0.01, "head_lr": 0.01,
+        "embedding_lr": 0.05,
+    },
     choices={"batch_size": (2, 4, 8, 16, 32), "d_model": (16, 32, 48, 64, 96), "n_layer": (1, 2, 3, 4)},
 )  # fmt: skip
 
@@ -91,7 +93,8 @@ GPU_SMALL = Tier(
     vocab_size=256,
     eval_tokens=1 << 20,
     limits=Limits(
-        cpu_s=10 * MINUTE_S, wall_s=10 * MINUTE_S, memory_bytes=64 * GIB, file_bytes=256 * MIB, n_processes=512
+        cpu_s=10 * MINUTE_S, wall_s=10 * MINUTE_S,
+        memory_bytes=64 * GIB, file_bytes=256 * MIB, n_processes=512,
     ),
     max_params=30_000_000,
     max_checkpoint_bytes=128 * MIB,
