@@ -1,7 +1,7 @@
 """Known effects on the `cpu` tier: one change at a time, paired by seed, straight through the script.
 
 `python -m benchmarks.research_effects [--tier T] [--seeds N] [--only WORD…]` prints one row per change: what
-it adds to the bits per byte (negative: better) on `val` and on `test`. Nothing is sandboxed or cached, and the
+it adds to the bits per byte (negative: better) on `val` and `test`. Nothing is sandboxed or cached, and the
 evaluation is one of its own, so that the loop's figures have something to be compared with.
 """
 

@@ -1,7 +1,7 @@
 """What a tier trains on: tokens in four disjoint splits, prepared once, known by the hash of their content.
 
 In `$TRACKER_HOME/corpora/<name>-<hash>/`, `train/train.bin` lies in a folder of its own, so that it alone can
-be shown to a training, beside `held_out/{val,select,test}.bin`. Scores under different hashes are never compared.
+be shown to a training, beside `held_out/{val,select,test}.bin`. Scores of two hashes are never compared.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ _KEPT = set(ALPHABET)
 
 
 def folded(text: str) -> str:
-    """`text` in the small alphabet: lower case, one kind of digit, runs of blanks, signs or digits cut short."""
+    """`text` in the small alphabet: lower case, one kind of digit, runs of blanks and signs cut short."""
     plain = "".join(c if c in _KEPT else " " for c in text.lower().translate(_FOLDED))
     lines = [re.sub(r"([ .,:()0-])\1+", r"\1", line).strip() for line in plain.split("\n")]
     return re.sub(r"\n\n+", "\n\n", "\n".join(lines)).strip()

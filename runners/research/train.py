@@ -204,6 +204,8 @@ class Optimizer:
         t = self.t
         correct1, correct2 = 1 - t.beta1**self.n_steps, 1 - t.beta2**self.n_steps
         for weight, rate, decay, mean, square in self.weights:
+            if weight.grad is None:  # it took no part
+                continue
             numbers: Any = (rate * scale, decay, t.beta1, t.beta2, t.eps, correct1, correct2)
             if self.compiled:  # a number that changes would be compiled again at every step
                 numbers = torch.tensor(numbers).to(weight.device, non_blocking=True)
@@ -253,26 +255,15 @@ class Trainer:
 
 # --- EDITABLE: end -----------------------------------------------------------------------------------------
 
-EXIT_BAD_CONFIG = 20  # a number is missing, unknown, or does not go with another
 EXIT_DIVERGED = 21  # the loss is not finite
 EXIT_OUT_OF_MEMORY = 22
 N_CURVE_POINTS = 100  # at most so many and one losses are kept
 # dense bfloat16 FLOP/s by a part of the card's name, from NVIDIA's data sheets; the first that fits
 PEAK_FLOPS = (
-    ("H200", 989e12),
-    ("H100 PCIe", 756e12),
-    ("H100 NVL", 835e12),
-    ("H100", 989e12),
-    ("B200", 2250e12),
-    ("A100", 312e12),
-    ("L40S", 362e12),
-    ("L4", 121e12),
-    ("A10G", 70e12),
-    ("A10", 125e12),
-    ("RTX 5090", 209.5e12),
-    ("RTX 4090", 165.2e12),
-    ("RTX 3090", 71e12),
-)
+    ("H200", 989e12), ("H100 PCIe", 756e12), ("H100 NVL", 835e12), ("H100", 989e12), ("B200", 2250e12),
+    ("A100", 312e12), ("L40S", 362e12), ("L4", 121e12), ("A10G", 70e12), ("A10", 125e12),
+    ("RTX 5090", 209.5e12), ("RTX 4090", 165.2e12), ("RTX 3090", 71e12),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -335,11 +326,6 @@ def now(job: Job) -> float:
     return time.perf_counter()
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
-    """One JSON document."""
-    path.write_text(json.dumps(content))
-
-
 def train(job: Job) -> dict[str, Any]:
     """The report of a whole training; the checkpoint and the curve are written to the job's folder.
 
@@ -355,7 +341,7 @@ def train(job: Job) -> dict[str, Any]:
     n_steps = job.train_tokens // tokens_per_step
     every = max(1, n_steps // N_CURVE_POINTS)
     started = measured_from = now(job)
-    n_measured_from = 0
+    n_measured_from = step = 0
     with Path(job.out, "curve.jsonl").open("w") as curve:
         for step, batch in zip(range(1, n_steps + 1), batches(job, t.batch_size), strict=False):
             loss = trainer.step(batch, (step - 0.5) / n_steps)
@@ -368,14 +354,14 @@ def train(job: Job) -> dict[str, Any]:
             if not n_measured_from:  # the first step compiles
                 measured_from, n_measured_from = now(job), step
     ended = now(job)
-    speed = (n_steps - n_measured_from) * tokens_per_step / max(ended - measured_from, 1e-9)
+    speed = (step - n_measured_from) * tokens_per_step / max(ended - measured_from, 1e-9)
     temporary = Path(job.out, ".checkpoint.pt")
     torch.save({"config": config, "state": {k: v.cpu() for k, v in model.state_dict().items()}}, temporary)
     temporary.replace(Path(job.out, "checkpoint.pt"))
     peak = peak_flops(job)
     return {
-        "n_tokens": n_steps * tokens_per_step,
-        "n_steps": n_steps,
+        "n_tokens": step * tokens_per_step,
+        "n_steps": step,
         "n_params": sum(p.numel() for p in model.parameters()),
         "train_s": ended - started,
         "tokens_per_s": speed,
@@ -383,11 +369,6 @@ def train(job: Job) -> dict[str, Any]:
         "peak_memory_bytes": peak_memory_bytes(job),
         "device": job.device if job.device == "cpu" else torch.cuda.get_device_name(),
     }
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch could not have the memory; on a CPU it says so in words alone."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def main(config_path: str) -> int:
@@ -398,17 +379,18 @@ def main(config_path: str) -> int:
             torch.set_num_threads(1)  # equal seeds give equal bits
         else:
             torch.set_float32_matmul_precision("high")
-        write(Path(job.out, "report.json"), train(job))
+        Path(job.out, "report.json").write_text(json.dumps(train(job)))
     except FloatingPointError as error:
-        print(f"diverged: {error}", file=sys.stderr)
+        print(f"diverged: {error}", file=sys.stderr, flush=True)
         return EXIT_DIVERGED
-    except MemoryError:
-        print("out of memory", file=sys.stderr)
-        return EXIT_OUT_OF_MEMORY
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
+    except (
+        MemoryError,
+        RuntimeError,
+    ) as error:  # on a CPU, torch says in words alone that there is no memory
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and "can't allocate memory" not in str(error):
             raise
-        print(f"out of memory: {error}", file=sys.stderr)
+        print(f"out of memory: {error}", file=sys.stderr, flush=True)
         return EXIT_OUT_OF_MEMORY
     return 0
 
