@@ -54,6 +54,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # each joins parts that know nothing of each other, as `bench` does
     "tracker.bench": ("runners", "tracker"),
     "tracker.research": ("runners", "tracker"),
+    "tracker.study_driver": ("runners", "tracker"),
     "tracker.research_board": ("tracker.stats", "tracker.studies"),
     "tracker.ingest": ("runners", "tracker"),
     "tracker.naming": ("tracker",),
