@@ -1,4 +1,4 @@
-"""One training in the sandbox and what it left: everything that the trained code wrote is read here, with care."""
+"""One training in the sandbox, and what it left: all that the trained code wrote is read here, with care."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ MAX_SCRIPT_BYTES = 100_000  # the shipped one has 18,000: no room for a table of
 MAX_TEXT_BYTES = 1 << 20  # of the curve and of the report
 LEAST_FREE_BYTES = 64 << 20  # on the disk: with less left, it is full for us
 DETAIL_CHARS = 500
+SIGNALLED = 128  # a shell, and bubblewrap, add the signal to it
 STATUS_OF_EXIT = {  # of train.py
     20: (TrainingStatus.CRASHED, "bad_config"),
     21: (TrainingStatus.DIVERGED, "not_finite"),
@@ -179,14 +180,15 @@ class Attempt:
         tier, corpus = self.setting.tier, self.setting.corpus
         checkpoint = self._checkpoint()
         curve = read_curve(self.out)
-        report = read_report(self.out)
+        is_ours = self.change.script is None
+        report = read_report(self.out) if is_ours else {}
         config = {
             "params": dict(self.change.params),
             "vocab_size": corpus.meta.vocab_size,
             "context": tier.context,
         }
         model = Model(self.work / "script.py", checkpoint, config, tier.device, tier.limits)
-        exam = Exam(tier, corpus, self.splits, is_probed=self.change.script is not None)
+        exam = Exam(tier, corpus, self.splits, is_probed=not is_ours)
         found = evaluate(model, exam, sandbox=self.setting.sandbox, folder=self.work / "evaluation")
         n_tokens = curve[-1][0] if curve else 0
         training = replace(
@@ -195,11 +197,17 @@ class Attempt:
             n_tokens=n_tokens,
             n_params=found.n_params,
             eval_s=round(found.cpu_s, 3),
-            tokens_per_s=report.get("tokens_per_s"),
+            tokens_per_s=report.get("tokens_per_s", n_tokens / training.train_s),
             mfu=report.get("mfu"),
+            peak_memory_bytes=self._peak_bytes(training, report),
         )
         self._check(found, curve)
         return replace(training, bpb=dict(found.bpb)), found.startup_cpu_s
+
+    def _peak_bytes(self, training: Training, report: Mapping[str, float]) -> int | None:
+        """Of the card, where one computes and our own script told; else of the processes."""
+        on_card = report.get("peak_memory_bytes") if self.setting.tier.device != "cpu" else None
+        return training.peak_memory_bytes if on_card is None else int(on_card)
 
     def _check(self, found: Evaluation, curve: tuple[tuple[int, float], ...]) -> None:
         if found.problem is not None:
@@ -266,7 +274,7 @@ def read_curve(out: Path) -> tuple[tuple[int, float], ...]:
 
 
 def read_report(out: Path) -> Mapping[str, float]:
-    """The numbers of the report that are positive and finite; shown, never used to judge."""
+    """The numbers of our own script's report that are positive and finite; shown, never used to judge."""
     try:
         said: Any = json.loads(read_plain(out / "report.json", MAX_TEXT_BYTES) or b"{}")
     except (ValueError, RecursionError):
@@ -291,10 +299,9 @@ def _status_of(reason: str) -> tuple[TrainingStatus, str]:
 
 def _sentence(end: SandboxEnd) -> str:
     """The last thing that the script said, else how it ended."""
+    if end.status is not EndStatus.ENDED:
+        return f"{end.status} after {end.wall_s:.1f} s, {end.cpu_s:.1f} CPU s"
+    if end.returncode < 0 or end.returncode > SIGNALLED:
+        return f"it was ended by signal {abs(end.returncode) % SIGNALLED}"
     lines = [line.strip() for line in end.stderr_tail.splitlines() if line.strip()]
-    said = lines[-1][:DETAIL_CHARS] if lines else f"it ended with code {end.returncode}"
-    return (
-        said
-        if end.status is EndStatus.ENDED
-        else f"{end.status} after {end.wall_s:.1f} s, {end.cpu_s:.1f} CPU s"
-    )
+    return lines[-1][:DETAIL_CHARS] if lines else f"it ended with code {end.returncode}"

@@ -1,13 +1,13 @@
 """The trusted measure of a trained model: bits per byte of held-out text, and whether the model cheats.
 
-It never runs code of the model: it sends tokens to a process in the sandbox and gets logits. It normalises them
-itself, looks up what came next itself, and counts the bytes itself.
+It never runs code of the model: it sends tokens to a process in the sandbox and gets logits. It normalises
+them itself, looks up what came next itself, and counts the bytes itself.
 
-Its probes cannot be told from its questions. A second process, fresh and with nothing in memory, is asked a random
-part of the same windows again: some as they were, in other company and at another batch size, some with
-everything after a random place put in from elsewhere in the text. The first must give the same logits; the others
-the same up to that place. A model that looks ahead, that learns from what it is asked, that remembers or counts its
-questions, or that answers at random gives other ones.
+Its probes cannot be told from its questions. A second process, fresh and with nothing in memory, is asked a
+random part of the same windows again: some as they were, in other company and at another batch size, some
+with everything after a random place taken from elsewhere in the text. The logits must be the same: of the
+former all of them, of the latter up to that place. A model that looks ahead, that learns from what it is asked,
+that remembers or counts its questions, or that answers at random gives other ones.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SPLIT_BYTES = 16 << 30  # of logits per split: a large vocabulary is measured on
 KEPT_BYTES = 512 << 20  # of log-probabilities that are kept to be compared
 PROBED_SHARE = 6  # one of so many windows is asked again
 ALTERED_SHARE = 0.75  # of these, with another end
-# largest difference of a log-probability between two processes: rounding in float32; a card sums in another order
+# nats by which two processes may differ: rounding in float32; a card sums in another order
 TOLERANCE = {"cpu": 2e-3, "cuda": 5e-2}
 NOT_FINITE = "not_finite"
 DIGITS = 7  # of a score: finer than the order in which float32 is summed
@@ -171,7 +171,8 @@ def _measured(
     V, T = exam.corpus.meta.vocab_size, exam.tier.context
     lengths = exam.corpus.byte_lengths()
     targets = windows.tokens[:, 1:]
-    nats, kept = np.zeros(len(targets)), {}
+    nats = np.zeros(len(targets))
+    kept: dict[int, LogProbs] = {}
     order = list(range(len(targets)))
     draw.shuffle(order)
     size = _batch_size(T, V)
@@ -209,7 +210,7 @@ def _compared(
 
 
 def _apart(a: LogProbs, b: LogProbs) -> float:
-    """Largest difference, in nats, relative where a probability is very small; infinite where one is no number."""
+    """Largest difference in nats, less strict for tiny probabilities; infinite where one is no number."""
     with np.errstate(invalid="ignore"):
         apart = np.abs(a - b) / np.maximum(1.0, np.abs(a) / 16)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
@@ -221,7 +222,7 @@ def log_probs(logits: LogProbs) -> LogProbs:
     with np.errstate(invalid="ignore", over="ignore"):
         shifted = logits - logits.max(axis=-1, keepdims=True)
         total = np.exp(shifted).sum(axis=-1, keepdims=True, dtype=np.float64)
-        return shifted - np.log(total).astype(np.float32)
+        return np.asarray(shifted - np.log(total).astype(np.float32), dtype=np.float32)
 
 
 def scores(measured: Measured, windows: Windows) -> dict[str, float]:

@@ -1,11 +1,11 @@
 """`python logits_server.py JOB.json`, in a sandbox: loads a checkpoint and answers tokens with logits.
 
-Nothing that it says is trusted: the code of the model runs in the same process. It is never told what comes next
-in a text, it never computes a loss, and it cannot tell which of its requests are probes.
+Nothing that it says is trusted: the code of the model runs in the same process. It is never told what comes
+next in a text, it never computes a loss, and it cannot tell which of its requests are probes.
 
-Standard output carries one line of JSON, then one block of float32 (B, T, V) per request. A request on standard
-input is B and T as int32, then B × T tokens as int32; all little-endian. What the model prints goes to standard
-error. It imports torch and nothing of ours, since it runs alone in a sandbox.
+Standard output carries one line of JSON, then one block of float32 (B, T, V) per request. A request on
+standard input is B and T as int32, then B × T tokens as int32; all little-endian. What the model prints goes
+to standard error. It imports torch and nothing of ours, since it runs alone in a sandbox.
 """
 
 from __future__ import annotations
@@ -101,11 +101,11 @@ def main(job_path: str) -> None:
     try:
         model, told = ready(job)
     except pickle.UnpicklingError:
+        print("it holds more than numbers", file=sys.stderr)
         problem, told = "unsafe_checkpoint", {}
     except Exception:  # noqa: BLE001 - whatever code that nobody has read may raise
-        problem, told = "unreadable_checkpoint", {}
-    if problem:
         traceback.print_exc()
+        problem, told = "unreadable_checkpoint", {}
     answers.write(json.dumps(told | {"problem": problem}).encode() + b"\n")
     if not problem:
         answer(model, job["device"], os.fdopen(0, "rb"), answers)

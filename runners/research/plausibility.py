@@ -1,4 +1,4 @@
-"""What an honest training looks like from outside: pure checks over numbers, each of which names what it found.
+"""What an honest training looks like from outside: checks over numbers, each of which names what it found.
 
 They catch what the sandbox allows and the probes of the logits cannot see: more computing than was given, a
 checkpoint that was not trained, a beginning that does not depend on the seed.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from runners.research.tiers import Tier
 
@@ -47,17 +48,18 @@ def curve_finding(
     if not curve:
         return Finding("no_curve", "the training left no loss curve")
     tokens, losses = [point[0] for point in curve], [point[1] for point in curve]
-    if any(b <= a for a, b in zip(tokens, tokens[1:], strict=False)) or tokens[-1] > tier.train_tokens:
+    if any(b <= a for a, b in pairwise(tokens)) or tokens[-1] > tier.train_tokens:
         return Finding("curve", "the loss curve does not go from the first token to the last one")
     if tokens[-1] < MIN_TOKENS_SHARE * tier.train_tokens:
         return Finding("too_few_tokens", f"{tokens[-1]} of {tier.train_tokens} tokens were trained on")
     low, high = (share * math.log(vocab_size) for share in FIRST_LOSS)
     if not low <= losses[0] <= high:
-        detail = f"the first loss is {losses[0]:.3f} nats, where not knowing anything is {math.log(vocab_size):.3f}"
+        detail = f"the first loss is {losses[0]:.3f} nats, where a guess has {math.log(vocab_size):.3f}"
         return Finding("first_loss", detail)
     end = losses[-max(1, round(len(losses) * END_SHARE)) :]
-    if nats < sum(end) / len(end) - MAX_BELOW_CURVE:
-        detail = f"the checkpoint has {nats:.3f} nats on held-out text, its training ended at {sum(end) / len(end):.3f}"
+    ended_at = sum(end) / len(end)
+    if nats < ended_at - MAX_BELOW_CURVE:
+        detail = f"{nats:.3f} nats on held-out text, where the training ended at {ended_at:.3f}"
         return Finding("not_what_was_trained", detail)
     return None
 

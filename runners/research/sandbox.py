@@ -1,6 +1,6 @@
 """Run code that nobody has read: no network, no files but those it is given, one folder to write in, limits.
 
-Three kinds. `bubblewrap` hides the file system, the network, the other processes and the environment. `unshare`
+Three kinds. `bubblewrap` hides the file system, the network, other processes and the environment. `unshare`
 hides the network and the processes only. `none` hides nothing, and holds the limits alone.
 Not covered: flaws of the kernel or of a GPU's driver; a program can still spend all that its limits allow.
 

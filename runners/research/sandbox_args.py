@@ -38,6 +38,7 @@ BASE_ENV = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONHASHSEED": "0",
     "PYTHONNOUSERSITE": "1",
+    "PYTHONWARNINGS": "ignore",  # torch warns that there is no numpy; the last words are kept for people
 }
 UNSHARE = (
     "unshare", "--user", "--map-root-user", "--net", "--ipc", "--uts", "--mount", "--pid", "--fork",

@@ -54,6 +54,19 @@ def usage(pid: int) -> Usage:
     return now
 
 
+def shared_once(pid: int) -> int:
+    """Resident bytes of the tree with shared pages counted once; slower than `usage`."""
+    total = 0
+    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        try:
+            total += int(getattr(process.memory_full_info(), "pss", 0))
+        except psutil.AccessDenied:
+            total += int(process.memory_info().rss)
+        except (psutil.Error, OSError):  # it ended meanwhile
+            continue
+    return total
+
+
 def folder_bytes(folder: Path) -> tuple[int, int]:
     """(bytes, entries) in `folder`, without following links; counting stops at `MAX_ENTRIES` + 1."""
     total = n_entries = 0
@@ -108,7 +121,7 @@ class Watch:
     def _passed(self, now: Usage) -> str | None:
         if now.n_processes > self.limits.n_processes + 8:  # the sandbox itself has a few
             return "processes"
-        if now.memory_bytes > self.limits.memory_bytes:
+        if now.memory_bytes > self.limits.memory_bytes and shared_once(self.pid) > self.limits.memory_bytes:
             return "memory"
         if psutil.virtual_memory().available < MIN_FREE_BYTES:
             return "memory"

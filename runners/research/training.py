@@ -1,7 +1,7 @@
-"""One training of one change under one seed, with its trusted measure; a training that is known is not repeated.
+"""One training of one change under one seed, with its trusted measure; what is known is not trained again.
 
-What the proposed code does wrong is the status of the record; what we lack raises. `val` and `select` of a finished
-training are kept in `$TRACKER_HOME/trainings/<key>.json`, `test` never is: it is measured anew each time.
+What the proposed code does wrong is the status of the record; what we lack raises. `val` and `select` of a
+finished training are kept in `$TRACKER_HOME/trainings/<key>.json`, `test` never is: it is measured each time.
 """
 
 from __future__ import annotations
