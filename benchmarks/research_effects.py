@@ -22,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 
 from runners.research import corpora, script, space
+from runners.research.attempt import write_sequences
 from runners.research.tiers import Tier, tier
 from tracker.settings import load_settings
 from tracker.studies import Params
@@ -82,7 +83,7 @@ def trained(params: Params, *, seed: int, at: Tier, corpus: corpora.Corpus) -> R
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "train.py")
         path.write_text(script.shipped(at))
-        Path(folder, "sequences.bin").write_bytes(sequences(corpus, seed=seed, at=at))
+        write_sequences(corpus, at, seed, Path(folder, "sequences.bin"))
         job = {
             "data": str(Path(folder, "sequences.bin")), "out": folder, "seed": seed,
             "train_tokens": at.train_tokens,
@@ -98,18 +99,6 @@ def trained(params: Params, *, seed: int, at: Tier, corpus: corpora.Corpus) -> R
         if done.returncode:
             return Result(math.nan, math.nan, cpu_s)
         return Result(*(bits_per_byte(path, corpus, split, at) for split in ("val", "test")), cpu_s)
-
-
-def sequences(corpus: corpora.Corpus, *, seed: int, at: Tier) -> bytes:
-    """The sequences of one training, in the order of its seed."""
-    import numpy as np
-
-    tokens = corpus.tokens("train")
-    n_windows = (len(tokens) - 1) // at.context
-    order = np.random.default_rng(seed)
-    starts = np.concatenate([order.permutation(n_windows) for _ in range(1 + at.train_tokens // len(tokens))])
-    starts = starts[: at.train_tokens // at.context] * at.context
-    return tokens[starts[:, None] + np.arange(at.context + 1)].tobytes()
 
 
 def bits_per_byte(path: Path, corpus: corpora.Corpus, split: str, at: Tier) -> float:
