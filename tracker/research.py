@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from tracker.logs import start_logging
 from tracker.records import EngineSettings
 from tracker.settings import Settings
 from tracker.studies import AgentSpec, Study, StudyStatus, Track
-from tracker.study_files import Ledger, open_ledger
+from tracker.study_files import Ledger, open_ledger, study_folders
 
 BY_THEMSELVES = (*NUMBERS_ONLY, "scripted")  # agents that need no model
 CODE_HINT = "`apt install bubblewrap`, or `--no-sandbox` at your own risk"
@@ -122,6 +123,21 @@ def resumed_study(name: str, settings: Settings) -> Study:
         raise TrackerError(f"study `{study.study_id}` is complete", hint=hint)
     facts_of(tier_of(study.tier), settings.home).refuse(study)
     return study
+
+
+def known_study(request: StudyRequest, settings: Settings) -> Study | None:
+    """A complete study that this request would repeat number for number; None if there is none."""
+    tier = tier_of(request.tier)
+    facts = facts_of(tier, settings.home)
+    wanted = (request.agent, tier.name, request.track, request.seed, request.n_trials, request.wave_size)
+    for folder in reversed(study_folders(settings.studies_path)):
+        with suppress(TrackerError):
+            study = Ledger(folder).read_study()
+            found = (study.agent.name, study.tier, study.track, study.seed, study.n_trials, study.wave_size)
+            is_same = found == wanted and study.placebo_share == request.placebo_share
+            if is_same and study.status is StudyStatus.COMPLETE and facts.agree(study):
+                return study
+    return None
 
 
 def stop_study(name: str, settings: Settings) -> Study:

@@ -124,7 +124,8 @@ def _group(key: tuple[Any, ...], studies: Sequence[StudyRow]) -> Group:
     rows = [_row(of, fmean(reference) if reference else None) for of in by_agent.values()]
     rows.sort(key=lambda row: (-row.gain_bpb, row.agent))
     comparisons = compared({agent: _by_seed(of) for agent, of in by_agent.items()})
-    return Group(*key, _ranked(rows, comparisons), comparisons)
+    tier, track, n_trials, corpus_hash, rules = key
+    return Group(tier, track, n_trials, corpus_hash, rules, _ranked(rows, comparisons), comparisons)
 
 
 def _row(studies: Sequence[StudyRow], reference: float | None) -> BoardRow:

@@ -16,6 +16,13 @@ from tracker.studies import Study
 PROGRAM = Path(__file__).with_name("program.md")
 RULES = "1"  # moves when the loop or the gate changes what a study is worth
 
+COMPARED = {
+    "corpus_hash": "another corpus",
+    "script_hash": "another training script",
+    "program_hash": "another `program.md`",
+    "harness_version": "another version of the harness",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -28,19 +35,17 @@ class Facts:
     program: str
     note: str = ""  # what is particular about the corpus
 
+    def agree(self, study: Study) -> bool:
+        """Whether the study was begun under these."""
+        return all(getattr(study, name) == getattr(self, name) for name in COMPARED)
+
     def refuse(self, study: Study) -> None:
         """Refuse to go on with a study that was begun under other facts.
 
         Raises:
             TrackerError: names the first that differs.
         """
-        names = {
-            "corpus_hash": "another corpus",
-            "script_hash": "another training script",
-            "program_hash": "another `program.md`",
-            "harness_version": "another version of the harness",
-        }
-        for name, what in names.items():
+        for name, what in COMPARED.items():
             before, now = getattr(study, name), getattr(self, name)
             if before != now:
                 message = f"study `{study.study_id}` was begun under {what} ({before[:16]}, now {now[:16]})"
