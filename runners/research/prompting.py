@@ -12,7 +12,7 @@ from typing import Any
 
 from runners.research.agents import Ask
 from runners.research.history import Standing, standings
-from runners.research.replies import MAX_CHANGES, MAX_RATIONALE_CHARS, example_reply, reply_schema
+from runners.research.replies import MAX_CHANGES, MAX_RATIONALE_CHARS, reply_schema
 from runners.research.script import regions
 from runners.research.space import Tunable, json_schema
 from tracker.studies import CATEGORIES, Change, Proposal, Split, Track, Verdict
@@ -23,8 +23,8 @@ SIZES = ((20, 5), (15, 5), (10, 5), (6, 3), (3, 2), (1, 1), (0, 0))
 PLATEAU = 6  # trials in a row that did not help, after which the model is told so
 MAX_CELL_CHARS = 160
 MAX_REPEATED_CHARS = 2000  # of an answer that could not be used
-EXAMPLE = {"beta2": 0.98, "final_lr_fraction": 0.1}
-EXAMPLE_WHY = "A longer memory of the squared gradient, and a rate that does not fall to zero."
+# No real example: a small model proposes nothing else ever after (SmolLM2-135M, 5 of 6 trials).
+FORM = '{"rationale": "WHY", "changes": [{"name": "NAME", "value": NUMBER}]}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,44 +72,47 @@ def _program(ask: Ask) -> str:
 
 
 def _question(ask: Ask, *, n_last: int, n_best: int, suggestion: Suggestion | None) -> str:
+    """What stays the same comes first, so that an engine reads it once per study."""
+    is_code = ask.study.track is Track.CODE
     stood = standings(ask.history, baseline_bpb=ask.baseline_bpb.get(Split.VAL))
-    parts = [_setting(ask), _numbers(ask)]
-    if ask.study.track is Track.CODE:
-        parts.append(f"The part of train.py that you may edit:\n```python\n{_region(ask)}```")
-    parts += [_trials(ask, stood, n_last=n_last, n_best=n_best), _touched(ask), _plateau(ask)]
-    if suggestion is not None:
-        parts.append(_suggested(ask, suggestion))
-    parts.append(_code_form() if ask.study.track is Track.CODE else _json_form(suggestion))
+    parts = [
+        f"Training: {ask.tier.description}; {ask.tier.train_tokens:,} tokens, context {ask.tier.context}.",
+        _numbers(ask),
+        _code_form() if is_code else _json_form(ask),
+        f"The part of train.py that you may edit:\n```python\n{_region(ask)}```" if is_code else "",
+        _trials(ask, stood, n_last=n_last, n_best=n_best),
+        _touched(ask),
+        _state(ask),
+        "" if suggestion is None else _suggested(ask, suggestion),
+        "Propose the next change to the incumbent.",
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
-def _setting(ask: Ask) -> str:
-    baseline, incumbent = ask.baseline_bpb.get(Split.VAL), ask.incumbent_bpb.get(Split.VAL)
-    lines = [
-        f"Training: {ask.tier.description}; {ask.tier.train_tokens:,} tokens, context {ask.tier.context}.",
-        f"Baseline: {_bpb(baseline)} bpb. Incumbent: {_bpb(incumbent)} bpb.",
-        f"Trials left: {ask.n_left} of {ask.study.n_trials}.",
-    ]
-    return "\n".join(lines)
-
-
 def _numbers(ask: Ask) -> str:
-    lines = [
-        "The numbers (category: name, allowed values, default and, if moved, present value: meaning):"
-    ]
-    lines += [_number(tunable, ask.incumbent) for tunable in ask.space]
-    return "\n".join(lines)
+    lines = ["The numbers (category: name, allowed values, default: meaning):"]
+    return "\n".join([*lines, *map(_number, ask.space)])
 
 
-def _number(tunable: Tunable, incumbent: Change) -> str:
+def _number(tunable: Tunable) -> str:
     if tunable.choices:
         allowed = "one of " + ", ".join(_value(c) for c in tunable.choices)
     else:
         allowed = f"{_value(tunable.low)} to {_value(tunable.high)}{', log scale' if tunable.log else ''}"
-    now = incumbent.params.get(tunable.name, tunable.default)
-    is_moved = now != tunable.default
-    default = f"default {_value(tunable.default)}" + (f", now {_value(now)}" if is_moved else "")
-    return f"- {tunable.category}: {tunable.name}, {allowed}, {default}: {tunable.what}"
+    default = _value(tunable.default)
+    return f"- {tunable.category}: {tunable.name}, {allowed}, default {default}: {tunable.what}"
+
+
+def _state(ask: Ask) -> str:
+    baseline, incumbent = ask.baseline_bpb.get(Split.VAL), ask.incumbent_bpb.get(Split.VAL)
+    now = ", ".join(f"{name} = {_value(value)}" for name, value in ask.incumbent.params.items())
+    lines = [
+        f"Baseline: {_bpb(baseline)} bpb. "
+        f"Incumbent: {_bpb(incumbent)} bpb, {now or 'all at their defaults'}.",
+        f"Trials left: {ask.n_left} of {ask.study.n_trials}.",
+        _plateau(ask),
+    ]
+    return "\n".join(line for line in lines if line)
 
 
 def _region(ask: Ask) -> str:
@@ -190,19 +193,20 @@ def _suggested(ask: Ask, suggestion: Suggestion) -> str:
     )
 
 
-def _json_form(suggestion: Suggestion | None) -> str:
-    own = "" if suggestion is None else ' An empty list of "changes" takes the optimiser\'s suggestion.'
+def _json_form(ask: Ask) -> str:
+    own = ""
+    if ask.study.track is Track.HYBRID:
+        own = ' An empty list of "changes" takes the optimiser\'s suggestion.'
     return (
-        f"Propose the next change to the incumbent: 1 to {MAX_CHANGES} numbers with their new values.{own} "
-        f"Give your reason in at most {MAX_RATIONALE_CHARS} characters. Answer with one JSON object "
-        f"of this form (the values here are an example only):\n{example_reply(EXAMPLE_WHY, EXAMPLE)}"
+        f"An answer is one JSON object: why, in at most {MAX_RATIONALE_CHARS} characters, and 1 to "
+        f"{MAX_CHANGES} numbers of the incumbent with their new values.{own} Its form:\n{FORM}"
     )
 
 
 def _code_form() -> str:
     return (
-        "Propose the next change to the incumbent. Say in one or two sentences why, then give the edit as "
-        "one or more blocks of this form, whose SEARCH part repeats whole lines as they are now:\n"
+        "An answer says in one or two sentences why, then gives the edit of the incumbent's script as one or "
+        "more blocks of this form, whose SEARCH part repeats whole lines as they are now:\n"
         "<<<<<<< SEARCH\n    beta2: float = 0.95\n=======\n    beta2: float = 0.98\n>>>>>>> REPLACE"
     )
 

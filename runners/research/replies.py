@@ -70,12 +70,6 @@ def reply_schema(changes: Mapping[str, Mapping[str, Any]], *, min_changes: int =
     )
 
 
-def example_reply(rationale: str, changes: Mapping[str, Value]) -> str:
-    """A reply as it is wanted, on one line."""
-    listed = [{"name": name, "value": value} for name, value in changes.items()]
-    return json.dumps({"rationale": rationale, "changes": listed}, ensure_ascii=False)
-
-
 def _object_schema(properties: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
@@ -141,6 +135,7 @@ def _changes(raw: object) -> Mapping[str, Value]:
             pairs.append((str(item["name"]), _value(str(item["name"]), item["value"])))
     else:
         raise ValueError('"changes" must be a list of names with values')
+    pairs = list(dict.fromkeys(pairs))  # said twice alike is said once
     if len(pairs) > MAX_CHANGES:
         raise ValueError(f'"changes" has {len(pairs)} members, more than {MAX_CHANGES}')
     return _distinct(pairs)

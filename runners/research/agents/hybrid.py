@@ -18,7 +18,7 @@ from runners.research.prompting import Suggestion
 from tracker.errors import UnknownNameError
 from tracker.studies import Proposal, Study
 
-OPTIMISERS = {"tpe": TpeAgent, "cma": CmaAgent}
+OPTIMISERS: dict[str, type[TpeAgent] | type[CmaAgent]] = {"tpe": TpeAgent, "cma": CmaAgent}
 
 
 class HybridAgent:

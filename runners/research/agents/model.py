@@ -45,7 +45,8 @@ class ModelAgent:
         self._folder = folder
         self._server: ModelServer | None = None
         if spec.settings.engine == "vllm":
-            self._server = start_server(spec.model, spec.settings, tier=study.tier, log_path=folder / "vllm.log")
+            log_path = folder / "vllm.log"
+            self._server = start_server(spec.model, spec.settings, tier=study.tier, log_path=log_path)
             self._settings = self._server.settings
         self._engine = self._open()
 

@@ -47,7 +47,7 @@ class ScriptedAgent:
             raw = path.read_bytes()
         except OSError as error:
             raise UsageError(f"agent `{NAME}` reads `{path}`: {error.strerror}") from error
-        self._entries = load_json(tuple[Entry, ...], raw, where=str(path))  # type: ignore[type-abstract]
+        self._entries = load_json(tuple[Entry, ...], raw, where=str(path))
         if not self._entries:
             raise TrackerError(f"{path}: it has no proposals")
 
