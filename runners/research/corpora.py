@@ -34,7 +34,7 @@ HELD_OUT_SHARE = 0.05  # of the blocks, for each held-out split
 SHUFFLE_SEED = 20_261_124
 FOLDER_DIGITS = 16  # of the hash in a folder's name
 META = "meta.json"
-GRAMMAR_HASH = "f63780e35bf7bbcaff085479f0268738f87d35a34637eff52ab9e15c3c7c5eb6"
+GRAMMAR_HASH = "3993e3fce62bfb7c596db7b216ab0cd3916dfc55ad08bfe65bccc4214ce1eacb"
 # numpy 2.3.5 and scipy 1.17.1, the same under Python 3.11, 3.12 and 3.13
 DOCSTRINGS_HASH = "9f0aa9bd12ac92861f738ca6cbab34d84a3f9e77edf7f94504c233793de2f144"
 Chunk = tuple[str, NDArray[np.integer]]  # split, tokens
