@@ -18,8 +18,8 @@ CONTRACT = (
 )  # fmt: skip
 MORE = (
     "reason", "detail", "n_done", "n_rejected", "n_duplicates", "n_invalid", "n_failed", "n_caught",
-    "n_placebos", "n_false_accepts", "n_trainings", "cpu_s", "latency_s", "corpus_hash", "sandbox", "warnings",
-    "started_at", "ended_at",
+    "n_placebos", "n_false_accepts", "n_trainings", "cpu_s", "latency_s", "corpus_hash", "sandbox",
+    "warnings", "started_at", "ended_at",
 )  # fmt: skip
 LEFT = {"status", "agent", "diff", "what", "verdict", "track", "why"}
 
