@@ -257,8 +257,11 @@ def read_plain(path: Path, most: int) -> bytes | None:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        return None
     with os.fdopen(handle, "rb") as file:
-        return file.read(most + 1) if stat.S_ISREG(os.fstat(handle).st_mode) else None
+        return file.read(most + 1)
 
 
 def read_curve(out: Path) -> tuple[tuple[int, float], ...]:

@@ -6,8 +6,8 @@ them itself, looks up what came next itself, and counts the bytes itself.
 Its probes cannot be told from its questions. A second process, fresh and with nothing in memory, is asked a
 random part of the same windows again: some as they were, in other company and at another batch size, some
 with everything after a random place taken from elsewhere in the text. The logits must be the same: of the
-former all of them, of the latter up to that place. A model that looks ahead, that learns from what it is asked,
-that remembers or counts its questions, or that answers at random gives other ones.
+former all of them, of the latter up to that place. A model that looks ahead, that learns from what it is
+asked, that remembers or counts its questions, or that answers at random gives other ones.
 """
 
 from __future__ import annotations
