@@ -29,8 +29,8 @@ pytest.importorskip("torch")
 
 CONTRACT = {
     "study", "agent", "tier", "track", "seed", "n_trials", "n_valid", "n_accepted", "baseline_bpb",
-    "best_val_bpb", "test_bpb", "gain_bpb", "gain_ci_low", "gain_ci_high", "claimed_gain_bpb", "false_accept_rate",
-    "prompt_tokens", "output_tokens", "train_s", "status",
+    "best_val_bpb", "test_bpb", "gain_bpb", "gain_ci_low", "gain_ci_high", "claimed_gain_bpb",
+    "false_accept_rate", "prompt_tokens", "output_tokens", "train_s", "status",
 }  # fmt: skip
 GOOD, BAD, PROSE = {"changes": {"beta1": 0.8}}, {"changes": {"beta1": 0.97}}, {"reply": "I would rather not."}
 DIVERGES = {"changes": {"matrix_lr": 0.1, "embedding_lr": 1.0, "head_lr": 0.1, "grad_clip": 0.0}}
