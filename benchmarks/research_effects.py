@@ -8,7 +8,6 @@ evaluation is one of its own, so that the loop's figures have something to be co
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import math
 import os
@@ -108,7 +107,7 @@ def bits_per_byte(path: Path, corpus: corpora.Corpus, split: str, at: Tier) -> f
 
     torch.set_num_threads(1)
     checkpoint = torch.load(path.with_name("checkpoint.pt"), weights_only=True)
-    model = loaded(path).build_model(checkpoint["config"])
+    model = module_of(path.read_text()).build_model(checkpoint["config"])
     model.load_state_dict(checkpoint["state"])
     tokens = torch.from_numpy(np.array(corpus.tokens(split)[: at.eval_tokens + 1], dtype=np.int64))
     lengths = torch.from_numpy(corpus.byte_lengths())
@@ -125,14 +124,11 @@ def bits_per_byte(path: Path, corpus: corpora.Corpus, split: str, at: Tier) -> f
     return nats / math.log(2) / n_bytes
 
 
-def loaded(path: Path) -> ModuleType:
+def module_of(text: str) -> ModuleType:
     """The training script as a module."""
-    spec = importlib.util.spec_from_file_location("trained_script", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    module = ModuleType("training_script")
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    exec(compile(text, "train.py", "exec"), module.__dict__)
     return module
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import resource
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from benchmarks.research_effects import module_of
 from runners.research import script
 from runners.research.attempt import write_sequences
 from runners.research.corpora import Corpus
@@ -21,16 +20,7 @@ from runners.research.tiers import Tier
 
 def module(tier: Tier) -> ModuleType:
     """The script of a tier, imported."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "train.py")
-        path.write_text(script.shipped(tier))
-        spec = importlib.util.spec_from_file_location("training_script", path)
-        assert spec is not None
-        assert spec.loader is not None
-        loaded = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = loaded  # dataclasses look their module up
-        spec.loader.exec_module(loaded)
-        return loaded
+    return module_of(script.shipped(tier))
 
 
 def run(folder: Path, tier: Tier, corpus: Corpus, **job: Any) -> subprocess.CompletedProcess[str]:
