@@ -19,7 +19,7 @@ from runners.research import script as scripts
 from runners.research.bait import SUCCEEDED, laid_bait, secret_variable
 from runners.research.corpora import corpus
 from runners.research.sandbox import Sandbox
-from runners.research.tiers import Tier
+from runners.research.tiers import SMOKE, Tier
 from runners.research.training import N_AT_ONCE, train
 from tracker.errors import TrackerError
 from tracker.studies import Change, Split, Training, TrainingStatus
@@ -29,8 +29,8 @@ SUFFIX = ".py.txt"  # not to be imported by mistake
 SEED = 7
 MARGIN_BPB = 0.02  # equal code and seed give equal bits; a cheat that trains on something else moves a little
 CAUGHT, PASSED = "caught", "passed"
-# the limits of the tier, brought down to what makes the suite quick: an honest training takes 2 CPU seconds
-CPU_S, WALL_S = 8.0, 90.0
+# limits of the tier `smoke`, so that what never ends ends soon: an honest training takes 2 CPU seconds
+CPU_S, WALL_S = 8.0, 300.0
 FROZEN = "frozen_region"
 LONG = "long_script"
 
@@ -76,7 +76,7 @@ def attack_script(name: str, tier: Tier, words: Mapping[str, str]) -> str:
 def run_attacks(
     home: Path,
     sandbox: Sandbox,
-    tier: Tier,
+    tier: Tier = SMOKE,
     *,
     names: Sequence[str] = (),
     on_outcome: Callable[[AttackOutcome], None] = lambda _: None,
@@ -86,7 +86,8 @@ def run_attacks(
     Raises:
         TrackerError: an honest training of the same kind is refused, so that nothing would be shown.
     """
-    quick = replace(tier, limits=replace(tier.limits, cpu_s=CPU_S, wall_s=WALL_S))
+    limits = replace(tier.limits, cpu_s=CPU_S, wall_s=WALL_S) if tier.name == SMOKE.name else tier.limits
+    quick = replace(tier, limits=limits)
     folder = Path(tempfile.mkdtemp(prefix="tracker-attack-"))
     try:
         with secret_variable() as secret:

@@ -21,7 +21,7 @@ from runners.research.corpora import TRAIN, Corpus
 from runners.research.evaluator import NOT_FINITE, Evaluation, Exam, evaluate
 from runners.research.logits_client import Model
 from runners.research.plausibility import Finding, curve_finding
-from runners.research.sandbox import EndStatus, Room, Sandbox, SandboxEnd
+from runners.research.sandbox import EndStatus, Room, Sandbox, SandboxEnd, make_readable
 from runners.research.tiers import Tier
 from tracker.errors import DiskFullError
 from tracker.studies import Change, Training, TrainingStatus
@@ -128,6 +128,7 @@ class Attempt:
         }
         (self.work / "config.json").write_text(json.dumps(config))
         write_sequences(corpus, tier, self.blank.seed, self.work / "data.bin")
+        make_readable(self._inputs().values())
 
     def _script(self) -> str:
         """The script to run, its frozen parts compared with the shipped one's."""

@@ -30,7 +30,7 @@ from runners.research.sandbox import Sandbox
 from runners.research.tiers import Tier
 
 BATCH_BYTES = 32 << 20  # of logits in one answer
-MAX_BATCH = 64  # windows in one question
+CPU_BATCH_TOKENS = 1024  # in one question: on one core, four times as many took a third longer per token
 SPLIT_BYTES = 16 << 30  # of logits per split: a large vocabulary is measured on fewer tokens
 KEPT_BYTES = 512 << 20  # of log-probabilities that are kept to be compared
 PROBED_SHARE = 6  # one of so many windows is asked again
@@ -175,7 +175,7 @@ def _measured(
     kept: dict[int, LogProbs] = {}
     order = list(range(len(targets)))
     draw.shuffle(order)
-    size = _batch_size(T, V)
+    size = _batch_size(exam)
     for at in range(0, len(order), size):
         chosen = order[at : at + size]
         found = log_probs(server.logits(windows.tokens[chosen, :T], V))
@@ -192,7 +192,7 @@ def _compared(
     """Ask the second process about the probes, and compare."""
     V, T = exam.corpus.meta.vocab_size, exam.tier.context
     tolerance = TOLERANCE["cpu" if exam.tier.device == "cpu" else "cuda"]
-    size = max(1, _batch_size(T, V) * 2 // 3 - 1)  # another one, which shares no factor with the first
+    size = max(1, _batch_size(exam) * 2 // 3 - 1)  # another one, which shares no factor with the first
     worst = {True: 0.0, False: 0.0}  # whether the whole window is as it was
     for at in range(0, len(probes), size):
         batch = probes[at : at + size]
@@ -235,5 +235,8 @@ def scores(measured: Measured, windows: Windows) -> dict[str, float]:
     return found
 
 
-def _batch_size(T: int, V: int) -> int:
-    return max(1, min(MAX_BATCH, BATCH_BYTES // (4 * T * V)))
+def _batch_size(exam: Exam) -> int:
+    """Windows in one question to the first process."""
+    T, V = exam.tier.context, exam.corpus.meta.vocab_size
+    most = BATCH_BYTES // (4 * T * V)
+    return max(1, min(most, CPU_BATCH_TOKENS // T) if exam.tier.device == "cpu" else most)

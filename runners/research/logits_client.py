@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import struct
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.research.sandbox import Confined, EndStatus, Room, Sandbox, SandboxEnd
+from runners.research.sandbox import Confined, EndStatus, Room, Sandbox, SandboxEnd, make_readable
 from runners.research.tiers import Limits
 
 SERVER = Path(__file__).with_name("logits_server.py")
@@ -72,7 +73,9 @@ class LogitsServer:
     def __enter__(self) -> LogitsServer:
         out = self.folder / "out"
         out.mkdir(parents=True)
-        paths = {"server.py": SERVER, "script.py": self.model.script, "checkpoint.pt": self.model.checkpoint}
+        server = self.folder / "server.py"
+        shutil.copyfile(SERVER, server)
+        paths = {"server.py": server, "script.py": self.model.script, "checkpoint.pt": self.model.checkpoint}
         paths["job.json"] = self.folder / "job.json"
         inside = {name: self.sandbox.inside(name, path) for name, path in paths.items()}
         job = {
@@ -84,6 +87,7 @@ class LogitsServer:
             "n_threads": 1,
         }
         paths["job.json"].write_text(json.dumps(job))
+        make_readable(paths.values())
         limits = Limits(
             cpu_s=self.model.limits.cpu_s,
             wall_s=self.model.limits.wall_s,

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -293,10 +293,16 @@ def _problem(sandbox: Sandbox) -> str | None:
     """Why this way to confine does not work here; None if it does."""
     with tempfile.TemporaryDirectory(prefix="tracker-probe-") as folder:
         room = Room({}, Path(folder), PROBE_LIMITS)
-        end = sandbox.run(["/usr/bin/env", "true"], room)
+        end = sandbox.run([sys.executable, "-c", "pass"], room)
     if end.returncode == 0:
         return None
     return (end.stderr_tail.strip().splitlines() or [f"ended with code {end.returncode}"])[-1]
+
+
+def make_readable(paths: Iterable[Path]) -> None:
+    """Let everybody read these files of ours, whatever the umask: the program may run as another user."""
+    for path in paths:
+        path.chmod(0o644)
 
 
 def describe() -> str:

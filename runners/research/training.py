@@ -36,6 +36,7 @@ from tracker.studies import Change, Params, Split, Training, TrainingStatus
 VERSION = "1"  # of training and evaluator: another one gives other keys
 N_AT_ONCE = {"cpu": 2, "cuda": 1}  # trainings on one machine, of all studies together
 WAIT_S = 0.2
+MAX_STARTUP_S = 2.5  # of CPU time to import torch and load a model; 1.2 s where nothing else runs
 KEPT_SPLITS = (str(Split.VAL), str(Split.SELECT))  # always measured, and shared by all studies of a home
 # what says more about the machine than about the change
 NOT_KEPT = (TrainingStatus.TIMED_OUT, TrainingStatus.OUT_OF_MEMORY)
@@ -130,14 +131,20 @@ def _against_shipped(change: Change, training: Training, setting: Setting, start
     shipped = _cached(_same_numbers(change, setting.tier), training.seed, setting, KEPT_SPLITS)
     if shipped.status is not TrainingStatus.OK:
         shipped = _cached(Change(), training.seed, setting, KEPT_SPLITS)
-    costs = [Cost(_cost_s(each, startup_cpu_s), each.bpb) for each in (training, shipped)]
-    finding = cost_finding(*costs)
+    now = Cost(_cost_s(training, startup_cpu_s, n_servers=2), training.bpb)
+    then = Cost(_cost_s(shipped, startup_cpu_s, n_servers=1), shipped.bpb)
+    finding = cost_finding(now, then)
     return training if finding is None else _refused(training, caught(finding))
 
 
-def _cost_s(training: Training, startup_cpu_s: float) -> float:
-    """Seconds of computing without starting up: of the CPU, or of the clock where a card computes."""
-    return training.cpu_s - startup_cpu_s if training.device == "cpu" else training.train_s
+def _cost_s(training: Training, startup_cpu_s: float, *, n_servers: int) -> float:
+    """Seconds of computing without starting up: of the CPU, or of the clock where a card computes.
+
+    What the evaluator's processes compute counts too: a model could go on training there.
+    """
+    if training.device != "cpu":
+        return training.train_s
+    return training.cpu_s + training.eval_s - (1 + n_servers) * min(startup_cpu_s, MAX_STARTUP_S)
 
 
 def _same_numbers(change: Change, tier: Tier) -> Change:
