@@ -1,9 +1,9 @@
 """Training speed of the auto-research script against a plain GPT-2 of its shape, in turns, in one process.
 
 `python -m benchmarks.research_training [--tier T] [--rounds N] [--steps N]`. Plain: GPT2LMHeadModel of
-transformers with torch's AdamW and gradient clipping, the same batches and precision. On a CPU the clock is
-the CPU time of this process on one thread, so that neighbours do not count; on a card it is the wall clock, and
-the script's model FLOPs utilisation is printed too.
+transformers with the AdamW and clipping of torch, on the same batches. On a CPU the clock is the CPU time of
+this process on one thread, so that neighbours do not count; on a card it is the wall clock, and the script's
+model FLOPs utilisation is printed too.
 """
 
 from __future__ import annotations

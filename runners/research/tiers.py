@@ -1,6 +1,6 @@
 """How large a training is: its corpus, its tokens, its device, and what its process may use.
 
-A budget is counted in tokens, never in seconds: identical jobs took 13 to 33 s on a shared machine.
+A budget is counted in tokens, never in seconds: equal jobs take twice as long beside neighbours.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ SMOKE = Tier(
 
 CPU = Tier(
     name="cpu",
-    description="about 103,000 parameters, 0.41 M tokens, about 15 CPU seconds on one thread",
+    description="about 103,000 parameters, 0.41 M tokens, about 9 CPU seconds on one thread",
     corpus="docstrings",
     train_tokens=400 * 16 * 64,
     context=64,
