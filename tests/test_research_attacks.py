@@ -43,7 +43,7 @@ FOUND_BY = {
     "pickle_bomb": "unsafe_checkpoint",
     "random_answers": "not_repeatable",
     "scale_loss": "first_loss",
-    "train_while_evaluated": "too_much_computing",
+    "train_while_evaluated": "not_what_was_trained",
 }
 HONEST = Training("k", 1, TrainingStatus.OK, bpb={"val": 2.0, "select": 2.0})
 

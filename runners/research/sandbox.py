@@ -59,6 +59,8 @@ class EndStatus(StrEnum):
 
 
 PROBE_LIMITS = Limits(cpu_s=10, wall_s=20, memory_bytes=2**30, file_bytes=2**20, n_processes=64)
+KILLED = (-signal.SIGKILL, -signal.SIGXCPU, 128 + signal.SIGKILL, 128 + signal.SIGXCPU)  # bubblewrap adds 128
+SPENT_SHARE = 0.8  # of the CPU time: the last look may be a while ago on a busy machine
 STATUS_OF = {
     "wall": EndStatus.TIMED_OUT,
     "cpu": EndStatus.TIMED_OUT,
@@ -208,8 +210,9 @@ class Confined:
     def _end(self, returncode: int) -> SandboxEnd:
         said = {name: tail.decode(errors="replace") for name, tail in self._tails.items()}
         status = STATUS_OF[self._why] if self._why else EndStatus.ENDED
-        if self._why is None and returncode in (-signal.SIGXCPU, 128 + signal.SIGXCPU):
-            status = EndStatus.TIMED_OUT
+        if self._why is None and returncode in KILLED:  # by the kernel, before the watch saw why
+            is_spent = self._watch.cpu_s > SPENT_SHARE * self._watch.limits.cpu_s
+            status = EndStatus.TIMED_OUT if is_spent else EndStatus.OUT_OF_MEMORY
         return SandboxEnd(
             status,
             returncode,
