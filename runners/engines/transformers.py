@@ -131,7 +131,8 @@ class TransformersEngine:
         with _failures():
             walk = self._reader.start(plan, n_fresh=[1] * len(plan))
             memory_bytes = int(CACHE_SHARE * free_bytes(self._device))
-            decoder = Decoder(self._reader, max_rows=self._max_rows, memory_bytes=memory_bytes)
+            max_rows = min(self._max_rows, max(1, len(packed)))  # the buffer is made for so many
+            decoder = Decoder(self._reader, max_rows=max_rows, memory_bytes=memory_bytes)
             by_prompt = [[packed[place] for place in item.places] for item in plan]
             for row in chain(decoder.decode(walk, by_prompt), self._plain.decode(plain)):
                 yield row.request, _generation(row)

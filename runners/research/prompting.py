@@ -6,7 +6,7 @@ Pure. What does not fit into the model's context is left out in a fixed order: o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,15 @@ from runners.research.agents import Ask
 from runners.research.history import Standing, standings
 from runners.research.replies import MAX_CHANGES, MAX_RATIONALE_CHARS, reply_schema
 from runners.research.script import regions
-from runners.research.space import Tunable, json_schema
+from runners.research.space import Tunable, validate
 from tracker.studies import CATEGORIES, Change, Proposal, Split, Track, Verdict
 
 Message = dict[str, str]
 # (trials shown, best trials shown), from roomy to tight; autoresearch's logs overflow at more
 SIZES = ((20, 5), (15, 5), (10, 5), (6, 3), (3, 2), (1, 1), (0, 0))
+HALVINGS = 30
 PLATEAU = 6  # trials in a row that did not help, after which the model is told so
+RULES = "d_model must be a multiple of 2 × n_head; warmup_fraction + cooldown_fraction must be at most 1."
 MAX_CELL_CHARS = 160
 MAX_REPEATED_CHARS = 2000  # of an answer that could not be used
 # No real example: a small model proposes nothing else ever after (SmolLM2-135M, 5 of 6 trials).
@@ -58,12 +60,41 @@ def repair_messages(asked: Sequence[Message], reply: str, problem: str, ask: Ask
 
 
 def answer_schema(ask: Ask, *, may_be_empty: bool) -> dict[str, Any] | None:
-    """What an answer is kept to; None on the `code` track, whose answers are no JSON."""
+    """What an answer is kept to; None on the `code` track, whose answers are no JSON.
+
+    Of each number it allows what may be had without moving another, and of choices what differs from now.
+    """
     if ask.study.track is Track.CODE:
         return None
-    properties: Mapping[str, Mapping[str, Any]] = json_schema(ask.tier)["properties"]
-    values = {name: {k: v for k, v in s.items() if k != "description"} for name, s in properties.items()}
-    return reply_schema(values, min_changes=0 if may_be_empty else 1)
+    values = {tunable.name: _allowed(tunable, ask) for tunable in ask.space}
+    return reply_schema({n: s for n, s in values.items() if s}, min_changes=0 if may_be_empty else 1)
+
+
+def _allowed(tunable: Tunable, ask: Ask) -> dict[str, Any]:
+    """The JSON schema of a number's new value; empty if it cannot be moved alone."""
+    if tunable.choices:
+        now = ask.incumbent.params.get(tunable.name, tunable.default)
+        choices = [c for c in tunable.choices if c != now and _goes(tunable, c, ask)]
+        return {"enum": choices} if choices else {}
+    low, high = tunable.low, tunable.high
+    if not _goes(tunable, low, ask):
+        return {}
+    if not _goes(tunable, high, ask):
+        works, fails = low, high
+        for _ in range(HALVINGS):
+            middle = (works + fails) / 2
+            works, fails = (middle, fails) if _goes(tunable, middle, ask) else (works, middle)
+        high = float(f"{works:.3g}")
+        high = high if _goes(tunable, high, ask) else works
+    return {"type": "integer" if tunable.kind == "int" else "number", "minimum": low, "maximum": high}
+
+
+def _goes(tunable: Tunable, value: Any, ask: Ask) -> bool:
+    try:
+        validate({**ask.incumbent.params, tunable.name: value}, ask.tier)
+    except ValueError:
+        return False
+    return True
 
 
 def _program(ask: Ask) -> str:
@@ -91,7 +122,7 @@ def _question(ask: Ask, *, n_last: int, n_best: int, suggestion: Suggestion | No
 
 def _numbers(ask: Ask) -> str:
     lines = ["The numbers (category: name, allowed values, default: meaning):"]
-    return "\n".join([*lines, *map(_number, ask.space)])
+    return "\n".join([*lines, *map(_number, ask.space), RULES])
 
 
 def _number(tunable: Tunable) -> str:

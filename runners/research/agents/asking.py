@@ -91,7 +91,9 @@ class Asking:
         requests = [self._request(question, budget) for question in questions]
         found = self._generated(requests)
         for question, answer in zip(questions, found, strict=True):
-            question.answer = answer.text
+            # a server whose parser found no end of the thinking calls all of it thinking
+            is_all_thinking = not answer.text.strip() and answer.finish_reason == "stop"
+            question.answer = (answer.thinking or "") if is_all_thinking else answer.text
             question.exchanges.append(_exchange(question.messages, answer))
         return found
 

@@ -21,6 +21,9 @@ from tracker.studies import Change, Proposal, Split, Study, Verdict
 if TYPE_CHECKING:
     import optuna
 
+# Random trials before TPE begins; Optuna's 10 are a third of a study. In a simulation of the `cpu` tier's
+# measured effects with 30 trials and 8 seeds, 5 gained 0.180 bpb, 10 gained 0.148, random search 0.142.
+STARTUP = 5
 DRAWS = 200  # a draw outside the space, such as a width that the heads do not divide, is repeated
 Values = dict[str, Any]
 
@@ -80,7 +83,7 @@ class TpeAgent(RandomAgent):
     def _sampler(self, seed: int) -> Any:
         from optuna.samplers import TPESampler
 
-        return TPESampler(seed=seed)
+        return TPESampler(seed=seed, n_startup_trials=STARTUP)
 
 
 def seed_of(ask: Ask) -> int:
