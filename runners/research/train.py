@@ -83,9 +83,9 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         B, T, D = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.n_head, D // self.n_head)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, T, head width) each
-        q, k = rms_norm(rotated(q, cos, sin)), rms_norm(rotated(k, cos, sin))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        qkv = qkv.permute(2, 0, 3, 1, 4)  # three of (B, heads, T, head width)
+        q, k = rms_norm(rotated(qkv[:2], cos, sin))
+        y = F.scaled_dot_product_attention(q, k, qkv[2], is_causal=True)
         return self.out(y.transpose(1, 2).reshape(B, T, D))
 
 
