@@ -131,21 +131,25 @@ def test_a_curve_must_be_that_of_a_training(
 
 
 @pytest.mark.parametrize(
-    ("train_s", "bpb", "expected"),
+    ("train_s", "eval_s", "expected"),
     [
-        (10.0, 2.5, None),
-        (25.0, 2.4, None),
-        (100.0, 2.4, "too_much_computing"),
-        (0.1, 2.4, "too_little_computing"),
+        (12.0, 5.0, None),
+        (30.0, 5.0, None),
+        (100.0, 5.0, "too_much_computing"),
+        (12.0, 60.0, "too_much_computing"),
+        (0.5, 5.0, "too_little_computing"),
     ],
+    ids=["as shipped", "a heavier model", "trains on", "trains on when evaluated", "does not train"],
 )
-def test_computing_must_be_that_of_the_tokens(train_s: float, bpb: float, expected: str | None) -> None:
-    found = plausibility.cost_finding(Cost(train_s, {"val": bpb}), Cost(13.0, {"val": 2.6}))
+def test_computing_must_be_that_of_the_tokens(train_s: float, eval_s: float, expected: str | None) -> None:
+    shipped = Cost(12.0, 2.5, {"val": 2.6})
+    found = plausibility.cost_finding(Cost(train_s, eval_s, {"val": 2.5}), shipped, startup_s=1.2)
     assert (found and found.reason) == expected
 
 
 def test_a_gain_that_no_training_brings_is_refused() -> None:
-    found = plausibility.cost_finding(Cost(10.0, {"val": 1.0}), Cost(10.0, {"val": 2.6}))
+    shipped = Cost(12.0, 2.5, {"val": 2.6})
+    found = plausibility.cost_finding(replace(shipped, bpb={"val": 1.0}), shipped, startup_s=1.2)
     assert found
     assert found.reason == "too_good"
 

@@ -33,6 +33,7 @@ BATCH_BYTES = 32 << 20  # of logits in one answer
 CPU_BATCH_TOKENS = 1024  # in one question: on one core, four times as many took a third longer per token
 SPLIT_BYTES = 16 << 30  # of logits per split: a large vocabulary is measured on fewer tokens
 KEPT_BYTES = 512 << 20  # of log-probabilities that are kept to be compared
+MAX_PLACES = 64  # of one window that are compared
 PROBED_SHARE = 6  # one of so many windows is asked again
 ALTERED_SHARE = 0.75  # of these, with another end
 # nats by which two processes may differ: rounding in float32; a card sums in another order
@@ -72,6 +73,7 @@ class Probe:
     window: int
     tokens: Tokens  # (T,)
     n_same: int
+    places: NDArray[np.int64]  # of these, whose answers are compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Measured:
     nats: NDArray[np.float64]  # (N,) over the scored tokens of each window
     n_bytes: NDArray[np.int64]  # (N,) of text behind them
     n_scored: int  # tokens
-    kept: Mapping[int, LogProbs]  # window → (T, V), of those that are asked again
+    kept: Mapping[int, LogProbs]  # window → (places, V), of those that are asked again
 
 
 def evaluate(model: Model, exam: Exam, *, sandbox: Sandbox, folder: Path) -> Evaluation:
@@ -121,7 +123,8 @@ def _examined(
         detail = f"{told.n_params} parameters, where the tier allows {exam.tier.max_params}"
         finding = Finding("too_many_parameters", detail)
     probes = drawn_probes(windows, exam, draw) if exam.is_probed else []
-    measured = _measured(servers[0], windows, exam, draw, keep={probe.window for probe in probes})
+    keep = {probe.window: probe.places for probe in probes}
+    measured = _measured(servers[0], windows, exam, draw, keep=keep)
     if exam.is_probed:
         starts = servers[1].told().starts
         finding = finding or seed_finding(starts) or _compared(servers[1], probes, measured.kept, exam)
@@ -151,7 +154,7 @@ def held_out_windows(exam: Exam) -> Windows:
 def drawn_probes(windows: Windows, exam: Exam, draw: random.Random) -> list[Probe]:
     """A random part of the windows, most with another end, in random order."""
     n, T = len(windows.tokens), exam.tier.context
-    most = KEPT_BYTES // (4 * T * exam.corpus.meta.vocab_size)
+    most = KEPT_BYTES // (4 * min(T, MAX_PLACES) * exam.corpus.meta.vocab_size)
     n_probes = max(1, min(n // PROBED_SHARE, most))
     probes = []
     for i, window in enumerate(draw.sample(range(n), n_probes)):
@@ -159,13 +162,21 @@ def drawn_probes(windows: Windows, exam: Exam, draw: random.Random) -> list[Prob
         if i < ALTERED_SHARE * n_probes:
             n_same = draw.randrange(1, T)
             tokens[n_same:] = windows.tokens[draw.randrange(n), n_same:T]
-        probes.append(Probe(window, tokens, n_same))
+        places = draw.sample(range(n_same - 1), min(n_same, MAX_PLACES) - 1)
+        probes.append(
+            Probe(window, tokens, n_same, np.array([*places, n_same - 1]))
+        )  # the last one is nearest
     draw.shuffle(probes)
     return probes
 
 
 def _measured(
-    server: LogitsServer, windows: Windows, exam: Exam, draw: random.Random, *, keep: set[int]
+    server: LogitsServer,
+    windows: Windows,
+    exam: Exam,
+    draw: random.Random,
+    *,
+    keep: Mapping[int, NDArray[np.int64]],
 ) -> Measured:
     """Ask about every window once, in an order that nobody knows."""
     V, T = exam.corpus.meta.vocab_size, exam.tier.context
@@ -181,7 +192,7 @@ def _measured(
         found = log_probs(server.logits(windows.tokens[chosen, :T], V))
         right = np.take_along_axis(found, targets[chosen, :, None].astype(np.int64), axis=2)[:, :, 0]
         nats[chosen] = -(right.astype(np.float64) * (lengths[targets[chosen]] > 0)).sum(axis=1)
-        kept |= {window: found[i] for i, window in enumerate(chosen) if window in keep}
+        kept |= {window: found[i, keep[window]] for i, window in enumerate(chosen) if window in keep}
     n_bytes = lengths[targets]
     return Measured(nats, n_bytes.sum(axis=1), int((n_bytes > 0).sum()), kept)
 
@@ -198,7 +209,7 @@ def _compared(
         batch = probes[at : at + size]
         found = log_probs(server.logits(np.stack([probe.tokens for probe in batch]), V))
         for probe, again in zip(batch, found, strict=True):
-            apart = _apart(kept[probe.window][: probe.n_same], again[: probe.n_same])
+            apart = _apart(kept[probe.window], again[probe.places])
             worst[probe.n_same == T] = max(worst[probe.n_same == T], apart)
     if worst[True] > tolerance:
         detail = f"log-probabilities of the same text differ by {worst[True]:.3g} between two processes"

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import importlib.metadata
 import json
+import os
 import secrets
 import shutil
 import time
@@ -131,20 +132,15 @@ def _against_shipped(change: Change, training: Training, setting: Setting, start
     shipped = _cached(_same_numbers(change, setting.tier), training.seed, setting, KEPT_SPLITS)
     if shipped.status is not TrainingStatus.OK:
         shipped = _cached(Change(), training.seed, setting, KEPT_SPLITS)
-    now = Cost(_cost_s(training, startup_cpu_s, n_servers=2), training.bpb)
-    then = Cost(_cost_s(shipped, startup_cpu_s, n_servers=1), shipped.bpb)
-    finding = cost_finding(now, then)
+    startup_s = min(startup_cpu_s, MAX_STARTUP_S) if training.device == "cpu" else 0.0
+    finding = cost_finding(_cost(training), _cost(shipped), startup_s=startup_s)
     return training if finding is None else _refused(training, caught(finding))
 
 
-def _cost_s(training: Training, startup_cpu_s: float, *, n_servers: int) -> float:
-    """Seconds of computing without starting up: of the CPU, or of the clock where a card computes.
-
-    What the evaluator's processes compute counts too: a model could go on training there.
-    """
-    if training.device != "cpu":
-        return training.train_s
-    return training.cpu_s + training.eval_s - (1 + n_servers) * min(startup_cpu_s, MAX_STARTUP_S)
+def _cost(training: Training) -> Cost:
+    if training.device == "cpu":
+        return Cost(training.cpu_s, training.eval_s, training.bpb)
+    return Cost(training.train_s, 0.0, training.bpb)
 
 
 def _same_numbers(change: Change, tier: Tier) -> Change:
@@ -198,8 +194,7 @@ def work_folder(parent: Path) -> Iterator[Path]:
     try:
         yield work
     finally:
-        sandboxes.end_marked(str(work))
-        shutil.rmtree(work, ignore_errors=True)
+        _remove(work)
 
 
 def clear_abandoned(base: Path) -> int:
@@ -212,7 +207,17 @@ def clear_abandoned(base: Path) -> int:
         except (psutil.Error, ValueError):
             lives = False
         if not lives:
-            sandboxes.end_marked(str(work))
-            shutil.rmtree(work, ignore_errors=True)
+            _remove(work)
             n += 1
     return n
+
+
+def _remove(work: Path) -> None:
+    """End what is still at work in a folder, and remove it, whatever rights were taken from its folders."""
+    sandboxes.end_marked(str(work))
+    for place, folders, _ in os.walk(work):
+        for name in folders:
+            path = Path(place, name)
+            if not path.is_symlink():
+                path.chmod(0o700)
+    shutil.rmtree(work, ignore_errors=True)
