@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -99,3 +100,9 @@ def trial(
     categories = () if proposal.change is None else space.categories(parent, proposal.change, TIER)
     made = Trial("study", slot, proposal, verdict, NOW, NOW, parent=parent, pairs=pairs)
     return replace(made, categories=categories)
+
+
+@functools.cache
+def past(n: int) -> list[Trial]:
+    changes = [Change({"beta1": round(0.5 + i / 100, 2)}) for i in range(n)]
+    return [trial(i, Proposal(change, proposer="model"), gain=-0.01 * i) for i, change in enumerate(changes)]
