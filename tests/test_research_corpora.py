@@ -213,7 +213,7 @@ def as_bytes(hub: Hub, **changes: object) -> HubText:
 
 def as_tokens(hub: Hub) -> HubText:
     tokenizer = Tokenizer("acme/words", hub.infos["acme/words"]["sha"])
-    return as_bytes(hub, train_tokens=20_000, vocab_size=400, token_bytes=2, tokenizer=tokenizer)
+    return as_bytes(hub, train_tokens=20_000, vocab_size=448, token_bytes=2, tokenizer=tokenizer)
 
 
 def test_documents_of_the_hub_become_bytes_and_each_stands_in_one_split(hub: Hub, tmp_path: Path) -> None:
@@ -231,7 +231,8 @@ def test_the_bytes_behind_tokens_are_counted_from_their_raw_bytes(hub: Hub, tmp_
     made = prepared(as_tokens(hub), tmp_path)
     tokenizer = Loaded.from_file(str(hub.folders["acme/words"] / "tokenizer.json"))
     lengths, tokens = made.byte_lengths(), np.array(made.tokens("val"))
-    assert np.flatnonzero(lengths == 0).tolist() == [tokenizer.token_to_id("<|endoftext|>")]
+    unused = range(tokenizer.get_vocab_size(), 448)
+    assert np.flatnonzero(lengths == 0).tolist() == [tokenizer.token_to_id("<|endoftext|>"), *unused]
     documents = np.split(tokens, np.flatnonzero(lengths[tokens] == 0))[1:]
     assert len(documents) > 5
     for document in documents:

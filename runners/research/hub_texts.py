@@ -58,7 +58,13 @@ class HubText:
 
     def byte_lengths(self) -> tuple[int, ...]:
         """Raw bytes of every token; empty for bytes."""
-        return token_lengths(self._loaded(), self.tokenizer.model_id) if self.tokenizer else ()
+        if self.tokenizer is None:
+            return ()
+        lengths = token_lengths(self._loaded(), self.tokenizer.model_id)
+        if len(lengths) > self.vocab_size:
+            message = f"`{self.tokenizer.model_id}` has {len(lengths)} tokens, more than {self.vocab_size}"
+            raise TrackerError(message)
+        return lengths + (0,) * (self.vocab_size - len(lengths))
 
     def chunks(self) -> Iterator[tuple[str, NDArray[np.integer]]]:
         """Some documents of one split at a time, each behind a separator.
@@ -92,8 +98,11 @@ class HubText:
             raise TrackerError(message, hint=f"delete {path} to download it again") from error
 
     def _loaded(self) -> Any:
-        from tokenizers import Tokenizer as Loaded
-
+        try:
+            from tokenizers import Tokenizer as Loaded
+        except ImportError as error:
+            message = f"the corpus `{self.name}` needs `tokenizers`, which is not installed"
+            raise TrackerError(message, hint="pip install 'open-weight-tracker[cpu]'") from error
         assert self.tokenizer is not None
         path = _downloaded(self.tokenizer.model_id, "tokenizer.json", revision=self.tokenizer.revision)
         return Loaded.from_file(str(path))
@@ -164,7 +173,7 @@ FINEWEB_EDU = HubText(
     "87f09149ef4734204d70ed1d046ddc9ca3f2b8f9",
     ("sample/10BT/000_00000.parquet",),
     train_tokens=140_000_000,
-    vocab_size=50_257,
+    vocab_size=50_304,  # GPT-2's 50,257, rounded up to a multiple of 64 for the card's sake
     token_bytes=2,
     tokenizer=Tokenizer("openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e"),
 )

@@ -118,7 +118,7 @@ GPU = Tier(
     corpus="fineweb-edu",
     train_tokens=1024 * 128 * 1024,
     context=1024,
-    vocab_size=50257,
+    vocab_size=50_304,
     eval_tokens=1 << 20,
     limits=Limits(
         cpu_s=60 * MINUTE_S, wall_s=40 * MINUTE_S, memory_bytes=96 * GIB, file_bytes=2 * GIB, n_processes=512
