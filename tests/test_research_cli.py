@@ -160,6 +160,23 @@ def test_a_study_begun_under_other_facts_is_not_resumed(
     assert "Traceback" not in done.stderr
 
 
+def test_the_optimisers_run_once_at_equal_trials_and_share_a_rank(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(whole[0], home)  # the defaults are known under this seed
+    command = ["baseline", "--tier", "smoke", "--trials", "1", "--json"]
+    first = research(home, *command)
+    assert first.returncode == 0, first.stderr
+    again = research(home, *command)
+    assert json.loads(again.stdout) == json.loads(first.stdout)
+    assert len(study_folders(home / "studies")) == 3
+    groups = json.loads(research(home, "board", "--tier", "smoke", "--json").stdout)["groups"]
+    assert [{row["agent"] for row in group["rows"]} for group in groups] == [{"random", "tpe"}, {"scripted"}]
+    assert {row["rank"] for row in groups[0]["rows"]} == {1}
+    assert groups[0]["comparisons"][0]["p"] == 1.0
+
+
 def start(home: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "tracker", "research", *arguments],
