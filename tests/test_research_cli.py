@@ -16,6 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
+from runners.research.sandbox import probe
+from runners.research.script import regions, shipped
+from runners.research.tiers import SMOKE
 from tests.conftest import ROOT
 from tests.openai_double import running_server
 from tests.some_studies import STARTED_AT
@@ -33,8 +36,7 @@ CONTRACT = {
     "false_accept_rate", "prompt_tokens", "output_tokens", "train_s", "status",
 }  # fmt: skip
 GOOD, BAD, PROSE = {"changes": {"beta1": 0.8}}, {"changes": {"beta1": 0.97}}, {"reply": "I would rather not."}
-DIVERGES = {"changes": {"matrix_lr": 0.1, "embedding_lr": 1.0, "head_lr": 0.1, "grad_clip": 0.0}}
-SCRIPT = (GOOD, PROSE, BAD, BAD, DIVERGES)
+SCRIPT = (GOOD, PROSE, BAD, BAD)
 
 
 def research(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -92,21 +94,14 @@ def test_a_study_keeps_what_is_better_and_names_what_is_not(whole: tuple[Path, d
     home, document = whole
     assert document.keys() >= CONTRACT
     assert (document["status"], document["n_trials"], document["n_valid"], document["n_accepted"]) == (
-        "complete", 5, 4, 1,
+        "complete", 4, 3, 1,
     )  # fmt: skip
     assert document["gain_bpb"] == pytest.approx(document["baseline_bpb"] - document["test_bpb"])
     assert 0 < document["gain_ci_low"] < document["gain_bpb"] < document["gain_ci_high"]
     assert document["false_accept_rate"] in (0.0, 1.0)
     shown = json.loads(research(home, "show", document["study"], "--pairs", "--json").stdout)
     trials = [trial for trial in shown["trials"] if not trial["is_placebo"]]
-    assert [trial["verdict"] for trial in trials] == [
-        "accepted",
-        "invalid",
-        "rejected",
-        "duplicate",
-        "failed",
-    ]
-    assert trials[4]["reason"] in {"not_finite", "diverged"}, trials[4]
+    assert [trial["verdict"] for trial in trials] == ["accepted", "invalid", "rejected", "duplicate"]
     assert {row["test_bpb"] is not None for row in shown["trainings"] if row["slot"] >= 0} == {False}
     assert sum(row["phase"] == "test" for row in shown["trainings"]) == 10
 
@@ -158,6 +153,25 @@ def test_a_study_begun_under_other_facts_is_not_resumed(
     assert says in done.stderr
     assert "begin a new study" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_crash_and_a_cheat_are_verdicts_and_no_errors(
+    whole: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    if not probe().is_trusted:
+        pytest.skip("code is run in bubblewrap alone")
+    home = tmp_path / "home"
+    shutil.copytree(whole[0], home)  # the defaults are known under this seed
+    cut = regions(shipped(SMOKE))
+    crash = cut.head + cut.editable + 'raise RuntimeError("this was a bad idea")\n' + cut.tail
+    cheat = cut.head + cut.editable + cut.tail.replace("train_tokens", "eval_tokens", 1)
+    command = scripted(home, {"script": crash}, {"script": cheat})
+    done = research(home, *command, "--track", "code")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["n_failed"], document["n_caught"], document["gain_bpb"]) == (1, 1, 0.0)
+    shown = json.loads(research(home, "show", document["study"], "--json").stdout)
+    assert "this was a bad idea" in shown["trials"][0]["detail"]
 
 
 def test_the_optimisers_run_once_at_equal_trials_and_share_a_rank(
