@@ -22,8 +22,8 @@ ALPHA = 0.05
         ((0.1, -0.1), Step.MORE, 3, None),
         ((-0.001,), Step.REJECT, 1, "lost_first_pair"),
         ((0.0,), Step.REJECT, 1, "lost_first_pair"),
-        ((0.088, 0.081, 0.193), Step.ACCEPT, 3, None),  # no warm-up, as measured
-        ((0.049, 0.066, 0.146), Step.MORE, 6, None),  # a third layer, as measured: 0.949
+        ((0.088, 0.081, 0.193), Step.ACCEPT, 3, None),  # as measured on a small model
+        ((0.049, 0.066, 0.146), Step.MORE, 6, None),  # P is 0.949
         ((0.08, -0.06, -0.1), Step.REJECT, 3, "not_better"),
         ((0.05, 0.07, 0.15, 0.06, 0.1, 0.08), Step.ACCEPT, 6, None),
         ((0.05, 0.07, 0.15, -0.1, -0.05, 0.0), Step.REJECT, 6, "not_better"),
