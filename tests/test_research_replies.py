@@ -20,9 +20,9 @@ PAIRS = '[{"name": "beta1", "value": 0.8}, {"name": "n_layer", "value": 3}]'
         f'Sure! Here it is:\n```json\n{{"rationale": "why", "changes": {PAIRS}}}\n```\nGood luck {{:-}}',
         f'<think>{{"changes": [] }} no, better:</think>{{"rationale": "why", "changes": {PAIRS}}}',
         f'First idea: {{"changes": {{"beta2": 0.9}}}}. No: {{"rationale": "why", "changes": {PAIRS}}}',
-        f'{{"rationale": " why ", "changes": {PAIRS.replace("]", ", ")}{{"name": "n_layer", "value": 3}}]}}',
+        f'{{"rationale": " why ", "changes": [{{"name": "beta1", "value": 0.7}}, {PAIRS[1:]}}}',
     ],
-    ids=["pairs", "object", "prose around", "thinking before", "the last word counts", "said twice alike"],
+    ids=["pairs", "object", "prose around", "thinking before", "the last word counts", "changed its mind"],
 )
 def test_a_reply_is_found_wherever_it_stands(text: str) -> None:
     assert read_reply(text) == WANTED

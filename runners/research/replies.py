@@ -120,10 +120,12 @@ def _no_number(text: str) -> float:
 
 
 def _changes(raw: object) -> Mapping[str, Value]:
-    """Name → value, from a list of names with values or from an object.
+    """Name → value, from an object or from a list, whose changes are made in order: the last word counts.
+
+    No grammar keeps a list from naming one twice, and small models do (5 of 10 answers of SmolLM2-135M).
 
     Raises:
-        ValueError: it is neither, names one twice, or has none or too many.
+        ValueError: it is neither, or has too many.
     """
     pairs: list[tuple[str, Value]] = []
     if isinstance(raw, dict):
@@ -135,10 +137,10 @@ def _changes(raw: object) -> Mapping[str, Value]:
             pairs.append((str(item["name"]), _value(str(item["name"]), item["value"])))
     else:
         raise ValueError('"changes" must be a list of names with values')
-    pairs = list(dict.fromkeys(pairs))  # said twice alike is said once
-    if len(pairs) > MAX_CHANGES:
-        raise ValueError(f'"changes" has {len(pairs)} members, more than {MAX_CHANGES}')
-    return _distinct(pairs)
+    changes = dict(pairs)
+    if len(changes) > MAX_CHANGES:
+        raise ValueError(f'"changes" has {len(changes)} members, more than {MAX_CHANGES}')
+    return changes
 
 
 def _value(name: str, value: object) -> Value:
