@@ -17,7 +17,7 @@ FIXTURES = Path(__file__).parent / "fixtures" / "hub"
 POLL_S = 0.01  # how soon the server notices that it is to end
 GOOD_TOKEN = "hf_goodgoodgoodgoodgoodgood"
 API = re.compile(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree|refs)(?:/([^/]+))?)?$")
-RESOLVE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)$")
+RESOLVE = re.compile(r"/(?:datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)$")
 Response = tuple[int, dict[str, str], bytes]
 
 

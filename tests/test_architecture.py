@@ -19,6 +19,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "tracker.errors": (),
     "tracker.records": (),
     "tracker.ingested": (),
+    "tracker.studies": ("tracker.records",),
+    "tracker.study_files": (
+        "tracker.codec", "tracker.errors", "tracker.records", "tracker.settings", "tracker.studies",
+    ),
     "tracker.stats": (),
     "tracker.codec": ("tracker.errors",),
     "tracker.settings": ("tracker.errors",),
@@ -28,7 +32,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "tracker.frontier": ("tracker.errors", "tracker.records", "tracker.frontier"),
     "tracker.store": (
         "tracker.codec", "tracker.errors", "tracker.ingested", "tracker.items", "tracker.records",
-        "tracker.settings", "tracker.store",
+        "tracker.settings", "tracker.store", "tracker.studies", "tracker.study_files",
     ),
     "tracker.sources": (
         "tracker.codec", "tracker.errors", "tracker.ingested", "tracker.records", "tracker.settings",
@@ -36,16 +40,21 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "runners": (
         "runners", "tracker.codec", "tracker.errors", "tracker.items", "tracker.records", "tracker.settings",
-        "tracker.stats", "tracker.suites",
+        "tracker.stats", "tracker.studies", "tracker.study_files", "tracker.suites",
     ),
     # `sizing` says what fits a card, `items` how far a run is; both are pure readers
     "app": (
+<<<<<<< HEAD
         "app", "tracker.errors", "tracker.frontier", "tracker.items", "tracker.records", "tracker.settings",
         "tracker.sizing", "tracker.stats", "tracker.suites",
+=======
+        "app", "tracker.errors", "tracker.frontier", "tracker.records", "tracker.research_board",
+        "tracker.settings", "tracker.stats", "tracker.studies", "tracker.suites",
+>>>>>>> research
     ),
     "app.queries": (
-        "app", "tracker.errors", "tracker.frontier", "tracker.records", "tracker.settings", "tracker.stats",
-        "tracker.store", "tracker.suites",
+        "app", "tracker.errors", "tracker.frontier", "tracker.records", "tracker.research_board",
+        "tracker.settings", "tracker.stats", "tracker.store", "tracker.studies", "tracker.suites",
     ),
     # what the command line says of a placement and of a week is said by the same parts here
     "app.placements": (
@@ -58,6 +67,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "tracker.held": ("tracker.codec", "tracker.errors", "tracker.settings"),
     # each joins parts that know nothing of each other, as `bench` does
     "tracker.bench": ("runners", "tracker"),
+    "tracker.research": ("runners", "tracker"),
+    "tracker.study_driver": ("runners", "tracker"),
+    "tracker.research_board": ("tracker.stats", "tracker.studies"),
     "tracker.ingest": ("runners", "tracker"),
     "tracker.naming": ("tracker",),
     "tracker.queue": ("runners", "tracker"),

@@ -84,6 +84,9 @@ def test_a_usage_error_with_json_is_one_document_on_stdout(arguments: str) -> No
         ("doctor", 0),  # it looks, and makes nothing
         ("frontier lags", 0),
         ("index show", 0),
+        ("research board", 0),
+        ("research show", 0),
+        ("research run --agent tpe --tier smoke", 1),
         ("store rebuild", 1),
         ("store publish", 1),
         ("store check", 1),

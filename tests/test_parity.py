@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from runners.demo import demo_model
-from runners.executors.local import job_mark, marked, run_job
+from runners.executors.children import marked
+from runners.executors.local import job_mark, run_job
 from tests.conftest import ROOT
 from tests.test_worker import assert_each_item_once, start_parent, wait_for
 from tracker.items import read_items, read_run, stored_parts

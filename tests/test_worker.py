@@ -17,7 +17,8 @@ import numpy as np
 import psutil
 import pytest
 
-from runners.executors.local import MARK, JobEnd, forget_job, job_mark, marked, reap_orphans, run_job
+from runners.executors.children import MARK, marked
+from runners.executors.local import JobEnd, forget_job, job_mark, reap_orphans, run_job
 from runners.harness.events import Event
 from tests.conftest import ROOT
 from tracker.codec import dump_json

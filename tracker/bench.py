@@ -110,13 +110,13 @@ def bench(request: BenchRequest, settings: Settings, on_event: Callable[[Event],
     check_home(settings)
     _check_tasks(suites, settings)
     hardware = describe_hardware()
-    request = replace(request, engine=_chosen_engine(request.engine, hardware))
+    request = replace(request, engine=chosen_engine(request.engine, hardware))
     runs = tuple(RunRequest(new_run_id(), suite) for suite in suites)
     with bench_lock(settings, what=request.model):
         _store_orphans(settings)
         model = None
         try:
-            model = _resolve(request.model, request.engine, settings)
+            model = resolve_named(request.model, request.engine, settings)
             job = _fitted(_job(request, model, runs, settings), hardware)
         except ModelError as error:
             return _refuse(request, model, runs, error, settings)
@@ -148,7 +148,12 @@ def _check_tasks(suites: Sequence[Suite], settings: Settings) -> None:
         folders_of(names, include_path=suite.include_path, cache_path=settings.home / "cache")
 
 
-def _chosen_engine(asked: EngineSettings, hardware: Hardware) -> EngineSettings:
+def chosen_engine(asked: EngineSettings, hardware: Hardware) -> EngineSettings:
+    """The settings with an engine that this machine has, where `auto` was asked for.
+
+    Raises:
+        UnknownNameError: the engine cannot quantize so.
+    """
     engine = replace(asked, engine=choose_engine(asked.engine, has_gpu=hardware.has_gpu))
     if engine.engine == "vllm" and engine.quantization not in (None, *QUANTIZATIONS):
         raise UnknownNameError("quantization of vLLM", engine.quantization or "", known=QUANTIZATIONS)
@@ -254,7 +259,14 @@ def store_runs(settings: Settings, runs: Sequence[Run]) -> None:
     publish(settings)
 
 
-def _resolve(name: str, engine: EngineSettings, settings: Settings) -> Model:
+def resolve_named(name: str, engine: EngineSettings, settings: Settings) -> Model:
+    """The model that MODEL means, pinned; names that are known here are suggested for a typo.
+
+    Raises:
+        ModelError: it may not or cannot be run here.
+        TrackerError: there is none.
+        UnreachableError: the Hub or the server is down.
+    """
     if engine.engine == "server" and engine.base_url:
         return server_model(name, engine.base_url, settings)
     known: list[str] = []

@@ -61,6 +61,11 @@ class Settings(BaseSettings):
         return self.home / "items"
 
     @property
+    def studies_path(self) -> Path:
+        """Folder of auto-research, one folder per study: the truth."""
+        return self.home / "studies"
+
+    @property
     def db_path(self) -> Path:
         """The index over the item files; only the command line writes it."""
         return self.home / "tracker.duckdb"

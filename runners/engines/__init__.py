@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from tracker.errors import TrackerError, UnknownNameError
 from tracker.records import EngineInfo, EngineSettings, Model
@@ -51,6 +51,7 @@ class GenerationRequest:
     temperature: float = 0.0  # 0: greedy
     top_p: float = 1.0
     seed: int | None = None
+    json_schema: Mapping[str, Any] | None = None  # what the answer, not the thinking, is kept to
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,10 @@ class Row:
         self.choice.restart()
         self.started_at = perf_counter()
 
+    def pick(self, logits: torch.Tensor) -> int:
+        """The next token, given `logits` (V,)."""
+        return self.choice.pick(logits, [*self.prompt, *self.ids], n_prompt=len(self.prompt))
+
     def add(self, token: int) -> None:
         """Append `token`."""
         self.ids.append(token)
@@ -116,7 +120,7 @@ class Decoder:
                 states = self._reader.states(ended.slots)
                 for row in rows[ended.place]:
                     row.started_at, row.n_computed, n_own = started_at, n_own, 0
-                    row.add(row.choice.pick(ended_logits, list(row.prompt)))
+                    row.add(row.pick(ended_logits))
                     if row.is_complete:
                         completed.append(row)
                     else:
@@ -158,7 +162,7 @@ class Decoder:
         best = logits.argmax(-1).tolist()
         for row, row_logits, token in zip(self._rows, logits, best, strict=True):
             is_best = row.choice.is_argmax
-            row.add(token if is_best else row.choice.pick(row_logits, [*row.prompt, *row.ids]))
+            row.add(token if is_best else row.pick(row_logits))
 
     def _next_logits(self) -> torch.Tensor:
         model = self._reader.model

@@ -144,7 +144,7 @@ class _RowsChoose(LogitsProcessor):  # type: ignore[misc]
     def _choose(row: Row, scores: torch.Tensor) -> int:
         if row.is_complete:
             return PADDING
-        row.add(row.choice.pick(scores, [*row.prompt, *row.ids]))
+        row.add(row.pick(scores))
         return row.ids[-1]
 
 

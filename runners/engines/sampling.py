@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from runners.engines import GenerationRequest
+from runners.engines.constrained import Constraint
 
 SEED_BYTES = 7  # torch takes 63 bits
 
@@ -44,12 +45,20 @@ def request_seed(request: GenerationRequest, *, seed: int, repeat: int) -> int:
 class TokenChoice:
     """How one request chooses its tokens."""
 
-    def __init__(self, request: GenerationRequest, processors: LogitsProcessorList, *, seed: int) -> None:
-        """Choose as `request` says, after `processors`."""
+    def __init__(
+        self,
+        request: GenerationRequest,
+        processors: LogitsProcessorList,
+        *,
+        seed: int,
+        constraint: Constraint | None = None,
+    ) -> None:
+        """Choose as `request` says, after `processors`, and only what `constraint` allows."""
         self._temperature = request.temperature
         self._top_p = request.top_p
         self._processors = processors
         self._seed = seed
+        self._constraint = constraint
         self._generator = torch.Generator() if request.temperature > 0 else None
         self.restart()
 
@@ -57,17 +66,21 @@ class TokenChoice:
         """Draw from the beginning again."""
         if self._generator is not None:
             self._generator.manual_seed(self._seed)
+        if self._constraint is not None:
+            self._constraint.restart()
 
     @property
     def is_argmax(self) -> bool:
         """Whether it is just the largest logit."""
-        return self._generator is None and not self._processors
+        return self._generator is None and not self._processors and self._constraint is None
 
-    def pick(self, logits: torch.Tensor, ids: list[int]) -> int:
-        """The token after `ids` (prompt included), given `logits` (V,)."""
+    def pick(self, logits: torch.Tensor, ids: list[int], *, n_prompt: int) -> int:
+        """The token after `ids`, of which `n_prompt` are the prompt's, given `logits` (V,)."""
         scores = logits.float().cpu()[None]  # (1, V)
         if self._processors:
             scores = self._processors(torch.tensor([ids]), scores)
+        if self._constraint is not None:
+            scores = self._constraint.restrict(scores[0], ids[n_prompt:])[None]
         if self._generator is None:
             return int(scores.argmax())
         probs = _nucleus(torch.softmax(scores[0] / self._temperature, -1), self._top_p)

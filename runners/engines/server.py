@@ -195,7 +195,7 @@ class ServerEngine:
                             answer.add(event)
                         if ttft_s is None and answer.n_pieces:
                             ttft_s = time.monotonic() - started
-                        if answer.is_stopped():
+                        if answer.is_stopped() or answer.overruns(request.max_output_tokens):
                             break  # closes the connection, and with it the server's work
                 found = answer.generation(latency_s=time.monotonic() - started, ttft_s=ttft_s)
                 self.prefilled_tokens += found.prompt_tokens - found.cached_tokens
@@ -215,6 +215,9 @@ class ServerEngine:
         }
         if request.seed is not None:
             body["seed"] = request.seed
+        if request.json_schema is not None:
+            schema = {"name": "answer", "schema": dict(request.json_schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
         if not isinstance(request.prompt, ChatPrompt):
             return "/completions", body | {"prompt": request.prompt} | (
                 {"stop": list(request.stop)} if request.stop else {}

@@ -11,6 +11,9 @@ from runners.engines.thinking import MARKS
 from tracker.errors import EngineError, TransientError
 
 
+OVERRUN = 2  # pieces per token asked for; servers send a token or more at once, seldom a part of one
+
+
 @dataclass(slots=True)
 class StreamedAnswer:
     """Collects the events of one streamed answer. A stop string inside the thinking does not count."""
@@ -54,6 +57,13 @@ class StreamedAnswer:
             return False
         _, answer = self._parts(is_whole=False)
         return any(stop in answer for stop in self.stop if stop)
+
+    def overruns(self, max_output_tokens: int) -> bool:
+        """Whether far more was written than asked for: the server knows no budget. It then counts as cut off."""
+        if self.n_pieces <= OVERRUN * max_output_tokens:
+            return False
+        self.finish_reason = "length"
+        return True
 
     def generation(self, *, latency_s: float, ttft_s: float | None) -> Generation:
         """The whole answer.

@@ -53,6 +53,16 @@ class AnswerEnd:
         self._is_thinking = self._was_open
         self._start = 0  # of the answer among the tokens
 
+    @property
+    def is_thinking(self) -> bool:
+        """Whether the newest token belongs to the thinking."""
+        return self._is_thinking
+
+    @property
+    def start(self) -> int:
+        """Place of the answer's first token; 0 as long as no thinking has ended."""
+        return self._start
+
     def is_complete(self, ids: list[int]) -> bool:
         """Whether the newest of `ids` ends the answer; to be asked after each token."""
         if self._marks is not None:

@@ -25,6 +25,7 @@ from runners.engines.checkpoint import (
     load_tokenizer,
     load_weights,
 )
+from runners.engines.constrained import Grammars
 from runners.engines.decoding import Decoder, Row
 from runners.engines.encoding import (
     EncodedPair,
@@ -68,6 +69,11 @@ class TransformersEngine:
         self._attention = getattr(self._weights.config, "_attn_implementation", None)
         share_key_heads(self._weights)
         self._marks = find_marks(self._tokenizer)
+        self._end_ids = end_token_ids(
+            self._weights.generation_config.eos_token_id, self._tokenizer.eos_token_id
+        )
+        marks = None if settings.thinking is False else self._marks
+        self._grammars = Grammars(self._tokenizer, end_ids=self._end_ids, marks=marks)
         self._max_rows = settings.max_num_seqs or MAX_ROWS[device.type]
         self._reader = PrefixReader(self._weights, max_tokens=MAX_TOKENS[device.type])
         self._plain = PlainReader(self._weights, max_tokens=MAX_TOKENS[device.type])
@@ -125,7 +131,8 @@ class TransformersEngine:
         with _failures():
             walk = self._reader.start(plan, n_fresh=[1] * len(plan))
             memory_bytes = int(CACHE_SHARE * free_bytes(self._device))
-            decoder = Decoder(self._reader, max_rows=self._max_rows, memory_bytes=memory_bytes)
+            max_rows = min(self._max_rows, max(1, len(packed)))  # the buffer is made for so many
+            decoder = Decoder(self._reader, max_rows=max_rows, memory_bytes=memory_bytes)
             by_prompt = [[packed[place] for place in item.places] for item in plan]
             for row in chain(decoder.decode(walk, by_prompt), self._plain.decode(plain)):
                 yield row.request, _generation(row)
@@ -141,18 +148,18 @@ class TransformersEngine:
     def _rows(self, requests: Sequence[GenerationRequest]) -> list[Row]:
         prompts, n_cut = encode_prompts(self._tokenizer, requests, max_len=self._max_len)
         self.cut_requests += n_cut
-        config = self._weights.generation_config
-        end_ids = end_token_ids(config.eos_token_id, self._tokenizer.eos_token_id)
-        processors = model_processors(config)
+        processors = model_processors(self._weights.generation_config)
         repeats: Counter[str] = Counter()
         rows = []
         for place, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
             seed = request_seed(request, seed=self._settings.seed, repeat=repeats[request.prompt])
             repeats[request.prompt] += 1
             end = AnswerEnd(
-                self._tokenizer, request.stop, end_ids=end_ids, marks=self._marks, prompt=request.prompt
+                self._tokenizer, request.stop, end_ids=self._end_ids, marks=self._marks, prompt=request.prompt
             )
-            choice = TokenChoice(request, processors, seed=seed)
+            schema = request.json_schema
+            constraint = None if schema is None else self._grammars.constraint(schema, end)
+            choice = TokenChoice(request, processors, seed=seed, constraint=constraint)
             budget = output_budget(request, max_len=self._max_len)
             rows.append(Row(place, prompt, budget, end, choice))
         return rows

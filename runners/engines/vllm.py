@@ -229,9 +229,16 @@ class VllmEngine:
             max_tokens=output_budget(request, max_len=self.info.max_model_len),
             stop=stop,
             detokenize=bool(stop),  # else the reader does it once, at the end
+            structured_outputs=self._schema_params(request),
             repetition_penalty=self._llm.get_default_sampling_params().repetition_penalty,
             output_kind=self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
         )
+
+    def _schema_params(self, request: GenerationRequest) -> Any:
+        """How vLLM keeps an answer to a schema: from its first token on, so that no thinking comes before."""
+        if request.json_schema is None:
+            return None
+        return self._vllm.sampling_params.StructuredOutputsParams(json=dict(request.json_schema))
 
     # feeding and reading
 

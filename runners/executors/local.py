@@ -11,20 +11,28 @@ import contextlib
 import errno
 import json
 import os
-import queue
 import signal
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 
-from runners.harness.__main__ import EXIT_INTERRUPTED, PARENT
+from runners.executors.children import (
+    GRACE_S,
+    INTERRUPTED,
+    end_child,
+    end_marked,
+    follow,
+    last_lines,
+    listening,
+    lives,
+    start_child,
+)
+from runners.harness.__main__ import EXIT_INTERRUPTED
 from runners.harness.begin import begun
 from runners.harness.events import Event, decode
 from tracker.codec import dump_json, write_atomically
@@ -33,20 +41,8 @@ from tracker.items import read_run, remove_unfinished, write_run
 from tracker.records import Job, Run, RunStatus
 from tracker.settings import Settings
 
-MARK = "TRACKER_WORKER"  # environment variable that names the job, inherited by all that a worker starts
 SILENCE_S = 120.0  # a worker sends a heartbeat every 5 s
 LOADING_S = 3600.0  # a 400 GB download and load; progress is not told meanwhile
-GRACE_S = 30.0  # to finish the answer under way and write it
-INTERRUPTED = "interrupted"
-# What a worker is told unless the user says otherwise. Threads of torch that wait without spinning: on two
-# cores with a neighbour, spinning took five times the CPU time. No progress bars of libraries in the log.
-QUIET = {
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TQDM_DISABLE": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "PYTHONUNBUFFERED": "1",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +60,8 @@ class _Watch:
 
     hang_s: float
     loading: bool = True
-    last_sign: float = 0.0
-    last_progress: float = 0.0
-    asked: bool = False  # whether it was asked to end
+    last_sign: float = field(default_factory=time.monotonic)
+    last_progress: float = field(default_factory=time.monotonic)
 
     def saw(self, event: Event) -> None:
         """Take note of an event."""
@@ -97,21 +92,25 @@ def run_job(job: Job, settings: Settings, on_event: Callable[[Event], None]) -> 
     """
     first = job.runs[0].run_id
     log_path = settings.home / "jobs" / first / "worker.log"
-    with _interrupts() as interrupts:
+    with listening() as interrupts:
         write_atomically(_pid_file(settings, first), json.dumps(_pid_entry(job)).encode())
         for request in job.runs:  # under our own id until the worker lives
             _write(Path(job.items_path), begun(job, request, pid=os.getpid()))
         worker = _start(job, log_path)
+        watch = _Watch(settings.heartbeat_timeout_s)
+
+        def on_line(line: bytes) -> None:
+            event = decode(line)
+            watch.saw(event)
+            on_event(event)
+
         try:
-            why = _follow(worker, on_event, interrupts, hang_s=settings.heartbeat_timeout_s)
+            why = follow(worker, on_line, interrupts, watch)
             if why is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     worker.wait(timeout=GRACE_S)  # it has said its last word, and puts its things away
         finally:
-            if worker.poll() is None:
-                worker.kill()
-            worker.wait()  # first of all: psutil would take the exit code away
-            end_marked(job_mark(job.items_path, first))
+            end_child(worker, mark=job_mark(job.items_path, first))
         return _end(job, worker.returncode, why=why, log_path=log_path)
 
 
@@ -119,15 +118,7 @@ def _start(job: Job, log_path: Path) -> subprocess.Popen[bytes]:
     job_path = log_path.with_name("job.json")
     write_atomically(job_path, dump_json(job))
     mark = job_mark(job.items_path, job.runs[0].run_id)
-    with log_path.open("wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "runners.harness", str(job_path)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            start_new_session=True,
-            env=QUIET | os.environ | {MARK: mark, PARENT: str(os.getpid())},
-        )
+    return start_child("runners.harness", [str(job_path)], mark=mark, log_path=log_path)
 
 
 def forget_job(settings: Settings, runs: Sequence[Run]) -> None:
@@ -147,68 +138,6 @@ def _pid_entry(job: Job) -> dict[str, object]:
         "parent_started_at": psutil.Process().create_time(),
         "runs": [request.run_id for request in job.runs],
     }
-
-
-def _follow(
-    worker: subprocess.Popen[bytes],
-    on_event: Callable[[Event], None],
-    interrupts: list[float],
-    *,
-    hang_s: float,
-) -> str | None:
-    """Pass on the worker's events until it ends; why we ended it, if we did."""
-    lines: queue.Queue[bytes | None] = queue.Queue()
-    threading.Thread(target=_read, args=(worker, lines), daemon=True).start()
-    now = time.monotonic()
-    watch = _Watch(hang_s, last_sign=now, last_progress=now)
-    while True:
-        try:
-            line = lines.get(timeout=0.5)
-        except queue.Empty:
-            line = None if worker.poll() is not None else b""  # a child of it may still hold the pipe
-        if line is None:
-            return INTERRUPTED if interrupts else None
-        if line:
-            event = decode(line)
-            watch.saw(event)
-            on_event(event)
-        if (why := _why_end(worker, watch, interrupts)) is not None:
-            return why
-
-
-def _why_end(worker: subprocess.Popen[bytes], watch: _Watch, interrupts: list[float]) -> str | None:
-    """Why the worker must be ended now; the first interrupt only asks it to."""
-    if not interrupts:
-        return watch.verdict()
-    if not watch.asked:
-        watch.asked = True
-        worker.send_signal(signal.SIGTERM)
-    is_patient = len(interrupts) == 1 and time.monotonic() - interrupts[0] <= GRACE_S
-    return None if is_patient else INTERRUPTED
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[list[float]]:
-    """When Ctrl-C or SIGTERM came, from now on; in a thread, where signals never come, always empty."""
-    times: list[float] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield times
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: times.append(time.monotonic())) for number in numbers]
-    try:
-        yield times
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
-def _read(worker: subprocess.Popen[bytes], lines: queue.Queue[bytes | None]) -> None:
-    assert worker.stdout is not None
-    with worker.stdout as pipe:
-        for line in pipe:
-            lines.put(line)
-    lines.put(None)
 
 
 def _end(job: Job, returncode: int, *, why: str | None, log_path: Path) -> JobEnd:
@@ -250,38 +179,9 @@ def _abandoned(run: Run, returncode: int, *, why: str | None, log_path: Path) ->
     return replace(ended, status=RunStatus.FAILED, reason="engine_died", detail=detail)
 
 
-def last_lines(log_path: Path, n: int) -> str:
-    """The last non-empty lines of a log, on one line."""
-    with contextlib.suppress(OSError):
-        lines = [line.strip() for line in log_path.read_text(errors="replace").splitlines() if line.strip()]
-        return " / ".join(lines[-n:])[:500]
-    return ""
-
-
 def job_mark(items_path: Path | str, run_id: str) -> str:
     """What the processes of a job carry: its first run, in this home."""
     return f"{items_path}/{run_id}"
-
-
-def marked(mark: str | None = None) -> Iterator[psutil.Process]:
-    """The living processes that a worker started: of this job, or of any."""
-    for process in psutil.process_iter():
-        try:
-            value = process.environ().get(MARK)
-        except psutil.Error:
-            continue
-        if value and process.pid != os.getpid() and (mark is None or value == mark):
-            yield process
-
-
-def end_marked(mark: str) -> int:
-    """End every process of this job; how many there were."""
-    processes = list(marked(mark))
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(processes, timeout=10)
-    return len(processes)
 
 
 def reap_orphans(settings: Settings) -> list[Run]:
@@ -289,7 +189,7 @@ def reap_orphans(settings: Settings) -> list[Run]:
     runs = []
     for pid_file in sorted(settings.locks_path.glob("worker-*.json")):
         entry = json.loads(pid_file.read_bytes())
-        if _lives(entry["parent"], entry["parent_started_at"]):
+        if lives(entry["parent"], entry["parent_started_at"]):
             continue
         end_marked(job_mark(settings.items_path, entry["runs"][0]))
         found = False
@@ -307,10 +207,3 @@ def reap_orphans(settings: Settings) -> list[Run]:
         if not found:
             pid_file.unlink(missing_ok=True)
     return runs
-
-
-def _lives(pid: int, started_at: float) -> bool:
-    try:
-        return bool(abs(psutil.Process(pid).create_time() - started_at) < 1.0)
-    except psutil.Error:
-        return False

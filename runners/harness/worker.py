@@ -12,8 +12,6 @@ import logging
 import os
 import signal
 import statistics
-import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, BinaryIO
+from typing import Any
 
 from runners.engines import Engine, open_engine
 from runners.hardware import MemoryWatch
@@ -29,12 +27,12 @@ from runners.harness.begin import begun
 from runners.harness.events import Event, encode
 from runners.harness.walk import Prepared, Walk, prepare
 from runners.hub import download_model
+from runners.worker_pipe import Pipe, heartbeat, own_stdout
 from tracker.codec import load_json
 from tracker.errors import DiskFullError, ModelError, TrackerError, UnreachableError
 from tracker.items import write_run
 from tracker.records import Cost, Job, Run, RunStatus
 
-HEARTBEAT_S = 5.0
 EXIT_INTERRUPTED = 130
 
 
@@ -67,31 +65,25 @@ class Stop:
             self.is_urgent = False
 
 
-@dataclass(slots=True)
 class Reporter:
-    """Writes events to the parent; a lock keeps the lines whole."""
+    """Tells the parent what happens."""
 
-    pipe: BinaryIO
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, pipe: Pipe) -> None:
+        self.pipe = pipe
 
     def emit(self, event: Event) -> None:
         """Write one line; a parent that is gone is no reason to stop."""
-        with self.lock:
-            try:
-                self.pipe.write(encode(event))
-                self.pipe.flush()
-            except (BrokenPipeError, ValueError):
-                pass
+        self.pipe.send(encode(event))
 
 
 def main(argv: list[str]) -> int:
     """Work off the job file; the exit code follows the contract of the command line."""
     job = load_json(Job, Path(argv[1]).read_bytes(), where=argv[1])
-    reporter, stop = Reporter(_own_stdout()), Stop()
+    reporter, stop = Reporter(Pipe(own_stdout())), Stop()
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # its advice is for its own command line
     signal.signal(signal.SIGTERM, stop.on_signal)
     signal.signal(signal.SIGINT, stop.on_signal)
-    with _heartbeat(reporter):
+    with heartbeat(reporter.pipe, encode(Event("heartbeat"))):
         try:
             return work(job, reporter, stop)
         except OSError as error:
@@ -279,27 +271,3 @@ def exit_code(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     return error.exit_code if isinstance(error, TrackerError) else 1
-
-
-def _own_stdout() -> BinaryIO:
-    """The pipe to the parent; from here on whatever prints to standard output prints to standard error."""
-    pipe = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return pipe
-
-
-@contextmanager
-def _heartbeat(reporter: Reporter) -> Iterator[None]:
-    done = threading.Event()
-
-    def beat() -> None:
-        while not done.wait(HEARTBEAT_S):
-            reporter.emit(Event("heartbeat"))
-
-    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()

@@ -50,6 +50,7 @@ app.command(
     "tracker.cli.digest:digest", name="digest", help="What changed: models, scores, records, outages."
 )
 app.command("tracker.cli.schedule:app", name="schedule", help="Run `tracker weekly` by a timer.")
+app.command("tracker.cli.research:app", name="research", help="Let a model tune a small GPT-2.")
 app.command("tracker.cli.store:app", name="store", help="Rebuild, publish or check the store.")
 
 

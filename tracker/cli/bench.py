@@ -105,9 +105,9 @@ def bench(
     from tracker.bench import bench as run_bench
     from tracker.cli.progress import BenchProgress
 
-    with _flags_named():
+    with flags_named():
         engine_settings = EngineSettings(
-            engine=_engine_name(engine, base_url),
+            engine=engine_name(engine, base_url),
             dtype=dtype,
             max_model_len=max_model_len,
             max_num_seqs=max_num_seqs,
@@ -171,7 +171,7 @@ def _print_end(end: JobEnd, settings: Settings, *, as_json: bool) -> None:
         print(f"\nhint: {end_hint(end.exit_code, str(end.log_path))}", file=sys.stderr)
 
 
-def _engine_name(engine: str, base_url: str | None) -> str:
+def engine_name(engine: str, base_url: str | None) -> str:
     """The engine that the two flags mean together.
 
     Raises:
@@ -185,7 +185,7 @@ def _engine_name(engine: str, base_url: str | None) -> str:
 
 
 @contextmanager
-def _flags_named() -> Iterator[None]:
+def flags_named() -> Iterator[None]:
     """What settings say of a field that is out of range, said of its flag.
 
     Raises:

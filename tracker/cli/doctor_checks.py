@@ -22,6 +22,7 @@ import psutil
 from huggingface_hub import constants
 
 from runners.hardware import Hardware, describe_hardware
+from runners.research.sandbox import INSTALL_HINT, describe, probe
 from tracker.errors import TrackerError
 from tracker.settings import Settings
 from tracker.store import open_snapshot, snapshot_id
@@ -227,9 +228,9 @@ def workers(settings: Settings) -> Iterator[Check]:
 
 def programs() -> Iterator[Check]:
     """Programs outside Python that parts of us use."""
-    sandbox = shutil.which("bwrap")
-    hint = "`apt install bubblewrap`; without it proposed code of research runs is refused"
-    yield Check("bubblewrap", "ok" if sandbox else "warn", sandbox or "absent", hint)
+    sandbox = probe()
+    hint = f"{INSTALL_HINT}; without bubblewrap proposed code of research runs is refused"
+    yield Check("sandbox", "ok" if sandbox.is_trusted and not sandbox.lacks else "warn", describe(), hint)
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     hint = "only the tests of the app in a browser need it"
     yield Check("chromium", "ok" if browser else "warn", browser or "absent", hint)

@@ -28,7 +28,7 @@ def rebuild(*, as_json: JsonFlag = False) -> None:
     Parameters
     ----------
     as_json
-        Print one JSON document: `n_runs`, `interrupted`, `skipped`, `snapshot`.
+        Print one JSON document: `n_runs`, `n_studies`, `interrupted`, `skipped`, `snapshot`.
     """
     settings = load_settings()
     rebuilt = rebuild_store(settings)
@@ -38,7 +38,8 @@ def rebuild(*, as_json: JsonFlag = False) -> None:
     if as_json:
         print_json(asdict(rebuilt) | {"snapshot": snapshot})
         return
-    print(f"{settings.db_path}: {rebuilt.n_runs:,} runs from {settings.items_path}")
+    studies = f", {rebuilt.n_studies:,} studies from {settings.studies_path}" if rebuilt.n_studies else ""
+    print(f"{settings.db_path}: {rebuilt.n_runs:,} runs from {settings.items_path}{studies}")
     for run_id in rebuilt.interrupted:
         print(f"run {printable(run_id)}: its process is gone; now `interrupted`")
 

@@ -15,10 +15,12 @@ from tracker.store.locks import writing
 from tracker.store.parts import unreadable_parts
 from tracker.store.repair import is_alive, leftovers, run_files, settled
 from tracker.store.snapshots import PUBLISH_HINT, open_snapshot, snapshot_id
+from tracker.store.study_repair import StudyFolder, read_studies, stale_studies
 from tracker.store.writing import WAIT_S
 
 LEFTOVER_HINT = "a killed process left it; delete it"
 PART_HINT = "delete it; repeating the bench asks its items again"
+STUDY_FILE_HINT = "put it back if you have it, or delete the folder of the study"
 RUN_FILE_HINT = "repeat the bench, which still uses its items, then delete the folder"
 
 
@@ -36,6 +38,8 @@ class Stored:
     """What the database says, as far as a check needs it."""
 
     statuses: dict[str, str]  # by run_id
+    study_statuses: dict[str, str]  # by study_id
+    n_trials: dict[str, int]  # by study_id
     change_id: str
 
 
@@ -53,13 +57,20 @@ def check(settings: Settings, *, wait_s: float = WAIT_S) -> list[Problem]:
                 problems.append(Problem("broken_run_file", file.problem, RUN_FILE_HINT))
             else:
                 runs.append(file.run)
+        studies = list(read_studies(settings.studies_path))
+        problems += [
+            Problem("broken_study_file", found.problem, STUDY_FILE_HINT)
+            for found in studies
+            if found.study is None
+        ]
         busy = {run.run_id for run in runs if run.status is RunStatus.RUNNING and is_alive(run)}
         problems += _item_problems(settings.items_path, busy=busy)
         problems += [
             Problem("leftover", f"{path}: is unfinished", LEFTOVER_HINT) for path in leftovers(settings)
         ]
         try:
-            problems += _database_problems(settings, [run for run in runs if run.run_id not in busy])
+            settled_runs = [run for run in runs if run.run_id not in busy]
+            problems += _database_problems(settings, settled_runs, studies)
         except StoreError as error:
             problems.append(Problem("unreadable", str(error), error.hint))
     return problems
@@ -76,9 +87,11 @@ def _item_problems(items_path: Path, *, busy: set[str]) -> Iterator[Problem]:
                 yield Problem("leftover", f"{path}: is unfinished", LEFTOVER_HINT)
 
 
-def _database_problems(settings: Settings, runs: Sequence[Run]) -> Iterator[Problem]:
+def _database_problems(
+    settings: Settings, runs: Sequence[Run], studies: Sequence[StudyFolder]
+) -> Iterator[Problem]:
     if not settings.db_path.exists():
-        if runs:
+        if runs or studies:
             yield Problem("no_database", f"{settings.db_path}: is missing", REBUILD_HINT)
         return
     stored = _stored(settings)
@@ -93,11 +106,13 @@ def _database_problems(settings: Settings, runs: Sequence[Run]) -> Iterator[Prob
         if not (settings.items_path / run_id / RUN_FILE).exists():
             hint = "a rebuild would drop it; put its folder back if you have it"
             yield Problem("missing_folder", f"run {run_id}: its folder is gone", hint)
+    for message in stale_studies(studies, stored.study_statuses, stored.n_trials):
+        yield Problem("stale_study", message, REBUILD_HINT)
     yield from _snapshot_problems(settings, stored)
 
 
 def _snapshot_problems(settings: Settings, stored: Stored) -> Iterator[Problem]:
-    if snapshot_id(settings) is None and not stored.statuses:
+    if snapshot_id(settings) is None and not stored.statuses and not stored.study_statuses:
         return
     try:
         with open_snapshot(settings) as snapshot:
@@ -115,6 +130,8 @@ def _stored(settings: Settings) -> Stored:
     try:
         with store_errors(settings.db_path):
             rows = connection.execute("select run_id, status from runs").fetchall()
-            return Stored(statuses=dict(rows), change_id=change_id(connection))
+            studies = connection.execute("select study_id, status from studies").fetchall()
+            counts = connection.execute("select study_id, count(*) from trials group by study_id").fetchall()
+            return Stored(dict(rows), dict(studies), dict(counts), change_id(connection))
     finally:
         connection.close()

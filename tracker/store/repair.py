@@ -1,4 +1,4 @@
-"""The database made anew from the item files, which are the truth."""
+"""The database made anew from the item files and the studies, which are the truth."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tracker.store.carrying import carry_over
 from tracker.store.database import new_database, transaction
 from tracker.store.locks import writing
 from tracker.store.runs import write_run
+from tracker.store.study_repair import rebuild_studies
 from tracker.store.writing import WAIT_S, mark_change
 
 CLOCK_SLACK_S = 60.0  # a process may look a little younger than the run that it started
@@ -29,6 +30,7 @@ class Rebuilt:
     interrupted: tuple[str, ...]  # runs whose process was gone
     skipped: tuple[str, ...]  # run files that could not be read, and why
     ingests_from: str | None = None  # the file that what the sources said was taken over from
+    n_studies: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class RunFile:
 
 
 def rebuild(settings: Settings, *, wait_s: float = WAIT_S) -> Rebuilt:
-    """Replace the database by one made from every `items/*/run.json`, in one step at the end.
+    """Replace the database by one made from every `run.json` and every study, in one step at the end.
 
     What the sources said stands in no item file: it is taken over from the old database, or from the newest
     snapshot that can be read.
@@ -66,10 +68,9 @@ def rebuild(settings: Settings, *, wait_s: float = WAIT_S) -> Rebuilt:
                     interrupted.append(run.run_id)
                 write_run(connection, run)
                 n_runs += 1
+            n_studies, broken = rebuild_studies(connection, settings.studies_path)
             mark_change(connection)
-    return Rebuilt(
-        n_runs=n_runs, interrupted=tuple(interrupted), skipped=tuple(skipped), ingests_from=carried
-    )
+    return Rebuilt(n_runs, tuple(interrupted), (*skipped, *broken), carried, n_studies)
 
 
 def run_files(items_path: Path) -> Iterator[RunFile]:

@@ -19,6 +19,8 @@ from tracker.store.database import open_database, store_errors, transaction
 from tracker.store.locks import writing
 from tracker.store.reading import read
 from tracker.store.runs import write_run
+from tracker.store.studies import write_study, write_trial
+from tracker.studies import Study, Trial
 
 WAIT_S = 10.0  # many times what one write takes
 
@@ -65,6 +67,17 @@ class Store:
         with self._change() as connection:
             for run in runs:
                 write_run(connection, run)
+
+    def add_study(self, study: Study, trials: Iterable[Trial] = ()) -> None:
+        """Keep a study and these of its trials, all or nothing; the same study and slots are replaced.
+
+        Raises:
+            StoreError: the disk is full or failing; nothing was kept.
+        """
+        with self._change() as connection:
+            write_study(connection, study)
+            for trial in trials:
+                write_trial(connection, trial)
 
     def source_state(self, source: str) -> ingests.SourceState:
         """Where the last ingest of this source ended."""

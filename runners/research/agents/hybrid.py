@@ -1,0 +1,70 @@
+"""An optimiser proposes; a model sees what it would try, and may override a share of the trials.
+
+Thirty percent is what worked best (ferreirafabio/autoresearch-automl, `centaur.md`): more overrides hurt.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from runners.research.agents import Ask
+from runners.research.agents.cma import CmaAgent
+from runners.research.agents.model import ModelAgent
+from runners.research.agents.optuna_agents import TpeAgent
+from runners.research.prompting import Suggestion
+from tracker.errors import UnknownNameError
+from tracker.studies import Proposal, Study
+
+OPTIMISERS: dict[str, type[TpeAgent] | type[CmaAgent]] = {"tpe": TpeAgent, "cma": CmaAgent}
+
+
+class HybridAgent:
+    """Which trials the model may override depends on the study's seed alone."""
+
+    def __init__(self, study: Study, folder: Path) -> None:
+        """Load the model.
+
+        Raises:
+            UnknownNameError: there is no such optimiser.
+            TrackerError: as `ModelAgent`.
+        """
+        name = study.agent.optimiser
+        if name not in OPTIMISERS:
+            raise UnknownNameError("optimiser", name, known=OPTIMISERS)
+        self._optimiser = OPTIMISERS[name](study, folder)
+        self._model = ModelAgent(study, folder)
+
+    def propose(self, ask: Ask) -> Sequence[Proposal]:
+        """The optimiser's proposals, some of them overridden by the model.
+
+        Raises:
+            TrackerError: as `ModelAgent.propose`.
+        """
+        suggested = self._optimiser.propose(ask)
+        overridden = overridden_trials(ask.study)
+        n_past = len(ask.history)
+        places = [
+            place
+            for place, proposal in enumerate(suggested)
+            if n_past + place in overridden and proposal.change is not None
+        ]
+        if not places:
+            return suggested
+        offers = [Suggestion(self._optimiser.name, suggested[place]) for place in places]
+        own = self._model.propose(replace(ask, k=len(places)), suggestions=offers)
+        # fewer come back where two were equal; the optimiser does not step in for the model
+        kept = [proposal for place, proposal in enumerate(suggested) if place not in places]
+        return [*kept, *own]
+
+    def close(self) -> None:
+        """Give the model's memory back."""
+        self._model.close()
+
+
+def overridden_trials(study: Study) -> frozenset[int]:
+    """Numbers of the trials that are the model's: at most `override_share` of them, spread by the seed."""
+    n = int(study.agent.override_share * study.n_trials)
+    return frozenset(random.Random(f"{study.seed}/override").sample(range(study.n_trials), n))

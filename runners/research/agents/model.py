@@ -1,0 +1,154 @@
+"""A language model as the agent: any engine, any OpenAI-compatible server, or vLLM started for it.
+
+What it answers is used or refused, never replaced: an answer that cannot be used gets one repair turn, then
+the trial is invalid. A server out of reach pauses the study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from runners.engines import Engine, open_engine
+from runners.research.agents import Ask
+from runners.research.agents.asking import Asking, Question, question_seed
+from runners.research.agents.identity import check_served
+from runners.research.history import change_key
+from runners.research.model_server import ModelServer, start_server
+from runners.research.prompting import Suggestion, answer_schema, prompt_messages, repair_messages
+from runners.research.reading import Read, read_change
+from tracker.errors import EngineError, UsageError
+from tracker.records import EngineSettings, Model
+from tracker.studies import Proposal, Study
+
+NAME = "model"
+
+
+class ModelAgent:
+    """Asks a model for each proposal, and once more where the answer cannot be used."""
+
+    def __init__(self, study: Study, folder: Path) -> None:
+        """Load the model, start its server or find it on the server that is named.
+
+        Raises:
+            UsageError: the study names no model.
+            EngineError: it cannot be loaded.
+            UnreachableError: its server does not answer.
+            TrackerError: the server serves another model than the study was begun with.
+        """
+        spec = study.agent
+        if spec.model is None or spec.settings is None:
+            raise UsageError("agent `model` needs a model", hint="--agent MODEL, such as `demo`")
+        self._model: Model = spec.model
+        self._settings: EngineSettings = spec.settings
+        self._folder = folder
+        self._server: ModelServer | None = None
+        if spec.settings.engine == "vllm":
+            log_path = folder / "vllm.log"
+            self._server = start_server(spec.model, spec.settings, tier=study.tier, log_path=log_path)
+            self._settings = self._server.settings
+        self._engine = self._open()
+
+    def propose(self, ask: Ask, *, suggestions: Sequence[Suggestion] = ()) -> Sequence[Proposal]:
+        """One proposal per question; `suggestions`: an optimiser's, one for each.
+
+        Raises:
+            UnreachableError: the model's server is out of reach.
+            TrackerError: another model answers now.
+            EngineError: the model failed, or its context is too short.
+        """
+        self._look_again()
+        asking = Asking(
+            self._engine,
+            is_server=self._settings.engine == "server",
+            thinking=self._settings.thinking,
+        )
+        offered: list[Suggestion | None] = [*suggestions] or [None] * ask.k
+        questions = [self._question(asking, ask, place, offer) for place, offer in enumerate(offered)]
+        asking.ask(questions)
+        problems = [_problem(q, ask, offer) for q, offer in zip(questions, offered, strict=True)]
+        again = [(q, problem) for q, problem in zip(questions, problems, strict=True) if problem]
+        for question, problem in again:
+            question.ask_again(repair_messages(question.messages, question.answer, problem, ask))
+        asking.ask([question for question, _ in again])
+        return _distinct([_proposal(q, ask, offer) for q, offer in zip(questions, offered, strict=True)])
+
+    def close(self) -> None:
+        """Give the memory back; end the server that was started."""
+        self._engine.close()
+        if self._server is not None:
+            self._server.close()
+
+    def _open(self) -> Engine:
+        try:
+            engine = open_engine(self._model, self._settings)
+            if self._server is None and self._settings.engine == "server":
+                check_served(engine.info, self._folder)
+        except BaseException:
+            if self._server is not None:
+                self._server.close()
+            raise
+        return engine
+
+    def _look_again(self) -> None:
+        """Ask the server once more what it is: it may have been started again with another model."""
+        if self._server is not None:
+            self._server.check()
+        elif self._settings.engine == "server":
+            self._engine.close()
+            self._engine = self._open()
+
+    def _question(self, asking: Asking, ask: Ask, place: int, offer: Suggestion | None) -> Question:
+        messages = prompt_messages(ask, max_chars=asking.max_prompt_chars, suggestion=offer)
+        if messages is None:
+            message = f"the context of `{self._model.model_id}` is too short for the shortest prompt"
+            raise EngineError(message, reason="unsupported", hint="a model with a longer context")
+        # A server that is told to think and cannot tell thinking apart would keep that to the schema too.
+        thinks_elsewhere = self._settings.thinking is True and self._settings.engine == "server"
+        is_free = thinks_elsewhere and self._server is None
+        schema = None if is_free else answer_schema(ask, may_be_empty=offer is not None)
+        return Question(messages, question_seed(ask.study.seed, ask.slot, place), schema)
+
+
+def _problem(question: Question, ask: Ask, offer: Suggestion | None) -> str:
+    """Why the answer cannot be used; nothing if it can."""
+    try:
+        _read(question, ask, offer)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _read(question: Question, ask: Ask, offer: Suggestion | None) -> Read:
+    last = question.exchanges[-1]
+    try:
+        return read_change(question.answer, ask, suggestion=offer.proposal if offer else None)
+    except ValueError as error:
+        if last.finish_reason == "length":
+            raise ValueError(f"the answer was cut off after {last.output_tokens} tokens") from error
+        raise
+
+
+def _proposal(question: Question, ask: Ask, offer: Suggestion | None) -> Proposal:
+    exchanges = tuple(question.exchanges)
+    try:
+        read = _read(question, ask, offer)
+    except ValueError as error:
+        return Proposal(None, proposer=NAME, problem=str(error), exchanges=exchanges)
+    proposer = offer.proposal.proposer if offer is not None and read.is_suggestion else NAME
+    return Proposal(
+        read.change, rationale=read.rationale, proposer=proposer, diff=read.diff, exchanges=exchanges
+    )
+
+
+def _distinct(proposals: Sequence[Proposal]) -> list[Proposal]:
+    """Without those that repeat an earlier one of the wave; their exchanges go to that one."""
+    found: dict[object, Proposal] = {}
+    for place, proposal in enumerate(proposals):
+        key = place if proposal.change is None else change_key(proposal.change)
+        if key in found:
+            found[key] = replace(found[key], exchanges=found[key].exchanges + proposal.exchanges)
+        else:
+            found[key] = proposal
+    return list(found.values())

@@ -1,0 +1,253 @@
+"""The trusted measure of a trained model: bits per byte of held-out text, and whether the model cheats.
+
+It never runs code of the model: it sends tokens to a process in the sandbox and gets logits. It normalises
+them itself, looks up what came next itself, and counts the bytes itself.
+
+Its probes cannot be told from its questions. A second process, fresh and with nothing in memory, is asked a
+random part of the same windows again: some as they were, in other company and at another batch size, some
+with everything after a random place taken from elsewhere in the text. The logits must be the same: of the
+former all of them, of the latter up to that place. A model that looks ahead, that learns from what it is
+asked, that remembers or counts its questions, or that answers at random gives other ones.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runners.research.corpora import Corpus
+from runners.research.logits_client import AnswerError, LogitsServer, Model
+from runners.research.plausibility import Finding, seed_finding
+from runners.research.sandbox import Sandbox
+from runners.research.tiers import Tier
+
+BATCH_BYTES = 32 << 20  # of logits in one answer
+CPU_BATCH_TOKENS = 1024  # in one question: on one core, four times as many took a third longer per token
+SPLIT_BYTES = 16 << 30  # of logits per split: a large vocabulary is measured on fewer tokens
+KEPT_BYTES = 512 << 20  # of log-probabilities that are kept to be compared
+MAX_PLACES = 64  # of one window that are compared
+PROBED_SHARE = 6  # one of so many windows is asked again
+ALTERED_SHARE = 0.75  # of these, with another end
+# nats by which two processes may differ: rounding in float32; a card sums in another order
+TOLERANCE = {"cpu": 2e-3, "cuda": 5e-2}
+NOT_FINITE = "not_finite"
+DIGITS = 7  # of a score: finer than the order in which float32 is summed
+Tokens = NDArray[np.integer]
+LogProbs = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What the evaluator measured, or found."""
+
+    bpb: Mapping[str, float]
+    nats_per_token: float = 0.0  # over all splits together
+    n_params: int | None = None
+    startup_cpu_s: float = 0.0  # of Python and torch
+    cpu_s: float = 0.0  # of both servers
+    finding: Finding | None = None  # why the model is refused
+    problem: AnswerError | None = None  # it could not be asked
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Pieces of the held-out text: (N, T + 1) tokens each, and the split each belongs to."""
+
+    tokens: Tokens
+    split_of: NDArray[np.int64]
+    splits: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One window to be asked again; the first `n_same` tokens are as they were."""
+
+    window: int
+    tokens: Tokens  # (T,)
+    n_same: int
+    places: NDArray[np.int64]  # of these, whose answers are compared
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """What is asked, and of which sizes."""
+
+    tier: Tier
+    corpus: Corpus
+    splits: tuple[str, ...]
+    is_probed: bool = True  # not needed for our own script
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the first process answered."""
+
+    nats: NDArray[np.float64]  # (N,) over the scored tokens of each window
+    n_bytes: NDArray[np.int64]  # (N,) of text behind them
+    n_scored: int  # tokens
+    kept: Mapping[int, LogProbs]  # window → (places, V), of those that are asked again
+
+
+def evaluate(model: Model, exam: Exam, *, sandbox: Sandbox, folder: Path) -> Evaluation:
+    """Bits per byte of each split, or why there are none; the servers work in `folder`."""
+    windows = held_out_windows(exam)
+    draw = secrets.SystemRandom()
+    names = ("first", "second") if exam.is_probed else ("first",)
+    seeds = (draw.getrandbits(31), draw.getrandbits(31)) if exam.is_probed else ()
+    servers = [LogitsServer(sandbox, model, folder / name, seeds=seeds) for name in names]
+    with ExitStack() as stack:
+        for server in servers:  # side by side: most of their time is the import of torch
+            stack.enter_context(server)
+        try:
+            found = _examined(servers, windows, exam, draw)
+        except AnswerError as problem:
+            found = Evaluation({}, problem=problem)
+    ends = [server.stop() for server in servers]
+    return replace(found, cpu_s=sum(end.cpu_s for end in ends), startup_cpu_s=servers[0].startup_cpu_s)
+
+
+def _examined(
+    servers: Sequence[LogitsServer], windows: Windows, exam: Exam, draw: random.Random
+) -> Evaluation:
+    told = servers[0].told()
+    finding = None
+    if told.n_params > exam.tier.max_params:
+        detail = f"{told.n_params} parameters, where the tier allows {exam.tier.max_params}"
+        finding = Finding("too_many_parameters", detail)
+    probes = drawn_probes(windows, exam, draw) if exam.is_probed else []
+    keep = {probe.window: probe.places for probe in probes}
+    measured = _measured(servers[0], windows, exam, draw, keep=keep)
+    if exam.is_probed:
+        starts = servers[1].told().starts
+        finding = finding or seed_finding(starts) or _compared(servers[1], probes, measured.kept, exam)
+    if finding is None and not np.isfinite(measured.nats).all():
+        raise AnswerError(NOT_FINITE, "the trained model answers with numbers that are not finite")
+    return Evaluation(
+        scores(measured, windows),
+        nats_per_token=float(measured.nats.sum()) / max(1, measured.n_scored),
+        n_params=told.n_params,
+        finding=finding,
+    )
+
+
+def held_out_windows(exam: Exam) -> Windows:
+    """The windows of every split, spread evenly over it: the same ones for every model."""
+    T, V = exam.tier.context, exam.corpus.meta.vocab_size
+    found, split_of = [], []
+    for i, split in enumerate(exam.splits):
+        tokens = exam.corpus.tokens(split)
+        n = min(exam.tier.eval_tokens, SPLIT_BYTES // (4 * V), len(tokens) - 1) // T
+        starts = np.linspace(0, len(tokens) - 1 - T, n).astype(np.int64)
+        found.append(np.asarray(tokens[starts[:, None] + np.arange(T + 1)]))
+        split_of.append(np.full(n, i))
+    return Windows(np.concatenate(found), np.concatenate(split_of), exam.splits)
+
+
+def drawn_probes(windows: Windows, exam: Exam, draw: random.Random) -> list[Probe]:
+    """A random part of the windows, most with another end, in random order."""
+    n, T = len(windows.tokens), exam.tier.context
+    most = KEPT_BYTES // (4 * min(T, MAX_PLACES) * exam.corpus.meta.vocab_size)
+    n_probes = max(1, min(n // PROBED_SHARE, most))
+    probes = []
+    for i, window in enumerate(draw.sample(range(n), n_probes)):
+        tokens, n_same = windows.tokens[window, :T].copy(), T
+        if i < ALTERED_SHARE * n_probes:
+            n_same = draw.randrange(1, T)
+            tokens[n_same:] = windows.tokens[draw.randrange(n), n_same:T]
+        places = draw.sample(range(n_same - 1), min(n_same, MAX_PLACES) - 1)
+        probes.append(
+            Probe(window, tokens, n_same, np.array([*places, n_same - 1]))
+        )  # the last one is nearest
+    draw.shuffle(probes)
+    return probes
+
+
+def _measured(
+    server: LogitsServer,
+    windows: Windows,
+    exam: Exam,
+    draw: random.Random,
+    *,
+    keep: Mapping[int, NDArray[np.int64]],
+) -> Measured:
+    """Ask about every window once, in an order that nobody knows."""
+    V, T = exam.corpus.meta.vocab_size, exam.tier.context
+    lengths = exam.corpus.byte_lengths()
+    targets = windows.tokens[:, 1:]
+    nats = np.zeros(len(targets))
+    kept: dict[int, LogProbs] = {}
+    order = list(range(len(targets)))
+    draw.shuffle(order)
+    size = _batch_size(exam)
+    for at in range(0, len(order), size):
+        chosen = order[at : at + size]
+        found = log_probs(server.logits(windows.tokens[chosen, :T], V))
+        right = np.take_along_axis(found, targets[chosen, :, None].astype(np.int64), axis=2)[:, :, 0]
+        nats[chosen] = -(right.astype(np.float64) * (lengths[targets[chosen]] > 0)).sum(axis=1)
+        kept |= {window: found[i, keep[window]] for i, window in enumerate(chosen) if window in keep}
+    n_bytes = lengths[targets]
+    return Measured(nats, n_bytes.sum(axis=1), int((n_bytes > 0).sum()), kept)
+
+
+def _compared(
+    server: LogitsServer, probes: Sequence[Probe], kept: Mapping[int, LogProbs], exam: Exam
+) -> Finding | None:
+    """Ask the second process about the probes, and compare."""
+    V, T = exam.corpus.meta.vocab_size, exam.tier.context
+    tolerance = TOLERANCE["cpu" if exam.tier.device == "cpu" else "cuda"]
+    size = max(1, _batch_size(exam) * 2 // 3 - 1)  # another one, which shares no factor with the first
+    worst = {True: 0.0, False: 0.0}  # whether the whole window is as it was
+    for at in range(0, len(probes), size):
+        batch = probes[at : at + size]
+        found = log_probs(server.logits(np.stack([probe.tokens for probe in batch]), V))
+        for probe, again in zip(batch, found, strict=True):
+            apart = _apart(kept[probe.window], again[probe.places])
+            worst[probe.n_same == T] = max(worst[probe.n_same == T], apart)
+    if worst[True] > tolerance:
+        detail = f"log-probabilities of the same text differ by {worst[True]:.3g} between two processes"
+        return Finding("not_repeatable", detail)
+    if worst[False] > tolerance:
+        detail = f"log-probabilities move by {worst[False]:.3g} when only later text is changed"
+        return Finding("not_causal", detail)
+    return None
+
+
+def _apart(a: LogProbs, b: LogProbs) -> float:
+    """Largest difference in nats, less strict for tiny probabilities; infinite where one is no number."""
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(a - b) / np.maximum(1.0, np.abs(a) / 16)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return float(np.where(same, 0.0, np.nan_to_num(apart, nan=np.inf)).max())
+
+
+def log_probs(logits: LogProbs) -> LogProbs:
+    """Log-softmax over the last dimension, as we compute it; not finite where the logits are not."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        shifted = logits - logits.max(axis=-1, keepdims=True)
+        total = np.exp(shifted).sum(axis=-1, keepdims=True, dtype=np.float64)
+        return np.asarray(shifted - np.log(total).astype(np.float32), dtype=np.float32)
+
+
+def scores(measured: Measured, windows: Windows) -> dict[str, float]:
+    """Split → bits per byte."""
+    found = {}
+    for i, split in enumerate(windows.splits):
+        chosen = windows.split_of == i
+        bits = measured.nats[chosen].sum() / math.log(2)
+        found[split] = round(float(bits / measured.n_bytes[chosen].sum()), DIGITS)
+    return found
+
+
+def _batch_size(exam: Exam) -> int:
+    """Windows in one question to the first process."""
+    T, V = exam.tier.context, exam.corpus.meta.vocab_size
+    most = BATCH_BYTES // (4 * T * V)
+    return max(1, min(most, CPU_BATCH_TOKENS // T) if exam.tier.device == "cpu" else most)

@@ -1,0 +1,250 @@
+"""What a model is told: the program, the space, what was tried, and how to answer.
+
+Pure. What does not fit into the model's context is left out in a fixed order: old trials first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runners.research.agents import Ask
+from runners.research.history import Standing, standings
+from runners.research.replies import MAX_CHANGES, MAX_RATIONALE_CHARS, reply_schema
+from runners.research.script import regions
+from runners.research.space import Tunable, validate
+from tracker.studies import CATEGORIES, Change, Proposal, Split, Track, Verdict
+
+Message = dict[str, str]
+# (trials shown, best trials shown), from roomy to tight; autoresearch's logs overflow at more
+SIZES = ((20, 5), (15, 5), (10, 5), (6, 3), (3, 2), (1, 1), (0, 0))
+HALVINGS = 30
+PLATEAU = 6  # trials in a row that did not help, after which the model is told so
+RULES = "d_model must be a multiple of 2 × n_head; warmup_fraction + cooldown_fraction must be at most 1."
+MAX_CELL_CHARS = 160
+MAX_REPEATED_CHARS = 2000  # of an answer that could not be used
+# No real example: a small model proposes nothing else ever after (SmolLM2-135M, 5 of 6 trials).
+FORM = '{"rationale": "WHY", "changes": [{"name": "NAME", "value": NUMBER}]}'
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """Hybrid: what the optimiser would try next, and which it is."""
+
+    optimiser: str
+    proposal: Proposal
+
+
+def prompt_messages(
+    ask: Ask, *, max_chars: int, suggestion: Suggestion | None = None
+) -> list[Message] | None:
+    """The messages of one question, at most so long; None if not even the shortest fits."""
+    system = {"role": "system", "content": _program(ask)}
+    for n_last, n_best in SIZES:
+        content = _question(ask, n_last=n_last, n_best=n_best, suggestion=suggestion)
+        if len(system["content"]) + len(content) <= max_chars:
+            return [system, {"role": "user", "content": content}]
+    return None
+
+
+def repair_messages(asked: Sequence[Message], reply: str, problem: str, ask: Ask) -> list[Message]:
+    """The question once more, after an answer that could not be used."""
+    again = _code_form() if ask.study.track is Track.CODE else "Answer with the JSON object alone."
+    return [
+        *asked,
+        {"role": "assistant", "content": reply.strip()[:MAX_REPEATED_CHARS] or "(nothing)"},
+        {"role": "user", "content": f"This cannot be used: {problem}.\n{again}"},
+    ]
+
+
+def answer_schema(ask: Ask, *, may_be_empty: bool) -> dict[str, Any] | None:
+    """What an answer is kept to; None on the `code` track, whose answers are no JSON.
+
+    Of each number it allows what may be had without moving another, and of choices what differs from now.
+    """
+    if ask.study.track is Track.CODE:
+        return None
+    values = {tunable.name: _allowed(tunable, ask) for tunable in ask.space}
+    return reply_schema({n: s for n, s in values.items() if s}, min_changes=0 if may_be_empty else 1)
+
+
+def _allowed(tunable: Tunable, ask: Ask) -> dict[str, Any]:
+    """The JSON schema of a number's new value; empty if it cannot be moved alone."""
+    if tunable.choices:
+        now = ask.incumbent.params.get(tunable.name, tunable.default)
+        choices = [c for c in tunable.choices if c != now and _goes(tunable, c, ask)]
+        return {"enum": choices} if choices else {}
+    low, high = tunable.low, tunable.high
+    if not _goes(tunable, low, ask):
+        return {}
+    if not _goes(tunable, high, ask):
+        works, fails = low, high
+        for _ in range(HALVINGS):
+            middle = (works + fails) / 2
+            works, fails = (middle, fails) if _goes(tunable, middle, ask) else (works, middle)
+        high = float(f"{works:.3g}")
+        high = high if _goes(tunable, high, ask) else works
+    return {"type": "integer" if tunable.kind == "int" else "number", "minimum": low, "maximum": high}
+
+
+def _goes(tunable: Tunable, value: Any, ask: Ask) -> bool:
+    try:
+        validate({**ask.incumbent.params, tunable.name: value}, ask.tier)
+    except ValueError:
+        return False
+    return True
+
+
+def _program(ask: Ask) -> str:
+    lines = ask.study.program.splitlines()
+    return "\n".join(line for line in lines if not line.startswith("<!--")).strip()
+
+
+def _question(ask: Ask, *, n_last: int, n_best: int, suggestion: Suggestion | None) -> str:
+    """What stays the same comes first, so that an engine reads it once per study."""
+    is_code = ask.study.track is Track.CODE
+    stood = standings(ask.history, baseline_bpb=ask.baseline_bpb.get(Split.VAL))
+    parts = [
+        f"Training: {ask.tier.description}; {ask.tier.train_tokens:,} tokens, context {ask.tier.context}.",
+        _numbers(ask),
+        _code_form() if is_code else _json_form(ask),
+        f"The part of train.py that you may edit:\n```python\n{_region(ask)}```" if is_code else "",
+        _trials(ask, stood, n_last=n_last, n_best=n_best),
+        _touched(ask),
+        _state(ask),
+        "" if suggestion is None else _suggested(ask, suggestion),
+        "Propose the next change to the incumbent.",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _numbers(ask: Ask) -> str:
+    lines = ["The numbers (category: name, allowed values, default: meaning):"]
+    return "\n".join([*lines, *map(_number, ask.space), RULES])
+
+
+def _number(tunable: Tunable) -> str:
+    if tunable.choices:
+        allowed = "one of " + ", ".join(_value(c) for c in tunable.choices)
+    else:
+        allowed = f"{_value(tunable.low)} to {_value(tunable.high)}{', log scale' if tunable.log else ''}"
+    default = _value(tunable.default)
+    return f"- {tunable.category}: {tunable.name}, {allowed}, default {default}: {tunable.what}"
+
+
+def _state(ask: Ask) -> str:
+    baseline, incumbent = ask.baseline_bpb.get(Split.VAL), ask.incumbent_bpb.get(Split.VAL)
+    now = ", ".join(f"{name} = {_value(value)}" for name, value in ask.incumbent.params.items())
+    lines = [
+        f"Baseline: {_bpb(baseline)} bpb. "
+        f"Incumbent: {_bpb(incumbent)} bpb, {now or 'all at their defaults'}.",
+        f"Trials left: {ask.n_left} of {ask.study.n_trials}.",
+        _plateau(ask),
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _region(ask: Ask) -> str:
+    return regions(ask.script).editable
+
+
+def _trials(ask: Ask, stood: Sequence[Standing], *, n_last: int, n_best: int) -> str:
+    if not stood:
+        return "No trial was made yet."
+    if not n_last:
+        return ""
+    measured = sorted((s for s in stood if s.val_bpb is not None), key=lambda s: s.val_bpb or 0.0)
+    n_shown = min(n_last, len(stood))
+    lines = [f"The last {n_shown} of {len(stood)} trials (change: bpb, gain over the incumbent of then):"]
+    lines += [_trial(standing, ask) for standing in stood[-n_last:]]
+    if len(stood) > n_last or n_best < len(measured):
+        lines += ["The best so far:", *(_trial(standing, ask) for standing in measured[:n_best])]
+    return "\n".join(lines)
+
+
+def _trial(standing: Standing, ask: Ask) -> str:
+    trial = standing.trial
+    change = trial.proposal.change
+    if change is None:
+        return f"- unusable answer: {(trial.proposal.problem or '')[:MAX_CELL_CHARS]}"
+    what = trial.proposal.rationale if change.script is not None else moved(trial.parent, change, ask.space)
+    measured = ""
+    if standing.val_bpb is not None and standing.gain_bpb is not None:
+        measured = f": {standing.val_bpb:.3f}, {standing.gain_bpb:+.3f}"
+    why = f" ({trial.detail or trial.reason})" if trial.detail or trial.reason else ""
+    return f"- {what[:MAX_CELL_CHARS]}{measured}; {trial.verdict}{why[:MAX_CELL_CHARS]}"
+
+
+def moved(parent: Change, child: Change, space: Sequence[Tunable]) -> str:
+    """The numbers that differ, each as `name before→after`."""
+    pairs = ((t, parent.params.get(t.name, t.default), child.params.get(t.name, t.default)) for t in space)
+    named = [f"{t.name} {_value(old)}→{_value(new)}" for t, old, new in pairs if old != new]
+    return ", ".join(named) or "nothing"
+
+
+def _touched(ask: Ask) -> str:
+    if not ask.history:
+        return ""
+    counts = Counter(category for trial in ask.history for category in trial.categories)
+    changes = [(t.parent, t.proposal.change) for t in ask.history if t.proposal.change is not None]
+    untouched = [
+        t.name
+        for t in ask.space
+        if all(p.params.get(t.name, t.default) == c.params.get(t.name, t.default) for p, c in changes)
+    ]
+    tried = ", ".join(f"{category} {counts[category]}" for category in CATEGORIES)
+    rest = f"\nNever touched: {', '.join(untouched)}." if untouched else ""
+    return f"Trials by category: {tried}.{rest}"
+
+
+def _plateau(ask: Ask) -> str:
+    n_idle = 0
+    for trial in reversed(ask.history):
+        if trial.verdict is Verdict.ACCEPTED:
+            break
+        n_idle += 1
+    if n_idle < PLATEAU:
+        return ""
+    return f"None of the last {n_idle} trials helped: try another category, or a much larger step."
+
+
+def _suggested(ask: Ask, suggestion: Suggestion) -> str:
+    change = suggestion.proposal.change
+    if change is None:
+        return ""
+    counts = Counter(trial.proposal.proposer for trial in ask.history)
+    accepted = Counter(t.proposal.proposer for t in ask.history if t.verdict is Verdict.ACCEPTED)
+    records = ", ".join(f"{who} {accepted[who]} of {n}" for who, n in sorted(counts.items()))
+    return (
+        f"You work beside an optimiser, {suggestion.optimiser}. "
+        f"Accepted so far: {records or 'nothing'}.\n"
+        f"It would try next: {moved(ask.incumbent, change, ask.space)}."
+    )
+
+
+def _json_form(ask: Ask) -> str:
+    own = ""
+    if ask.study.track is Track.HYBRID:
+        own = ' An empty list of "changes" takes the optimiser\'s suggestion.'
+    return (
+        f"An answer is one JSON object: why, in at most {MAX_RATIONALE_CHARS} characters, and 1 to "
+        f"{MAX_CHANGES} numbers of the incumbent with their new values.{own} Its form:\n{FORM}"
+    )
+
+
+def _code_form() -> str:
+    return (
+        "An answer says in one or two sentences why, then gives the edit of the incumbent's script as one or "
+        "more blocks of this form, whose SEARCH part repeats whole lines as they are now:\n"
+        "<<<<<<< SEARCH\n    beta2: float = 0.95\n=======\n    beta2: float = 0.98\n>>>>>>> REPLACE"
+    )
+
+
+def _bpb(value: float | None) -> str:
+    return "not measured yet" if value is None else f"{value:.3f}"
+
+
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

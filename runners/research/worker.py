@@ -1,0 +1,190 @@
+"""The process that works on one study: `python -m runners.research FOLDER`.
+
+It holds the agent, asks it, trains in sandboxes and writes the study's files; it tells its parent what
+happens in JSON lines on standard output. SIGTERM, SIGINT and the file `stop` end it at once: all that is
+finished is on disk, and the training under way is the price.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+from runners.hub import download_model
+from runners.research import sandbox, script, space, training
+from runners.research.agents import Agent, open_agent
+from runners.research.corpora import corpus
+from runners.research.events import StudyEvent, encode
+from runners.research.facts import facts_of
+from runners.research.finish import TestedOnce
+from runners.research.study import Parts, run_study
+from runners.research.tiers import tier as tier_of
+from runners.research.workbench import StoppedError, Workbench
+from runners.worker_pipe import Pipe, heartbeat, own_stdout
+from tracker.errors import DiskFullError, ModelError, TrackerError, UnreachableError
+from tracker.studies import Change, Study, StudyStatus, Training
+from tracker.study_files import Ledger
+
+EXIT_INTERRUPTED = 130
+LOOK_S = 1.0  # how soon the stop button is seen
+
+
+class Stop:
+    """Whether somebody asked us to end; a signal says so, and ends what the main thread waits for."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+
+    def __call__(self) -> bool:
+        """Whether to end."""
+        return self._asked.is_set()
+
+    def on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        """End now; a second one while we put things away changes nothing."""
+        if not self._asked.is_set():
+            self._asked.set()
+            raise KeyboardInterrupt
+
+
+def main(argv: list[str]) -> int:
+    """Work on the study; the exit code follows the contract of the command line."""
+    ledger, pipe, stop = Ledger(Path(argv[1]).resolve()), Pipe(own_stdout()), Stop()
+    signal.signal(signal.SIGTERM, stop.on_signal)
+    signal.signal(signal.SIGINT, stop.on_signal)
+
+    def say(event: StudyEvent) -> None:
+        pipe.send(encode(event))
+
+    with heartbeat(pipe, encode(StudyEvent("heartbeat"))), _button(ledger):
+        code = work(ledger, stop, say)
+    if code == EXIT_INTERRUPTED:  # trainings under way would be waited for
+        _end_children()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def work(ledger: Ledger, stop: Stop, say: Callable[[StudyEvent], None]) -> int:
+    """Run the study; `study.json` says how it ended."""
+    try:
+        study = replace(ledger.read_study(), status=StudyStatus.RUNNING, pid=os.getpid())
+        ledger.write_study(replace(study, reason=None, detail=None, ended_at=None))
+        with _opened(study, ledger, stop, say) as parts:
+            done = run_study(ledger, parts)
+        say(StudyEvent("ended", status=done.status.value))
+        return 0
+    except (TrackerError, StoppedError, KeyboardInterrupt) as error:
+        with suppress(DiskFullError):  # the parent will see to it
+            ended = as_ended(ledger.read_study(), error)
+            ledger.write_study(ended)
+            say(StudyEvent("ended", status=ended.status.value, message=ended.detail or ""))
+        return error.exit_code if isinstance(error, TrackerError) else EXIT_INTERRUPTED
+
+
+def as_ended(study: Study, error: BaseException) -> Study:
+    """The study as it ended by this error; all but a failure of the model or of ours is meant to go on."""
+    status, reason = StudyStatus.FAILED, "error"
+    if isinstance(error, UnreachableError):
+        status, reason = StudyStatus.PAUSED, "unreachable"
+    elif isinstance(error, DiskFullError):
+        status, reason = StudyStatus.INTERRUPTED, "disk_full"
+    elif isinstance(error, ModelError):
+        reason = error.reason
+    elif not isinstance(error, TrackerError):
+        status, reason = StudyStatus.INTERRUPTED, "interrupted"
+    hint = getattr(error, "hint", "")
+    detail = f"{error} ({hint})" if hint else str(error)
+    return replace(study, status=status, reason=reason, detail=detail or None, ended_at=datetime.now(UTC))
+
+
+@contextmanager
+def _opened(study: Study, ledger: Ledger, stop: Stop, say: Callable[[StudyEvent], None]) -> Iterator[Parts]:
+    """All that the study works with, under the facts that it was begun with."""
+    tier, home = tier_of(study.tier), ledger.folder.parent.parent
+    facts = facts_of(tier, home)
+    facts.refuse(study)
+    box = sandbox.find(allow_none=True) if study.sandbox != "none" else sandbox.Sandbox(sandbox.Kind.NONE)
+    corpus_hash = corpus(tier.corpus, home).hash
+
+    def train(change: Change, seed: int, *, splits: Sequence[str]) -> Training:
+        return training.cached(change, seed, tier, splits=splits, home=home, sandbox=box)
+
+    def identity(change: Change) -> str:
+        return training.key(change, 0, tier, corpus_hash)
+
+    def on_training(done: Training) -> None:
+        say(StudyEvent("training", status=done.status.value, seed=done.seed, duration_s=done.train_s))
+
+    bench = Workbench(
+        TestedOnce(train, ledger, identity),
+        n_at_once=training.N_AT_ONCE["cpu" if tier.device == "cpu" else "cuda"],
+        identity=identity,
+        is_stopped=stop,
+        on_training=on_training,
+    )
+    agent = _agent(study, ledger, say)
+    try:
+        yield Parts(
+            tier=tier,
+            space=space.tunables(tier),
+            agent=agent,
+            bench=bench,
+            identity=identity,
+            categories=lambda parent, child: space.categories(parent, child, tier),
+            shipped_script=script.shipped(tier),
+            say=say,
+        )
+    finally:
+        bench.close()
+        agent.close()
+
+
+def _agent(study: Study, ledger: Ledger, say: Callable[[StudyEvent], None]) -> Agent:
+    started = time.monotonic()
+    say(StudyEvent("opening", message=study.agent.name))
+    spec = study.agent
+    if spec.model and spec.settings and spec.model.path is None and spec.settings.engine != "server":
+        path = str(download_model(spec.model))
+        study = replace(study, agent=replace(spec, model=replace(spec.model, path=path)))
+    agent = open_agent(study, ledger.folder)
+    say(StudyEvent("ready", message=study.agent.name, duration_s=time.monotonic() - started))
+    return agent
+
+
+@contextmanager
+def _button(ledger: Ledger) -> Iterator[None]:
+    """Within this, the file `stop` works as SIGTERM does."""
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(LOOK_S):
+            if ledger.stop_path.exists():
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    thread = threading.Thread(target=look, name="stop-button", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _end_children() -> None:
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        with suppress(psutil.Error):
+            child.kill()
+    psutil.wait_procs(children, timeout=10)

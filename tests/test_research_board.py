@@ -1,0 +1,120 @@
+"""The board: who is compared with whom, what an interval rests on, and when a rank is shared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.some_studies import MODEL, TPE, renamed, store_study, study
+from tracker.research_board import OWN, SEEDS, StudyRow, board, clopper_pearson, compared
+from tracker.settings import Settings
+from tracker.store import open_snapshot
+from tracker.studies import AgentSpec, StudyStatus
+
+RANDOM = AgentSpec("random", "random")
+
+
+def row(agent: str = "acme/atlas-8b", seed: int = 0, gain: float = 0.1, **more: Any) -> StudyRow:
+    common: dict[str, Any] = {
+        "study_id": f"{agent}-{seed}", "kind": "model", "tier": "cpu", "track": "params", "n_trials": 10,
+        "corpus_hash": "c", "rules": "r", "gain_ci_low": gain - 0.02, "gain_ci_high": gain + 0.02,
+        "claimed_gain_bpb": gain + 0.03, "n_valid": 9, "n_duplicates": 1, "n_failed": 0, "n_caught": 0,
+        "n_placebos": 1, "n_false_accepts": 0, "prompt_tokens": 900, "output_tokens": 100, "train_s": 60.0,
+        "latency_s": 5.0,
+    }  # fmt: skip
+    return StudyRow(agent=agent, seed=seed, gain_bpb=gain, **common | more)
+
+
+@pytest.mark.parametrize(
+    "other", [{"tier": "gpu"}, {"track": "code"}, {"n_trials": 30}, {"corpus_hash": "d"}, {"rules": "s"}]
+)
+def test_what_is_not_equal_is_never_compared(other: dict[str, Any]) -> None:
+    groups = board([row(), row("tpe", **other)])
+    assert [len(group.rows) for group in groups] == [1, 1]
+    assert all(each.share_of_tpe in (None, 1.0) for group in groups for each in group.rows)
+
+
+def test_one_study_shows_its_own_interval_and_says_so() -> None:
+    ((only,),) = [group.rows for group in board([row()])]
+    assert (only.gain_ci_low, only.gain_ci_high) == pytest.approx((0.08, 0.12))
+    assert (only.interval_over, only.n_studies, only.rank) == (OWN, 1, 1)
+
+
+def test_several_studies_show_the_spread_between_seeds() -> None:
+    ((only,),) = [group.rows for group in board([row(seed=s, gain=g) for s, g in enumerate((0.1, 0.2))])]
+    assert (only.gain_bpb, only.interval_over) == (pytest.approx(0.15), SEEDS)
+    assert only.gain_ci_low == pytest.approx(0.15 - 12.706 * 0.05, abs=1e-3)  # t, one degree
+
+
+def test_shares_prices_and_counts() -> None:
+    studies = [row(seed=s, n_placebos=20, n_false_accepts=s) for s in (0, 1)]
+    (group,) = board([*studies, row("tpe", gain=0.2, prompt_tokens=0, output_tokens=0)])
+    tpe, atlas = group.rows
+    assert (tpe.agent, tpe.share_of_tpe, tpe.tokens_per_unit) == ("tpe", 1.0, None)
+    assert (atlas.share_of_tpe, atlas.tokens_per_unit) == (pytest.approx(0.5), pytest.approx(100))
+    assert (atlas.valid_share, atlas.duplicate_share, atlas.false_accept_rate) == (0.9, 0.1, 1 / 40)
+    assert atlas.false_accept_ci_high == pytest.approx(0.1316, abs=1e-4)
+
+
+def test_an_agent_without_a_gain_has_no_price_and_tpe_without_one_no_share() -> None:
+    (group,) = board([row(gain=0.0), row("tpe", gain=0.0, n_placebos=0)])
+    assert [each.tokens_per_unit for each in group.rows] == [None, None]
+    assert [each.share_of_tpe for each in group.rows] == [None, None]
+    assert group.rows[1].false_accept_rate is None
+
+
+def test_agents_that_cannot_be_told_apart_share_a_rank() -> None:
+    close = [row("a", s, 0.1 + s / 1000) for s in range(8)] + [
+        row("b", s, 0.1 + (7 - s) / 900) for s in range(8)
+    ]
+    (group,) = board(close)
+    assert [each.rank for each in group.rows] == [1, 1]
+    clear = [row("a", s, 0.2 + s / 1000) for s in range(8)] + [row("b", s, 0.1 + s / 900) for s in range(8)]
+    (group,) = board(clear)
+    assert [(each.agent, each.rank) for each in group.rows] == [("a", 1), ("b", 2)]
+    assert group.comparisons[0].p == pytest.approx(2 / 2**8)
+
+
+def test_few_seeds_never_separate() -> None:
+    (group,) = board([row("a", s, 0.5 + s / 100) for s in range(5)] + [row("b", s, 0.1) for s in range(5)])
+    assert [each.rank for each in group.rows] == [1, 1]
+    assert group.comparisons[0].p == pytest.approx(2 / 2**5)
+
+
+def test_p_is_raised_for_the_number_of_pairs() -> None:
+    gains = {
+        name: {s: base + s / 1000 * (1 + base) for s in range(8)}
+        for name, base in zip("abc", (0.3, 0.2, 0.1), strict=True)
+    }
+    found = compared(gains)
+    assert [each.p_adjusted for each in found] == [pytest.approx(3 * found[0].p)] * 3
+    assert compared({"a": {1: 0.1}, "b": {2: 0.2}}) == ()
+
+
+def test_equal_gains_are_no_difference() -> None:
+    (comparison,) = compared({"a": {1: 0.0, 2: 0.0}, "b": {1: 0.0, 2: 0.0}})
+    assert (comparison.p, comparison.difference_bpb) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("n_hits", "n", "expected"),
+    [(0, 0, None), (0, 100, (0.0, 0.0362)), (5, 100, (0.0164, 0.1128)), (3, 3, (0.2924, 1.0))],
+)
+def test_the_interval_of_a_share(n_hits: int, n: int, expected: tuple[float, float] | None) -> None:
+    found = clopper_pearson(n_hits, n)
+    assert found == (None if expected is None else pytest.approx(expected, abs=1e-4))
+
+
+def test_the_board_of_a_store(settings: Settings) -> None:
+    for seed in (1, 2):
+        store_study(settings, renamed(study(1, agent=MODEL, gain=0.05 * seed), seed))
+        store_study(settings, renamed(study(2, agent=TPE, gain=0.2), seed))
+    store_study(settings, study(3, agent=RANDOM, gain=None, status=StudyStatus.PAUSED))
+    with open_snapshot(settings) as snapshot:
+        rows = [StudyRow(**found) for found in snapshot.query("research_board")]
+    (group,) = board(rows)
+    assert [(each.agent, each.n_studies) for each in group.rows] == [("tpe", 2), ("acme/atlas-8b", 2)]
+    assert group.rows[1].share_of_tpe == pytest.approx(0.375)
+    assert group.rows[1].gains_by_category == {"betas": 0.09}
+    assert group.rows[1].tokens == 2 * 3760

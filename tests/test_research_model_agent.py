@@ -1,0 +1,278 @@
+"""A model as the agent: its answers are used or refused, never replaced; its own server ends with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runners.demo import demo_model
+from runners.engines.thinking import ThinkingMarks
+from runners.hardware import Gpu, Hardware
+from runners.research import space
+from runners.research.agents import open_agent
+from runners.research.agents.hybrid import overridden_trials
+from runners.research.history import change_key
+from runners.research.model_server import GIB, KEPT_BYTES, parser_name, server_argv, shared_settings
+from tests.openai_double import Behaviour, running_server
+from tests.research_asks import TIER, ask, past, study, trial
+from tests.tiny_models import save_random, tiny_tokenizer
+from tracker.errors import ModelError, TrackerError, UnreachableError
+from tracker.records import EngineSettings, Model
+from tracker.settings import Settings
+from tracker.studies import Change, Proposal, Study, Track, Trial
+
+BIGRAM = Model("acme/bigram", "server")
+GOOD = '{"rationale": "why not", "changes": [{"name": "beta1", "value": 0.8}]}'
+OUTSIDE = '{"rationale": "far", "changes": [{"name": "beta1", "value": 7}]}'
+
+
+# --- a model on a server ---------------------------------------------------------------------------------
+
+
+def answering(replies: Sequence[str]) -> Callable[[str], str]:
+    """Replies in order, the last one for ever; the engine's own look at the server is no question."""
+    waiting = list(replies)
+
+    def reply(prompt: str) -> str:
+        if "Propose the next change" not in prompt:
+            return "x"
+        return waiting.pop(0) if len(waiting) > 1 else waiting[0]
+
+    return reply
+
+
+def on_server(server: Behaviour, *, track: Track = Track.PARAMS, thinking: bool | None = None) -> Study:
+    settings = EngineSettings(engine="server", base_url=server.url, concurrency=1, thinking=thinking)
+    return study("model", track=track, model=BIGRAM, settings=settings)
+
+
+def proposed(server: Behaviour, folder: Path, *, track: Track = Track.PARAMS, k: int = 1) -> list[Proposal]:
+    of = on_server(server, track=track)
+    agent = open_agent(of, folder)
+    try:
+        return list(agent.propose(ask(of, past(2), k=k)))
+    finally:
+        agent.close()
+
+
+@pytest.mark.parametrize(
+    ("replies", "problem"),
+    [
+        (["I would rather talk about the weather."], "the answer has no JSON object"),
+        ([""], "the answer is empty"),
+        ([OUTSIDE], "`beta1` must be between 0.5 and 0.98, got 7"),
+        ([GOOD.replace("0.8", "0.9")], "nothing would change"),
+        ([GOOD.replace("beta1", "beta_1")], "there is no number called `beta_1`, did you mean `beta1`?"),
+    ],
+    ids=["prose", "empty", "outside the space", "no change", "unknown number"],
+)
+def test_an_answer_that_cannot_be_used_gets_one_repair_turn_and_is_then_invalid(
+    replies: list[str], problem: str, tmp_path: Path
+) -> None:
+    with running_server(reply=answering(replies)) as server:
+        (proposal,) = proposed(server, tmp_path)
+    assert proposal.change is None
+    assert problem in (proposal.problem or "")
+    assert [exchange.reply for exchange in proposal.exchanges] == replies * 2
+    repair = json.loads(proposal.exchanges[1].prompt)
+    assert problem in repair[-1]["content"]
+    assert repair[-2]["role"] == "assistant"
+
+
+def test_a_repaired_answer_counts_and_both_exchanges_are_kept(tmp_path: Path) -> None:
+    with running_server(reply=answering([OUTSIDE, f"Sorry!\n{GOOD}"])) as server:
+        (proposal,) = proposed(server, tmp_path)
+    assert (proposal.change, proposal.rationale) == (Change({"beta1": 0.8}), "why not")
+    assert proposal.proposer == "model"
+    assert [e.finish_reason for e in proposal.exchanges] == ["stop", "stop"]
+    assert all(e.prompt_tokens > 0 and e.output_tokens > 0 for e in proposal.exchanges)
+    chats = [body for body in server.requests if "messages" in body]
+    assert chats[0]["response_format"]["type"] == "json_schema"
+    assert chats[0]["temperature"] > 0
+    assert chats[0]["seed"] != chats[1]["seed"]
+
+
+def test_an_endless_answer_is_cut_off_and_invalid(tmp_path: Path) -> None:
+    with running_server(reply=answering([GOOD]), endless_after=1) as server:
+        (proposal,) = proposed(server, tmp_path)
+    assert proposal.change is None
+    assert "cut off after" in (proposal.problem or "")
+    assert [e.finish_reason for e in proposal.exchanges] == ["length", "length"]
+
+
+def test_an_answer_cut_off_in_its_thinking_is_asked_for_again_with_more_room(tmp_path: Path) -> None:
+    with running_server(reply=answering([GOOD]), thought="hm " * 500) as server:
+        (proposal,) = proposed(server, tmp_path)
+    assert proposal.change == Change({"beta1": 0.8})
+    assert [e.finish_reason for e in proposal.exchanges] == ["length", "stop"]
+    assert (proposal.exchanges[1].thinking or "").startswith("hm hm")
+    budgets = [body["max_tokens"] for body in server.requests if "messages" in body]
+    assert budgets[1] > budgets[0]
+
+
+def test_an_answer_that_a_server_took_for_thinking_is_still_read(tmp_path: Path) -> None:
+    with running_server(reply=answering([""]), thought=f"So be it: {GOOD}") as server:
+        (proposal,) = proposed(server, tmp_path)
+    assert proposal.change == Change({"beta1": 0.8})
+    assert len(proposal.exchanges) == 1
+
+
+def test_a_server_that_knows_no_schema_is_asked_without_one(tmp_path: Path) -> None:
+    with running_server(reply=answering([GOOD])) as server:
+        of = on_server(server)
+        agent = open_agent(of, tmp_path)
+        agent.close()
+        server.broken = [(200, {}), (400, {})]  # the first goes to the look at the server
+        (proposal,) = agent.propose(ask(of))
+    assert proposal.change == Change({"beta1": 0.8})
+    assert "response_format" not in server.requests[-1]
+
+
+def test_a_server_that_is_gone_pauses_the_study_and_nothing_is_proposed_instead(tmp_path: Path) -> None:
+    with running_server(reply=answering([GOOD])) as server:
+        of = on_server(server)
+        agent = open_agent(of, tmp_path)
+    with pytest.raises(UnreachableError, match="cannot be reached"):
+        agent.propose(ask(of))
+
+
+@pytest.mark.parametrize(
+    ("models", "sentence"),
+    [
+        ([{"id": "acme/trigram"}], "serves `acme/trigram`, not `acme/bigram`"),
+        ([{"id": "acme/bigram", "root": "/models/new"}], "this study was begun with `acme/bigram`"),
+    ],
+    ids=["another name", "other weights"],
+)
+def test_a_server_that_changes_its_model_in_the_middle_ends_the_study(
+    models: list[dict[str, str]], sentence: str, tmp_path: Path
+) -> None:
+    with running_server(reply=answering([GOOD])) as server:
+        of = on_server(server)
+        agent = open_agent(of, tmp_path)
+        assert agent.propose(ask(of))[0].change is not None
+        server.models = models
+        with pytest.raises(TrackerError, match=sentence) as changed:
+            agent.propose(ask(of))
+        assert not isinstance(changed.value, UnreachableError)
+        if "begun" in sentence:
+            with pytest.raises(TrackerError, match=sentence):
+                open_agent(of, tmp_path)  # nor does a resume go on with it
+
+
+def test_a_wave_asks_as_often_and_keeps_what_differs(tmp_path: Path) -> None:
+    replies = [GOOD, GOOD, GOOD.replace("0.8", "0.7"), "prose", "still prose"]
+    with running_server(reply=answering(replies)) as server:
+        found = proposed(server, tmp_path, k=4)
+    assert [p.change and dict(p.change.params) for p in found] == [{"beta1": 0.8}, {"beta1": 0.7}, None]
+    assert sum(len(p.exchanges) for p in found) == 5
+    seeds = [body["seed"] for body in server.requests if "messages" in body]
+    assert len(set(seeds)) == 5
+
+
+def test_on_the_code_track_an_edit_becomes_a_script_and_its_difference(tmp_path: Path) -> None:
+    line = next(x for x in ask(study("model", track=Track.CODE)).script.splitlines() if "beta1: float" in x)
+    edit = f"Less memory.\n<<<<<<< SEARCH\n{line}\n=======\n    beta1: float = 0.8\n>>>>>>> REPLACE"
+    with running_server(reply=answering([GOOD, edit])) as server:
+        of = on_server(server, track=Track.CODE)
+        agent = open_agent(of, tmp_path)
+        asked = ask(of)
+        (proposal,) = agent.propose(asked)
+        agent.close()
+    assert proposal.change is not None
+    assert proposal.change.script == asked.script.replace(line, "    beta1: float = 0.8")
+    assert proposal.rationale == "Less memory."
+    assert "+    beta1: float = 0.8" in (proposal.diff or "")
+    assert "has no SEARCH/REPLACE block" in json.loads(proposal.exchanges[1].prompt)[-1]["content"]
+    assert "response_format" not in server.requests[-1]
+
+
+# --- hybrid ----------------------------------------------------------------------------------------------
+
+
+def test_a_model_overrides_at_most_its_share_of_an_optimisers_trials(tmp_path: Path) -> None:
+    with running_server(reply=answering([GOOD])) as server:
+        of = on_server(server, track=Track.HYBRID)
+        agent = open_agent(of, tmp_path)
+        history: list[Trial] = []
+        for slot in range(of.n_trials):
+            (proposal,) = agent.propose(ask(of, history))
+            history.append(trial(slot, proposal, gain=-0.01))
+        agent.close()
+    whose = [t.proposal.proposer for t in history]
+    assert whose.count("model") == 6  # 30 % of 20
+    assert {slot for slot, who in enumerate(whose) if who == "model"} == overridden_trials(of)
+    assert overridden_trials(of) != overridden_trials(replace(of, seed=1))
+    seen = json.loads(next(t.proposal.exchanges[0].prompt for t in history if t.proposal.exchanges))
+    assert "You work beside an optimiser, tpe." in seen[-1]["content"]
+
+
+def test_a_model_may_take_the_optimisers_suggestion(tmp_path: Path) -> None:
+    with running_server(reply=answering(['{"rationale": "fine", "changes": []}'])) as server:
+        of = on_server(server, track=Track.HYBRID)
+        place = min(overridden_trials(of))
+        agent = open_agent(of, tmp_path)
+        (proposal,) = agent.propose(ask(of, past(place)))
+        agent.close()
+    assert (proposal.proposer, proposal.rationale) == ("tpe", "fine")
+    (suggested,) = open_agent(study("tpe"), tmp_path).propose(ask(study("tpe"), past(place)))
+    assert proposal.change == suggested.change
+
+
+# --- the agent's own server ------------------------------------------------------------------------------
+
+CARD = Hardware("cpu", 16, 64 * GIB, 64 * GIB, (Gpu("H100", "GPU-0", 80 * GIB, 79 * GIB, "9.0"),))
+
+
+def test_a_server_claims_what_its_model_needs_and_leaves_the_trainings_theirs(tmp_path: Path) -> None:
+    model = save_random(tmp_path, tiny_tokenizer())
+    wanted = EngineSettings(engine="vllm")
+    shared = shared_settings(model, wanted, CARD, tier="gpu")
+    assert 0.01 < shared.gpu_memory_utilization < 1 - KEPT_BYTES["gpu"] / (80 * GIB)
+    assert shared.max_model_len == 128
+    small = replace(CARD, gpus=(replace(CARD.gpus[0], total_bytes=60 * GIB, free_bytes=60 * GIB),))
+    with pytest.raises(ModelError, match="beside the trainings of tier `gpu`") as refused:
+        shared_settings(model, wanted, small, tier="gpu")
+    assert refused.value.reason == "does_not_fit"
+    assert shared_settings(model, wanted, small, tier="smoke").gpu_memory_utilization < 0.5
+
+
+def test_a_server_listens_on_this_machine_alone() -> None:
+    argv = server_argv(BIGRAM, EngineSettings(engine="vllm"), port=8123, is_cpu=False, parser="qwen3")
+    assert argv[argv.index("--host") + 1] == "127.0.0.1"
+    assert argv[argv.index("--port") + 1] == "8123"
+    assert argv[argv.index("--reasoning-parser") + 1] == "qwen3"
+    assert argv[argv.index("--revision") + 1] == "server"
+
+
+@pytest.mark.parametrize(
+    ("start", "template", "name"),
+    [
+        ("<think>", "{% if enable_thinking %}", "qwen3"),
+        ("<think>", "", "deepseek_r1"),
+        ("[THINK]", "", "mistral"),
+    ],
+)
+def test_thinking_is_told_apart_by_vllm_in_its_own_words(start: str, template: str, name: str) -> None:
+    assert parser_name(ThinkingMarks(start, "end", (1,)), template) == name
+    assert parser_name(None, template) is None
+
+
+# --- the embedded model ----------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(600)
+def test_the_embedded_model_makes_proposals_that_can_be_tried(settings: Settings, tmp_path: Path) -> None:
+    of = study("model", model=demo_model(settings), settings=EngineSettings(engine="transformers"))
+    agent = open_agent(of, tmp_path)
+    found = [*agent.propose(ask(of, k=3)), *agent.propose(ask(of, past(4), k=2))]
+    agent.close()
+    changes = [proposal.change for proposal in found if proposal.change is not None]
+    assert len(changes) >= len(found) - 1
+    for change in changes:
+        assert space.validate(change.params, TIER) == change.params
+    assert len({change_key(change) for change in changes}) > 1

@@ -1,0 +1,193 @@
+"""How `tracker research` shows studies: the JSON documents of the contract, and tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from tracker.cli.tables import cell, console, plain, printable
+from tracker.research_board import Comparison, Group
+
+CONTRACT = (
+    "agent", "tier", "track", "seed", "n_trials", "n_valid", "n_accepted", "baseline_bpb", "best_val_bpb",
+    "test_bpb", "gain_bpb", "gain_ci_low", "gain_ci_high", "claimed_gain_bpb", "false_accept_rate",
+    "prompt_tokens", "output_tokens", "train_s", "status",
+)  # fmt: skip
+MORE = (
+    "reason", "detail", "n_done", "n_rejected", "n_duplicates", "n_invalid", "n_failed", "n_caught",
+    "n_placebos", "n_false_accepts", "n_trainings", "cpu_s", "latency_s", "corpus_hash", "sandbox",
+    "warnings", "started_at", "ended_at",
+)  # fmt: skip
+LEFT = {"status", "agent", "diff", "what", "verdict", "track", "why"}
+
+
+def study_document(row: dict[str, Any], trials: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """The study as the JSON contract of `tracker research run --json` has it; `row` is of query `studies`."""
+    n = row["n_placebos"]
+    rates = {"false_accept_rate": row["n_false_accepts"] / n if n else None}
+    names = {"agent": row["agent_name"], "study": row["study_id"]}
+    whole = row | rates | names
+    document = {name: whole[name] for name in ("study", *CONTRACT, *MORE)}
+    if trials:
+        document["trials"] = [trial_document(trial) for trial in trials]
+    return dict(plain(document))
+
+
+def trial_document(row: dict[str, Any]) -> dict[str, Any]:
+    """One trial of query `trials`, without the scripts, which `tracker query` shows."""
+    left_out = {"study_id", "script", "parent"}
+    parent = row["parent"].get("params", {}) if isinstance(row["parent"], dict) else {}
+    return {name: row[name] for name in row if name not in left_out} | {"parent_params": parent}
+
+
+def print_study(
+    row: dict[str, Any], trials: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]]
+) -> None:
+    """What a study came to, its trials with what they changed, and the pairs behind the verdicts."""
+    print(f"study {row['study_id']}: {summary(row)}")
+    for warning in row["warnings"]:
+        print(f"warning: {printable(warning)}")
+    if trials:
+        console().print(_trial_table(trials))
+    if pairs:
+        console().print(_pair_table(pairs))
+    print(result_line(row))
+
+
+def summary(row: dict[str, Any]) -> str:
+    """One line: who did what, and how it went."""
+    parts = [
+        f"{printable(row['agent_name'])} on {row['tier']}/{row['track']}, seed {row['seed']}",
+        f"{row['n_done']} of {row['n_trials']} trials",
+        f"{row['n_accepted']} kept",
+        row["status"] + (f" ({printable(row['detail'] or row['reason'])})" if row["reason"] else ""),
+    ]
+    return " · ".join(parts)
+
+
+def result_line(row: dict[str, Any]) -> str:
+    """The confirmed gain beside the claimed one, and what it cost."""
+    rate = f"{row['n_false_accepts']} of {row['n_placebos']} placebos falsely kept"
+    cost = f"{row['n_trainings']} trainings, {row['train_s']:.0f} s, {row['cpu_s']:.0f} CPU s"
+    tokens = f"{row['prompt_tokens']:,} + {row['output_tokens']:,} tokens"
+    if row["gain_bpb"] is None:
+        return f"no result yet · {rate} · {cost} · {tokens}"
+    if row["gain_bpb"] == 0.0:
+        gain = "gain 0: nothing was kept that holds under fresh seeds"
+    else:
+        gain = (
+            f"gain {row['gain_bpb']:.4f} bpb on test ({row['gain_ci_low']:.4f} to {row['gain_ci_high']:.4f})"
+        )
+    return f"{gain} · claimed {row['claimed_gain_bpb']:.4f} · {rate} · {cost} · {tokens}"
+
+
+def _trial_table(trials: Sequence[dict[str, Any]]) -> Table:
+    table = _table("slot", "verdict", "what", "val", "parent", "P", "claimed", "confirmed", "pairs", "why")
+    for row in trials:
+        what = "(placebo)" if row["is_placebo"] else row["problem"] or changed(row)
+        table.add_row(
+            cell(row["slot"]),
+            cell(row["verdict"]),
+            cell(_short(what, 60)),
+            *(_bpb(row[name]) for name in ("val_bpb", "parent_val_bpb")),
+            cell(None if row["p_better"] is None else f"{row['p_better']:.3f}"),
+            *(_bpb(row[name], sign=True) for name in ("claimed_gain_bpb", "confirmed_gain_bpb")),
+            cell(f"{row['n_pairs']}+{row['n_confirmations']}"),
+            cell(_short(row["detail"] or row["reason"] or "", 70)),
+        )
+    return table
+
+
+def changed(row: dict[str, Any]) -> str:
+    """The numbers in which the trial differs from its parent, or the diff of its script."""
+    before, after = row["parent"].get("params", {}), row["params"] or {}
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    numbers = ", ".join(f"{n} {before.get(n, 'default')} → {after.get(n, 'default')}" for n in names)
+    return numbers or row["diff"] or "(nothing)"
+
+
+def _pair_table(pairs: Sequence[dict[str, Any]]) -> Table:
+    table = _table("slot", "phase", "pair", "what", "seed", "val", "select", "test", "status", "seconds")
+    for row in pairs:
+        table.add_row(
+            cell("final" if row["slot"] < 0 else row["slot"]),
+            cell(row["phase"]),
+            cell(row["place"]),
+            cell(row["role"]),
+            cell(row["seed"]),
+            *(_bpb(row[name]) for name in ("val_bpb", "select_bpb", "test_bpb")),
+            cell(row["status"]),
+            cell(f"{row['train_s']:.1f}"),
+        )
+    return table
+
+
+def group_document(group: Group) -> dict[str, Any]:
+    """One group of the board as JSON."""
+    return dict(plain(asdict(group)))
+
+
+def print_group(group: Group) -> None:
+    """One group of the board, its agents best first, and what can be told apart."""
+    print(
+        f"{group.tier}/{group.track}, {group.n_trials} trials each, corpus {group.corpus_hash[:12]}"
+        f" (rules {group.rules})"
+    )
+    table = _table(
+        "rank", "agent", "gain bpb", "95 %", "of TPE", "claimed", "valid", "dupl.", "failed", "caught",
+        "tokens/0.01", "train s", "falsely kept", "studies",
+    )  # fmt: skip
+    for row in group.rows:
+        interval = f"{row.gain_ci_low:.3f} to {row.gain_ci_high:.3f}" if row.gain_ci_low is not None else None
+        mark = "" if row.interval_over == "agent seeds" else " *"
+        false = None
+        if row.false_accept_rate is not None:
+            high = row.false_accept_ci_high or 0.0
+            false = f"{row.n_false_accepts}/{row.n_placebos} (to {100 * high:.0f} %)"
+        table.add_row(
+            cell(row.rank),
+            cell(row.agent),
+            cell(f"{row.gain_bpb:.4f}"),
+            cell(None if interval is None else interval + mark),
+            cell(None if row.share_of_tpe is None else f"{100 * row.share_of_tpe:.0f} %"),
+            cell(f"{row.claimed_gain_bpb:.4f}"),
+            *(cell(f"{100 * v:.0f} %") for v in (row.valid_share, row.duplicate_share, row.failed_share)),
+            cell(row.n_caught),
+            cell(None if row.tokens_per_unit is None else f"{row.tokens_per_unit:,.0f}"),
+            cell(f"{row.train_s:.0f}"),
+            cell(false),
+            cell(row.n_studies),
+        )
+    console().print(table)
+    if any(row.interval_over != "agent seeds" for row in group.rows):
+        print("* one study: the interval is over its own pairs of seeds, not over agent seeds")
+    for each in group.comparisons:
+        print(comparison_line(each))
+
+
+def comparison_line(each: Comparison) -> str:
+    """Who is better than whom, and how sure that is."""
+    sure = "" if each.p_adjusted < 0.05 else ": cannot be told apart"
+    return (
+        f"{printable(each.better)} over {printable(each.worse)}: {each.difference_bpb:.4f} bpb over"
+        f" {each.n_seeds} seeds, p {each.p:.3f}, {each.p_adjusted:.3f} after Holm{sure}"
+    )
+
+
+def _table(*names: str) -> Table:
+    table = Table(header_style="bold")
+    for name in names:
+        table.add_column(name, justify="left" if name in LEFT else "right")
+    return table
+
+
+def _bpb(value: float | None, *, sign: bool = False) -> Any:
+    return cell(None if value is None else f"{value:+.4f}" if sign else f"{value:.4f}")
+
+
+def _short(text: str, n: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= n else line[: n - 1] + "…"

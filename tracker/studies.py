@@ -1,0 +1,231 @@
+"""The nouns of auto-research: a study, its trials, what was proposed, and every training behind a verdict.
+
+Losses are bits per byte of the corpus (bpb; lower is better), gains are bpb saved (higher is better), times
+are aware UTC, durations are seconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from tracker.records import EngineSettings, Model
+
+Params = Mapping[str, float | int | str | bool]
+
+# the parts of the jaggedness profile; each tunable number belongs to one
+CATEGORIES = ("learning_rate", "decay", "betas", "schedule", "initialisation", "architecture", "batch")
+
+
+class Track(StrEnum):
+    """What an agent may change."""
+
+    PARAMS = "params"  # the tunable numbers, in a typed space
+    CODE = "code"  # the training script, by SEARCH/REPLACE
+    HYBRID = "hybrid"  # the numbers; an optimiser proposes and the model may override a share
+
+
+class Split(StrEnum):
+    """Disjoint parts of the corpus beside `train`."""
+
+    VAL = "val"  # shown to the agent
+    SELECT = "select"  # the harness alone: decides
+    TEST = "test"  # touched once per study: reported
+
+
+class TrainingStatus(StrEnum):
+    """What became of one training."""
+
+    OK = "ok"
+    CRASHED = "crashed"
+    DIVERGED = "diverged"  # a loss that is not finite
+    OUT_OF_MEMORY = "out_of_memory"
+    TIMED_OUT = "timed_out"
+    CAUGHT = "caught"  # the evaluator refused what it found; `reason` names the probe
+
+
+class Verdict(StrEnum):
+    """What became of a trial."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    DUPLICATE = "duplicate"  # tried before: answered from the cache
+    INVALID = "invalid"  # no change could be read out of the reply, or it is outside the space
+    FAILED = "failed"  # its training crashed, diverged, ran out of memory or of time
+    CAUGHT = "caught"  # an attempt to fake the score
+
+
+class StudyStatus(StrEnum):
+    """Where a study stands."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PAUSED = "paused"  # the model is out of reach; `tracker research resume` goes on
+    INTERRUPTED = "interrupted"  # killed, Ctrl-C or the stop button; resumable
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is trained: numbers that differ from the tier's defaults, and the script if it was edited."""
+
+    params: Params = field(default_factory=dict)
+    script: str | None = None  # the whole edited script; None: the shipped one
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One question to a model and its answer, as they were."""
+
+    prompt: str  # the messages as JSON
+    reply: str
+    prompt_tokens: int
+    output_tokens: int  # thinking included
+    finish_reason: str
+    latency_s: float
+    thinking: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What an agent wants tried, or why nothing could be read out of its answer."""
+
+    change: Change | None  # None: invalid
+    rationale: str = ""
+    proposer: str = ""  # who: "model", "tpe", "random", … (a hybrid has two)
+    diff: str | None = None  # code track: as the agent wrote it
+    problem: str | None = None  # why it is invalid, in a sentence that the agent is shown
+    exchanges: tuple[Exchange, ...] = ()  # empty for an optimiser
+
+    def __post_init__(self) -> None:
+        """Either a change or a problem."""
+        if (self.change is None) == (self.problem is None):
+            raise ValueError("a proposal has either a change or a problem")
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One training of one change under one seed, as the trusted evaluator measured it."""
+
+    key: str  # fingerprint of script, numbers, tier, corpus, seed and versions: equal key, equal result
+    seed: int  # of initialisation and data order
+    status: TrainingStatus
+    reason: str | None = None  # machine-readable cause of anything but `ok`
+    detail: str | None = None  # the same for people
+    bpb: Mapping[str, float] = field(default_factory=dict)  # split → bits per byte
+    curve: tuple[tuple[int, float], ...] = ()  # (training tokens seen, training loss in nats per token)
+    n_tokens: int = 0  # trained on
+    n_params: int | None = None
+    train_s: float = 0.0  # wall time
+    cpu_s: float = 0.0  # CPU time of the training
+    eval_s: float = 0.0
+    tokens_per_s: float | None = None
+    mfu: float | None = None  # model FLOPs utilisation, 0..1; None: the device's peak is not known
+    peak_memory_bytes: int | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Parent and child trained under one seed: same initialisation, same data order."""
+
+    seed: int
+    parent: Training
+    child: Training
+
+    def gain(self, split: str) -> float | None:
+        """Bits per byte that the child saves; None where either has no number."""
+        if split not in self.parent.bpb or split not in self.child.bpb:
+            return None
+        return self.parent.bpb[split] - self.child.bpb[split]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One slot of a study: a proposal (or a placebo in its place), its pairs, the verdict."""
+
+    study_id: str
+    slot: int  # from 0; placebos have slots of their own and do not count against the agent's N
+    proposal: Proposal
+    verdict: Verdict
+    started_at: datetime
+    ended_at: datetime
+    is_placebo: bool = False  # the incumbent against itself under new seeds: accepted means falsely accepted
+    wave: int = 0  # proposals of one wave were asked for at once
+    parent: Change = field(default_factory=Change)  # the incumbent it was compared with
+    categories: tuple[str, ...] = ()  # of `CATEGORIES`: what the change touches
+    pairs: tuple[Pair, ...] = ()  # the looks of the gate
+    confirmation: tuple[Pair, ...] = ()  # fresh seeds, after the gate said yes
+    p_better: float | None = None  # of the gate's last look
+    claimed_gain_bpb: float | None = None  # on `val`, mean of the gate's pairs: what a naive loop reports
+    confirmed_gain_bpb: float | None = None  # on `select`, mean of the confirmation's pairs
+    reason: str | None = None  # machine-readable, for anything but accepted
+    detail: str | None = None  # the same for people, and what the agent is told
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSpec:
+    """Who proposes: `kind` is a name of `runners.research.agents.AGENTS`."""
+
+    kind: str  # "model", "random", "tpe", "cma", "scripted"
+    name: str  # on the board: the model's id, or the kind
+    model: Model | None = None
+    settings: EngineSettings | None = None
+    override_share: float = 0.3  # hybrid: at most this share of the trials is the model's (centaur, §3.1)
+    optimiser: str = "tpe"  # hybrid: whose trials these are; or "cma"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResult:
+    """What a finished study is worth; the interval is the 95 % one over paired fresh seeds."""
+
+    baseline_bpb: float  # the tier's defaults on `test`
+    test_bpb: float  # the final pick on `test`
+    best_val_bpb: float  # what the agent saw as its best
+    gain_bpb: float  # confirmed on `test`, mean of paired fresh seeds
+    gain_ci_low: float
+    gain_ci_high: float
+    claimed_gain_bpb: float  # on `val`, by the running minimum that a naive loop reports
+    test_pairs: tuple[Pair, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One agent, one tier, one track, one seed: the content of `study.json`."""
+
+    study_id: str
+    agent: AgentSpec
+    tier: str
+    track: Track
+    seed: int  # of the agent and of the gate's seeds
+    n_trials: int  # the agent's budget; placebos come on top
+    status: StudyStatus
+    started_at: datetime
+    pid: int
+    corpus_hash: str
+    script_hash: str  # of the shipped training script
+    program_hash: str  # of `program.md`
+    harness_version: str  # a study is resumed under the version that began it
+    program: str = ""  # what the agent was told, whole
+    wave_size: int = 1
+    placebo_share: float = 0.1
+    ended_at: datetime | None = None
+    reason: str | None = None
+    detail: str | None = None
+    incumbent: Change = field(default_factory=Change)
+    result: StudyResult | None = None
+    hardware: Mapping[str, Any] = field(default_factory=dict)
+    sandbox: str = ""  # "bubblewrap", "unshare" or "none"
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.n_trials < 1:
+            raise ValueError(f"n_trials must be at least 1, got {self.n_trials}")
+        if self.wave_size < 1:
+            raise ValueError(f"wave_size must be at least 1, got {self.wave_size}")
+        if not 0.0 <= self.placebo_share < 1.0:
+            raise ValueError(f"placebo_share must be in 0..1, got {self.placebo_share}")
