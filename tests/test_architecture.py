@@ -44,13 +44,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     # `sizing` says what fits a card, `items` how far a run is; both are pure readers
     "app": (
-<<<<<<< HEAD
-        "app", "tracker.errors", "tracker.frontier", "tracker.items", "tracker.records", "tracker.settings",
-        "tracker.sizing", "tracker.stats", "tracker.suites",
-=======
-        "app", "tracker.errors", "tracker.frontier", "tracker.records", "tracker.research_board",
-        "tracker.settings", "tracker.stats", "tracker.studies", "tracker.suites",
->>>>>>> research
+        "app", "tracker.errors", "tracker.frontier", "tracker.items", "tracker.records", "tracker.research_board",
+        "tracker.settings", "tracker.sizing", "tracker.stats", "tracker.studies", "tracker.suites",
     ),
     "app.queries": (
         "app", "tracker.errors", "tracker.frontier", "tracker.records", "tracker.research_board",
