@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 import numpy as np
 
-from tracker.frontier.axis import DAYS_PER_MONTH, Array, Axis, steps
+from tracker.frontier.axis import DAYS_PER_MONTH, Array, Axis
 from tracker.frontier.bridges import MIN_BRIDGES, Offset
+from tracker.frontier.calibration import N_INNER, N_WORLDS, calibrated_tail, depth, interval
 from tracker.frontier.dataset import SCORE_EDGE
+from tracker.frontier.envelope import Members
 from tracker.frontier.facts import BenchmarkFacts
 from tracker.frontier.index import INTERVAL, IndexDraws, IndexFit, drawn_scores, predicted
 from tracker.frontier.projection import Instrument, best_index
@@ -101,17 +104,16 @@ def place(
     index, draws = _index_draws(on_scale, columns, chosen, scale, seed)
     low, high = np.quantile(draws, INTERVAL)
     from_day = float((released or scale.as_of).toordinal())
-    months, bound, month_draws = _months(index, draws, scale.axis.until(scale.as_of), from_day)
-    month_low, month_high = np.quantile(month_draws, INTERVAL)
+    months = _months(index, draws, scale.axis.until(scale.as_of), from_day)
     return Placement(
         index=index,
         ci_low=float(low),
         ci_high=float(high),
         definition="G3" if released else "G6",
-        months_behind=months,
-        months_ci_low=float(month_low),
-        months_ci_high=float(month_high),
-        months_bound=bound,
+        months_behind=months.value,
+        months_ci_low=months.low,
+        months_ci_high=months.high,
+        months_bound=months.bound,
         tasks=tuple(row.task for row in on_scale),
         calibrated=all(offset is not None and offset.is_calibrated for offset in chosen),
         note=_note(measured, on_scale, chosen),
@@ -149,23 +151,34 @@ def _index_draws(
     return index, best_index(drawn, instrument, first=index)
 
 
-def _months(index: float, draws: Array, axis: Axis, from_day: float) -> tuple[float, str | None, Array]:
-    """Months behind the closed group, whether that is a bound, and months per draw."""
-    closed = ~axis.is_open
-    released = axis.released[closed]
-    frontier = steps(released, axis.value[closed])
-    bound = None
-    if index > frontier.level[-1]:
-        bound = "at_most"
-    elif index < frontier.level[0]:
-        bound = "at_least"
+class _Months(NamedTuple):
+    value: float
+    low: float
+    high: float
+    bound: str | None
+
+
+def _months(index: float, draws: Array, axis: Axis, from_day: float) -> _Months:
+    """Months behind the closed group, whether that is a bound, and their interval, calibrated by replay."""
+    closed = Members.of(axis.released, ~axis.is_open)
     end = float(axis.released.max())
-    days = []
-    for value, group in zip(draws, axis.draws[:, closed], strict=True):
-        reached = steps(released, group).reached(np.array([value]))[0]
-        days.append(from_day - min(reached, end))
-    central = from_day - min(float(frontier.reached(np.array([index]))[0]), end)
-    return central / DAYS_PER_MONTH, bound, np.array(days) / DAYS_PER_MONTH
+
+    def months(value: Array, closed_value: Array) -> Array:
+        reached = closed.envelope(closed_value).reached(value[:, None])[:, 0]
+        behind: Array = (from_day - np.minimum(reached, end)) / DAYS_PER_MONTH
+        return behind
+
+    value, values = axis.value[closed.place], axis.draws[:, closed.place]
+    central = float(months(np.array([index]), value[None, :])[0])
+    frontier = closed.envelope(value[None, :]).level[0]
+    bound = "at_most" if index > frontier[-1] else "at_least" if index < frontier[0] else None
+    noise, closed_noise = draws[-N_INNER:] - index, values[-N_INNER:] - value
+    tail = calibrated_tail(
+        depth(months(seen + noise, closed_seen + closed_noise), central)
+        for seen, closed_seen in zip(draws[:N_WORLDS], values[:N_WORLDS], strict=True)
+    )
+    low, high = interval(months(draws, values), tail) or (central, central)
+    return _Months(central, low, high, bound)
 
 
 def _note(measured: Sequence[Measured], on_scale: Sequence[Measured], chosen: Sequence[Offset | None]) -> str:
