@@ -19,7 +19,7 @@ EVERY = "All benchmarks"
 ANY_SIZE = "Any size"
 ONLY = {EVERY: None, "Private only": Only.PRIVATE, "Public only": Only.PUBLIC}
 SIZES = {ANY_SIZE: None} | {f"fits {gigabytes} GB": gigabytes for gigabytes in MEMORY_GB}
-POLL_S = 1.0  # while the draws are made
+POLL_S = 2.0  # while the draws are made
 OVERDUE_DAYS = 8  # a week and a day; the store's own rule
 
 

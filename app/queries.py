@@ -33,7 +33,16 @@ PAGE_ITEMS = 25  # a screen of table rows
 def snapshot() -> str:
     """The id of the newest snapshot of this home; it changes with every publication."""
     settings = load_settings()
-    return f"{settings.home}:{snapshot_id(settings)}"
+    newest = f"{settings.home}:{snapshot_id(settings)}"
+    _forget_others(newest)
+    return newest
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _forget_others(newest: str) -> None:
+    """Drop, once per snapshot, what was read of the one before: nobody asks for it again."""
+    for kept in (_rows, _table, _ranked_board, _candidates, _item_scores, _item_rows):
+        kept.clear()
 
 
 def sources() -> pd.DataFrame:

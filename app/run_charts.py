@@ -9,6 +9,7 @@ from app.charts import FONT_PX, TRACK, themed
 from app.text import interval, percent
 
 HEIGHT_PX = 300
+ABOVE_PX, BELOW_PX = -14, 16  # of a name from its point
 SHOWN_POINTS = 300  # the best; more cannot be told apart
 
 
@@ -22,26 +23,36 @@ def offer_chart(frame: pd.DataFrame, *, cost: str, title: str) -> alt.LayerChart
     ends = zip(best["ci_low"], best["ci_high"], strict=True)
     points = best.assign(
         cost=best[cost].astype(float),
-        # a name grows towards the middle, so that it does not push the frame in
+        # a name grows towards the middle, so that it does not push the frame in, and stands in turn above and
+        # below its point, so that two of them do not meet
         side=["right" if value > middle else "left" for value in best[cost].astype(float)],
+        lift=_lifts(best, cost),
         says_score=[percent(score) for score in best["score"]],
         says_interval=[interval(low, high) for low, high in ends],
         says_cost=[f"{value:,.1f}" for value in best[cost].astype(float)],
     )
     about = {"label": "model", "says_score": "score", "says_interval": "95 % interval", "says_cost": title}
-    base = alt.Chart(
-        points[[*about, "cost", "score", "ci_low", "ci_high", "on_frontier", "name", "side"]]
-    ).encode(
+    columns = [*about, "cost", "score", "ci_low", "ci_high", "on_frontier", "name", "side", "lift"]
+    base = alt.Chart(points[columns]).encode(
         x=_cost(title),
         tooltip=[alt.Tooltip(field=f, title=t, type="nominal") for f, t in about.items()],
     )
+    return alt.LayerChart(layer=_offers(base), height=HEIGHT_PX)
+
+
+def _offers(base: alt.Chart) -> list[alt.Chart]:
+    """The line that nothing beats, then of each model its interval, its dot and, on the line, its name."""
     line = base.transform_filter("datum.on_frontier").mark_line(strokeWidth=1.5, opacity=0.6)
     bar = base.mark_rule(strokeWidth=3, opacity=0.22, strokeCap="round")
     dot = base.mark_point(filled=True, size=70)
     text = base.transform_filter("datum.on_frontier").mark_text(
-        align=alt.ExprRef("datum.side"), baseline="bottom", dy=-9, fontSize=FONT_PX - 1, limit=150
+        align=alt.ExprRef("datum.side"),
+        baseline="middle",
+        dy=alt.ExprRef("datum.lift"),
+        fontSize=FONT_PX - 1,
+        limit=150,
     )
-    layers = [
+    return [
         themed(line.encode(y=_score("score")), "first"),
         themed(bar.encode(y=_score("ci_low"), y2=alt.Y2(field="ci_high")), "first"),
         themed(
@@ -53,7 +64,14 @@ def offer_chart(frame: pd.DataFrame, *, cost: str, title: str) -> alt.LayerChart
         ),
         themed(text.encode(y=_score("score"), text=alt.Text(field="name", type="nominal")), "ink"),
     ]
-    return alt.LayerChart(layer=layers, height=HEIGHT_PX)
+
+
+def _lifts(frame: pd.DataFrame, cost: str) -> pd.Series[int]:
+    """How far below its point a name stands, in pixels: in turn above and below along the line."""
+    on_line = frame[frame["on_frontier"]].sort_values(cost).index
+    lifts = pd.Series(ABOVE_PX, index=frame.index)
+    lifts[on_line[1::2]] = BELOW_PX
+    return lifts
 
 
 def _cost(title: str) -> alt.X:

@@ -195,7 +195,7 @@ def leaderboard(rows: pd.DataFrame, columns: Sequence[str]) -> tuple[pd.DataFram
 
 FITS: Mapping[str, Any] = {
     "label": cc.TextColumn("Model", width=230, pinned=True),
-    "basis": cc.TextColumn("Basis", width=130),
+    "basis": cc.TextColumn("Basis", width=150),
     "score": cc.ProgressColumn("Score", format="percent", min_value=0.0, max_value=1.0, width=130),
     "interval": cc.TextColumn("95 % interval", width=120),
     "tokens_per_s": cc.NumberColumn("Tokens/s", format="%.0f", help="Output tokens per second, as measured"),

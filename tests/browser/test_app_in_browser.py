@@ -22,6 +22,7 @@ from tracker.store import Store, publish
 pytestmark = pytest.mark.browser
 
 TINY = CANDIDATES[0].model.model_id
+DRAWN_MS = 300_000  # a thousand refits take seconds, and minutes where twenty processes share two cores
 ROW_PX = 35  # of Streamlit's table, its head included
 # resolves once a part of the page has stayed where it is for ten frames, so that a click meets it
 STANDS_STILL = """part => new Promise(done => {
@@ -208,12 +209,13 @@ def test_the_frontier_is_taken_along_as_parquet(address: str, open_page: OpenPag
     assert {"model", "access", "released", "value"} <= set(table.column_names)
 
 
+@pytest.mark.timeout(400)
 def test_the_interval_appears_by_itself(tmp_path: Path, open_page: OpenPage) -> None:
     """A home without draws: the number is there at once, its interval when it is computed."""
     with served(build_store(tmp_path).home) as (_, line):
         page = open_page(line.removeprefix("dashboard: ").strip())
         expect(page.get_by_text("4.4 months", exact=True).first).to_be_visible()
-        expect(page.get_by_text("90 % interval 2.8 – 5.3")).to_be_visible()
+        expect(page.get_by_text("90 % interval 2.8 – 5.3")).to_be_visible(timeout=DRAWN_MS)
 
 
 def test_new_results_appear_on_an_open_page_by_themselves(tmp_path: Path, open_page: OpenPage) -> None:
