@@ -79,23 +79,6 @@ def distinct(frame: pd.DataFrame, column: str) -> list[str]:
     return list(dict.fromkeys(frame[column]))
 
 
-def only(frame: pd.DataFrame, *, suite: str | None = None, task: str = ALL, find: str = "") -> pd.DataFrame:
-    """The rows of one suite, of one task, whose label contains `find` in any case."""
-    kept = frame
-    if suite is not None:
-        kept = kept[kept["suite"] == suite]
-    if task != ALL:
-        kept = kept[kept["task"] == task]
-    if find.strip():
-        kept = kept[kept["label"].str.contains(find.strip(), case=False, regex=False)]
-    return kept
-
-
 def leaf_tasks(scores: pd.DataFrame) -> list[str]:
     """The tasks of a run that have items of their own: all but the groups of others."""
     return distinct(scores[~scores["task"].isin(scores["group"])], "task")
-
-
-def exported(frame: pd.DataFrame) -> pd.DataFrame:
-    """What a download holds: every column that is a plain value, in the words of the store."""
-    return frame.drop(columns=["warnings", "label"], errors="ignore")

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from app import model_view, rows, tables, text
+from app.board import Narrowing, narrowed, needed, with_facts
 from app.downloads import parquet
 
 
@@ -75,21 +76,39 @@ def test_tasks_keep_the_order_of_the_suite() -> None:
 
 
 @pytest.mark.parametrize(
-    ("filters", "expected"),
+    ("narrowing", "expected"),
     [
-        ({}, ["a/b", "x/(y", "a/b"]),
-        ({"find": " A/ "}, ["a/b", "a/b"]),
-        ({"find": "("}, ["x/(y"]),
-        ({"task": "words"}, ["a/b"]),
-        ({"suite": "none"}, []),
+        (Narrowing(), ["a/b", "x/(y"]),
+        (Narrowing(find=" A/ "), ["a/b"]),
+        (Narrowing(find="("), ["x/(y"]),
+        (Narrowing(fits_gb=8), ["a/b"]),
+        (Narrowing(max_params=3e9, organizations=("x",)), []),
+        (Narrowing(licenses=("not stated",)), ["x/(y"]),
     ],
-    ids=["all", "any case", "no pattern", "task", "suite"],
+    ids=["all", "any case", "no pattern", "card", "size and organisation", "no licence"],
 )
-def test_filters_keep_what_they_say(filters: dict[str, str], expected: list[str]) -> None:
-    labelled = rows.with_labels(
-        board({"model_id": "a/b"}, {"model_id": "x/(y"}, {"model_id": "a/b", "task": "words"})
-    )
-    assert list(rows.only(labelled, **filters)["label"]) == expected
+def test_filters_keep_what_they_say(narrowing: Narrowing, expected: list[str]) -> None:
+    rows_ = [
+        {"model_id": "a/b", "n_params": 2e9, "license": "mit"},
+        {"model_id": "x/(y", "n_params": 9e9, "license": None},
+    ]
+    labelled = with_facts(rows.with_labels(board(*rows_)))
+    assert list(narrowed(labelled, narrowing)["label"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("known", "expected_gb"),
+    [
+        ({"weights_bytes": 16e9, "overhead_bytes": 1e9, "cache_bytes_per_token": 1e5}, 17.8192),
+        ({"n_params": 8e9}, None),
+        ({}, None),
+    ],
+    ids=["from the headers", "from the size, for a short context alone", "not known"],
+)
+def test_memory_is_said_only_where_it_is_known(known: dict[str, float], expected_gb: float | None) -> None:
+    frame = pd.DataFrame([known | {"model_id": "a/b"}])
+    (bytes_needed,) = needed(frame, context=8192)
+    assert bytes_needed == pytest.approx(expected_gb * 1e9) if expected_gb else math.isnan(bytes_needed)
 
 
 def test_a_group_has_no_items_of_its_own() -> None:
