@@ -44,8 +44,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     # `sizing` says what fits a card, `items` how far a run is; both are pure readers
     "app": (
-        "app", "tracker.errors", "tracker.frontier", "tracker.items", "tracker.records", "tracker.research_board",
-        "tracker.settings", "tracker.sizing", "tracker.stats", "tracker.studies", "tracker.suites",
+        "app", "tracker.errors", "tracker.frontier", "tracker.items", "tracker.records",
+        "tracker.research_board", "tracker.settings", "tracker.sizing", "tracker.stats", "tracker.studies",
+        "tracker.suites",
     ),
     "app.queries": (
         "app", "tracker.errors", "tracker.frontier", "tracker.records", "tracker.research_board",
@@ -78,7 +79,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "tracker.sizing": (),
     "tracker.priorities": ("tracker.ingested", "tracker.sizing"),
     "tracker.offers": (
-        "tracker.errors", "tracker.frontier", "tracker.items", "tracker.placing", "tracker.settings", "tracker.store",
+        "tracker.errors", "tracker.frontier", "tracker.items", "tracker.placing", "tracker.settings",
+        "tracker.store",
     ),
     "tracker.series": ("tracker.errors", "tracker.frontier", "tracker.settings", "tracker.store"),
     "tracker.placing": ("tracker.frontier", "tracker.records", "tracker.settings", "tracker.store"),

@@ -10,7 +10,6 @@ from runners.engines import Continuation, ContinuationRequest, Generation
 from runners.engines.thinking import MARKS
 from tracker.errors import EngineError, TransientError
 
-
 OVERRUN = 2  # pieces per token asked for; servers send a token or more at once, seldom a part of one
 
 
@@ -59,7 +58,7 @@ class StreamedAnswer:
         return any(stop in answer for stop in self.stop if stop)
 
     def overruns(self, max_output_tokens: int) -> bool:
-        """Whether far more was written than asked for: the server knows no budget. It then counts as cut off."""
+        """Whether far more was written than asked for: the server knows no budget, and the answer is cut off."""
         if self.n_pieces <= OVERRUN * max_output_tokens:
             return False
         self.finish_reason = "length"
