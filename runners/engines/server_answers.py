@@ -58,7 +58,7 @@ class StreamedAnswer:
         return any(stop in answer for stop in self.stop if stop)
 
     def overruns(self, max_output_tokens: int) -> bool:
-        """Whether far more was written than asked for: the server knows no budget, and the answer is cut off."""
+        """Whether far more was written than asked for; such an answer counts as cut off."""
         if self.n_pieces <= OVERRUN * max_output_tokens:
             return False
         self.finish_reason = "length"
