@@ -20,7 +20,8 @@ COLORS = ("first", "fourth", "sixth", "fifth")
 SHOWN_AGENTS = len(COLORS)  # beside random search and TPE; more lines cannot be told apart
 SOLID = [1, 0]
 ROW_PX = 44
-AXIS_PX = 44
+AXIS_PX = 76  # numbers and title below
+PAD_PX = 12  # so that a mark at the end of the scale is whole
 HEIGHT_PX = 340
 BAR_PX, CATEGORY_PX = 11, 14
 RIGHT_PX = 70  # room for the number at the right end of a row
@@ -84,7 +85,7 @@ def _gains(base: alt.Chart) -> list[alt.Chart]:
 
 def _x(field: str, title: str) -> alt.X:
     axis = alt.Axis(title=title, gridColor=TRACK, domain=False, ticks=False, tickCount=5)
-    return alt.X(field=field, type="quantitative", axis=axis)
+    return alt.X(field=field, type="quantitative", axis=axis, scale=alt.Scale(padding=PAD_PX, nice=False))
 
 
 def _tooltip(about: dict[str, str]) -> list[alt.Tooltip]:

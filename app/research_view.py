@@ -56,7 +56,8 @@ def _show_gains(group: Group) -> None:
     drawing.show(research_charts.gain_chart, frame, alt=research_charts.gain_alt(frame))
     st.caption(BOARD_NOTE)
     table = research_tables.with_interval(frame).assign(
-        falsely_kept=[researching.false_accepts(row) for row in group.rows]
+        share_of_tpe=frame["share_of_tpe"].astype(float).round(2),
+        falsely_kept=[researching.false_accepts(row) for row in group.rows],
     )
     st.dataframe(
         research_tables.shown(table, research_tables.BOARD),

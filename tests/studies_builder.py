@@ -7,6 +7,8 @@ import os
 import random
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 from tests.some_studies import (
     STARTED_AT,
@@ -82,14 +84,18 @@ def trials_of(of: Study, gain: float) -> tuple[Trial, ...]:
             made.append(invalid(of, slot))
         elif slot in (0, 3, 8):
             part = gain * (0.5, 0.3, 0.2)[(0, 3, 8).index(slot)] * dice.uniform(0.9, 1.1)
-            kept = {"proposal": proposal, "categories": (category,), "confirmed_gain_bpb": part}
-            made.append(trial(of, slot, **kept, claimed_gain_bpb=part + 0.02, pairs=_pairs(slot, part)))
+            made.append(
+                trial(
+                    of, slot, proposal=proposal, categories=(category,), confirmed_gain_bpb=part,
+                    claimed_gain_bpb=part + 0.02, pairs=_pairs(slot, part),
+                )
+            )  # fmt: skip
         else:
-            lost = {"reason": "lost_first_pair", "detail": "worse than its parent under the same seed"}
             made.append(
                 trial(
                     of, slot, Verdict.REJECTED, proposal=proposal, categories=(category,),
-                    pairs=_pairs(slot, -0.02)[:1], p_better=None, claimed_gain_bpb=-0.02, **lost,
+                    pairs=_pairs(slot, -0.02)[:1], p_better=None, claimed_gain_bpb=-0.02,
+                    reason="lost_first_pair", detail="worse than its parent under the same seed",
                 )
             )  # fmt: skip
     return tuple(made)
@@ -118,7 +124,7 @@ def _code_trials(of: Study, *, hostile: str, long: str) -> tuple[Trial, ...]:
         Change(script="WARMUP = 0.0"), hostile, "model", diff=DIFF, exchanges=(exchange(hostile),)
     )
     refused = Proposal(None, proposer="model", problem=hostile, exchanges=(exchange(long),))
-    more = {"pairs": (), "p_better": None, "claimed_gain_bpb": None, "categories": ()}
+    more: dict[str, Any] = {"pairs": (), "p_better": None, "claimed_gain_bpb": None, "categories": ()}
     return (
         trial(of, 0, proposal=edited, categories=("schedule",)),
         trial(of, 1, Verdict.INVALID, proposal=refused, detail=hostile, **more),
@@ -128,7 +134,7 @@ def _code_trials(of: Study, *, hostile: str, long: str) -> tuple[Trial, ...]:
     )
 
 
-def begin(settings: Settings, number: int = 50, *, n_done: int = 4) -> Study:
+def begin(settings: Settings, number: int = 50, *, n_done: int = 5) -> Study:
     """A study that this very process works on, with so many slots behind it."""
     made = study(
         number, agent=agent_of("tpe"), gain=None, status=StudyStatus.RUNNING, seed=7, n_trials=N_TRIALS,
@@ -142,5 +148,5 @@ def begin(settings: Settings, number: int = 50, *, n_done: int = 4) -> Study:
     return made
 
 
-def stop_path(settings: Settings, of: Study) -> str:
-    return str(Ledger(settings.studies_path / of.study_id).stop_path)
+def stop_path(settings: Settings, of: Study) -> Path:
+    return Ledger(settings.studies_path / of.study_id).stop_path

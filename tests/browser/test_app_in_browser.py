@@ -243,7 +243,7 @@ def test_a_study_and_its_trial_are_chosen_and_the_link_brings_both_back(
 ) -> None:
     page = open_page(f"{address}/research")
     choose(page, "Study", "20261124-000001-aaaaaa")
-    expect(page.get_by_text("10 of 10", exact=True)).to_be_visible()
+    expect(page.get_by_test_id("stText").get_by_text("10 of 10", exact=True)).to_be_visible()
     choose(page, "Trial", "3")
     expect(page.get_by_role("heading", name="Trial 3: kept")).to_be_visible()
     page.reload()
@@ -254,10 +254,10 @@ def test_a_study_and_its_trial_are_chosen_and_the_link_brings_both_back(
 
 def test_a_running_study_is_stopped_only_after_a_second_click(tmp_path: Path, open_page: OpenPage) -> None:
     settings = build_store(tmp_path)
-    stop = Path(stop_path(settings, begin(settings)))
+    stop = stop_path(settings, begin(settings))
     with served(tmp_path) as (_, line):
         page = open_page(line.removeprefix("dashboard: ").strip() + "/research")
-        expect(page.get_by_text("3 of 10 trials")).to_be_visible()
+        expect(page.get_by_text("4 of 10 trials")).to_be_visible()
         saved(page, "research-live-desktop-light")
         page.get_by_role("button", name="Stop this study").click()
         expect(page.get_by_text("What is finished is kept")).to_be_visible()
