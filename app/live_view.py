@@ -35,7 +35,7 @@ def _show(study: UnderWay) -> None:
     n_placebos = len(study.trials) - study.n_done
     st.caption(
         text.escaped(
-            f"{text.bpb(study.gain_bpb)} bits per byte saved so far, {n_placebos} placebos,"
+            f"{text.bpb(study.gain_bpb)} bits per byte saved so far, placebos: {n_placebos},"
             f" begun {text.duration(elapsed_s)} ago; study {study.study_id}"
         )
     )

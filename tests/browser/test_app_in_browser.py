@@ -242,13 +242,16 @@ def test_a_study_and_its_trial_are_chosen_and_the_link_brings_both_back(
     address: str, open_page: OpenPage
 ) -> None:
     page = open_page(f"{address}/research")
-    choose(page, "Study", "20261124-000001-aaaaaa")
+    expect(page.get_by_role("heading", name="What it was asked and answered")).to_be_visible()
+    tick(page, page.get_by_role("region", name="All studies, newest first"), row=2)
+    expect(page.get_by_role("combobox", name="Study")).to_have_value("20261124-000009-aaaaaa")
     expect(page.get_by_test_id("stText").get_by_text("10 of 10", exact=True)).to_be_visible()
-    choose(page, "Trial", "3")
+    settled(page)
+    tick(page, page.get_by_role("region", name="Trials of 20261124-000009-aaaaaa"), row=3)
     expect(page.get_by_role("heading", name="Trial 3: kept")).to_be_visible()
     page.reload()
     settled(page)
-    expect(page.get_by_role("combobox", name="Study")).to_have_value("20261124-000001-aaaaaa")
+    expect(page.get_by_role("combobox", name="Study")).to_have_value("20261124-000009-aaaaaa")
     expect(page.get_by_role("heading", name="Trial 3: kept")).to_be_visible()
 
 
