@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from tracker.errors import TrackerError, UnknownNameError
 from tracker.frontier.population import params_that_fit
 from tracker.frontier.question import Only, Question
 from tracker.frontier.tables import ATTRIBUTION
+from tracker.research_board import board as agents_board
 
 FEED_DAYS = 7
 MOST_DAYS = 3660  # ten years
@@ -72,6 +74,11 @@ def models(_: Mapping[str, str]) -> Any:
     return [_plain(row) for row in queries.models()]
 
 
+def research(_: Mapping[str, str]) -> Any:
+    """The board of agents by groups of comparable studies, as `tracker research board --json` has it."""
+    return [_plain(asdict(group)) for group in agents_board(queries.complete_studies())]
+
+
 def runs(_: Mapping[str, str]) -> Any:
     """The newest runs."""
     return [_plain(row) for row in queries.latest_runs()]
@@ -100,6 +107,7 @@ TABLES: dict[str, Answer] = {
     "frontier": frontier,
     "lags": lags,
     "models": models,
+    "research": research,
     "runs": runs,
     "queue": queue,
     "sources": sources,

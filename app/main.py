@@ -28,6 +28,7 @@ PAGES = [
     st.Page("app_pages/model.py", title="Model", url_path="model"),
     st.Page("app_pages/compare.py", title="Compare", url_path="compare"),
     st.Page("app_pages/items.py", title="Items", url_path="items"),
+    st.Page("app_pages/research.py", title="Research", url_path="research"),
     st.Page("app_pages/runs.py", title="Runs", url_path="runs"),
     st.Page("app_pages/changes.py", title="What changed", url_path="changes"),
     st.Page("app_pages/sources.py", title="Sources and method", url_path="sources"),

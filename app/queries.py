@@ -17,6 +17,8 @@ from app import board as ranking
 from app import fitting
 from app.running import Running
 from app.running import running as running_now
+from app.studying import UnderWay, under_way
+from tracker.research_board import StudyRow
 from tracker.settings import load_settings
 from tracker.store import open_snapshot, snapshot_id
 
@@ -24,7 +26,7 @@ KEPT_ANSWERS = 64  # a page asks about five questions; those of older snapshots 
 KEPT_TABLES = 12  # a suite's scores of 5,000 models are about 10 MB
 LATEST_RUNS = 200  # some weeks of work; the download has the same
 KNOWN_MODELS = 5000  # of the Hub; nobody reads further down a table
-KEPT_ITEMS = 8  # an item in full can hold megabytes
+KEPT_ITEMS = 8  # an item, or what a model was asked and answered, can hold megabytes
 PREVIEW_CHARS = 160  # what fits into a table cell
 ALL_ITEMS = 10**9  # more than any task has
 PAGE_ITEMS = 25  # a screen of table rows
@@ -41,7 +43,7 @@ def snapshot() -> str:
 @st.cache_resource(max_entries=1, show_spinner=False)
 def _forget_others(newest: str) -> None:
     """Drop, once per snapshot, what was read of the one before: nobody asks for it again."""
-    for kept in (_rows, _table, _ranked_board, _candidates, _item_scores, _item_rows):
+    for kept in (_rows, _table, _ranked_board, _candidates, _item_scores, _item_rows, _exchange_rows):
         kept.clear()
 
 
@@ -205,6 +207,41 @@ def item(run_id: str, *, task: str, doc_id: int) -> dict[str, Any] | None:
     return rows[0] if rows else None
 
 
+def studies() -> list[dict[str, Any]]:
+    """The studies of auto-research, newest first; the columns of the read of that name."""
+    return _rows(snapshot(), "studies", study_id=None, tier=None, track=None)
+
+
+def complete_studies() -> list[StudyRow]:
+    """The studies that the board of agents compares."""
+    return [StudyRow(**row) for row in _rows(snapshot(), "research_board", tier=None, track=None)]
+
+
+def study_curves() -> pd.DataFrame:
+    """What each study had gained after each trial; the columns of the read `research_curves`."""
+    return _table(snapshot(), "research_curves")
+
+
+def trials(study_id: str) -> list[dict[str, Any]]:
+    """The finished trials of a study in their order, placebos included; the columns of the table `trials`."""
+    return _rows(snapshot(), "trials", study_id=study_id)
+
+
+def trainings(study_id: str, slot: int) -> list[dict[str, Any]]:
+    """The trainings behind one verdict, with their curves; the columns of the table `trainings`."""
+    return _rows(snapshot(), "trial_trainings", study_id=study_id, slot=slot)
+
+
+def exchanges(study_id: str, slot: int) -> list[dict[str, Any]]:
+    """What a model was asked for one trial and what it answered, whole; the columns of `proposals`."""
+    return _exchange_rows(snapshot(), study_id, slot)
+
+
+def studies_under_way() -> list[UnderWay]:
+    """The studies that a process works on at this moment; read anew each time."""
+    return under_way(load_settings())
+
+
 @st.cache_resource(max_entries=KEPT_ANSWERS, show_spinner=False)
 def _rows(snapshot: str, name: str, **params: Any) -> list[dict[str, Any]]:
     """The rows of one named read, shared by all sessions: nobody may change them.
@@ -236,6 +273,12 @@ def _item_scores(snapshot: str, run_id: str) -> pd.DataFrame:
 def _item_rows(snapshot: str, run_id: str, task: str, doc_id: int) -> list[dict[str, Any]]:
     with open_snapshot(load_settings()) as store:
         return store.query("items_page", run_id=run_id, task=task, doc_id=doc_id, limit=1)
+
+
+@st.cache_resource(max_entries=KEPT_ITEMS, show_spinner=False)
+def _exchange_rows(snapshot: str, study_id: str, slot: int) -> list[dict[str, Any]]:
+    with open_snapshot(load_settings()) as store:
+        return store.query("trial_exchanges", study_id=study_id, slot=slot)
 
 
 def _frame(rows: list[dict[str, Any]], *, times: tuple[str, ...] = ()) -> pd.DataFrame:

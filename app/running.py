@@ -52,12 +52,13 @@ def _runs_of(lock: Path) -> list[str]:
     """The runs of a lock whose process lives; a lock that is half written or gone has none."""
     try:
         entry = json.loads(lock.read_bytes())
-        return [str(run_id) for run_id in entry["runs"]] if _is_alive(int(entry["parent"])) else []
+        return [str(run_id) for run_id in entry["runs"]] if is_alive(int(entry["parent"])) else []
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of that number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

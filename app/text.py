@@ -112,3 +112,14 @@ def energy(value: float | None) -> str:
     """Joules as watt-hours: `3.2 Wh`."""
     joules = known(value)
     return NOTHING if joules is None else f"{joules / 3600:,.1f} Wh"
+
+
+def bpb(value: float | None) -> str:
+    """Bits per byte saved, with its sign: `+0.0412`; a dash for nothing."""
+    saved = known(value)
+    return NOTHING if saved is None else f"{saved:+.4f}"
+
+
+def bpb_ends(low: float | None, high: float | None) -> str:
+    """Both ends of an interval of bits per byte saved, or a dash if there is none."""
+    return NOTHING if known(low) is None or known(high) is None else f"{bpb(low)} to {bpb(high)}"

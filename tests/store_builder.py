@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.ingested_builder import add_ingests
+from tests.studies_builder import add_studies
 from tracker.items import read_run, run_folders, write_part, write_run
 from tracker.records import (
     Cost,
@@ -109,6 +110,7 @@ def build_store(home: Path) -> Settings:
             write_run(settings.items_path, run)
             store.add_run(run)
     add_ingests(settings, now=NOW)
+    add_studies(settings, hostile=HOSTILE, long=LONG)
     publish(settings)
     return settings
 

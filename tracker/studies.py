@@ -68,6 +68,12 @@ class StudyStatus(StrEnum):
     FAILED = "failed"
 
 
+def changed_numbers(before: Params, after: Params) -> str:
+    """The numbers in which two changes differ: `beta1 default → 0.8, lr 0.001 → 0.002`; empty if in none."""
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    return ", ".join(f"{n} {before.get(n, 'default')} → {after.get(n, 'default')}" for n in names)
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What is trained: numbers that differ from the tier's defaults, and the script if it was edited."""

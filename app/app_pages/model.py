@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import charts, downloads, drawing, model_view, queries, standing_view, tables
+from app import charts, downloads, drawing, model_view, queries, standing_view, study_view, tables
 
 st.title("Model", anchor=False)
 measured = queries.model_ids()
@@ -28,5 +28,6 @@ if runs:
         model_view.link_to_items(run)
 else:
     model_view.say_unmeasured(model_id, is_first=not measured, hub_id=facts.hub_id if facts else None)
+study_view.show_history(model_id)
 if facts:
     standing_view.show_published(facts)

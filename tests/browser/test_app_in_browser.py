@@ -15,6 +15,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.app_process import served
 from tests.browser.conftest import SIZES, OpenPage, saved, settled
 from tests.store_builder import CANDIDATES, ODD_ID, build_store, measure_published
+from tests.studies_builder import begin, stop_path
 from tracker.codec import load_json
 from tracker.items import RUN_FILE
 from tracker.records import Run
@@ -46,6 +47,7 @@ PLACES = {
     "failed": "/model?model=delta/colossus-405b",
     "compare": f"/compare?compare={FIRST}&compare={SECOND}",
     "items": f"/items?items_of={TINY}&answers=Wrong&of_task=odd_one_out",
+    "research": "/research?study=20261124-000001-aaaaaa",
     "runs": "/runs",
     "changes": "/changes",
     "sources": "/sources",
@@ -234,3 +236,35 @@ def test_new_results_appear_on_an_open_page_by_themselves(tmp_path: Path, open_p
         expect(page.get_by_text("New results were published")).to_be_visible()
         choose(page, "Model", "zeta/newcomer")
         expect(page.get_by_test_id("stCode").first).to_have_text("zeta/newcomer")
+
+
+def test_a_study_and_its_trial_are_chosen_and_the_link_brings_both_back(
+    address: str, open_page: OpenPage
+) -> None:
+    page = open_page(f"{address}/research")
+    expect(page.get_by_role("heading", name="What it was asked and answered")).to_be_visible()
+    tick(page, page.get_by_role("region", name="All studies, newest first"), row=2)
+    expect(page.get_by_role("combobox", name="Study")).to_have_value("20261124-000009-aaaaaa")
+    expect(page.get_by_test_id("stText").get_by_text("10 of 10", exact=True)).to_be_visible()
+    settled(page)
+    tick(page, page.get_by_role("region", name="Trials of 20261124-000009-aaaaaa"), row=3)
+    expect(page.get_by_role("heading", name="Trial 3: kept")).to_be_visible()
+    page.reload()
+    settled(page)
+    expect(page.get_by_role("combobox", name="Study")).to_have_value("20261124-000009-aaaaaa")
+    expect(page.get_by_role("heading", name="Trial 3: kept")).to_be_visible()
+
+
+def test_a_running_study_is_stopped_only_after_a_second_click(tmp_path: Path, open_page: OpenPage) -> None:
+    settings = build_store(tmp_path)
+    stop = stop_path(settings, begin(settings))
+    with served(tmp_path) as (_, line):
+        page = open_page(line.removeprefix("dashboard: ").strip() + "/research")
+        expect(page.get_by_text("4 of 10 trials")).to_be_visible()
+        saved(page, "research-live-desktop-light")
+        page.get_by_role("button", name="Stop this study").click()
+        expect(page.get_by_text("What is finished is kept")).to_be_visible()
+        assert not stop.exists()
+        page.get_by_role("button", name="Yes, stop it").click()
+        expect(page.get_by_text("It is told to stop")).to_be_visible()
+        assert stop.read_bytes() == b""

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from tracker.cli.tables import cell, console, plain, printable
 from tracker.research_board import Comparison, Group
+from tracker.studies import changed_numbers
 
 CONTRACT = (
     "agent", "tier", "track", "seed", "n_trials", "n_valid", "n_accepted", "baseline_bpb", "best_val_bpb",
@@ -103,9 +104,7 @@ def _trial_table(trials: Sequence[dict[str, Any]]) -> Table:
 
 def changed(row: dict[str, Any]) -> str:
     """The numbers in which the trial differs from its parent, or the diff of its script."""
-    before, after = row["parent"].get("params", {}), row["params"] or {}
-    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    numbers = ", ".join(f"{n} {before.get(n, 'default')} → {after.get(n, 'default')}" for n in names)
+    numbers = changed_numbers(row["parent"].get("params", {}), row["params"] or {})
     return numbers or row["diff"] or "(nothing)"
 
 

@@ -1,0 +1,189 @@
+"""What the page of auto-research says: the board's numbers, every trial as text, and who may stop what."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from app import api, queries, research_charts, researching, studying
+from tests.app_visit import said, shown_facts, visit
+from tests.some_studies import study
+from tests.store_builder import HOSTILE, LONG, build_store
+from tests.studies_builder import AGENT, CODE, GAINS, N_TRIALS, PAUSED, begin, stop_path
+from tracker.errors import TrackerError
+from tracker.research_board import StudyRow, board
+from tracker.settings import Settings
+from tracker.store import open_snapshot
+
+FIRST = study(1).study_id
+CODE_ID, PAUSED_ID = study(CODE).study_id, study(PAUSED).study_id
+
+
+@pytest.fixture(scope="module")
+def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_store(tmp_path_factory.mktemp("small")).home
+
+
+@pytest.fixture
+def small(small_home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.setenv("TRACKER_HOME", str(small_home))
+    return Settings(home=small_home)
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A store that a test may change."""
+    monkeypatch.setenv("TRACKER_HOME", str(tmp_path))
+    return Settings(home=tmp_path)
+
+
+def test_the_board_has_the_numbers_of_the_command_and_compares_nothing_across_groups(small: Settings) -> None:
+    with open_snapshot(small) as snapshot:
+        groups = board([StudyRow(**row) for row in snapshot.query("research_board", tier=None, track=None)])
+    (expected,) = (group for group in groups if group.n_trials == N_TRIALS)
+    table = visit("research.py").dataframe[0].value
+    assert list(table["agent"]) == [row.agent for row in expected.rows] == ["tpe", AGENT, "random"]
+    assert list(table["gain_bpb"]) == pytest.approx([row.gain_bpb for row in expected.rows])
+    assert list(table["share_of_tpe"]) == pytest.approx([1.0, 7 / 9, 4 / 9], abs=0.01)
+    assert set(table["falsely_kept"]) == {"0 of 6 (0.0 – 45.9 %)"}
+    others = visit("research.py").selectbox(key="group").options[1:]
+    assert visit("research.py", group=others[0]).dataframe[0].value["n_studies"].sum() < len(GAINS) * 3
+
+
+@pytest.mark.usefixtures("small")
+def test_the_trials_of_a_study_are_all_there_also_those_that_were_not_kept() -> None:
+    session = visit("research.py", study=FIRST, trial="3")
+    trials = next(table.value for table in session.dataframe if "verdict" in table.value)
+    assert list(trials["slot"]) == list(range(N_TRIALS + 2))
+    assert set(trials["verdict"]) == {"kept", "rejected", "invalid", "placebo, not kept"}
+    assert trials["what"][3] == "weight_decay default → 3.0"
+    assert "Trial 3: kept" in said(session)
+    assert "Claimed gain, val" in said(session)
+
+
+@pytest.mark.usefixtures("small")
+def test_what_an_agent_wrote_is_shown_as_the_characters_that_it_is() -> None:
+    session = visit("research.py", study=CODE_ID, trial="0")
+    shown = [block.value.strip("\n") for block in session.code]
+    assert any("<b>none</b>" in block for block in shown), "the diff"
+    assert sum("<script>document.title" in block for block in shown) == 2, "the rationale and the reply"
+    assert any("\\x1b[31mred" in block for block in shown)
+    assert not any("<script>" in block.value for block in session.markdown)
+
+
+@pytest.mark.usefixtures("small")
+def test_of_a_ten_megabyte_reply_the_beginning_is_sent() -> None:
+    session = visit("research.py", study=CODE_ID, trial="1")
+    assert max(len(block.value) for block in session.code) < 21_000
+    assert f"The first 20,000 of {len(LONG):,} characters" in said(session)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_paused_study_says_why_and_shows_the_command_that_goes_on() -> None:
+    session = visit("research.py", study=PAUSED_ID)
+    assert f"tracker research resume {PAUSED_ID}" in [block.value for block in session.code]
+    assert "does not answer" in session.warning[0].value
+
+
+@pytest.mark.usefixtures("small")
+def test_another_study_with_fewer_trials_takes_the_place_of_the_first() -> None:
+    session = visit("research.py", study=FIRST, trial="11")
+    session.selectbox(key="study").set_value(CODE_ID).run()
+    assert not session.exception
+    assert session.selectbox(key="trial").value == "0"
+
+
+@pytest.mark.usefixtures("small")
+def test_the_page_of_a_model_has_its_studies_as_an_agent() -> None:
+    session = visit("model.py", model=AGENT)
+    assert "As an agent of auto-research" in [header.value for header in session.header]
+    studies = next(table.value for table in session.dataframe if "study_id" in table.value)
+    assert list(studies["study_id"]) == [CODE_ID, PAUSED_ID, *(study(n).study_id for n in (3, 2, 1))]
+
+
+@pytest.mark.usefixtures("small")
+def test_the_curves_start_at_nothing_and_end_at_what_was_confirmed() -> None:
+    key = next(iter(researching.group_names(queries.studies()).values()))
+    curves = researching.curves(queries.study_curves(), key)
+    assert set(curves.groupby("study_id")["number"].max()) == {N_TRIALS}
+    assert not curves[curves["number"] == 0]["gain_bpb"].any()
+    kept = [row["confirmed_gain_bpb"] for row in queries.trials(FIRST) if row["verdict"] == "accepted"]
+    last = curves[curves["study_id"] == FIRST]["gain_bpb"].iloc[-1]
+    assert last == pytest.approx(sum(kept))
+    bands = researching.bands(curves)
+    assert set(bands["agent"]) == {"random", "tpe"}
+    assert (bands["low"] <= bands["high"]).all()
+    assert set(bands["n_seeds"]) == {3}
+
+
+@pytest.mark.usefixtures("small")
+def test_the_charts_are_valid_and_an_agent_looks_the_same_on_all_of_them() -> None:
+    key = next(iter(researching.group_names(queries.studies()).values()))
+    curves = researching.curves(queries.study_curves(), key)
+    agents = researching.agents_of(curves, most=research_charts.SHOWN_AGENTS)
+    assert agents == ["random", "tpe", AGENT]
+    group = researching.compared(queries.complete_studies(), key)
+    assert group is not None
+    frame, profile = researching.board_frame(group.rows), researching.profile(group.rows)
+    losses = researching.loss_curves(queries.trainings(FIRST, 0))
+    assert research_charts.progress_chart(curves, researching.bands(curves), agents).to_dict()
+    assert research_charts.gain_chart(frame).to_dict()
+    assert research_charts.loss_chart(losses).to_dict()
+    assert research_charts.legend_chart(agents).to_dict()
+    (rows,) = research_charts.profile_chart(profile, agents).to_dict()["datasets"].values()
+    marks = research_charts.agent_marks(agents)
+    assert {(row["agent"], row["color"]) for row in rows} == set(
+        zip(marks["agent"], marks["color"], strict=True)
+    )
+    assert f"{AGENT} confirmed +0.0700, claimed +0.1000" in research_charts.gain_alt(frame)
+    assert "over 3 studies" in research_charts.progress_alt(curves, agents)
+    assert "most by" in research_charts.profile_alt(profile, agents)
+    assert research_charts.loss_alt(losses).startswith("Training loss of 12 trainings")
+
+
+@pytest.mark.usefixtures("small")
+def test_the_board_is_json_for_programs() -> None:
+    groups = api.research({})
+    (one,) = (group for group in groups if group["n_trials"] == N_TRIALS)
+    assert {row["agent"] for row in one["rows"]} == set(GAINS)
+    json.dumps(groups, allow_nan=False)
+
+
+def test_a_study_under_way_is_stopped_by_two_clicks_and_by_nothing_less(own: Settings) -> None:
+    running = begin(own)
+    session = visit("research.py")
+    progress = session.get("progress")[0].proto
+    assert (progress.value, progress.text) == (40, "4 of 10 trials")
+    path = stop_path(own, running)
+    session.button(key=f"ask_{running.study_id}").click().run()
+    assert not path.exists()
+    session.button(key=f"keep_{running.study_id}").click().run()
+    session.button(key=f"ask_{running.study_id}").click().run()
+    session.button(key=f"stop_{running.study_id}").click().run()
+    assert path.read_bytes() == b""
+    session.run()
+    assert "It is told to stop" in said(session)
+    assert not [button for button in session.button if button.key == f"ask_{running.study_id}"]
+
+
+def test_a_study_whose_process_is_gone_is_interrupted_and_cannot_be_stopped(own: Settings) -> None:
+    running = begin(own)
+    lock = own.locks_path / f"study-{running.study_id}.json"
+    lock.write_text(json.dumps({"parent": 2**22 + 1, "study": running.study_id}))
+    session = visit("research.py", study=running.study_id)
+    assert "No study is running" in said(session)
+    assert "interrupted" in shown_facts(session)
+    assert f"tracker research resume {running.study_id}" in [block.value for block in session.code]
+    with pytest.raises(TrackerError, match="is not running any more"):
+        studying.ask_to_stop(own, running.study_id)
+    assert not stop_path(own, running).exists()
+
+
+def test_a_hostile_name_of_a_study_in_a_lock_is_no_path(own: Settings) -> None:
+    running = begin(own)
+    lock = own.locks_path / "study-x.json"
+    lock.write_text(json.dumps({"parent": running.pid, "study": "../../etc"}))
+    assert [one.study_id for one in studying.under_way(own)] == [running.study_id]
+    assert HOSTILE not in said(visit("research.py"))
