@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -105,14 +106,26 @@ def select(connection: duckdb.DuckDBPyConnection, sql: str, *, items_path: Path)
 
 def _interruptible(connection: duckdb.DuckDBPyConnection, ask: Callable[[], Answer]) -> Answer:
     """The answer, asked in a thread: inside a statement, DuckDB may not look for Ctrl-C until it is done."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        future = pool.submit(ask)
+    begun, ended = threading.Event(), threading.Event()
+
+    def answer() -> Answer:
+        begun.set()
         try:
-            return future.result()
-        except KeyboardInterrupt:
-            while not wait([future], timeout=INTERRUPT_S).done:
+            return ask()
+        finally:
+            ended.set()
+
+    pool = ThreadPoolExecutor(max_workers=1)
+    try:  # Ctrl-C may come at any moment, also while the thread is being started
+        return pool.submit(answer).result()
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        if begun.wait(INTERRUPT_S):
+            while not ended.wait(INTERRUPT_S):
                 connection.interrupt()
-            raise
+        raise
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _run(
