@@ -84,8 +84,11 @@ def run_attacks(
     """Every cheat, or those of `names`, against the real thing, in the order of their names.
 
     Raises:
-        TrackerError: an honest training of the same kind is refused, so that nothing would be shown.
+        TrackerError: the sandbox is none that may run what an agent wrote (a fork bomb would take the machine
+            along), or an honest training of the same kind is refused, so that nothing would be shown.
     """
+    if not sandbox.is_trusted:
+        raise TrackerError(f"cheats run in bubblewrap alone, and it does not work here: {sandbox.why}")
     limits = replace(tier.limits, cpu_s=CPU_S, wall_s=WALL_S) if tier.name == SMOKE.name else tier.limits
     quick = replace(tier, limits=limits)
     folder = Path(tempfile.mkdtemp(prefix="tracker-attack-"))

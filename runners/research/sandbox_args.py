@@ -107,7 +107,8 @@ def bubblewrap(
     mounts = [*_system(), *_python()]
     for name, path in binds.read_only.items():
         mounts += ["--ro-bind", str(path), f"{INPUTS}/{name}"]
-    words += [*_parents(mounts), *mounts, *_devices(binds, variant)]
+    # `/tmp` comes first: the interpreter, or a folder of ours, may lie in the real one
+    words += [*_in_memory("/tmp", variant), *_parents(mounts), *mounts, *_devices(binds, variant)]  # noqa: S108
     words += ["--bind", str(binds.writable), OUTPUT, "--chdir", OUTPUT]
     words += ["--remount-ro", "/dev", "--remount-ro", "/"]
     if not variant.drops_root:
@@ -155,12 +156,15 @@ def _system() -> Iterator[str]:
         yield from ("--ro-bind-try", name, name)
 
 
+def _in_memory(place: str, variant: Variant) -> list[str]:
+    """A folder that is memory, of its size where bubblewrap knows how."""
+    size = ["--size", str(MEMORY_FOLDERS[place])] if variant.is_hardened else []
+    return [*size, "--perms", "1777", "--tmpfs", place]
+
+
 def _devices(binds: Binds, variant: Variant) -> list[str]:
-    """`/proc`, `/dev` and what is memory; the cards come after `/dev`, with `/sys` beside them."""
-    words = ["--proc", "/proc", "--dev", "/dev"]
-    for place, size in MEMORY_FOLDERS.items():
-        words += ["--size", str(size)] if variant.is_hardened else []
-        words += ["--perms", "1777", "--tmpfs", place]
+    """`/proc`, `/dev` and its shared memory; the cards come after `/dev`, with `/sys` beside them."""
+    words = ["--proc", "/proc", "--dev", "/dev", *_in_memory("/dev/shm", variant)]  # noqa: S108 - its own
     if binds.needs_gpu:
         for pattern in GPU_GLOBS:
             for device in sorted(Path("/dev").glob(pattern)):
