@@ -124,8 +124,6 @@ def test_one_file_does_not_grow_over_its_limit(sandbox: Sandbox, tmp_path: Path)
 @pytest.mark.sandbox
 def test_a_fork_bomb_stays_small_and_leaves_nothing(tmp_path: Path) -> None:
     assert sandboxes.find().is_trusted  # first of all: without it the bomb would take the machine along
-        sandboxes.find().is_trusted
-    )  # before anything else: without it the bomb would take the machine along
     before = len(psutil.pids())
     most = [0]
     done = threading.Event()
