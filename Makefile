@@ -5,7 +5,7 @@ VENV_VLLM := .venv-vllm
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo install test test-browser test-cron test-sandbox test-vllm lint typecheck check app bench-perf clean
+.PHONY: help demo install test test-browser test-cron test-sandbox test-studies test-vllm lint typecheck check app bench-perf clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ test-browser: $(VENV)/.dev ## the dashboard in Chromium; pictures go to test-res
 test-sandbox: $(VENV)/.dev ## proposed code in the real sandbox, and every scripted cheat against it
 	@command -v bwrap >/dev/null || { echo "bubblewrap is not installed: apt install bubblewrap"; exit 1; }
 	$(BIN)/pytest -m sandbox tests
+
+test-studies: $(VENV)/.dev ## whole studies from the command line: killed, resumed, side by side
+	$(BIN)/pytest -m studies tests
 
 test-vllm: $(VENV_VLLM)/.installed ## run the vllm engine for real, on the CPU
 	$(VENV_VLLM)/bin/pytest -m vllm tests/vllm

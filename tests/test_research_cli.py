@@ -30,7 +30,7 @@ from tracker.studies import Study, StudyStatus, Trial
 from tracker.study_files import Ledger, open_ledger, study_folders
 
 pytest.importorskip("torch")
-pytestmark = pytest.mark.sandbox  # whole studies: minutes of training in all
+pytestmark = pytest.mark.studies  # minutes of training in all
 
 CONTRACT = {
     "study", "agent", "tier", "track", "seed", "n_trials", "n_valid", "n_accepted", "baseline_bpb",

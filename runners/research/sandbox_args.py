@@ -137,12 +137,18 @@ def new_uid() -> int:
 
 def _parents(mounts: Sequence[str]) -> Iterator[str]:
     """The folders above all mount points: bubblewrap itself would make them for their owner alone."""
-    places = [word for word in mounts if word.startswith("/")]
+    places = _places(mounts)
     for folder in sorted(
         {str(folder) for place in places for folder in Path(place).parents if place.count("/") > 1}
     ):
         if folder != "/" and not any(folder == place or folder.startswith(place + "/") for place in places):
             yield from ("--perms", "0755", "--dir", folder)
+
+
+def _places(mounts: Sequence[str]) -> list[str]:
+    """Where the mounts lie inside: the last word of each, never the folder outside that is bound there."""
+    ends = [i for i, word in enumerate(mounts) if word.startswith("--")][1:]
+    return [mounts[end - 1] for end in [*ends, len(mounts)]]
 
 
 def _system() -> Iterator[str]:
