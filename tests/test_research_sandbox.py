@@ -154,7 +154,7 @@ def test_nothing_but_what_is_given_is_there(tmp_path: Path) -> None:
         "seen = {'given': Path('/in/given.txt').read_text(), 'word': os.environ['WORD']}\n"
         "seen['environment'] = sorted(os.environ)\n"
         "seen['places'], seen['tmp'] = os.listdir('/in'), os.listdir('/tmp')\n"
-        f"places = ({str(ROOT / 'README.md')!r}, {str(tmp_path)!r}, '/root/.ssh', '/home')\n"
+        f"places = ({str(ROOT / 'README.md')!r}, {str(tmp_path)!r}, {str(Path.home() / '.ssh')!r}, '/home')\n"
         "seen['reaches'] = [p for p in places if os.path.exists(p)]\n"
         "seen['processes'] = len([p for p in os.listdir('/proc') if p.isdigit()])\n"
         "seen['networks'] = [n for _, n in socket.if_nameindex()]\n"
