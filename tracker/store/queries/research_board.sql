@@ -11,26 +11,26 @@ with counted as (
         count(*) filter (is_placebo and verdict = 'accepted') as n_false_accepts,
         cast(sum(prompt_tokens) as bigint) as prompt_tokens,
         cast(sum(output_tokens) as bigint) as output_tokens,
-        sum(latency_s) as latency_s
+        round(sum(latency_s), 3) as latency_s
     from trials
     group by study_id
 ),
 
 paid as (
-    select study_id, sum(train_s) as train_s
+    select study_id, round(sum(train_s), 3) as train_s
     from (select study_id, key, max(train_s) as train_s from trainings group by study_id, key)
     group by study_id
 ),
 
 touched as (
     select
-        study_id, unnest(categories) as category, coalesce(confirmed_gain_bpb, 0) / len(categories) as gain_bpb
+        study_id, slot, unnest(categories) as category, coalesce(confirmed_gain_bpb, 0) / len(categories) as gain_bpb
     from trials
     where not is_placebo and verdict = 'accepted' and len(categories) > 0
 ),
 
 summed as (
-    select study_id, category, sum(gain_bpb) as gain_bpb
+    select study_id, category, sum(gain_bpb order by slot) as gain_bpb
     from touched
     group by study_id, category
 ),

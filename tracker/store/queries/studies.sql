@@ -1,5 +1,6 @@
 -- One row per study, newest first, with what its trials came to so far and what was paid: a training counts
--- once in a study, however often it was compared with.
+-- once in a study, however often it was compared with. Seconds are rounded as they were measured: the order in
+-- which a sum is taken must not show.
 -- $study_id, $tier, $track: only these; null for all.
 with counted as (
     select
@@ -16,13 +17,18 @@ with counted as (
         count(*) filter (is_placebo and verdict = 'accepted') as n_false_accepts,
         sum(prompt_tokens) as prompt_tokens,
         sum(output_tokens) as output_tokens,
-        sum(latency_s) as latency_s
+        round(sum(latency_s), 3) as latency_s
     from trials
     group by study_id
 ),
 
 paid as (
-    select study_id, count(*) as n_trainings, sum(train_s) as train_s, sum(cpu_s) as cpu_s, sum(eval_s) as eval_s
+    select
+        study_id,
+        count(*) as n_trainings,
+        round(sum(train_s), 3) as train_s,
+        round(sum(cpu_s), 3) as cpu_s,
+        round(sum(eval_s), 3) as eval_s
     from (
         select study_id, key, max(train_s) as train_s, max(cpu_s) as cpu_s, max(eval_s) as eval_s
         from trainings
