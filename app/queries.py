@@ -212,6 +212,11 @@ def studies() -> list[dict[str, Any]]:
     return _rows(snapshot(), "studies", study_id=None, tier=None, track=None)
 
 
+def agent_models() -> list[str]:
+    """The models that were agents of auto-research, by name."""
+    return sorted({row["model_id"] for row in studies() if row["model_id"]}, key=str.casefold)
+
+
 def complete_studies() -> list[StudyRow]:
     """The studies that the board of agents compares."""
     return [StudyRow(**row) for row in _rows(snapshot(), "research_board", tier=None, track=None)]

@@ -26,10 +26,11 @@ VERDICTS = {
 }
 
 
-def names(measured: Sequence[str]) -> list[str]:
-    """The models to choose from: those measured here, then those of the index by the name there."""
-    published = (row.model for row in frontier_data.tables().models.values() if row.model not in measured)
-    return [*measured, *sorted(published, key=str.casefold)]
+def names(measured: Sequence[str], agents: Sequence[str] = ()) -> list[str]:
+    """The models to choose from: measured here, then only agents, then of the index by its names."""
+    here = list(dict.fromkeys([*measured, *agents]))
+    published = (row.model for row in frontier_data.tables().models.values() if row.model not in here)
+    return [*here, *sorted(published, key=str.casefold)]
 
 
 def on_index(name: str) -> ModelFacts | None:
@@ -45,6 +46,12 @@ def measured_as(name: str, measured: Sequence[str]) -> str:
     facts = on_index(name)
     hub_id = (facts.hub_id or "").casefold() if facts else ""
     return next((one for one in measured if one.casefold() == hub_id), name)
+
+
+def repository_of(name: str, agents: Sequence[str]) -> str | None:
+    """Where on the Hub the weights of a model are that was an agent here; None if that is not known."""
+    is_on_hub = name in agents and name.count("/") == 1 and not name.startswith("local/")
+    return name if is_on_hub else None
 
 
 def show_published(facts: ModelFacts) -> None:

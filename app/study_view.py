@@ -12,6 +12,7 @@ from app.item_view import show_text
 from app.model_view import show_facts
 
 TALL_PX = 360
+FINAL_SLOT = -1  # of query `trial_trainings`: the comparison on `test`
 RESUMABLE = ("paused", "interrupted")
 LOSS_NOTE = "Solid: with the change. Dashed: the incumbent under the same seed."
 SAME_COLUMNS = ["study_id", "status", "n_done", "n_accepted", "gain_bpb", "interval", "started_at"]
@@ -74,8 +75,17 @@ def show_study(study: Mapping[str, Any], alive: Sequence[str]) -> None:
             "Seed": str(study["seed"]),
         }
     )
+    _show_final(study)
     with st.expander("What the agent was told: program.md"):
         show_text("program.md", study["program"], key="program")
+
+
+def _show_final(study: Mapping[str, Any]) -> None:
+    """The trainings behind the confirmed gain, which `test` was touched for."""
+    trainings = queries.trainings(study["study_id"], FINAL_SLOT)
+    if trainings:
+        with st.expander("The pairs behind the confirmed gain: the final pick beside the defaults, on test"):
+            _show_pairs(trainings, what="Final trainings", name=f"final-{study['study_id']}")
 
 
 def choose_trial(trials: Sequence[Mapping[str, Any]], study_id: str) -> Mapping[str, Any]:
@@ -140,15 +150,19 @@ def _show_trainings(trial: Mapping[str, Any]) -> None:
     if not curves.empty:
         drawing.show(research_charts.loss_chart, curves, alt=research_charts.loss_alt(curves))
         st.caption(LOSS_NOTE)
+    _show_pairs(trainings, what="Trainings", name=f"trainings-{trial['study_id']}-{trial['slot']}")
+
+
+def _show_pairs(trainings: Sequence[Mapping[str, Any]], *, what: str, name: str) -> None:
     pairs = researching.pair_frame(trainings)
     st.dataframe(
         research_tables.shown(pairs, research_tables.PAIRS),
         column_config=research_tables.PAIRS,
         placeholder="–",
         hide_index=True,
-        alt="The trainings behind this verdict, with bits per byte on each split",
+        alt="The trainings behind this result, with bits per byte on each split",
     )
-    downloads.buttons(pairs, what="Trainings", name=f"trainings-{trial['study_id']}-{trial['slot']}")
+    downloads.buttons(pairs, what=what, name=name)
 
 
 def _show_exchange(place: int, exchange: Mapping[str, Any]) -> None:

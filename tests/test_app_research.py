@@ -9,7 +9,7 @@ import pytest
 
 from app import api, queries, research_charts, researching, studying
 from tests.app_visit import said, shown_facts, visit
-from tests.some_studies import study
+from tests.some_studies import store_study, study
 from tests.store_builder import HOSTILE, LONG, build_store
 from tests.studies_builder import AGENT, CODE, GAINS, N_TRIALS, PAUSED, begin, stop_path
 from tracker.errors import TrackerError
@@ -101,6 +101,24 @@ def test_the_page_of_a_model_has_its_studies_as_an_agent() -> None:
     assert "As an agent of auto-research" in [header.value for header in session.header]
     studies = next(table.value for table in session.dataframe if "study_id" in table.value)
     assert list(studies["study_id"]) == [CODE_ID, PAUSED_ID, *(study(n).study_id for n in (3, 2, 1))]
+
+
+def test_a_model_that_was_only_an_agent_has_a_page(own: Settings) -> None:
+    made = store_study(own, study(1))
+    session = visit("model.py", model=made.agent.name)
+    assert session.selectbox(key="model").value == made.agent.name
+    studies = next(table.value for table in session.dataframe if "study_id" in table.value)
+    assert list(studies["study_id"]) == [made.study_id]
+    assert "Nothing benchmarked yet" in said(session)
+
+
+@pytest.mark.usefixtures("small")
+def test_the_confirmed_gain_can_be_followed_to_its_pairs_on_test() -> None:
+    session = visit("research.py", study=FIRST)
+    pairs = next(table.value for table in session.dataframe if "test_bpb" in table.value)
+    assert set(pairs["phase"]) == {"final, on test"}
+    by_role = pairs.groupby("role")["test_bpb"].mean()
+    assert f"{by_role['incumbent'] - by_role['the change']:+.4f}" in " ".join(shown_facts(session))
 
 
 @pytest.mark.usefixtures("small")

@@ -6,7 +6,8 @@ from app import charts, downloads, drawing, model_view, queries, standing_view, 
 
 st.title("Model", anchor=False)
 measured = queries.model_ids()
-name = st.selectbox("Model", standing_view.names(measured), key="model", bind="query-params")
+agents = queries.agent_models()
+name = st.selectbox("Model", standing_view.names(measured, agents), key="model", bind="query-params")
 model_id = standing_view.measured_as(name, measured)
 facts = standing_view.on_index(name)
 runs = queries.model_runs(model_id)
@@ -27,7 +28,8 @@ if runs:
         drawing.show(charts.run_chart, scores, alt=charts.run_alt(scores))
         model_view.link_to_items(run)
 else:
-    model_view.say_unmeasured(model_id, is_first=not measured, hub_id=facts.hub_id if facts else None)
+    hub_id = facts.hub_id if facts else standing_view.repository_of(model_id, agents)
+    model_view.say_unmeasured(model_id, is_first=not measured, hub_id=hub_id)
 study_view.show_history(model_id)
 if facts:
     standing_view.show_published(facts)
