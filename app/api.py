@@ -46,7 +46,10 @@ def frontier(asked: Mapping[str, str]) -> Any:
         without=(asked["without"],) if "without" in asked else (),
         benchmark=asked.get("axis"),
     )
-    found = frontier_data.frontier(question)
+    if question.benchmark in queries.rating_boards():
+        found = frontier_data.on_board(question.benchmark, question, queries.snapshot())
+    else:
+        found = frontier_data.frontier(question)
     best = {f"best_{group}": _plain(found.best(group).to_dict()) for group in ("open", "closed")}
     gaps = [
         {"id": row.id, "unit": row.unit, "value": row.value, "ci_low": row.ci_low, "ci_high": row.ci_high,

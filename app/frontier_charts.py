@@ -19,6 +19,7 @@ LAG_NAMES = alt.Axis(
     title=None, domain=False, ticks=False, labelLimit=210, labelPadding=8, labelFontSize=FONT_PX
 )
 COLORS = alt.Scale(domain=list(THEME_COLORS))
+AXIS_TITLES = {"index": "Capability index", "score": "Score above chance, %", "rating": "Rating"}
 SHOWN_LAGS = 40
 
 
@@ -51,7 +52,7 @@ def _dated(points: pd.DataFrame, scale: float) -> pd.DataFrame:
 
 
 def _y(unit: str) -> alt.Y:
-    title = "Capability index" if unit == "index" else "Score above chance, %"
+    title = AXIS_TITLES[unit]
     axis = alt.Axis(title=title, grid=True, gridColor=TRACK, domain=False, ticks=False, tickCount=6)
     return alt.Y(field="value", type="quantitative", scale=alt.Scale(zero=False, nice=True), axis=axis)
 
@@ -87,7 +88,7 @@ def _models(rows: pd.DataFrame, unit: str) -> alt.Chart:
     )
     columns = ["model", "organization", "access", "released", "value", "color", "is_record"]
     says = {"model": "model", "organization": "by", "access": "weights", "says_released": "released"}
-    says |= {"says_value": "index" if unit == "index" else "score, %", "says_interval": "90 % interval"}
+    says |= {"says_value": "score, %" if unit == "score" else unit, "says_interval": "90 % interval"}
     dots: alt.Chart = (
         alt.Chart(said[[*columns, "says_value", "says_interval", "says_released"]])
         .mark_point(filled=True, size=52)

@@ -19,13 +19,14 @@ import streamlit as st
 from tracker.errors import TrackerError
 from tracker.frontier.axis import Axis
 from tracker.frontier.dataset import select
-from tracker.frontier.gap import Gap, central_gaps, gaps
+from tracker.frontier.gap import Gap, Window, central_gaps, gaps
 from tracker.frontier.index import INTERVAL, IndexDraws, IndexFit, fit_index
 from tracker.frontier.jaggedness import Jaggedness, jaggedness
 from tracker.frontier.lags import lags
 from tracker.frontier.population import labels
 from tracker.frontier.question import Fitted, Question, axis, fitted, window
 from tracker.frontier.tables import Tables, load_tables
+from tracker.series import RATING, read_series
 from tracker.settings import load_settings
 
 ASKS = {
@@ -53,10 +54,11 @@ class Frontier:
     points: pd.DataFrame
     gaps: tuple[Gap, ...]
     axis: str
-    unit: str  # "index" or "score"
+    unit: str  # "index", "score" or "rating"
     as_of: date
     vintage: date
     has_intervals: bool
+    notes: tuple[str, ...] = ()  # what a reader must know of the axis
 
     def gap(self, name: str) -> Gap:
         """The answer of one definition."""
@@ -83,6 +85,26 @@ def frontier(question: Question) -> Frontier:
     found = None if question.benchmark else drawn(question)
     is_whole = question.benchmark is not None or found is not None
     return _frontier(repr(question), is_whole, question, found)
+
+
+def on_board(name: str, question: Question, snapshot: str) -> Frontier:
+    """The answer on an Elo board of what was ingested; of the question, only who is left out counts.
+
+    Raises:
+        TrackerError: the board has no dated open or no dated closed model, or is gone.
+    """
+    return _on_board(snapshot, name, question.without)
+
+
+@st.cache_resource(max_entries=KEPT_FITS, show_spinner=False)
+def _on_board(snapshot: str, name: str, without: tuple[str, ...]) -> Frontier:
+    found = read_series(name, load_settings())
+    days = Window.year_to(found.vintage)
+    chosen = found.axis.without(without).until(days.as_of)
+    answers = gaps(chosen, days, unit=RATING)
+    return Frontier(
+        _points(chosen), answers, name, RATING, days.as_of, found.vintage, chosen.has_draws, found.notes
+    )
 
 
 def drawn(question: Question, *, wait_s: float = WAIT_S) -> Fitted | None:

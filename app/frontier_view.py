@@ -15,6 +15,7 @@ from tracker.sizing import MEMORY_GB
 
 INDEX = "Capability index"
 NEWEST = "Newest"
+LEFT_OUT = "What if these did not exist"
 EVERY = "All benchmarks"
 ANY_SIZE = "Any size"
 ONLY = {EVERY: None, "Private only": Only.PRIVATE, "Public only": Only.PUBLIC}
@@ -35,9 +36,26 @@ def choose_definition() -> str:
     )
 
 
-def choose_question() -> Question:
-    """What is asked, from the widgets of the page."""
-    name = st.selectbox("Measured by", [INDEX, *frontier_data.axes()], key="axis", bind="query-params")
+def choose_question() -> tuple[Question, str | None]:
+    """What is asked, from the widgets of the page; and the Elo board, where that is the measure."""
+    boards = queries.rating_boards()
+    names = [INDEX, *boards, *frontier_data.axes()]
+    name = st.selectbox("Measured by", names, key="axis", bind="query-params")
+    if name in boards:
+        return _choose_on_board(name), name
+    return _choose_published(name), None
+
+
+def _choose_on_board(name: str) -> Question:
+    points = frontier_data.on_board(name, Question(), queries.snapshot()).points
+    with st.popover("More filters"):
+        without = st.multiselect(
+            LEFT_OUT, sorted(points["model"], key=str.casefold), key="without", bind="query-params"
+        )
+    return Question(without=tuple(without))
+
+
+def _choose_published(name: str) -> Question:
     with st.popover("More filters"):
         days = [NEWEST, *(day.isoformat() for day in reversed(frontier_data.tables().vintages))]
         believed = st.selectbox("As believed on", days, key="vintage", bind="query-params")
@@ -46,7 +64,7 @@ def choose_question() -> Question:
         only = st.selectbox("Benchmarks", list(ONLY), key="only", bind="query-params", disabled=not is_index)
         size = st.selectbox("Open models", list(SIZES), key="size", bind="query-params")
         without = st.multiselect(
-            "What if these did not exist",
+            LEFT_OUT,
             frontier_data.models_on_index(Question(vintage=vintage)),
             key="without",
             bind="query-params",
@@ -151,7 +169,7 @@ def _interval(low: float | None, high: float | None, note: str, unit: str) -> st
 
 
 def _value(value: float, unit: str) -> str:
-    return f"{100 * value:.1f} % above chance" if unit == "score" else f"index {value:.1f}"
+    return f"{100 * value:.1f} % above chance" if unit == "score" else f"{unit} {value:.1f}"
 
 
 def await_intervals(question: Question) -> None:

@@ -18,6 +18,7 @@ from app import fitting
 from app.running import Running
 from app.running import running as running_now
 from app.studying import UnderWay, under_way
+from tracker import series
 from tracker.research_board import StudyRow
 from tracker.settings import load_settings
 from tracker.store import open_snapshot, snapshot_id
@@ -143,6 +144,11 @@ def hub_sizes() -> pd.DataFrame:
 def open_failures(model_id: str | None = None) -> pd.DataFrame:
     """Failed runs that no later one made good, newest first; the columns of the table `runs`."""
     return _frame(_rows(snapshot(), "open_failures", model_id=model_id), times=("started_at",))
+
+
+def rating_boards() -> list[str]:
+    """The Elo boards that were ingested, by the names that `tracker frontier --series` takes."""
+    return series.rating_boards(_rows(snapshot(), "series"))
 
 
 def ingest_health() -> list[dict[str, Any]]:

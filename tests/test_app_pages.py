@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from app import frontier_data
+from app import api, frontier_data
 from tests.app_visit import said, shown_facts, visit
+from tests.board_builder import BOARD_NAME, board
 from tests.some_runs import items, run
 from tests.store_builder import CANDIDATES, ODD_ID, TASKS, build_store, measure_published
 from tracker.frontier.answer import frontier_document
@@ -101,6 +102,21 @@ def test_a_filter_of_the_frontier_is_named_and_moves_the_answer(params: dict[str
 def test_the_frontier_can_be_asked_on_one_benchmark() -> None:
     session = visit("frontier.py", axis="GPQA diamond")
     assert "above chance" in said(session)
+
+
+def test_the_frontier_can_be_asked_on_an_elo_board_that_was_ingested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKER_HOME", str(tmp_path))
+    board(Settings(home=tmp_path))
+    session = visit("frontier.py", axis=BOARD_NAME, definition="G5")
+    assert [metric.value for metric in session.metric[1:3]] == ["acme/atlas", "gpt-9"]
+    assert "rating 1400.0" in said(session)
+    assert "1 model of the series is left out" in said(session)
+    answer = api.frontier({"axis": BOARD_NAME})
+    (g5,) = (row for row in answer["definitions"] if row["id"] == "G5")
+    assert session.metric[0].value == f"{g5['value']:.1f} points"
+    assert answer["best_open"]["model"] == "acme/atlas"
 
 
 def test_the_frontier_says_when_the_sources_were_asked_and_which_are_overdue() -> None:

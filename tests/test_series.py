@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from tests.board_builder import board
 from tracker.cli import main
 from tracker.errors import TrackerError, UnknownNameError
-from tracker.ingested import Access, Batch, SourceModel, SourceScore
 from tracker.series import read_series
 from tracker.settings import Settings
-from tracker.store import Store, publish
 
-AT = datetime(2026, 11, 24, tzinfo=UTC)
 HEADER = "model,access,released,value,ci_low,ci_high\n"
 # the closed board rises by 10 points a month; open reaches each level exactly three months later
 BOARD = HEADER + "".join(
@@ -23,26 +21,6 @@ BOARD = HEADER + "".join(
     f"o{month},open,2025-{month + 3:02d}-01,{1200 + 10 * month},,\n"
     for month in range(1, 10)
 )
-
-
-def board(settings: Settings) -> None:
-    """Three rated models: one dated by its own source, one through the Hub, one not at all."""
-    hub = (SourceModel("acme/atlas", access=Access.OPEN, released_at=datetime(2026, 6, 1, tzinfo=UTC)),)
-    prices = (SourceModel("gpt-9", access=Access.CLOSED, released_at=datetime(2026, 1, 1, tzinfo=UTC)),)
-    rated = tuple(SourceModel(name, access=access) for name, access in ARENA.items())
-    scores = tuple(
-        SourceScore(name, "LMArena text", 1400.0 + 10 * i, variant="overall", unit="rating",
-                    ci_low=1390.0 + 10 * i, ci_high=1410.0 + 10 * i, evaluated_on=date(2026, 11, 20))
-        for i, name in enumerate(ARENA)
-    )  # fmt: skip
-    with Store.open(settings) as store:
-        store.add_batch(Batch(models=hub), source="hub-models", ingest_id="1", seen_at=AT)
-        store.add_batch(Batch(models=prices), source="models-dev", ingest_id="2", seen_at=AT)
-        store.add_batch(Batch(models=rated, scores=scores), source="lmarena", ingest_id="3", seen_at=AT)
-    publish(settings)
-
-
-ARENA = {"acme/atlas": Access.UNKNOWN, "gpt-9": Access.CLOSED, "nameless": Access.OPEN}
 
 
 def test_a_board_on_which_open_is_three_months_behind_says_so(
@@ -75,7 +53,7 @@ def test_an_ingested_board_is_dated_by_whichever_source_knows(settings: Settings
     }
     assert found.axis.has_draws
     assert found.vintage == date(2026, 11, 20)
-    assert found.notes == ("1 models of the series are left out: no date, or neither open nor closed",)
+    assert found.notes == ("1 model of the series is left out: no date, or neither open nor closed",)
 
 
 def test_an_unknown_series_names_those_there_are(settings: Settings) -> None:

@@ -19,6 +19,7 @@ from tracker.frontier.tables import load_series
 from tracker.settings import Settings
 from tracker.store import open_snapshot
 
+RATING = "rating"  # the unit of an Elo board
 Z95 = 1.9600  # half width of a 95 % interval in standard deviations of a normal distribution
 
 
@@ -29,6 +30,7 @@ class Known:
     source: str
     benchmark: str
     variant: str
+    unit: str  # of its values, such as "rating"
     n_models: int
 
     @property
@@ -99,8 +101,14 @@ def _ingested(name: str, settings: Settings) -> Series:
     return Series(axis, _seen_on(rows), _left_out(len(rows) - len(usable)))
 
 
+def rating_boards(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The names of the Elo boards among the rows of query `series`, the largest first."""
+    boards = [known for known in map(_known, rows) if known.unit == RATING]
+    return [known.name for known in sorted(boards, key=lambda known: (-known.n_models, known.name))]
+
+
 def _known(row: dict[str, Any]) -> Known:
-    return Known(row["source"], row["benchmark"], row["variant"], row["n_models"])
+    return Known(row["source"], row["benchmark"], row["variant"], row["unit"], row["n_models"])
 
 
 def _rated(point: SeriesPoint) -> Rated:
@@ -118,4 +126,5 @@ def _seen_on(rows: Sequence[dict[str, Any]]) -> date:
 def _left_out(n: int) -> tuple[str, ...]:
     if n == 0:
         return ()
-    return (f"{n} models of the series are left out: no date, or neither open nor closed",)
+    some = "1 model of the series is" if n == 1 else f"{n} models of the series are"
+    return (f"{some} left out: no date, or neither open nor closed",)

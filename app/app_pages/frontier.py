@@ -2,20 +2,25 @@
 
 import streamlit as st
 
-from app import downloads, drawing, frontier_charts, frontier_data, frontier_view, tables, text
+from app import downloads, drawing, frontier_charts, frontier_data, frontier_view, queries, tables, text
 from tracker.frontier.tables import ATTRIBUTION
 
 st.title("Frontier", anchor=False)
 with st.container(horizontal=True, vertical_alignment="bottom", key="frontier_filters"):
     definition = frontier_view.choose_definition()
-    question = frontier_view.choose_question()
+    question, board = frontier_view.choose_question()
 frontier_view.say_filters(question)
-found = frontier_data.frontier(question)
-if not found.has_intervals:
+if board:
+    found = frontier_data.on_board(board, question, queries.snapshot())
+else:
+    found = frontier_data.frontier(question)
+if not found.has_intervals and not board:
     frontier_view.await_intervals(question)
 
 frontier_view.show_headline(found, definition)
 st.caption(frontier_data.ASKS[definition])
+for note in found.notes:
+    st.caption(text.escaped(note))
 standing = found.gap("G3").value
 drawing.show(
     frontier_charts.frontier_chart,
