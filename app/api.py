@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from app import board, digests, frontier_data, queries
+from app import board, boards, digests, frontier_data, queries
 from tracker.errors import TrackerError, UnknownNameError
 from tracker.frontier.population import params_that_fit
 from tracker.frontier.question import Only, Question
@@ -46,7 +46,7 @@ def frontier(asked: Mapping[str, str]) -> Any:
         without=(asked["without"],) if "without" in asked else (),
         benchmark=asked.get("axis"),
     )
-    if question.benchmark in queries.rating_boards():
+    if question.benchmark in boards.names():
         found = frontier_data.on_board(question.benchmark, question, queries.snapshot())
     else:
         found = frontier_data.frontier(question)

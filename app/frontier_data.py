@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from app import boards
 from tracker.errors import TrackerError
 from tracker.frontier.axis import Axis
 from tracker.frontier.dataset import select
@@ -26,7 +27,6 @@ from tracker.frontier.lags import lags
 from tracker.frontier.population import labels
 from tracker.frontier.question import Fitted, Question, axis, fitted, window
 from tracker.frontier.tables import Tables, load_tables
-from tracker.series import RATING, read_series
 from tracker.settings import load_settings
 
 ASKS = {
@@ -98,12 +98,12 @@ def on_board(name: str, question: Question, snapshot: str) -> Frontier:
 
 @st.cache_resource(max_entries=KEPT_FITS, show_spinner=False)
 def _on_board(snapshot: str, name: str, without: tuple[str, ...]) -> Frontier:
-    found = read_series(name, load_settings())
+    found = boards.read(name)
     days = Window.year_to(found.vintage)
     chosen = found.axis.without(without).until(days.as_of)
-    answers = gaps(chosen, days, unit=RATING)
+    answers = gaps(chosen, days, unit=boards.UNIT)
     return Frontier(
-        _points(chosen), answers, name, RATING, days.as_of, found.vintage, chosen.has_draws, found.notes
+        _points(chosen), answers, name, boards.UNIT, days.as_of, found.vintage, chosen.has_draws, found.notes
     )
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 import pandas as pd
 import streamlit as st
 
-from app import frontier_data, queries, text
+from app import boards, frontier_data, queries, text
 from app.frontier_data import ASKS, Frontier
 from tracker.frontier.population import params_that_fit
 from tracker.frontier.question import Only, Question
@@ -38,10 +38,10 @@ def choose_definition() -> str:
 
 def choose_question() -> tuple[Question, str | None]:
     """What is asked, from the widgets of the page; and the Elo board, where that is the measure."""
-    boards = queries.rating_boards()
-    names = [INDEX, *boards, *frontier_data.axes()]
+    rated = boards.names()
+    names = [INDEX, *rated, *frontier_data.axes()]
     name = st.selectbox("Measured by", names, key="axis", bind="query-params")
-    if name in boards:
+    if name in rated:
         return _choose_on_board(name), name
     return _choose_published(name), None
 

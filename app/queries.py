@@ -18,7 +18,6 @@ from app import fitting
 from app.running import Running
 from app.running import running as running_now
 from app.studying import UnderWay, under_way
-from tracker import series
 from tracker.research_board import StudyRow
 from tracker.settings import load_settings
 from tracker.store import open_snapshot, snapshot_id
@@ -146,9 +145,9 @@ def open_failures(model_id: str | None = None) -> pd.DataFrame:
     return _frame(_rows(snapshot(), "open_failures", model_id=model_id), times=("started_at",))
 
 
-def rating_boards() -> list[str]:
-    """The Elo boards that were ingested, by the names that `tracker frontier --series` takes."""
-    return series.rating_boards(_rows(snapshot(), "series"))
+def score_series() -> list[dict[str, Any]]:
+    """One row per series of scores that was ingested: `source benchmark variant unit n_models`."""
+    return _rows(snapshot(), "series")
 
 
 def ingest_health() -> list[dict[str, Any]]:

@@ -55,6 +55,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # reads the files of a study under way, and writes the one that stops it
     "app.studying": ("app", "tracker.errors", "tracker.settings", "tracker.studies", "tracker.study_files"),
     # what the command line says of a placement and of a week is said by the same parts here
+    "app.boards": ("app", "tracker.series", "tracker.settings"),
     "app.placements": (
         "app", "tracker.errors", "tracker.frontier", "tracker.items", "tracker.placing", "tracker.settings",
     ),
