@@ -77,6 +77,10 @@ def test_without_a_sandbox_the_sentence_says_what_to_install(monkeypatch: pytest
         assert "apt install bubblewrap" in caught.value.hint
         assert sandboxes.find(allow_none=True).kind is Kind.NONE
         assert not sandboxes.find(allow_none=True).is_trusted
+        with pytest.raises(TrackerError, match="no sandbox works"):
+            sandboxes.for_study("bubblewrap", runs_code=True)  # it was there when the study began
+        assert sandboxes.for_study("bubblewrap", runs_code=False).kind is Kind.NONE
+        assert sandboxes.for_study("none", runs_code=True).kind is Kind.NONE  # as it was asked for
         assert "files can be read and written" in sandboxes.describe()
     finally:
         sandboxes.probe.cache_clear()

@@ -29,7 +29,6 @@ from tracker.studies import AgentSpec, Study, StudyStatus, Track
 from tracker.study_files import Ledger, open_ledger, study_folders
 
 BY_THEMSELVES = (*NUMBERS_ONLY, "scripted")  # agents that need no model
-CODE_HINT = "`apt install bubblewrap`, or `--no-sandbox` at your own risk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,8 @@ def resumed_study(name: str, settings: Settings) -> Study:
 
     Raises:
         UnknownNameError: there is none.
-        TrackerError: it is complete, or was begun under another corpus, tier, script, program or version.
+        TrackerError: it is complete, was begun under another corpus, tier, script, program or version, or its
+            agent writes code and no sandbox for that works here now.
     """
     start_logging(settings.log_level)
     check_home(settings)
@@ -122,6 +122,7 @@ def resumed_study(name: str, settings: Settings) -> Study:
         hint = f"`tracker research show {study.study_id}` shows it"
         raise TrackerError(f"study `{study.study_id}` is complete", hint=hint)
     facts_of(tier_of(study.tier), settings.home).refuse(study)
+    sandbox.for_study(study.sandbox, runs_code=study.track is Track.CODE)
     return study
 
 
@@ -161,13 +162,8 @@ def _sandbox(request: StudyRequest, track: Track) -> sandbox.Sandbox:
     Raises:
         TrackerError: there is no such sandbox here.
     """
-    if not request.has_sandbox:
-        return sandbox.Sandbox(sandbox.Kind.NONE, lacks=("nothing is hidden from what is trained",))
-    found = sandbox.find(allow_none=track is not Track.CODE)
-    if track is Track.CODE and not found.is_trusted:
-        message = f"the sandbox `{found.kind}` is too weak for code that an agent wrote: {found.why}"
-        raise TrackerError(message, hint=CODE_HINT)
-    return found
+    begun_in = "" if request.has_sandbox else str(sandbox.Kind.NONE)
+    return sandbox.for_study(begun_in, runs_code=track is Track.CODE)
 
 
 def _agent(request: StudyRequest, track: Track, settings: Settings) -> AgentSpec:

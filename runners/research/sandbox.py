@@ -263,6 +263,21 @@ def find(*, allow_none: bool = False) -> Sandbox:
     return found
 
 
+def for_study(begun_in: str, *, runs_code: bool) -> Sandbox:
+    """What the trainings of a study run in, by the kind that it was begun in.
+
+    Raises:
+        TrackerError: an agent's code is to run, and what works here now is weaker than that.
+    """
+    if begun_in == Kind.NONE:
+        return Sandbox(Kind.NONE, lacks=("nothing is hidden from what is trained",))
+    found = find(allow_none=not runs_code)
+    if runs_code and not found.is_trusted:
+        message = f"the sandbox `{found.kind}` is too weak for code that an agent wrote: {found.why}"
+        raise TrackerError(message, hint=INSTALL_HINT)
+    return found
+
+
 @lru_cache(maxsize=1)
 def probe() -> Sandbox:
     """The best sandbox that works on this machine, `none` included; looked for once per process."""

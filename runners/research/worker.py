@@ -19,8 +19,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-import psutil
-
 from runners.hub import download_model
 from runners.research import sandbox, script, space, training
 from runners.research.agents import Agent, open_agent
@@ -33,7 +31,7 @@ from runners.research.tiers import tier as tier_of
 from runners.research.workbench import StoppedError, Workbench
 from runners.worker_pipe import Pipe, heartbeat, own_stdout
 from tracker.errors import DiskFullError, ModelError, TrackerError, UnreachableError
-from tracker.studies import Change, Study, StudyStatus, Training
+from tracker.studies import Change, Study, StudyStatus, Track, Training
 from tracker.study_files import Ledger
 
 EXIT_INTERRUPTED = 130
@@ -68,8 +66,8 @@ def main(argv: list[str]) -> int:
 
     with heartbeat(pipe, encode(StudyEvent("heartbeat"))), _button(ledger):
         code = work(ledger, stop, say)
-    if code == EXIT_INTERRUPTED:  # trainings under way would be waited for
-        _end_children()
+    if code == EXIT_INTERRUPTED:
+        # Sandboxes die with us. Ended before us, a training under way would be kept as one that failed.
         sys.stderr.flush()
         os._exit(code)
     return code
@@ -114,7 +112,7 @@ def _opened(study: Study, ledger: Ledger, stop: Stop, say: Callable[[StudyEvent]
     tier, home = tier_of(study.tier), ledger.folder.parent.parent
     facts = facts_of(tier, home)
     facts.refuse(study)
-    box = sandbox.find(allow_none=True) if study.sandbox != "none" else sandbox.Sandbox(sandbox.Kind.NONE)
+    box = sandbox.for_study(study.sandbox, runs_code=study.track is Track.CODE)
     corpus_hash = corpus(tier.corpus, home).hash
 
     def train(change: Change, seed: int, *, splits: Sequence[str]) -> Training:
@@ -180,11 +178,3 @@ def _button(ledger: Ledger) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-
-
-def _end_children() -> None:
-    children = psutil.Process().children(recursive=True)
-    for child in children:
-        with suppress(psutil.Error):
-            child.kill()
-    psutil.wait_procs(children, timeout=10)
