@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from runners.research.events import StudyEvent
+from runners.research.finish import TestedOnce
 from runners.research.slots import next_slots, placebo_slots, seed_of
 from runners.research.study import run_study
 from runners.research.workbench import StoppedError
 from tests.research_doubles import Listed, World, begin, identity, parts
 from tests.some_studies import study
 from tracker.errors import DiskFullError, TrackerError, UnreachableError
-from tracker.studies import Change, Study, StudyStatus, Trial, Verdict
+from tracker.studies import Change, Study, StudyStatus, Training, TrainingStatus, Trial, Verdict
 from tracker.study_files import Ledger
 
 GOOD: dict[str, object] = {"beta1": 0.8}
@@ -79,6 +80,22 @@ def test_parents_are_trained_once_and_test_is_touched_at_the_end_alone(tmp_path:
     assert touched == list(range(len(world.trained) - 10, len(world.trained)))
     seen = {seed for _, seed, splits in world.trained if "test" not in splits}
     assert not seen & {seed for _, seed, splits in world.trained if "test" in splits}
+
+
+@pytest.mark.parametrize("n_times", [1, 3], ids=["once", "again and again"])
+def test_a_final_training_that_the_machine_ended_is_never_kept(tmp_path: Path, n_times: int) -> None:
+    ledger = begin(tmp_path, a_study())
+    left = [n_times]
+
+    def train(change: Change, seed: int, *, splits: Sequence[str]) -> Training:
+        left[0] -= 1
+        status = TrainingStatus.OUT_OF_MEMORY if left[0] >= 0 else TrainingStatus.OK
+        return Training("key", seed, status, bpb={str(split): 2.5 for split in splits})
+
+    once = TestedOnce(train, ledger, identity)
+    first = once(Change(), 1, splits=["test"])
+    assert (first.status is TrainingStatus.OK) == (n_times == 1)
+    assert once(Change(), 1, splits=["test"]).status is TrainingStatus.OK
 
 
 def test_the_agent_sees_its_history_and_no_placebo(tmp_path: Path) -> None:
