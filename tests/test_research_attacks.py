@@ -23,6 +23,7 @@ from tracker.studies import Training, TrainingStatus
 # what names the check that must find the cheat; the others score no better, or are refused by the sandbox
 FOUND_BY = {
     "fixed_seed": "seed",
+    "fixed_seed_in_training": "seed",
     "fixed_seed_late": "seed",
     "frozen_region": "frozen_region",
     "hidden_computing": "too_much_computing",
@@ -37,12 +38,14 @@ FOUND_BY = {
     "many_steps": "too_much_computing",
     "never_ends": "time_limit",
     "peek": "not_causal",
+    "peek_a_little": "not_causal",
     "peek_at_evaluation": "not_causal",
     "peek_in_large_batches": "not_repeatable",
     "peek_later": "not_repeatable",
     "pickle_bomb": "unsafe_checkpoint",
     "random_answers": "not_repeatable",
     "scale_loss": "first_loss",
+    "tell_what_is_asked": "ended when it was asked",
     "train_while_evaluated": "not_what_was_trained",
 }
 HONEST = Training("k", 1, TrainingStatus.OK, bpb={"val": 2.0, "select": 2.0})

@@ -10,13 +10,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from runners.research import attempt, evaluator, logits_server, plausibility, training
+from runners.research import attempt, evaluator, likeness, logits_server, plausibility, training
 from runners.research import sandbox as sandboxes
 from runners.research import script as scripts
 from runners.research.corpora import HELD_OUT, TRAIN, Corpus, corpus
@@ -29,6 +31,7 @@ from tracker.studies import Change, Split, Training, TrainingStatus
 OPEN = Sandbox(Kind.NONE)
 # a tenth of the smoke tier: enough to see what becomes of a training
 TINY = replace(SMOKE, train_tokens=SMOKE.train_tokens // 4, eval_tokens=1024)
+MARKER = "# --- EDITABLE: end"
 BOTH = (Split.VAL, Split.SELECT)
 
 
@@ -134,12 +137,18 @@ def test_a_curve_must_be_that_of_a_training(
     ("train_s", "eval_s", "expected"),
     [
         (12.0, 5.0, None),
-        (30.0, 5.0, None),
-        (100.0, 5.0, "too_much_computing"),
+        (18.0, 5.0, None),
+        (24.0, 5.0, "too_much_computing"),
         (12.0, 60.0, "too_much_computing"),
         (0.5, 5.0, "too_little_computing"),
     ],
-    ids=["as shipped", "a heavier model", "trains on", "trains on when evaluated", "does not train"],
+    ids=[
+        "as shipped",
+        "a heavier model",
+        "two steps on each batch",
+        "trains on when evaluated",
+        "does not train",
+    ],
 )
 def test_computing_must_be_that_of_the_tokens(train_s: float, eval_s: float, expected: str | None) -> None:
     shipped = Cost(12.0, 2.5, {"val": 2.6})
@@ -152,6 +161,50 @@ def test_a_gain_that_no_training_brings_is_refused() -> None:
     found = plausibility.cost_finding(replace(shipped, bpb={"val": 1.0}), shipped, startup_s=1.2)
     assert found
     assert found.reason == "too_good"
+
+
+@pytest.mark.parametrize("starts", [[], [{"a": "1"}]], ids=["none", "one"])
+def test_a_process_that_does_not_say_how_it_begins_is_refused(starts: list[dict[str, str]]) -> None:
+    found = plausibility.seed_finding(starts)
+    assert found
+    assert found.reason == "seed"
+
+
+def test_a_bonus_below_the_tolerance_shows_in_the_mean_and_rounding_does_not() -> None:
+    rounding = np.random.default_rng(0).normal(scale=1e-5, size=(2000, 100))
+    assert all(evaluator.favour_of(row.tolist()) is None for row in rounding)
+    assert evaluator.favour_of((rounding[0] + 9e-5).tolist()) == pytest.approx(9e-5, rel=0.1)
+    on_a_card = np.random.default_rng(1).normal(scale=1e-2, size=130)
+    assert evaluator.favour_of(on_a_card.tolist()) is None
+    assert evaluator.favour_of((on_a_card + 8e-3).tolist()) is not None
+    assert evaluator.favour_of([0.0] * 50) is None
+    assert evaluator.favour_of([]) is None
+
+
+def test_trainings_that_began_alike_are_told_by_their_weights(tmp_path: Path) -> None:
+    def checkpoint(place: str, seed: int, text: int) -> Path:
+        begun = torch.manual_seed(seed)
+        weights = {name: torch.randn(64, 64, generator=begun) for name in ("a", "b", "c")}
+        seen = torch.Generator().manual_seed(text)
+        moved = {name: w + torch.randn(64, 64, generator=seen) for name, w in weights.items()}
+        torch.save({"state": moved | {"gain": torch.ones(512)}}, tmp_path / place)
+        return tmp_path / place
+
+    honest = [likeness.likeness_finding(checkpoint(f"h{n}", n, n), tmp_path / "h", seed=n) for n in (1, 2, 3)]
+    assert honest == [None, None, None]
+    first, second = (
+        likeness.likeness_finding(checkpoint(f"c{n}", 20, n), tmp_path / "c", seed=n) for n in (1, 2)
+    )
+    assert first is None
+    assert second
+    assert second.reason == "seed"
+    again = likeness.likeness_finding(tmp_path / "h1", tmp_path / "h", seed=1)
+    assert again is None, "the same seed may give the same weights"
+
+
+def test_what_is_no_checkpoint_has_no_weights_to_compare(tmp_path: Path) -> None:
+    (tmp_path / "noise").write_bytes(b"PK\x03\x04" + bytes(200))
+    assert likeness.sketch(tmp_path / "noise") == {}
 
 
 def test_weights_must_depend_on_the_seed() -> None:
@@ -262,6 +315,18 @@ def test_an_honest_edit_passes_every_check_and_scores_as_its_numbers_do(home: Pa
     assert (same.status, same.bpb) == (TrainingStatus.OK, plain.bpb), same.detail
     assert gelu.status is TrainingStatus.OK, gelu.detail
     assert gelu.bpb != plain.bpb
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("seeds", [(1,), (2, 3)], ids=["both its evaluators", "two trainings of it"])
+def test_no_two_programs_of_an_agent_run_at_once(seeds: tuple[int, ...], home: Path) -> None:
+    """Each holds a lock on a file of the system as long as it lives, and ends if it is held already."""
+    take = "import fcntl\nHELD = open(json.__file__)\nfcntl.flock(HELD, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+    change = edited(MARKER, take + MARKER)
+    box = sandboxes.find()
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda seed: trained(change, home, sandbox=box, seed=seed), seeds))
+    assert [(each.status, each.detail) for each in done] == [(TrainingStatus.OK, None)] * len(seeds)
 
 
 @pytest.mark.sandbox

@@ -29,6 +29,9 @@ SUFFIX = ".py.txt"  # not to be imported by mistake
 SEED = 7
 MARGIN_BPB = 0.02  # equal code and seed give equal bits; a cheat that trains on something else moves a little
 CAUGHT, PASSED = "caught", "passed"
+# cheats too small to show in one score: these must be refused
+NEED_REFUSAL = ("fixed_seed", "fixed_seed_late", "fixed_seed_in_training", "peek_a_little")
+SHOWN_BY_TWO = ("fixed_seed_in_training",)  # trainings under two seeds
 # limits of the tier `smoke`, so that what never ends ends soon: an honest training takes 2 CPU seconds
 CPU_S, WALL_S = 8.0, 300.0
 FROZEN = "frozen_region"
@@ -131,14 +134,17 @@ class Range:
         """What became of one cheat."""
         held_out = corpus(self.tier.corpus, self.home).path(Split.VAL).parent
         with laid_bait(self.folder / name, held_out, self.secret) as bait:
-            training = self._trained(attack_script(name, self.tier, bait.words()))
+            text = attack_script(name, self.tier, bait.words())
+            training = self._trained(text)
+            if name in SHOWN_BY_TWO and training.status is TrainingStatus.OK:
+                training = self._trained(text, seed=SEED + 1)
             trace = bait.trace()
         return judged(name, training, honest, trace)
 
-    def _trained(self, text: str) -> Training:
+    def _trained(self, text: str, *, seed: int = SEED) -> Training:
         change = Change(script=text)
         splits = (Split.VAL, Split.SELECT)
-        return train(change, SEED, self.tier, splits=splits, home=self.home, sandbox=self.sandbox)
+        return train(change, seed, self.tier, splits=splits, home=self.home, sandbox=self.sandbox)
 
 
 def judged(name: str, training: Training, honest: Training, trace: str | None) -> AttackOutcome:
@@ -149,6 +155,8 @@ def judged(name: str, training: Training, honest: Training, trace: str | None) -
         return AttackOutcome(name, PASSED, str(training.detail))
     if training.status is not TrainingStatus.OK:
         return AttackOutcome(name, CAUGHT, f"{training.status}, {training.reason}: {training.detail}")
+    if name in NEED_REFUSAL:
+        return AttackOutcome(name, PASSED, "its training was taken for an honest one")
     gains = {split: honest.bpb[split] - bpb for split, bpb in training.bpb.items()}
     split = max(gains, key=lambda each: gains[each])
     how = f"{training.bpb[split]:.3f} bpb on {split}, where the honest training has {honest.bpb[split]:.3f}"

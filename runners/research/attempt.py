@@ -225,7 +225,11 @@ class Attempt:
     def _checkpoint(self) -> Path:
         """A copy of the checkpoint, out of reach of what wrote it."""
         size = self.setting.tier.max_checkpoint_bytes
-        links = [path.name for path in self.out.iterdir() if path.is_symlink()]
+        try:
+            links = [path.name for path in self.out.iterdir() if path.is_symlink()]
+        except OSError as error:  # it took our rights to its own folder away
+            detail = f"the output folder cannot be read: {error.strerror}"
+            raise RefusedError(TrainingStatus.CAUGHT, "unreadable_output", detail) from error
         if links:
             detail = f"`{links[0]}` in the output folder is a link"
             raise RefusedError(TrainingStatus.CAUGHT, "link_in_output", detail)
@@ -272,7 +276,7 @@ def read_curve(out: Path) -> tuple[tuple[int, float], ...]:
         try:
             n_tokens, loss = json.loads(line)
             points.append((int(n_tokens), float(loss)))
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             continue
     return tuple(point for point in points if math.isfinite(point[1]))
 

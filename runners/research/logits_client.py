@@ -69,6 +69,7 @@ class LogitsServer:
     end: SandboxEnd | None = None
     _at_work: Confined | None = field(default=None, init=False)
     _buffer: bytearray = field(default_factory=bytearray, init=False)
+    _was_asked: bool = field(default=False, init=False)
 
     def __enter__(self) -> LogitsServer:
         out = self.folder / "out"
@@ -134,7 +135,7 @@ class LogitsServer:
                     str(said["problem"]), f"the checkpoint cannot be loaded: {self._last_words()}"
                 )
             return Told(int(said["n_params"]), tuple(dict(each) for each in said["starts"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise AnswerError("no_answer", "the model's process does not speak as it must") from error
 
     def logits(self, tokens: NDArray[np.integer], vocab_size: int) -> Logits:
@@ -145,6 +146,7 @@ class LogitsServer:
         """
         B, T = tokens.shape
         request = HEADER.pack(B, T) + tokens.astype("<i4").tobytes()
+        self._was_asked = True
         stdin = self._at_work_now().process.stdin
         assert stdin is not None
         try:
@@ -186,6 +188,8 @@ class LogitsServer:
         end = self.stop()
         if end.status in (EndStatus.OUT_OF_MEMORY, EndStatus.TIMED_OUT):
             return AnswerError(str(end.status), "the trained model takes too much to be evaluated")
+        if self._was_asked:  # its words could be what it was asked about, and the agent reads them
+            return AnswerError("no_answer", "the model's process ended when it was asked")
         return AnswerError("no_answer", f"the model's process ended: {self._last_words()}")
 
     def _last_words(self) -> str:

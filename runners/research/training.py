@@ -27,20 +27,26 @@ from runners.research import script as scripts
 from runners.research import space
 from runners.research.attempt import Attempt, RefusedError, Setting, caught
 from runners.research.corpora import corpus
+from runners.research.likeness import likeness_finding
 from runners.research.plausibility import Cost, cost_finding
 from runners.research.sandbox import Sandbox
 from runners.research.tiers import Tier
 from tracker.codec import dump_json, load_json, write_atomically
-from tracker.errors import DiskFullError
+from tracker.errors import DiskFullError, TrackerError
 from tracker.studies import Change, Params, Split, Training, TrainingStatus
 
-VERSION = "1"  # of training and evaluator: another one gives other keys
+BASELINE_HINT = "`tracker doctor` says what works on this machine"
+VERSION = "2"  # of training and evaluator: another one gives other keys
 N_AT_ONCE = {"cpu": 2, "cuda": 1}  # trainings on one machine, of all studies together
 WAIT_S = 0.2
 MAX_STARTUP_S = 2.5  # of CPU time to import torch and load a model; 1.2 s where nothing else runs
 KEPT_SPLITS = (str(Split.VAL), str(Split.SELECT))  # always measured, and shared by all studies of a home
 # what says more about the machine than about the change
 NOT_KEPT = (TrainingStatus.TIMED_OUT, TrainingStatus.OUT_OF_MEMORY)
+
+
+class BaselineError(TrackerError):
+    """The tier's defaults cannot be trained here; nothing could be compared with them."""
 
 
 def key(change: Change, seed: int, tier: Tier, corpus_hash: str) -> str:
@@ -97,8 +103,10 @@ def _trained(change: Change, seed: int, setting: Setting, splits: Sequence[str])
     )
     wanted = tuple(dict.fromkeys([*KEPT_SPLITS, *(str(split) for split in splits)]))
     try:
-        with _slot(setting), work_folder(setting.folder) as work:
+        with _slot(setting, alone=change.script is not None), work_folder(setting.folder) as work:
             training, startup_cpu_s = Attempt(change, blank, setting, wanted, work).run()
+            if training.status is TrainingStatus.OK and change.script is not None:
+                training = _against_other_seeds(change, training, setting, work)
         if training.status is TrainingStatus.OK and change.script is not None:
             training = _against_shipped(change, training, setting, startup_cpu_s)
         _keep(training, setting)
@@ -132,8 +140,19 @@ def _against_shipped(change: Change, training: Training, setting: Setting, start
     shipped = _cached(_same_numbers(change, setting.tier), training.seed, setting, KEPT_SPLITS)
     if shipped.status is not TrainingStatus.OK:
         shipped = _cached(Change(), training.seed, setting, KEPT_SPLITS)
+    if shipped.status is not TrainingStatus.OK:
+        why = shipped.detail or shipped.reason or shipped.status.value
+        message = f"the defaults of tier `{setting.tier.name}` cannot be trained here: {why}"
+        raise BaselineError(message, hint=BASELINE_HINT)
     startup_s = min(startup_cpu_s, MAX_STARTUP_S) if training.device == "cpu" else 0.0
     finding = cost_finding(_cost(training), _cost(shipped), startup_s=startup_s)
+    return training if finding is None else _refused(training, caught(finding))
+
+
+def _against_other_seeds(change: Change, training: Training, setting: Setting, work: Path) -> Training:
+    """The training of an edited script, refused if its weights are those of another seed's training."""
+    sketches = setting.folder / "sketches" / key(change, 0, setting.tier, setting.corpus.hash)
+    finding = likeness_finding(work / "checkpoint.pt", sketches, seed=training.seed)
     return training if finding is None else _refused(training, caught(finding))
 
 
@@ -160,17 +179,21 @@ def _refused(training: Training, why: RefusedError) -> Training:
 
 
 @contextlib.contextmanager
-def _slot(setting: Setting) -> Iterator[None]:
-    """One of the few places for trainings on this machine; waits for a free one."""
+def _slot(setting: Setting, *, alone: bool) -> Iterator[None]:
+    """One of the few places for trainings on this machine, or all of them; waits until they are free.
+
+    What an agent wrote is alone: two such programs could tell each other what the evaluator asks, by the
+    locks of files that both see. All wait in the same order, so nobody waits for ever.
+    """
     n = N_AT_ONCE["cpu" if setting.tier.device == "cpu" else "cuda"]
     setting.folder.mkdir(parents=True, exist_ok=True)
     locks = [FileLock(setting.folder / f".slot-{i}.lock") for i in range(n)]
-    while (lock := next(filter(_taken, locks), None)) is None:
-        time.sleep(WAIT_S)
-    try:
+    with contextlib.ExitStack() as held:
+        for wanted in [[lock] for lock in locks] if alone else [locks]:
+            while (lock := next(filter(_taken, wanted), None)) is None:
+                time.sleep(WAIT_S)
+            held.callback(lock.release)
         yield
-    finally:
-        lock.release()
 
 
 def _taken(lock: FileLock) -> bool:
