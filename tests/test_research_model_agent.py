@@ -24,6 +24,7 @@ from tracker.errors import ModelError, TrackerError, UnreachableError
 from tracker.records import EngineSettings, Model
 from tracker.settings import Settings
 from tracker.studies import Change, Proposal, Study, Track, Trial
+from tracker.study_files import Ledger, Wave
 
 BIGRAM = Model("acme/bigram", "server")
 GOOD = '{"rationale": "why not", "changes": [{"name": "beta1", "value": 0.8}]}'
@@ -65,10 +66,22 @@ def proposed(server: Behaviour, folder: Path, *, track: Track = Track.PARAMS, k:
         (["I would rather talk about the weather."], "the answer has no JSON object"),
         ([""], "the answer is empty"),
         ([OUTSIDE], "`beta1` must be between 0.5 and 0.98, got 7"),
+        ([GOOD.replace("0.8", "1" + "0" * 400)], "`beta1` must be between 0.5 and 0.98, got 1000"),
+        ([GOOD.replace("0.8", '"1e400"')], "`beta1` must be a number, got '1e400'"),
+        ([GOOD.replace("0.8", "true")], "`beta1` must be a number, got True"),
         ([GOOD.replace("0.8", "0.9")], "nothing would change"),
         ([GOOD.replace("beta1", "beta_1")], "there is no number called `beta_1`, did you mean `beta1`?"),
     ],
-    ids=["prose", "empty", "outside the space", "no change", "unknown number"],
+    ids=[
+        "prose",
+        "empty",
+        "outside the space",
+        "endless number",
+        "number as a text",
+        "truth as a number",
+        "no change",
+        "unknown number",
+    ],
 )
 def test_an_answer_that_cannot_be_used_gets_one_repair_turn_and_is_then_invalid(
     replies: list[str], problem: str, tmp_path: Path
@@ -94,6 +107,29 @@ def test_a_repaired_answer_counts_and_both_exchanges_are_kept(tmp_path: Path) ->
     assert chats[0]["response_format"]["type"] == "json_schema"
     assert chats[0]["temperature"] > 0
     assert chats[0]["seed"] != chats[1]["seed"]
+
+
+def test_half_a_character_is_replaced_wherever_a_server_writes_it(tmp_path: Path) -> None:
+    half = "\ud83d"
+    told = f'{half} {{"rationale": "x \\ud83d", "changes": [{{"name": "beta1", "value": 0.8}}]}}'
+    unknown = '{"changes": [{"name": "\\ud83d", "value": 0.8}]}'
+    with running_server(reply=answering([unknown, told]), thought=f"hm {half}") as server:
+        (proposal,) = proposed(server, tmp_path)
+    assert (proposal.change, proposal.rationale) == (Change({"beta1": 0.8}), "x \ufffd")
+    assert proposal.exchanges[1].reply == told.replace(half, "\ufffd")
+    assert proposal.exchanges[1].thinking == "hm \ufffd"
+    Ledger(tmp_path).write_wave(Wave(0, (0,), (proposal,)))
+    assert Ledger(tmp_path).wave(0) == Wave(0, (0,), (proposal,))
+
+
+@pytest.mark.parametrize(
+    "n_tokens", [10**400, float("inf"), -1, "many"], ids=["long", "inf", "negative", "text"]
+)
+def test_a_server_that_counts_no_tokens_is_one_that_is_down(n_tokens: object, tmp_path: Path) -> None:
+    told = {"prompt_tokens": n_tokens}
+    promises = pytest.raises(UnreachableError, match="does not answer as the OpenAI API promises")
+    with running_server(reply=answering([GOOD]), usage=told) as server, promises:
+        proposed(server, tmp_path)
 
 
 def test_an_endless_answer_is_cut_off_and_invalid(tmp_path: Path) -> None:
