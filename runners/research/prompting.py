@@ -155,7 +155,7 @@ def _trials(ask: Ask, stood: Sequence[Standing], *, n_last: int, n_best: int) ->
         return "No trial was made yet."
     if not n_last:
         return ""
-    measured = sorted((s for s in stood if s.val_bpb is not None), key=lambda s: s.val_bpb or 0.0)
+    measured = sorted((s for s in stood if s.gain_bpb is not None), key=lambda s: s.val_bpb or 0.0)
     n_shown = min(n_last, len(stood))
     lines = [f"The last {n_shown} of {len(stood)} trials (change: bpb, gain over the incumbent of then):"]
     lines += [_trial(standing, ask) for standing in stood[-n_last:]]
@@ -170,9 +170,9 @@ def _trial(standing: Standing, ask: Ask) -> str:
     if change is None:
         return f"- unusable answer: {(trial.proposal.problem or '')[:MAX_CELL_CHARS]}"
     what = trial.proposal.rationale if change.script is not None else moved(trial.parent, change, ask.space)
-    measured = ""
-    if standing.val_bpb is not None and standing.gain_bpb is not None:
-        measured = f": {standing.val_bpb:.3f}, {standing.gain_bpb:+.3f}"
+    measured = "" if standing.val_bpb is None else f": {standing.val_bpb:.3f}"
+    if standing.gain_bpb is not None:
+        measured += f", {standing.gain_bpb:+.3f}"
     why = f" ({trial.detail or trial.reason})" if trial.detail or trial.reason else ""
     return f"- {what[:MAX_CELL_CHARS]}{measured}; {trial.verdict}{why[:MAX_CELL_CHARS]}"
 
