@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +18,18 @@ from runners.research import space
 from runners.research.agents import open_agent
 from runners.research.agents.hybrid import overridden_trials
 from runners.research.history import change_key
-from runners.research.model_server import GIB, KEPT_BYTES, parser_name, server_argv, shared_settings
+from runners.research.model_server import (
+    GIB,
+    KEPT_BYTES,
+    ModelServer,
+    parser_name,
+    server_argv,
+    shared_settings,
+)
 from tests.openai_double import Behaviour, running_server
 from tests.research_asks import TIER, ask, past, study, trial
 from tests.tiny_models import save_random, tiny_tokenizer
-from tracker.errors import ModelError, TrackerError, UnreachableError
+from tracker.errors import EngineError, ModelError, TrackerError, UnreachableError
 from tracker.records import EngineSettings, Model
 from tracker.settings import Settings
 from tracker.studies import Change, Proposal, Study, Track, Trial
@@ -275,6 +284,28 @@ def test_a_server_claims_what_its_model_needs_and_leaves_the_trainings_theirs(tm
         shared_settings(model, wanted, small, tier="gpu")
     assert refused.value.reason == "does_not_fit"
     assert shared_settings(model, wanted, small, tier="smoke").gpu_memory_utilization < 0.5
+
+
+@pytest.mark.parametrize(
+    ("log", "error", "says"),
+    [
+        ("INFO: answering", UnreachableError, "its process ended without a word"),
+        ("torch.OutOfMemoryError: CUDA out of memory", EngineError, "out of memory"),
+    ],
+    ids=["killed", "out of memory"],
+)
+def test_a_server_of_ours_that_dies_pauses_the_study_unless_it_would_die_again(
+    log: str, error: type[TrackerError], says: str, tmp_path: Path
+) -> None:
+    log_path = tmp_path / "vllm.log"
+    log_path.write_text(log)
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    server = ModelServer(process, EngineSettings(engine="server"), log_path)
+    server.check_still_there()
+    process.kill()
+    process.communicate()
+    with pytest.raises(error, match=says):
+        server.check_still_there()
 
 
 def test_a_server_listens_on_this_machine_alone() -> None:
