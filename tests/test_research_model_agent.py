@@ -26,13 +26,14 @@ from runners.research.model_server import (
     server_argv,
     shared_settings,
 )
+from runners.research.prompting import Suggestion, prompt_messages
 from tests.openai_double import Behaviour, running_server
 from tests.research_asks import TIER, ask, past, study, trial
 from tests.tiny_models import save_random, tiny_tokenizer
 from tracker.errors import EngineError, ModelError, TrackerError, UnreachableError
 from tracker.records import EngineSettings, Model
 from tracker.settings import Settings
-from tracker.studies import Change, Proposal, Study, Track, Trial
+from tracker.studies import Change, Proposal, Study, Track, Trial, Verdict
 from tracker.study_files import Ledger, Wave
 
 BIGRAM = Model("acme/bigram", "server")
@@ -253,7 +254,26 @@ def test_a_model_overrides_at_most_its_share_of_an_optimisers_trials(tmp_path: P
     assert {slot for slot, who in enumerate(whose) if who == "model"} == overridden_trials(of)
     assert overridden_trials(of) != overridden_trials(replace(of, seed=1))
     seen = json.loads(next(t.proposal.exchanges[0].prompt for t in history if t.proposal.exchanges))
-    assert "You work beside an optimiser, tpe." in seen[-1]["content"]
+    assert "You work beside an optimiser, tpe" in seen[-1]["content"]
+
+
+def test_a_model_beside_an_optimiser_sees_where_both_stand() -> None:
+    trials = [
+        trial(0, Proposal(Change({"beta1": 0.7}), proposer="tpe"), gain=0.02),
+        trial(1, Proposal(Change({"beta1": 0.8}), proposer="tpe"), gain=0.1, verdict=Verdict.ACCEPTED),
+        trial(2, Proposal(Change({"beta1": 0.6}), proposer="model"), gain=-0.1),
+        trial(3, Proposal(None, proposer="model", problem="prose"), gain=None),
+    ]
+    of = study("model", track=Track.HYBRID)
+    offer = Suggestion("tpe", Proposal(Change({"beta2": 0.99}), proposer="tpe"))
+    for history, says in (
+        (trials, "Of its own 2 trials 1 were kept, the best stands at 2.600 bpb; 0 of your 2 own were kept."),
+        ([], "Of its own 0 trials 0 were kept, the best stands at nothing measured yet; none was your own."),
+    ):
+        messages = prompt_messages(ask(of, history), max_chars=100_000, suggestion=offer)
+        assert messages is not None
+        assert says in messages[1]["content"]
+        assert "It would try next: beta2 0.95→0.99." in messages[1]["content"]
 
 
 def test_a_model_may_take_the_optimisers_suggestion(tmp_path: Path) -> None:

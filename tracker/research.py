@@ -12,10 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from runners.hardware import describe_hardware
 from runners.research import sandbox
-from runners.research.agents import AGENTS, NUMBERS_ONLY
+from runners.research.agents import AGENTS, NUMBERS_ONLY, OPTIMISERS
 from runners.research.agents.scripted import FILE as SCRIPTED_FILE
 from runners.research.facts import facts_of
 from runners.research.tiers import tier as tier_of
@@ -45,6 +46,8 @@ class StudyRequest:
     engine: EngineSettings = field(default_factory=EngineSettings)
     placebo_share: float = 0.1
     has_sandbox: bool = True
+    override_share: float | None = None  # hybrid; None: as `AgentSpec` has it
+    optimiser: str | None = None
     proposals: Path | None = None  # of agent `scripted`
 
     def __post_init__(self) -> None:
@@ -61,6 +64,20 @@ class StudyRequest:
         if not 0.0 <= self.placebo_share < 1.0:
             message = f"`--placebo-share {self.placebo_share:g}` must be at least 0 and less than 1"
             raise TrackerError(message, hint="--placebo-share 0.1")
+        self._check_hybrid()
+
+    def _check_hybrid(self) -> None:
+        """Refuse what the track `hybrid` alone has, elsewhere or out of range."""
+        if (self.override_share, self.optimiser) == (None, None):
+            return
+        if self.track != Track.HYBRID:
+            message = "`--override-share` and `--optimiser` belong to the track `hybrid`"
+            raise UsageError(message, hint="--track hybrid")
+        if self.override_share is not None and not 0.0 <= self.override_share <= 1.0:
+            message = f"`--override-share {self.override_share:g}` must be at least 0 and at most 1"
+            raise TrackerError(message, hint="--override-share 0.3")
+        if self.optimiser is not None and self.optimiser not in OPTIMISERS:
+            raise UnknownNameError("optimiser", self.optimiser, known=OPTIMISERS)
 
 
 def begin_study(request: StudyRequest, settings: Settings) -> Study:
@@ -182,7 +199,9 @@ def _agent(request: StudyRequest, track: Track, settings: Settings) -> AgentSpec
             raise UsageError("agent `model` is named by its model", hint="--agent demo, or --agent ORG/NAME")
         engine = chosen_engine(request.engine, describe_hardware())
         model = resolve_named(name, engine, settings)
-        return AgentSpec("model", model.model_id, model, engine)
+        told = {"override_share": request.override_share, "optimiser": request.optimiser}
+        more: dict[str, Any] = {key: value for key, value in told.items() if value is not None}
+        return AgentSpec("model", model.model_id, model, engine, **more)
     if name in NUMBERS_ONLY and track is not Track.PARAMS:
         raise UsageError(f"agent `{name}` works on the track `params` alone", hint="--track params")
     if (name == "scripted") != (request.proposals is not None):

@@ -114,7 +114,7 @@ def _question(ask: Ask, *, n_last: int, n_best: int, suggestion: Suggestion | No
         _trials(ask, stood, n_last=n_last, n_best=n_best),
         _touched(ask),
         _state(ask),
-        "" if suggestion is None else _suggested(ask, suggestion),
+        "" if suggestion is None else _suggested(ask, stood, suggestion),
         "Propose the next change to the incumbent.",
     ]
     return "\n\n".join(part for part in parts if part)
@@ -210,16 +210,22 @@ def _plateau(ask: Ask) -> str:
     return f"None of the last {n_idle} trials helped: try another category, or a much larger step."
 
 
-def _suggested(ask: Ask, suggestion: Suggestion) -> str:
+def _suggested(ask: Ask, stood: Sequence[Standing], suggestion: Suggestion) -> str:
+    """Where the optimiser stands, what it would try next, and what became of the model's own trials."""
     change = suggestion.proposal.change
     if change is None:
         return ""
     counts = Counter(trial.proposal.proposer for trial in ask.history)
     accepted = Counter(t.proposal.proposer for t in ask.history if t.verdict is Verdict.ACCEPTED)
-    records = ", ".join(f"{who} {accepted[who]} of {n}" for who, n in sorted(counts.items()))
+    name = suggestion.optimiser
+    vals = [s.val_bpb for s in stood if s.trial.proposal.proposer == name and s.val_bpb is not None]
+    best = f"{min(vals):.3f} bpb" if vals else "nothing measured yet"
+    n_own = sum(n for who, n in counts.items() if who != name)
+    n_kept = sum(n for who, n in accepted.items() if who != name)
+    own = f"{n_kept} of your {n_own} own were kept" if n_own else "none was your own"
     return (
-        f"You work beside an optimiser, {suggestion.optimiser}. "
-        f"Accepted so far: {records or 'nothing'}.\n"
+        f"You work beside an optimiser, {name}; it saw all {len(ask.history)} trials.\n"
+        f"Of its own {counts[name]} trials {accepted[name]} were kept, the best stands at {best}; {own}.\n"
         f"It would try next: {moved(ask.incumbent, change, ask.space)}."
     )
 

@@ -45,6 +45,8 @@ def run(
     max_model_len: int | None = None,
     thinking: bool | None = None,
     placebo_share: float = 0.1,
+    override_share: float | None = None,
+    optimiser: str | None = None,
     proposals: Path | None = None,
     no_sandbox: Flag = False,
     as_json: JsonFlag = False,
@@ -80,6 +82,10 @@ def run(
         Switch the model's thinking on or off; default: as its chat template does.
     placebo_share
         Trials without a change, on top of the agent's, which measure how often the gate is fooled.
+    override_share
+        On the track hybrid: at most this share of the trials is the model's; default 0.3.
+    optimiser
+        On the track hybrid: whose the other trials are, tpe or cma; default tpe.
     proposals
         For `--agent scripted`: a JSON file of proposals.
     no_sandbox
@@ -108,6 +114,8 @@ def run(
         wave_size=wave,
         engine=settings,
         placebo_share=placebo_share,
+        override_share=override_share,
+        optimiser=optimiser,
         has_sandbox=not no_sandbox,
         proposals=proposals,
     )
