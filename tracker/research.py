@@ -8,16 +8,19 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import tracker
 from runners.hardware import describe_hardware
 from runners.research import sandbox
 from runners.research.agents import AGENTS, NUMBERS_ONLY, OPTIMISERS
 from runners.research.agents.scripted import FILE as SCRIPTED_FILE
+from runners.research.attacks import attack_names
 from runners.research.facts import facts_of
 from runners.research.tiers import tier as tier_of
 from tracker.bench import check_home, chosen_engine, new_run_id, resolve_named
@@ -26,8 +29,9 @@ from tracker.errors import DiskFullError, TrackerError, UnknownNameError, UsageE
 from tracker.logs import start_logging
 from tracker.records import EngineSettings
 from tracker.settings import Settings
-from tracker.studies import AgentSpec, Study, StudyStatus, Track
-from tracker.study_files import Ledger, open_ledger, study_folders
+from tracker.store import Store, publish
+from tracker.studies import AgentSpec, Attack, Study, StudyStatus, SuiteRun, Track
+from tracker.study_files import Ledger, open_ledger, study_folders, write_suite_run
 
 BY_THEMSELVES = (*NUMBERS_ONLY, "scripted")  # agents that need no model
 CODE_HINT = "`apt install bubblewrap`, or `--no-sandbox` at your own risk"
@@ -170,6 +174,28 @@ def stop_study(name: str, settings: Settings) -> Study:
         raise TrackerError(f"study `{study.study_id}` is not running: it is {study.status}")
     write_atomically(ledger.stop_path, b"")
     return study
+
+
+def keep_attacks(outcomes: Sequence[Attack], *, started_at: datetime, tier: str, settings: Settings) -> None:
+    """Write and store what became of scripted cheats: all that there are, or some by name.
+
+    Raises:
+        DiskFullError, StoreError: they cannot be kept.
+    """
+    run = SuiteRun(
+        suite_run_id=new_run_id(),
+        started_at=started_at,
+        ended_at=datetime.now(UTC),
+        tier=tier,
+        sandbox=str(sandbox.find().kind),
+        version=tracker.__version__,
+        is_whole={attack.name for attack in outcomes} >= set(attack_names()),
+        attacks=tuple(outcomes),
+    )
+    write_suite_run(settings.attacks_path, run)
+    with Store.open(settings) as store:
+        store.add_suite_run(run)
+    publish(settings)
 
 
 def _sandbox(request: StudyRequest, track: Track) -> sandbox.Sandbox:

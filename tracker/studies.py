@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from tracker.records import EngineSettings, Model
 
@@ -170,6 +170,29 @@ class Trial:
     confirmed_gain_bpb: float | None = None  # on `select`, mean of the confirmation's pairs
     reason: str | None = None  # machine-readable, for anything but accepted
     detail: str | None = None  # the same for people, and what the agent is told
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """What became of one scripted cheat."""
+
+    name: str
+    outcome: Literal["caught", "passed"]
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteRun:
+    """One run of the attack suite: the content of `attacks/<suite_run_id>.json`."""
+
+    suite_run_id: str  # sorts by time
+    started_at: datetime
+    ended_at: datetime
+    tier: str
+    sandbox: str
+    version: str  # of tracker
+    is_whole: bool  # all cheats that there are, not some by name
+    attacks: tuple[Attack, ...]
 
 
 @dataclass(frozen=True, slots=True)

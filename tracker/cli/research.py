@@ -213,8 +213,9 @@ def board(*, tier: str | None = None, track: str | None = None, as_json: JsonFla
     from tracker.store import open_snapshot
 
     with open_snapshot(load_settings()) as snapshot:
-        rows = [StudyRow(**row) for row in snapshot.query("research_board", tier=tier, track=track)]
-    groups = make_board(rows)
+        rows = [StudyRow(**row) for row in snapshot.query("research_board", tier=tier)]
+    # the baselines beside the agents of one track are of another: the groups are chosen at the end
+    groups = [group for group in make_board(rows) if track in (None, group.track)]
     if as_json:
         print_json({"groups": [group_document(group) for group in groups]})
     elif not groups:
@@ -289,6 +290,8 @@ def attack(
 ) -> None:
     """Let scripted cheats loose on the real sandbox and evaluator; exit code 1 if any gets through.
 
+    What became of each is kept: `tracker query "select * from attacks"`.
+
     Parameters
     ----------
     name
@@ -299,11 +302,14 @@ def attack(
         Print one JSON document: `attacks` and `n_passed`.
     """
     from dataclasses import asdict
+    from datetime import UTC, datetime
 
     from runners.research.attacks import AttackOutcome, attack_names, run_attacks
     from runners.research.sandbox import find
     from runners.research.tiers import tier as tier_of
     from tracker.bench import check_home
+    from tracker.research import keep_attacks
+    from tracker.studies import Attack
 
     for each in name:
         if each not in attack_names():
@@ -316,7 +322,12 @@ def attack(
             f"{outcome.outcome:<7} {outcome.name}: {outcome.how}", file=sys.stderr if as_json else sys.stdout
         )
 
+    started_at = datetime.now(UTC)
     outcomes = run_attacks(home.home, find(), tier_of(tier), names=name, on_outcome=tell)
+    found = [
+        Attack(each.name, "passed" if each.outcome == "passed" else "caught", each.how) for each in outcomes
+    ]
+    keep_attacks(found, started_at=started_at, tier=tier, settings=home)
     n_passed = sum(outcome.outcome == "passed" for outcome in outcomes)
     if as_json:
         print_json({"attacks": [asdict(outcome) for outcome in outcomes], "n_passed": n_passed})
