@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.some_studies import MODEL, TPE, renamed, store_study, study
+from tracker.cli.research_output import print_group
 from tracker.research_board import BASELINES, OWN, SEEDS, StudyRow, board, clopper_pearson, compared, label
 from tracker.settings import Settings
 from tracker.store import open_snapshot
@@ -140,6 +141,14 @@ def test_the_baselines_of_params_stand_beside_the_agents_of_each_track(track: st
     for other in ({"tier": "gpu"}, {"n_trials": 30}, {"corpus_hash": "d"}, {"rules": "s"}):
         alone = {group.track: group for group in board([*params, row(track=track, **other)])}[track]
         assert [each.agent for each in alone.rows] == ["acme/atlas-8b"]
+
+
+def test_a_baseline_of_another_track_is_marked_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    code, params = board([row("tpe"), row(track="code")])
+    print_group(code)
+    assert "tpe (params)" in capsys.readouterr().out
+    print_group(params)
+    assert "(params)" not in capsys.readouterr().out
 
 
 def test_few_seeds_never_separate() -> None:

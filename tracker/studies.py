@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 from tracker.records import EngineSettings, Model
 
@@ -177,7 +177,7 @@ class Attack:
     """What became of one scripted cheat."""
 
     name: str
-    outcome: Literal["caught", "passed"]
+    outcome: str  # "caught" or "passed", as the suite says it
     how: str
 
 

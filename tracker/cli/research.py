@@ -324,9 +324,7 @@ def attack(
 
     started_at = datetime.now(UTC)
     outcomes = run_attacks(home.home, find(), tier_of(tier), names=name, on_outcome=tell)
-    found = [
-        Attack(each.name, "passed" if each.outcome == "passed" else "caught", each.how) for each in outcomes
-    ]
+    found = [Attack(each.name, each.outcome, each.how) for each in outcomes]
     keep_attacks(found, started_at=started_at, tier=tier, settings=home)
     n_passed = sum(outcome.outcome == "passed" for outcome in outcomes)
     if as_json:
