@@ -227,6 +227,12 @@ def complete_studies() -> list[StudyRow]:
     return [StudyRow(**row) for row in _rows(snapshot(), "research_board", tier=None, track=None)]
 
 
+def attack_suite() -> dict[str, Any] | None:
+    """The newest run of the whole suite of scripted cheats; None if it never ran here."""
+    rows = _rows(snapshot(), "attack_suite")
+    return rows[0] if rows else None
+
+
 def study_curves() -> pd.DataFrame:
     """What each study had gained after each trial; the columns of the read `research_curves`."""
     return _table(snapshot(), "research_curves")

@@ -19,6 +19,7 @@ BOARD: Mapping[str, Any] = {
         "Rank", width=55, help="Agents that are not told apart share a rank", pinned=True
     ),
     "agent": cc.TextColumn("Agent", width=210, pinned=True),
+    "track": cc.TextColumn("Track", width=75, help="Where it is another than the group's"),
     "gain_bpb": cc.NumberColumn("Confirmed", format=SAVED, width=90, help="Bits per byte saved, on `test`"),
     "interval": cc.TextColumn("95 % interval", width=150),
     "share_of_tpe": cc.NumberColumn("Of TPE's", format="percent", width=80),

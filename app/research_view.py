@@ -18,13 +18,17 @@ EMPTY = (
 NONE_COMPLETE = (
     "No study of this group is complete yet; `tracker research baseline` runs what an agent is compared with"
 )
-ONE_STUDY = (
-    "An agent with one study: its interval is over the study's own pairs of seeds, not over agent seeds."
+ONE_SEED = (
+    "An agent with one seed: its interval is over the study's own pairs of seeds, not over agent seeds."
     " A few studies under other seeds say more."
 )
 BOARD_NOTE = (
     "The dot is the gain confirmed on `test`, which nobody had seen; the diamond is what a loop without a"
     " gate would claim. Agents share a rank unless a paired test over shared seeds tells them apart."
+)
+BESIDE = (
+    "Random search and TPE know nothing of a script: they are those of the track `params` at the same"
+    " tier and number of trials. A gain on `test` is the same thing on each track."
 )
 CURVES_NOTE = (
     "A line per study: the sum of the gains that held under fresh seeds. A band spans all seeds of random"
@@ -51,8 +55,15 @@ def show_board(key: tuple[Any, ...]) -> None:
         _show_profile(group)
 
 
+def show_attacks() -> None:
+    """Say in one quiet line how the scripted cheats fared last; nothing if they never ran here."""
+    suite = queries.attack_suite()
+    if suite is not None:
+        st.caption(researching.attacks_line(suite))
+
+
 def _show_gains(group: Group) -> None:
-    frame = researching.board_frame(group.rows)
+    frame = researching.board_frame(group)
     drawing.show(research_charts.gain_chart, frame, alt=research_charts.gain_alt(frame))
     st.caption(BOARD_NOTE)
     table = research_tables.with_interval(frame).assign(
@@ -66,8 +77,10 @@ def _show_gains(group: Group) -> None:
         hide_index=True,
         alt="One row per agent, best first: confirmed and claimed gain, validity, cost, placebos kept",
     )
-    if any(researching.is_of_one_study(row) for row in group.rows):
-        st.caption(ONE_STUDY)
+    if any(researching.is_of_one_seed(row) for row in group.rows):
+        st.caption(ONE_SEED)
+    if frame["track"].notna().any():
+        st.caption(BESIDE)
     downloads.buttons(frame, what="Board", name="research-board")
     if group.comparisons:
         with st.expander("Who is told apart from whom"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,28 +10,27 @@ from typing import Any
 import pandas as pd
 
 from app import text
-from tracker.research_board import SEEDS, BoardRow, Group, StudyRow
+from tracker.research_board import BASELINES, SEEDS, BoardRow, Group, StudyRow, label, with_baselines
 from tracker.research_board import board as ranked
 from tracker.studies import CATEGORIES, changed_numbers
 
 KEYS = ["tier", "track", "n_trials", "corpus_hash", "rules"]  # what must be equal for a comparison
-BANDS = ("random", "tpe")  # whose spread over seeds is drawn
+BANDS = BASELINES  # whose spread over seeds is drawn
 SHOWN_HASH = 8  # characters that tell a corpus from a handful of others
 DIFF_PREVIEW_CHARS = 200
 PHASES = {"gate": "gate", "confirmation": "confirmation", "test": "final, on test"}
 ROLES = {"parent": "incumbent", "child": "the change"}
 BOARD_COLUMNS = [
-    "rank", "agent", "gain_bpb", "gain_ci_low", "gain_ci_high", "interval_over", "share_of_tpe",
+    "rank", "agent", "track", "gain_bpb", "gain_ci_low", "gain_ci_high", "interval_over", "share_of_tpe",
     "claimed_gain_bpb", "valid_share", "duplicate_share", "failed_share", "n_caught", "tokens_per_unit",
     "tokens", "false_accept_rate", "false_accept_ci_low", "false_accept_ci_high", "n_false_accepts",
-    "n_placebos", "n_studies", "train_s", "latency_s",
+    "n_placebos", "n_studies", "n_seeds", "train_s", "latency_s",
 ]  # fmt: skip
 
 
 def group_key(study: Mapping[str, Any]) -> tuple[Any, ...]:
     """By what a study of query `studies` is compared with others; the same as of `StudyRow`."""
-    rules = f"{study['script_hash'][:12]} {study['program_hash'][:12]} {study['harness_version']}"
-    return (study["tier"], study["track"], study["n_trials"], study["corpus_hash"], rules)
+    return tuple(study[name] for name in KEYS)
 
 
 def group_name(key: tuple[Any, ...]) -> str:
@@ -54,13 +54,15 @@ def group_names(studies: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ..
 
 def compared(studies: Sequence[StudyRow], key: tuple[Any, ...]) -> Group | None:
     """The board of one group, or None while no study of it is complete."""
-    groups = ranked([row for row in studies if tuple(getattr(row, name) for name in KEYS) == key])
-    return groups[0] if groups else None
+    wanted = (key, with_baselines(key))
+    groups = ranked([row for row in studies if tuple(getattr(row, name) for name in KEYS) in wanted])
+    return next((g for g in groups if tuple(getattr(g, name) for name in KEYS) == key), None)
 
 
-def board_frame(rows: Sequence[BoardRow]) -> pd.DataFrame:
-    """One row per agent, best first: the columns of `BOARD_COLUMNS`."""
-    return pd.DataFrame([{name: getattr(row, name) for name in BOARD_COLUMNS} for row in rows])
+def board_frame(group: Group) -> pd.DataFrame:
+    """One row per agent, best first: the columns of `BOARD_COLUMNS`; `track` where it is not the group's."""
+    frame = pd.DataFrame([{name: getattr(row, name) for name in BOARD_COLUMNS} for row in group.rows])
+    return frame.assign(track=frame["track"].where(frame["track"] != group.track))
 
 
 def profile(rows: Sequence[BoardRow]) -> pd.DataFrame:
@@ -79,11 +81,35 @@ def profile(rows: Sequence[BoardRow]) -> pd.DataFrame:
 
 
 def curves(rows: pd.DataFrame, key: tuple[Any, ...]) -> pd.DataFrame:
-    """Best so far of each study of a group, from nothing on: `study_id agent kind seed number gain_bpb`."""
-    of_group = rows[(rows[KEYS] == list(key)).all(axis=1)] if len(rows) else rows
+    """Best so far of each study of a group, from nothing on: `study_id agent kind seed number gain_bpb`.
+
+    Agents are called as on the board, and the baselines that stand beside them there are here too.
+    """
+    of_group = _called(rows[_is_shown(rows, key)]) if len(rows) else rows
     shown = of_group[["study_id", "agent", "kind", "seed", "number", "gain_bpb"]]
     start = shown.drop_duplicates("study_id").assign(number=0, gain_bpb=0.0)
     return pd.concat([start, shown]).sort_values(["study_id", "number"], ignore_index=True)
+
+
+def _is_shown(rows: pd.DataFrame, key: tuple[Any, ...]) -> pd.Series[bool]:
+    """Which rows are of the group, or of a baseline that stands beside it."""
+    is_beside = (rows[KEYS] == list(with_baselines(key))).all(axis=1) & rows["kind"].isin(BASELINES)
+    return (rows[KEYS] == list(key)).all(axis=1) | is_beside
+
+
+def _called(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with their agents' names on the board, where complete studies alone make variants."""
+    studies = rows.drop_duplicates("study_id")
+    settings = {row.study_id: json.loads(str(row.settings)) for row in studies.itertuples()}
+    names: dict[Any, str] = {}
+    for _, of_agent in studies.groupby("agent"):
+        complete = of_agent[of_agent["status"] == "complete"]
+        among = [settings[of] for of in (complete if len(complete) else of_agent)["study_id"]]
+        names |= {
+            row.study_id: label(str(row.agent), settings[row.study_id], among)
+            for row in of_agent.itertuples()
+        }
+    return rows.assign(agent=rows["study_id"].map(names))
 
 
 def bands(curves: pd.DataFrame) -> pd.DataFrame:
@@ -202,6 +228,12 @@ def false_accepts(row: BoardRow) -> str:
     return f"{row.n_false_accepts} of {row.n_placebos} ({ends})"
 
 
-def is_of_one_study(row: BoardRow) -> bool:
+def attacks_line(suite: Mapping[str, Any]) -> str:
+    """`38 scripted cheats, 0 passed, last run on 2026-11-24 (bubblewrap)`."""
+    fared = f"{suite['n_attacks']} scripted cheats, {suite['n_passed']} passed"
+    return f"{fared}, last run on {suite['started_at']:%Y-%m-%d} ({suite['sandbox']})"
+
+
+def is_of_one_seed(row: BoardRow) -> bool:
     """Whether its interval rests on one study's own pairs."""
     return row.interval_over != SEEDS

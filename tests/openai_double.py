@@ -55,6 +55,7 @@ class Behaviour:
     parses_thinking: bool = True  # tells it apart from the text
     broken: list[tuple[int, dict[str, str]]] = field(default_factory=list)  # statuses of the first answers
     dies_after: int | None = None  # answers; then every connection is cut
+    usage: dict[str, Any] = field(default_factory=dict)  # what it says of its tokens beside what is true
     breaks_off: int = 0  # so many streams end in the middle
     crowd: threading.Barrier | None = None  # nobody is answered before so many ask at once
     endless_after: int | None = None  # answers; then each is streamed until the caller leaves
@@ -147,7 +148,7 @@ class Handler(BaseHTTPRequestHandler):
         pieces += [("content", c) for c in inline + answer]
         if len(pieces) > body["max_tokens"]:
             pieces, is_cut = pieces[: body["max_tokens"]], True
-        usage = {"prompt_tokens": len(prompt.encode()), "completion_tokens": len(pieces)}
+        usage = {"prompt_tokens": len(prompt.encode()), "completion_tokens": len(pieces)} | ours.usage
         if ours.breaks_off:
             ours.breaks_off -= 1
             pieces, usage = pieces[:1], {}

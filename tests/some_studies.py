@@ -11,6 +11,7 @@ from tracker.settings import Settings
 from tracker.store import Store, publish
 from tracker.studies import (
     AgentSpec,
+    Attack,
     Change,
     Exchange,
     Pair,
@@ -18,13 +19,14 @@ from tracker.studies import (
     Study,
     StudyResult,
     StudyStatus,
+    SuiteRun,
     Track,
     Training,
     TrainingStatus,
     Trial,
     Verdict,
 )
-from tracker.study_files import Ledger
+from tracker.study_files import Ledger, write_suite_run
 
 STARTED_AT = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 TPE = AgentSpec("tpe", "tpe")
@@ -139,6 +141,22 @@ def store_study(settings: Settings, of: Study, trials: tuple[Trial, ...] | None 
         store.add_study(of, trials)
     publish(settings)
     return of
+
+
+def suite_run(number: int, *names: str, is_whole: bool = True) -> SuiteRun:
+    """A run of the attack suite in which nothing passed; its id sorts by `number`."""
+    attacks = tuple(Attack(name, "caught", f"{name} was seen") for name in names)
+    run_id = f"20261124-{number:06d}-bbbbbb"
+    return SuiteRun(run_id, STARTED_AT, STARTED_AT, "smoke", "bubblewrap", "0.1.0", is_whole, attacks)
+
+
+def store_suite_run(settings: Settings, run: SuiteRun) -> SuiteRun:
+    """Write, store and publish, as the command does."""
+    write_suite_run(settings.attacks_path, run)
+    with Store.open(settings) as store:
+        store.add_suite_run(run)
+    publish(settings)
+    return run
 
 
 def renamed(of: Study, seed: int) -> Study:

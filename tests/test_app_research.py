@@ -9,13 +9,14 @@ import pytest
 
 from app import api, queries, research_charts, researching, studying
 from tests.app_visit import said, shown_facts, visit
-from tests.some_studies import store_study, study
+from tests.some_studies import MODEL, TPE, store_study, store_suite_run, study, suite_run
 from tests.store_builder import HOSTILE, LONG, build_store
 from tests.studies_builder import AGENT, CODE, GAINS, N_TRIALS, PAUSED, begin, stop_path
 from tracker.errors import TrackerError
 from tracker.research_board import StudyRow, board
 from tracker.settings import Settings
 from tracker.store import open_snapshot
+from tracker.studies import StudyStatus, Track
 
 FIRST = study(1).study_id
 CODE_ID, PAUSED_ID = study(CODE).study_id, study(PAUSED).study_id
@@ -144,7 +145,7 @@ def test_the_charts_are_valid_and_an_agent_looks_the_same_on_all_of_them() -> No
     assert agents == ["random", "tpe", AGENT]
     group = researching.compared(queries.complete_studies(), key)
     assert group is not None
-    frame, profile = researching.board_frame(group.rows), researching.profile(group.rows)
+    frame, profile = researching.board_frame(group), researching.profile(group.rows)
     losses = researching.loss_curves(queries.trainings(FIRST, 0))
     assert research_charts.progress_chart(curves, researching.bands(curves), agents).to_dict()
     assert research_charts.gain_chart(frame).to_dict()
@@ -159,6 +160,44 @@ def test_the_charts_are_valid_and_an_agent_looks_the_same_on_all_of_them() -> No
     assert "over 3 studies" in research_charts.progress_alt(curves, agents)
     assert "most by" in research_charts.profile_alt(profile, agents)
     assert research_charts.loss_alt(losses).startswith("Training loss of 12 trainings")
+
+
+def test_beside_agents_that_write_code_stand_the_baselines_of_the_track_params(own: Settings) -> None:
+    for number, agent, track in ((1, TPE, Track.PARAMS), (2, MODEL, Track.PARAMS), (3, MODEL, Track.CODE)):
+        made = study(number, agent=agent, gain=0.1 * number, track=track, seed=0)
+        store_study(own, made)
+    key = next(k for k in researching.group_names(queries.studies()).values() if k[1] == "code")
+    group = researching.compared(queries.complete_studies(), key)
+    assert group is not None
+    frame = researching.board_frame(group)
+    assert list(frame["agent"]) == ["acme/atlas-8b", "tpe"]
+    assert list(frame["track"].fillna("")) == ["", "params"]
+    assert frame["share_of_tpe"][0] == pytest.approx(3.0)
+    curves = researching.curves(queries.study_curves(), key)
+    assert set(curves["study_id"]) == {study(n).study_id for n in (1, 3)}
+    assert "those of the track `params`" in said(visit("research.py", group=researching.group_name(key)))
+
+
+def test_a_curve_is_called_as_its_agent_is_on_the_board(own: Settings) -> None:
+    begun = {"status": StudyStatus.PAUSED, "gain": None}
+    for number, wave, more in ((1, 1, {}), (2, 4, {}), (3, 8, begun)):
+        store_study(own, study(number, agent=MODEL, wave_size=wave, **more))
+    (key,) = researching.group_names(queries.studies()).values()
+    group = researching.compared(queries.complete_studies(), key)
+    assert group is not None
+    board_names = {f"acme/atlas-8b (wave {wave})" for wave in (1, 4)}
+    assert {row.agent for row in group.rows} == board_names
+    curves = researching.curves(queries.study_curves(), key)
+    assert set(curves["agent"]) == board_names | {"acme/atlas-8b (wave 8)"}
+
+
+def test_how_the_scripted_cheats_fared_last_stands_in_one_line(own: Settings) -> None:
+    store_study(own, study(1))
+    assert "scripted cheats" not in said(visit("research.py"))
+    store_suite_run(own, suite_run(1, "bait", "peek"))
+    store_suite_run(own, suite_run(2, "bait", is_whole=False))
+    line = "2 scripted cheats, 0 passed, last run on 2026-11-24 (bubblewrap)"
+    assert line in said(visit("research.py"))
 
 
 @pytest.mark.usefixtures("small")

@@ -80,6 +80,27 @@ def test_a_change_stands_where_its_pairs_put_it_and_not_where_its_seed_did() -> 
     assert found == [pytest.approx(2.6), pytest.approx(2.55), None, None]
 
 
+def test_what_is_proposed_again_is_told_as_it_was_measured_and_never_above_what_beat_it() -> None:
+    lost, kept = Change({"beta1": 0.7}), Change({"beta1": 0.8})
+    trials = [
+        trial(0, Proposal(lost), gain=0.01),
+        trial(1, Proposal(kept), gain=0.1, verdict=Verdict.ACCEPTED),
+        trial(2, Proposal(lost), gain=0.01, parent=kept, verdict=Verdict.DUPLICATE),
+        trial(3, Proposal(Change()), gain=0.0, parent=kept, verdict=Verdict.DUPLICATE),
+    ]
+    found = [(s.val_bpb, s.gain_bpb) for s in standings(trials, baseline_bpb=BASELINE["val"])]
+    assert found[2:] == [(pytest.approx(2.69), None), (pytest.approx(2.7), None)]
+    messages = prompt_messages(ask(study("model"), [*past(6), *trials], incumbent=kept), max_chars=100_000)
+    assert messages is not None
+    lines = messages[1]["content"].splitlines()
+    assert "- beta1 0.8→0.7: 2.690; duplicate" in lines
+    best = lines[lines.index("The best so far:") + 1 :]
+    assert best[:2] == [
+        "- beta1 0.9→0.8: 2.600, +0.100; accepted",
+        "- beta1 0.9→0.7: 2.690, +0.010; rejected",
+    ]
+
+
 # --- who may do what -------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.some_studies import MODEL, TPE, renamed, store_study, study
-from tracker.research_board import OWN, SEEDS, StudyRow, board, clopper_pearson, compared
+from tracker.cli.research_output import print_group
+from tracker.research_board import BASELINES, OWN, SEEDS, StudyRow, board, clopper_pearson, compared, label
 from tracker.settings import Settings
 from tracker.store import open_snapshot
 from tracker.studies import AgentSpec, StudyStatus
@@ -17,7 +18,8 @@ RANDOM = AgentSpec("random", "random")
 
 def row(agent: str = "acme/atlas-8b", seed: int = 0, gain: float = 0.1, **more: Any) -> StudyRow:
     common: dict[str, Any] = {
-        "study_id": f"{agent}-{seed}", "kind": "model", "tier": "cpu", "track": "params", "n_trials": 10,
+        "study_id": f"{agent}-{seed}", "kind": agent if agent in BASELINES else "model", "tier": "cpu",
+        "track": "params", "n_trials": 10, "settings": {"wave": 1},
         "corpus_hash": "c", "rules": "r", "gain_ci_low": gain - 0.02, "gain_ci_high": gain + 0.02,
         "claimed_gain_bpb": gain + 0.03, "n_valid": 9, "n_duplicates": 1, "n_failed": 0, "n_caught": 0,
         "n_placebos": 1, "n_false_accepts": 0, "prompt_tokens": 900, "output_tokens": 100, "train_s": 60.0,
@@ -74,6 +76,79 @@ def test_agents_that_cannot_be_told_apart_share_a_rank() -> None:
     (group,) = board(clear)
     assert [(each.agent, each.rank) for each in group.rows] == [("a", 1), ("b", 2)]
     assert group.comparisons[0].p == pytest.approx(2 / 2**8)
+
+
+def test_studies_repeated_under_one_seed_are_one_value_with_the_placebos_of_the_newest() -> None:
+    twice = [
+        row(gain=g, study_id=f"study-{n}", n_placebos=20, n_false_accepts=n) for n, g in enumerate((0.1, 0.2))
+    ]
+    ((only,),) = [group.rows for group in board(twice)]
+    assert (only.n_studies, only.n_seeds, only.interval_over) == (2, 1, OWN)
+    assert (only.gain_bpb, only.gain_ci_low) == (pytest.approx(0.15), pytest.approx(0.13))
+    assert (only.n_placebos, only.n_false_accepts) == (20, 1)
+    ((both,),) = [group.rows for group in board([*twice, row(seed=1, gain=0.35, n_placebos=20)])]
+    assert (both.n_studies, both.n_seeds, both.interval_over) == (3, 2, SEEDS)
+    assert both.gain_bpb == pytest.approx(0.25)
+    assert both.gain_ci_low == pytest.approx(0.25 - 12.706 * 0.1, abs=1e-3)
+    assert both.n_placebos == 40
+
+
+@pytest.mark.parametrize(
+    ("settings", "called"),
+    [
+        ({"wave": 4}, "acme/atlas-8b (wave 4)"),
+        ({"wave": 1, "thinking": False}, "acme/atlas-8b (no thinking)"),
+        ({"wave": 1, "dtype": "bfloat16"}, "acme/atlas-8b (dtype bfloat16)"),
+        ({"wave": 1, "engine": "vllm"}, "acme/atlas-8b (engine vllm)"),
+        ({"wave": 1, "revision": "0a1b2c3d" * 5}, "acme/atlas-8b (revision 0a1b2c3d0a1b)"),
+    ],
+    ids=["wave", "thinking", "dtype", "engine", "revision"],
+)
+def test_another_variant_of_an_agent_is_another_row_that_says_what_differs(
+    settings: dict[str, Any], called: str
+) -> None:
+    (group,) = board([row(gain=0.1), row(gain=0.2, settings=settings, study_id="other")])
+    assert [each.n_studies for each in group.rows] == [1, 1]
+    assert group.rows[0].agent == called
+    assert group.rows[1].agent != called
+    ((only,),) = [group.rows for group in board([row(settings=settings)])]
+    assert only.agent == "acme/atlas-8b"
+
+
+def test_names_of_variants_are_equal_for_equals_alone() -> None:
+    found = [{"wave": wave, "thinking": thinks} for wave in (1, 4) for thinks in (None, True, False)]
+    assert len({label("a", each, found) for each in found}) == len(found)
+    assert label("a", found[5], found[:1]) == "a (wave 4, no thinking)"
+
+
+@pytest.mark.parametrize("gain", [-0.01, 0.0])
+def test_of_a_tpe_that_gained_nothing_there_is_no_share(gain: float) -> None:
+    (group,) = board([row(gain=0.1), row("tpe", gain=gain)])
+    assert [each.share_of_tpe for each in group.rows] == [None, None]
+
+
+@pytest.mark.parametrize("track", ["code", "hybrid"])
+def test_the_baselines_of_params_stand_beside_the_agents_of_each_track(track: str) -> None:
+    params = [row(gain=0.3), *(row(name, s, 0.1) for name in ("tpe", "random", "cma") for s in (0, 1))]
+    groups = {group.track: group for group in board([*params, row(gain=0.2, track=track)])}
+    beside = groups[track].rows
+    assert [(each.agent, each.track) for each in beside] == [
+        ("acme/atlas-8b", track), ("random", "params"), ("tpe", "params"),
+    ]  # fmt: skip
+    assert beside[0].share_of_tpe == pytest.approx(2.0)
+    assert {each.better for each in groups[track].comparisons} >= {"acme/atlas-8b"}
+    assert len(groups["params"].rows) == 4
+    for other in ({"tier": "gpu"}, {"n_trials": 30}, {"corpus_hash": "d"}, {"rules": "s"}):
+        alone = {group.track: group for group in board([*params, row(track=track, **other)])}[track]
+        assert [each.agent for each in alone.rows] == ["acme/atlas-8b"]
+
+
+def test_a_baseline_of_another_track_is_marked_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    code, params = board([row("tpe"), row(track="code")])
+    print_group(code)
+    assert "tpe (params)" in capsys.readouterr().out
+    print_group(params)
+    assert "(params)" not in capsys.readouterr().out
 
 
 def test_few_seeds_never_separate() -> None:

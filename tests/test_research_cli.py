@@ -25,7 +25,7 @@ from tests.openai_double import running_server
 from tests.some_studies import STARTED_AT
 from tracker.codec import dump_json
 from tracker.settings import Settings
-from tracker.store import check
+from tracker.store import check, open_snapshot, publish, rebuild
 from tracker.studies import Study, StudyStatus, Trial
 from tracker.study_files import Ledger, open_ledger, study_folders
 
@@ -336,6 +336,9 @@ def test_a_full_disk_is_said_and_the_study_goes_on_afterwards(small_disk: Path) 
         ("run --agent tpe --seed -1", 1, "`--seed -1` must be"),
         ("run --agent tpe --placebo-share 1", 1, "`--placebo-share 1` must be"),
         ("run --agent tpe --tier smoke --track code", 2, "works on the track `params` alone"),
+        ("run --agent demo --optimiser tpe", 2, "belong to the track `hybrid`"),
+        ("run --agent demo --track hybrid --override-share 1.5", 1, "`--override-share 1.5` must be"),
+        ("run --agent demo --track hybrid --optimiser cme", 1, "did you mean `cma`"),
         ("run --agent model --tier smoke", 2, "is named by its model"),
         ("run --agent scripted --tier smoke", 2, "`--proposals FILE` belong together"),
         ("run --agent nobody/nothing --engine server", 1, "needs `--base-url`"),
@@ -355,6 +358,20 @@ def test_what_is_wrong_is_said_in_one_sentence(tmp_path: Path, arguments: str, c
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert study_folders(tmp_path / "home" / "studies") == []
+
+
+def test_what_became_of_a_cheat_is_kept(tmp_path: Path) -> None:
+    if not probe().is_trusted:
+        pytest.skip("cheats are run in bubblewrap alone")
+    home = tmp_path / "home"
+    done = research(home, "attack", "--name", "long_script", "--json")
+    assert done.returncode == 0, done.stderr
+    (attack,) = json.loads(done.stdout)["attacks"]
+    for prepare in (lambda: None, lambda: rebuild(Settings(home=home)) and publish(Settings(home=home))):
+        prepare()
+        with open_snapshot(Settings(home=home)) as snapshot:
+            (row,) = snapshot.select("select name, outcome, how, tier, sandbox, is_whole from attacks").rows
+        assert row == (*attack.values(), "smoke", "bubblewrap", False)
 
 
 def test_an_empty_home_has_an_empty_board(tmp_path: Path) -> None:

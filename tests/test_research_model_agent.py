@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +18,23 @@ from runners.research import space
 from runners.research.agents import open_agent
 from runners.research.agents.hybrid import overridden_trials
 from runners.research.history import change_key
-from runners.research.model_server import GIB, KEPT_BYTES, parser_name, server_argv, shared_settings
+from runners.research.model_server import (
+    GIB,
+    KEPT_BYTES,
+    ModelServer,
+    parser_name,
+    server_argv,
+    shared_settings,
+)
+from runners.research.prompting import Suggestion, prompt_messages
 from tests.openai_double import Behaviour, running_server
 from tests.research_asks import TIER, ask, past, study, trial
 from tests.tiny_models import save_random, tiny_tokenizer
-from tracker.errors import ModelError, TrackerError, UnreachableError
+from tracker.errors import EngineError, ModelError, TrackerError, UnreachableError
 from tracker.records import EngineSettings, Model
 from tracker.settings import Settings
-from tracker.studies import Change, Proposal, Study, Track, Trial
+from tracker.studies import Change, Proposal, Study, Track, Trial, Verdict
+from tracker.study_files import Ledger, Wave
 
 BIGRAM = Model("acme/bigram", "server")
 GOOD = '{"rationale": "why not", "changes": [{"name": "beta1", "value": 0.8}]}'
@@ -65,10 +76,22 @@ def proposed(server: Behaviour, folder: Path, *, track: Track = Track.PARAMS, k:
         (["I would rather talk about the weather."], "the answer has no JSON object"),
         ([""], "the answer is empty"),
         ([OUTSIDE], "`beta1` must be between 0.5 and 0.98, got 7"),
+        ([GOOD.replace("0.8", "1" + "0" * 400)], "`beta1` must be between 0.5 and 0.98, got 1000"),
+        ([GOOD.replace("0.8", '"1e400"')], "`beta1` must be a number, got '1e400'"),
+        ([GOOD.replace("0.8", "true")], "`beta1` must be a number, got True"),
         ([GOOD.replace("0.8", "0.9")], "nothing would change"),
         ([GOOD.replace("beta1", "beta_1")], "there is no number called `beta_1`, did you mean `beta1`?"),
     ],
-    ids=["prose", "empty", "outside the space", "no change", "unknown number"],
+    ids=[
+        "prose",
+        "empty",
+        "outside the space",
+        "endless number",
+        "number as a text",
+        "truth as a number",
+        "no change",
+        "unknown number",
+    ],
 )
 def test_an_answer_that_cannot_be_used_gets_one_repair_turn_and_is_then_invalid(
     replies: list[str], problem: str, tmp_path: Path
@@ -94,6 +117,29 @@ def test_a_repaired_answer_counts_and_both_exchanges_are_kept(tmp_path: Path) ->
     assert chats[0]["response_format"]["type"] == "json_schema"
     assert chats[0]["temperature"] > 0
     assert chats[0]["seed"] != chats[1]["seed"]
+
+
+def test_half_a_character_is_replaced_wherever_a_server_writes_it(tmp_path: Path) -> None:
+    half = "\ud83d"
+    told = f'{half} {{"rationale": "x \\ud83d", "changes": [{{"name": "beta1", "value": 0.8}}]}}'
+    unknown = '{"changes": [{"name": "\\ud83d", "value": 0.8}]}'
+    with running_server(reply=answering([unknown, told]), thought=f"hm {half}") as server:
+        (proposal,) = proposed(server, tmp_path)
+    assert (proposal.change, proposal.rationale) == (Change({"beta1": 0.8}), "x \ufffd")
+    assert proposal.exchanges[1].reply == told.replace(half, "\ufffd")
+    assert proposal.exchanges[1].thinking == "hm \ufffd"
+    Ledger(tmp_path).write_wave(Wave(0, (0,), (proposal,)))
+    assert Ledger(tmp_path).wave(0) == Wave(0, (0,), (proposal,))
+
+
+@pytest.mark.parametrize(
+    "n_tokens", [10**400, float("inf"), -1, "many"], ids=["long", "inf", "negative", "text"]
+)
+def test_a_server_that_counts_no_tokens_is_one_that_is_down(n_tokens: object, tmp_path: Path) -> None:
+    told = {"prompt_tokens": n_tokens}
+    promises = pytest.raises(UnreachableError, match="does not answer as the OpenAI API promises")
+    with running_server(reply=answering([GOOD]), usage=told) as server, promises:
+        proposed(server, tmp_path)
 
 
 def test_an_endless_answer_is_cut_off_and_invalid(tmp_path: Path) -> None:
@@ -208,7 +254,26 @@ def test_a_model_overrides_at_most_its_share_of_an_optimisers_trials(tmp_path: P
     assert {slot for slot, who in enumerate(whose) if who == "model"} == overridden_trials(of)
     assert overridden_trials(of) != overridden_trials(replace(of, seed=1))
     seen = json.loads(next(t.proposal.exchanges[0].prompt for t in history if t.proposal.exchanges))
-    assert "You work beside an optimiser, tpe." in seen[-1]["content"]
+    assert "You work beside an optimiser, tpe" in seen[-1]["content"]
+
+
+def test_a_model_beside_an_optimiser_sees_where_both_stand() -> None:
+    trials = [
+        trial(0, Proposal(Change({"beta1": 0.7}), proposer="tpe"), gain=0.02),
+        trial(1, Proposal(Change({"beta1": 0.8}), proposer="tpe"), gain=0.1, verdict=Verdict.ACCEPTED),
+        trial(2, Proposal(Change({"beta1": 0.6}), proposer="model"), gain=-0.1),
+        trial(3, Proposal(None, proposer="model", problem="prose"), gain=None),
+    ]
+    of = study("model", track=Track.HYBRID)
+    offer = Suggestion("tpe", Proposal(Change({"beta2": 0.99}), proposer="tpe"))
+    for history, says in (
+        (trials, "Of its own 2 trials 1 were kept, the best stands at 2.600 bpb; 0 of your 2 own were kept."),
+        ([], "Of its own 0 trials 0 were kept, the best stands at nothing measured yet; none was your own."),
+    ):
+        messages = prompt_messages(ask(of, history), max_chars=100_000, suggestion=offer)
+        assert messages is not None
+        assert says in messages[1]["content"]
+        assert "It would try next: beta2 0.95→0.99." in messages[1]["content"]
 
 
 def test_a_model_may_take_the_optimisers_suggestion(tmp_path: Path) -> None:
@@ -239,6 +304,28 @@ def test_a_server_claims_what_its_model_needs_and_leaves_the_trainings_theirs(tm
         shared_settings(model, wanted, small, tier="gpu")
     assert refused.value.reason == "does_not_fit"
     assert shared_settings(model, wanted, small, tier="smoke").gpu_memory_utilization < 0.5
+
+
+@pytest.mark.parametrize(
+    ("log", "error", "says"),
+    [
+        ("INFO: answering", UnreachableError, "its process ended without a word"),
+        ("torch.OutOfMemoryError: CUDA out of memory", EngineError, "out of memory"),
+    ],
+    ids=["killed", "out of memory"],
+)
+def test_a_server_of_ours_that_dies_pauses_the_study_unless_it_would_die_again(
+    log: str, error: type[TrackerError], says: str, tmp_path: Path
+) -> None:
+    log_path = tmp_path / "vllm.log"
+    log_path.write_text(log)
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    server = ModelServer(process, EngineSettings(engine="server"), log_path)
+    server.check_still_there()
+    process.kill()
+    process.communicate()
+    with pytest.raises(error, match=says):
+        server.check_still_there()
 
 
 def test_a_server_listens_on_this_machine_alone() -> None:

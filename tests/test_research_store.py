@@ -9,11 +9,22 @@ from typing import Any
 
 import pytest
 
-from tests.some_studies import TPE, result, some_trials, store_study, study, trial
+from tests.some_studies import (
+    MODEL,
+    TPE,
+    result,
+    some_trials,
+    store_study,
+    store_suite_run,
+    study,
+    suite_run,
+    trial,
+)
 from tracker.errors import TrackerError, UnknownNameError
+from tracker.records import EngineSettings
 from tracker.settings import Settings
 from tracker.store import Store, check, open_snapshot, publish, rebuild
-from tracker.studies import StudyStatus, Verdict
+from tracker.studies import StudyStatus, Track, Verdict
 from tracker.study_files import Ledger, Wave, open_ledger
 
 TABLES = ("studies", "trials", "proposals", "trainings")
@@ -90,6 +101,37 @@ def test_a_rebuilt_database_has_the_studies_that_were_lost(settings: Settings) -
     settings.db_path.unlink()
     assert rebuild(settings).n_studies == 2
     assert rows(settings) == before
+
+
+def test_what_became_of_each_attack_is_kept_and_comes_back_with_a_rebuild(settings: Settings) -> None:
+    runs = [store_suite_run(settings, suite_run(n, "bait", "peek")) for n in (1, 2)]
+    (settings.attacks_path / "20261124-000003-bbbbbb.json").write_bytes(b"{")
+    with open_snapshot(settings) as snapshot:
+        before = snapshot.select("select * from attacks order by all").rows
+        assert snapshot.query("attack_suite")[0]["suite_run_id"] == runs[1].suite_run_id
+    assert [row[-3:] for row in before[:2]] == [
+        ("bait", "caught", "bait was seen"), ("peek", "caught", "peek was seen"),
+    ]  # fmt: skip
+    settings.db_path.unlink()
+    assert "000003" in rebuild(settings).skipped[0]
+    publish(settings)
+    with open_snapshot(settings) as snapshot:
+        assert snapshot.select("select * from attacks order by all").rows == before
+
+
+def test_what_makes_an_agent_another_one_is_stored_where_it_is_not_as_usual(settings: Settings) -> None:
+    engine = EngineSettings(engine="server", thinking=True)
+    spec = replace(MODEL, settings=engine, optimiser="cma")
+    store_study(settings, study(1, agent=spec, wave_size=4, track=Track.HYBRID))
+    store_study(settings, study(2, agent=TPE))
+    with open_snapshot(settings) as snapshot:
+        hybrid, tpe = (row["settings"] for row in snapshot.query("research_board"))
+    assert MODEL.model is not None
+    assert hybrid == {
+        "wave": 4, "revision": MODEL.model.revision, "engine": "server", "thinking": True,
+        "optimiser": "cma", "override_share": 0.3,
+    }  # fmt: skip
+    assert {name: value for name, value in tpe.items() if value is not None} == {"wave": 1}
 
 
 def test_a_study_whose_process_is_gone_becomes_interrupted(settings: Settings) -> None:

@@ -38,6 +38,11 @@ def load_json(cls: type[R], raw: bytes | str, *, where: str) -> R:
         raise TrackerError(f"{where}: {place}: {first['msg']}") from error
 
 
+def writable_text(text: str) -> str:
+    """`text` with U+FFFD for each half of a surrogate pair that stands alone: UTF-8 has no such thing."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` so that a reader, or a kill at any moment, sees the old or the new content whole."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,15 +8,19 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import tracker
 from runners.hardware import describe_hardware
 from runners.research import sandbox
-from runners.research.agents import AGENTS, NUMBERS_ONLY
+from runners.research.agents import AGENTS, NUMBERS_ONLY, OPTIMISERS
 from runners.research.agents.scripted import FILE as SCRIPTED_FILE
+from runners.research.attacks import attack_names
 from runners.research.facts import facts_of
 from runners.research.tiers import tier as tier_of
 from tracker.bench import check_home, chosen_engine, new_run_id, resolve_named
@@ -25,8 +29,9 @@ from tracker.errors import DiskFullError, TrackerError, UnknownNameError, UsageE
 from tracker.logs import start_logging
 from tracker.records import EngineSettings
 from tracker.settings import Settings
-from tracker.studies import AgentSpec, Study, StudyStatus, Track
-from tracker.study_files import Ledger, open_ledger, study_folders
+from tracker.store import Store, publish
+from tracker.studies import AgentSpec, Attack, Study, StudyStatus, SuiteRun, Track
+from tracker.study_files import Ledger, open_ledger, study_folders, write_suite_run
 
 BY_THEMSELVES = (*NUMBERS_ONLY, "scripted")  # agents that need no model
 
@@ -44,6 +49,8 @@ class StudyRequest:
     engine: EngineSettings = field(default_factory=EngineSettings)
     placebo_share: float = 0.1
     has_sandbox: bool = True
+    override_share: float | None = None  # hybrid; None: as `AgentSpec` has it
+    optimiser: str | None = None
     proposals: Path | None = None  # of agent `scripted`
 
     def __post_init__(self) -> None:
@@ -60,6 +67,20 @@ class StudyRequest:
         if not 0.0 <= self.placebo_share < 1.0:
             message = f"`--placebo-share {self.placebo_share:g}` must be at least 0 and less than 1"
             raise TrackerError(message, hint="--placebo-share 0.1")
+        self._check_hybrid()
+
+    def _check_hybrid(self) -> None:
+        """Refuse what the track `hybrid` alone has, elsewhere or out of range."""
+        if (self.override_share, self.optimiser) == (None, None):
+            return
+        if self.track != Track.HYBRID:
+            message = "`--override-share` and `--optimiser` belong to the track `hybrid`"
+            raise UsageError(message, hint="--track hybrid")
+        if self.override_share is not None and not 0.0 <= self.override_share <= 1.0:
+            message = f"`--override-share {self.override_share:g}` must be at least 0 and at most 1"
+            raise TrackerError(message, hint="--override-share 0.3")
+        if self.optimiser is not None and self.optimiser not in OPTIMISERS:
+            raise UnknownNameError("optimiser", self.optimiser, known=OPTIMISERS)
 
 
 def begin_study(request: StudyRequest, settings: Settings) -> Study:
@@ -156,6 +177,28 @@ def stop_study(name: str, settings: Settings) -> Study:
     return study
 
 
+def keep_attacks(outcomes: Sequence[Attack], *, started_at: datetime, tier: str, settings: Settings) -> None:
+    """Write and store what became of scripted cheats: all that there are, or some by name.
+
+    Raises:
+        DiskFullError, StoreError: they cannot be kept.
+    """
+    run = SuiteRun(
+        suite_run_id=new_run_id(),
+        started_at=started_at,
+        ended_at=datetime.now(UTC),
+        tier=tier,
+        sandbox=str(sandbox.find().kind),
+        version=tracker.__version__,
+        is_whole={attack.name for attack in outcomes} >= set(attack_names()),
+        attacks=tuple(outcomes),
+    )
+    write_suite_run(settings.attacks_path, run)
+    with Store.open(settings) as store:
+        store.add_suite_run(run)
+    publish(settings)
+
+
 def _sandbox(request: StudyRequest, track: Track) -> sandbox.Sandbox:
     """What the trainings run in; code that an agent wrote runs in the best kind, or not at all.
 
@@ -178,7 +221,9 @@ def _agent(request: StudyRequest, track: Track, settings: Settings) -> AgentSpec
             raise UsageError("agent `model` is named by its model", hint="--agent demo, or --agent ORG/NAME")
         engine = chosen_engine(request.engine, describe_hardware())
         model = resolve_named(name, engine, settings)
-        return AgentSpec("model", model.model_id, model, engine)
+        told = {"override_share": request.override_share, "optimiser": request.optimiser}
+        more: dict[str, Any] = {key: value for key, value in told.items() if value is not None}
+        return AgentSpec("model", model.model_id, model, engine, **more)
     if name in NUMBERS_ONLY and track is not Track.PARAMS:
         raise UsageError(f"agent `{name}` works on the track `params` alone", hint="--track params")
     if (name == "scripted") != (request.proposals is not None):

@@ -1,14 +1,15 @@
 """The board of auto-research: agents by what they gained on text that nobody had seen. Pure arithmetic.
 
 Agents stand side by side only where everything that decides a gain is equal: tier, track, number of trials,
-corpus, script and version. One study of an agent is one value; its seed pairs it with another agent's study
-under that seed.
+corpus, script and version. One agent under one seed is one value, the mean of its studies there; the seed
+pairs it with another agent's value under that seed. Random search and TPE, which know nothing of a script,
+stand beside the agents of the other tracks too: a gain on `test` in bpb is the same thing on each.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from statistics import fmean, stdev
@@ -18,6 +19,10 @@ from scipy import special, stats
 
 ALPHA = 0.05
 REFERENCE = "tpe"  # whose gain at the same N is 1 in `share_of_tpe`
+BASELINES = ("random", REFERENCE)  # kinds that stand beside the agents of every track
+PARAMS = "params"  # the only track that they work on
+SHOWN_REVISION = 12  # characters of a commit
+THINKING = {None: "thinking by its template", True: "thinking", False: "no thinking"}
 UNIT_BPB = 0.01  # the gain that prices are told for
 OWN, SEEDS = "own pairs", "agent seeds"  # what an interval is taken over
 
@@ -34,6 +39,7 @@ class StudyRow:
     n_trials: int
     corpus_hash: str
     rules: str  # hashes of script and program, version of the harness: what else must be equal
+    settings: Mapping[str, Any]  # which variant of the agent: wave, revision, engine and what is not as usual
     seed: int
     gain_bpb: float
     gain_ci_low: float
@@ -56,14 +62,16 @@ class StudyRow:
 class BoardRow:
     """One agent among those it can be compared with."""
 
-    agent: str
+    agent: str  # its name; with what differs, if another variant of it stands in the group
     kind: str
+    track: str  # the group's; `params` of a baseline beside the agents of another one
     rank: int  # shared with those that it cannot be told apart from
     n_studies: int
-    gain_bpb: float  # mean over its studies, on `test`
+    n_seeds: int
+    gain_bpb: float  # mean over its seeds, on `test`
     gain_ci_low: float | None
     gain_ci_high: float | None
-    interval_over: str  # "agent seeds", or "own pairs" where there is one study
+    interval_over: str  # "agent seeds", or "own pairs" where there is one seed
     share_of_tpe: float | None
     claimed_gain_bpb: float
     valid_share: float
@@ -108,47 +116,100 @@ class Group:
 
 
 def board(studies: Sequence[StudyRow]) -> tuple[Group, ...]:
-    """The groups, each with its agents by mean gain."""
+    """The groups, each with its agents by mean gain; the baselines of `params` stand in every one."""
     groups: dict[tuple[Any, ...], list[StudyRow]] = {}
     for study in studies:
         key = (study.tier, study.track, study.n_trials, study.corpus_hash, study.rules)
         groups.setdefault(key, []).append(study)
-    return tuple(_group(key, groups[key]) for key in sorted(groups))
+    return tuple(_group(key, [*groups[key], *_beside(key, groups)]) for key in sorted(groups))
+
+
+def with_baselines(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The key of the group whose baselines stand in the group of `key`; for `params` that group itself."""
+    tier, _, *rest = key
+    return (tier, PARAMS, *rest)
+
+
+def label(agent: str, settings: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> str:
+    """`agent`, with what tells it from its variants `among`: `acme/atlas (wave 4)`. Equal only for equals."""
+    names = dict.fromkeys(name for each in (settings, *among) for name in each)
+    differing = [n for n in names if any(each.get(n) != settings.get(n) for each in among)]
+    told = ", ".join(_setting(name, settings.get(name)) for name in differing)
+    return f"{agent} ({told})" if told else agent
+
+
+def variants(studies: Sequence[StudyRow]) -> dict[str, list[Mapping[str, Any]]]:
+    """The settings that each agent of a group has studies under."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for study in studies:
+        of_agent = found.setdefault(study.agent, [])
+        if study.settings not in of_agent:
+            of_agent.append(study.settings)
+    return found
+
+
+def _setting(name: str, value: Any) -> str:
+    if name == "thinking":
+        return THINKING[value]
+    if name == "revision":
+        return f"revision {str(value)[:SHOWN_REVISION]}"
+    shown = "default" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{name.replace('_', ' ')} {shown}"
+
+
+def _beside(key: tuple[Any, ...], groups: Mapping[tuple[Any, ...], list[StudyRow]]) -> list[StudyRow]:
+    """The baselines' studies that stand in a group of another track than theirs."""
+    if with_baselines(key) == key:
+        return []
+    return [study for study in groups.get(with_baselines(key), []) if study.kind in BASELINES]
 
 
 def _group(key: tuple[Any, ...], studies: Sequence[StudyRow]) -> Group:
+    among = variants(studies)
     by_agent: dict[str, list[StudyRow]] = {}
     for study in studies:
-        by_agent.setdefault(study.agent, []).append(study)
-    reference = [study.gain_bpb for study in by_agent.get(REFERENCE, [])]
-    rows = [_row(of, fmean(reference) if reference else None) for of in by_agent.values()]
+        by_agent.setdefault(label(study.agent, study.settings, among[study.agent]), []).append(study)
+    reference = _reference(list(by_agent.values()))
+    rows = [_row(agent, of, reference) for agent, of in by_agent.items()]
     rows.sort(key=lambda row: (-row.gain_bpb, row.agent))
-    comparisons = compared({agent: _by_seed(of) for agent, of in by_agent.items()})
+    comparisons = compared({agent: _by_seed(of, _gain) for agent, of in by_agent.items()})
     tier, track, n_trials, corpus_hash, rules = key
     return Group(tier, track, n_trials, corpus_hash, rules, _ranked(rows, comparisons), comparisons)
 
 
-def _row(studies: Sequence[StudyRow], reference: float | None) -> BoardRow:
-    first, gain = studies[0], fmean(study.gain_bpb for study in studies)
+def _reference(agents: Sequence[Sequence[StudyRow]]) -> float | None:
+    """TPE's gain, of its variant with the smallest waves; None if it gained nothing: no share can be told."""
+    found = [of for of in agents if of[0].kind == REFERENCE]
+    if not found:
+        return None
+    gain = fmean(_by_seed(min(found, key=lambda of: of[0].settings.get("wave") or 1), _gain).values())
+    return gain if gain > 0 else None
+
+
+def _row(agent: str, studies: Sequence[StudyRow], reference: float | None) -> BoardRow:
+    first, gain = studies[0], fmean(_by_seed(studies, _gain).values())
     low, high, over = _interval(studies)
     n_trials = sum(study.n_trials for study in studies)
-    n_placebos = sum(study.n_placebos for study in studies)
-    n_false = sum(study.n_false_accepts for study in studies)
+    # an optimiser repeats a study bit for bit: of several under one seed the placebos of the newest count
+    newest = {study.seed: study for study in sorted(studies, key=lambda study: study.study_id)}
+    n_placebos = sum(study.n_placebos for study in newest.values())
+    n_false = sum(study.n_false_accepts for study in newest.values())
     rate = clopper_pearson(n_false, n_placebos)
     tokens = sum(study.prompt_tokens + study.output_tokens for study in studies)
-    total = gain * len(studies)
-    categories = sorted({name for study in studies for name in study.gains_by_category})
+    total = sum(study.gain_bpb for study in studies)
     return BoardRow(
-        agent=first.agent,
+        agent=agent,
         kind=first.kind,
+        track=first.track,
         rank=0,
         n_studies=len(studies),
+        n_seeds=len(newest),
         gain_bpb=gain,
         gain_ci_low=low,
         gain_ci_high=high,
         interval_over=over,
-        share_of_tpe=gain / reference if reference else None,
-        claimed_gain_bpb=fmean(study.claimed_gain_bpb for study in studies),
+        share_of_tpe=None if reference is None else gain / reference,
+        claimed_gain_bpb=fmean(_by_seed(studies, lambda study: study.claimed_gain_bpb).values()),
         valid_share=sum(study.n_valid for study in studies) / n_trials,
         duplicate_share=sum(study.n_duplicates for study in studies) / n_trials,
         failed_share=sum(study.n_failed for study in studies) / n_trials,
@@ -162,17 +223,26 @@ def _row(studies: Sequence[StudyRow], reference: float | None) -> BoardRow:
         tokens_per_unit=tokens / (total / UNIT_BPB) if tokens and total > 0 else None,
         train_s=sum(study.train_s for study in studies),
         latency_s=sum(study.latency_s for study in studies),
-        gains_by_category={
-            name: fmean(study.gains_by_category.get(name, 0.0) for study in studies) for name in categories
-        },
+        gains_by_category=_profile(studies),
     )
 
 
+def _profile(studies: Sequence[StudyRow]) -> dict[str, float]:
+    """The mean gain over seeds by category of change."""
+    names = sorted({name for study in studies for name in study.gains_by_category})
+    return {name: fmean(_by_seed(studies, _of_category(name)).values()) for name in names}
+
+
+def _of_category(name: str) -> Callable[[StudyRow], float]:
+    return lambda study: study.gains_by_category.get(name, 0.0)
+
+
 def _interval(studies: Sequence[StudyRow]) -> tuple[float, float, str]:
-    """95 %, by Student's t over the studies; of a single one, its own over its pairs on `test`."""
-    if len(studies) == 1:
-        return studies[0].gain_ci_low, studies[0].gain_ci_high, OWN
-    gains = [study.gain_bpb for study in studies]
+    """95 %, by Student's t over the seeds; of a single one, that of the study's own pairs on `test`."""
+    gains = list(_by_seed(studies, _gain).values())
+    if len(gains) == 1:
+        ends = [(study.gain_ci_low, study.gain_ci_high) for study in studies]
+        return fmean(low for low, _ in ends), fmean(high for _, high in ends), OWN
     reach = float(special.stdtrit(len(gains) - 1, 1 - ALPHA / 2)) * stdev(gains) / math.sqrt(len(gains))
     return fmean(gains) - reach, fmean(gains) + reach, SEEDS
 
@@ -186,12 +256,16 @@ def clopper_pearson(n_hits: int, n: int) -> tuple[float, float] | None:
     return low, high
 
 
-def _by_seed(studies: Sequence[StudyRow]) -> dict[int, float]:
-    """The gain under each seed; of several studies under one, their mean."""
-    gains: dict[int, list[float]] = {}
+def _gain(study: StudyRow) -> float:
+    return study.gain_bpb
+
+
+def _by_seed(studies: Sequence[StudyRow], value: Callable[[StudyRow], float]) -> dict[int, float]:
+    """The value under each seed; of several studies under one, their mean."""
+    values: dict[int, list[float]] = {}
     for study in studies:
-        gains.setdefault(study.seed, []).append(study.gain_bpb)
-    return {seed: fmean(values) for seed, values in gains.items()}
+        values.setdefault(study.seed, []).append(value(study))
+    return {seed: fmean(of_seed) for seed, of_seed in values.items()}
 
 
 def compared(gains: Mapping[str, Mapping[int, float]]) -> tuple[Comparison, ...]:

@@ -66,6 +66,11 @@ class Settings(BaseSettings):
         return self.home / "studies"
 
     @property
+    def attacks_path(self) -> Path:
+        """Folder of what became of the scripted cheats, one file per run of them: the truth."""
+        return self.home / "attacks"
+
+    @property
     def db_path(self) -> Path:
         """The index over the item files; only the command line writes it."""
         return self.home / "tracker.duckdb"

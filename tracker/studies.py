@@ -173,6 +173,29 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
+class Attack:
+    """What became of one scripted cheat."""
+
+    name: str
+    outcome: str  # "caught" or "passed", as the suite says it
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteRun:
+    """One run of the attack suite: the content of `attacks/<suite_run_id>.json`."""
+
+    suite_run_id: str  # sorts by time
+    started_at: datetime
+    ended_at: datetime
+    tier: str
+    sandbox: str
+    version: str  # of tracker
+    is_whole: bool  # all cheats that there are, not some by name
+    attacks: tuple[Attack, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AgentSpec:
     """Who proposes: `kind` is a name of `runners.research.agents.AGENTS`."""
 

@@ -2,7 +2,8 @@
 
 `studies/<study_id>/study.json` is the study, `trials/<slot>.json` a finished trial, `proposals/<wave>.json`
 what was asked and answered, written before the first training of the wave, `test/<key>.json` a training that
-was measured on the split that is touched once, `stop` the stop button. Each appears whole or not at all.
+was measured on the split that is touched once, `stop` the stop button. `attacks/<id>.json` is one run of the
+attack suite. Each appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TypeVar
 from tracker.codec import dump_json, load_json, write_atomically
 from tracker.errors import DiskFullError, TrackerError, UnknownNameError
 from tracker.settings import Settings
-from tracker.studies import Proposal, Study, Training, Trial
+from tracker.studies import Proposal, Study, SuiteRun, Training, Trial
 
 STUDY_FILE = "study.json"
 R = TypeVar("R")
@@ -125,6 +126,34 @@ def disk_errors(path: Path) -> Iterator[None]:
         if error.errno == errno.ENOSPC:
             raise DiskFullError(str(path)) from error
         raise
+
+
+def write_suite_run(attacks_path: Path, run: SuiteRun) -> None:
+    """Keep a run of the attack suite.
+
+    Raises:
+        DiskFullError: there is no room.
+    """
+    path = attacks_path / f"{run.suite_run_id}.json"
+    with disk_errors(path):
+        write_atomically(path, dump_json(run))
+
+
+def suite_run_paths(attacks_path: Path) -> list[Path]:
+    """The files of the runs of the attack suite, oldest first: their ids sort by time."""
+    return sorted(attacks_path.glob("[0-9]*.json"))
+
+
+def read_suite_run(path: Path) -> SuiteRun:
+    """One run of the attack suite.
+
+    Raises:
+        TrackerError: the file is broken, or belongs to another run.
+    """
+    run = _read(SuiteRun, path)
+    if run.suite_run_id != path.stem:
+        raise TrackerError(f"{path}: belongs to run `{run.suite_run_id}` of the attack suite")
+    return run
 
 
 def study_folders(studies_path: Path) -> list[Path]:

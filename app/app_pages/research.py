@@ -14,6 +14,7 @@ if not studies:
 else:
     st.header("Agents", anchor=False)
     research_view.show_board(research_view.choose_group(studies))
+    research_view.show_attacks()
     st.header("Studies", anchor=False)
     alive = study_view.living()
     study = study_view.choose_study(studies, alive)

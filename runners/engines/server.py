@@ -197,7 +197,8 @@ class ServerEngine:
                             ttft_s = time.monotonic() - started
                         if answer.is_stopped() or answer.overruns(request.max_output_tokens):
                             break  # closes the connection, and with it the server's work
-                found = answer.generation(latency_s=time.monotonic() - started, ttft_s=ttft_s)
+                with _well_formed(api):
+                    found = answer.generation(latency_s=time.monotonic() - started, ttft_s=ttft_s)
                 self.prefilled_tokens += found.prompt_tokens - found.cached_tokens
                 return found
         raise AssertionError("the last attempt returns or raises")

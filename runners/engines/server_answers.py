@@ -8,8 +8,10 @@ from typing import Any
 
 from runners.engines import Continuation, ContinuationRequest, Generation
 from runners.engines.thinking import MARKS
+from tracker.codec import writable_text
 from tracker.errors import EngineError, TransientError
 
+MAX_COUNT = 1 << 40  # tokens of one answer: beyond what any server can have counted
 OVERRUN = 2  # pieces per token asked for; servers send a token or more at once, seldom a part of one
 
 
@@ -35,7 +37,9 @@ class StreamedAnswer:
         if "error" in event:
             error = event["error"]
             words = error.get("message", error) if isinstance(error, dict) else error
-            raise EngineError(f"the server failed while answering: {words}", reason="engine_died")
+            raise EngineError(
+                f"the server failed while answering: {writable_text(str(words))}", reason="engine_died"
+            )
         self.usage = event.get("usage") or self.usage
         for choice in (event.get("choices") or ())[:1]:
             delta = choice.get("delta") or {}
@@ -69,6 +73,7 @@ class StreamedAnswer:
 
         Raises:
             TransientError: the stream broke off before its end.
+            ValueError: a count of tokens is none.
         """
         thinking, answer = self._parts(is_whole=True)
         places = [place for stop in self.stop if stop and (place := answer.find(stop)) >= 0]
@@ -77,14 +82,14 @@ class StreamedAnswer:
         cut_off = self.finish_reason == "length" and not places
         details = self.usage.get("prompt_tokens_details") or {}
         return Generation(
-            text=answer[: min(places)] if places else answer,
+            text=writable_text(answer[: min(places)] if places else answer),
             finish_reason="length" if cut_off else "stop",
-            prompt_tokens=int(self.usage.get("prompt_tokens") or 0),
-            output_tokens=int(self.usage.get("completion_tokens") or self.n_pieces),
-            cached_tokens=int(details.get("cached_tokens") or 0),
+            prompt_tokens=_count(self.usage.get("prompt_tokens")),
+            output_tokens=_count(self.usage.get("completion_tokens") or self.n_pieces),
+            cached_tokens=_count(details.get("cached_tokens")),
             latency_s=latency_s,
             ttft_s=ttft_s,
-            thinking=thinking or None,
+            thinking=writable_text(thinking) or None,
         )
 
     def _parts(self, *, is_whole: bool) -> tuple[str, str]:
@@ -100,6 +105,19 @@ class StreamedAnswer:
         if self.thinks and not is_whole:
             return self.text, ""
         return "", self.text
+
+
+def _count(value: object) -> int:
+    """A number of tokens as a server tells it; 0 where it tells none.
+
+    Raises:
+        ValueError: it is no such number.
+    """
+    if value is None:
+        return 0
+    if not isinstance(value, int | float) or not 0 <= value <= MAX_COUNT:
+        raise ValueError("a count of tokens is out of range")
+    return int(value)
 
 
 def continuation(

@@ -22,7 +22,7 @@ class Standing:
 
     trial: Trial
     val_bpb: float | None
-    gain_bpb: float | None  # over its parent
+    gain_bpb: float | None  # over its parent; None also for a repetition, which was compared with another
 
     @property
     def params(self) -> Params | None:
@@ -36,6 +36,9 @@ def standings(history: Sequence[Trial], *, baseline_bpb: float | None) -> tuple[
     levels: dict[Key, float] = {} if baseline_bpb is None else {change_key(Change()): baseline_bpb}
     found = []
     for trial in history:
+        if trial.verdict is Verdict.DUPLICATE and trial.proposal.change is not None:
+            found.append(Standing(trial, levels.get(change_key(trial.proposal.change)), None))
+            continue
         gain = _gain(trial)
         if gain is None:
             found.append(Standing(trial, None, None))

@@ -73,6 +73,20 @@ class ModelServer:
         if self._process.poll() is not None:
             raise explain(_tail(self._log_path), doing=f"the agent's vLLM server (log: {self._log_path})")
 
+    def check_still_there(self) -> None:
+        """As `check`, for a server that was ready once: what ends it from outside is an outage.
+
+        Raises:
+            UnreachableError: it has died, and vLLM names no cause; a new one may live.
+            EngineError: it has died of a cause that would end a new one too.
+        """
+        try:
+            self.check()
+        except EngineError as error:
+            if error.reason != "engine_died":
+                raise
+            raise UnreachableError(str(error), hint=error.hint) from error
+
     def wait_until_ready(self) -> None:
         """Wait for the model to be loaded.
 

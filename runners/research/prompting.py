@@ -114,7 +114,7 @@ def _question(ask: Ask, *, n_last: int, n_best: int, suggestion: Suggestion | No
         _trials(ask, stood, n_last=n_last, n_best=n_best),
         _touched(ask),
         _state(ask),
-        "" if suggestion is None else _suggested(ask, suggestion),
+        "" if suggestion is None else _suggested(ask, stood, suggestion),
         "Propose the next change to the incumbent.",
     ]
     return "\n\n".join(part for part in parts if part)
@@ -155,7 +155,7 @@ def _trials(ask: Ask, stood: Sequence[Standing], *, n_last: int, n_best: int) ->
         return "No trial was made yet."
     if not n_last:
         return ""
-    measured = sorted((s for s in stood if s.val_bpb is not None), key=lambda s: s.val_bpb or 0.0)
+    measured = sorted((s for s in stood if s.gain_bpb is not None), key=lambda s: s.val_bpb or 0.0)
     n_shown = min(n_last, len(stood))
     lines = [f"The last {n_shown} of {len(stood)} trials (change: bpb, gain over the incumbent of then):"]
     lines += [_trial(standing, ask) for standing in stood[-n_last:]]
@@ -170,9 +170,9 @@ def _trial(standing: Standing, ask: Ask) -> str:
     if change is None:
         return f"- unusable answer: {(trial.proposal.problem or '')[:MAX_CELL_CHARS]}"
     what = trial.proposal.rationale if change.script is not None else moved(trial.parent, change, ask.space)
-    measured = ""
-    if standing.val_bpb is not None and standing.gain_bpb is not None:
-        measured = f": {standing.val_bpb:.3f}, {standing.gain_bpb:+.3f}"
+    measured = "" if standing.val_bpb is None else f": {standing.val_bpb:.3f}"
+    if standing.gain_bpb is not None:
+        measured += f", {standing.gain_bpb:+.3f}"
     why = f" ({trial.detail or trial.reason})" if trial.detail or trial.reason else ""
     return f"- {what[:MAX_CELL_CHARS]}{measured}; {trial.verdict}{why[:MAX_CELL_CHARS]}"
 
@@ -210,16 +210,22 @@ def _plateau(ask: Ask) -> str:
     return f"None of the last {n_idle} trials helped: try another category, or a much larger step."
 
 
-def _suggested(ask: Ask, suggestion: Suggestion) -> str:
+def _suggested(ask: Ask, stood: Sequence[Standing], suggestion: Suggestion) -> str:
+    """Where the optimiser stands, what it would try next, and what became of the model's own trials."""
     change = suggestion.proposal.change
     if change is None:
         return ""
     counts = Counter(trial.proposal.proposer for trial in ask.history)
     accepted = Counter(t.proposal.proposer for t in ask.history if t.verdict is Verdict.ACCEPTED)
-    records = ", ".join(f"{who} {accepted[who]} of {n}" for who, n in sorted(counts.items()))
+    name = suggestion.optimiser
+    vals = [s.val_bpb for s in stood if s.trial.proposal.proposer == name and s.val_bpb is not None]
+    best = f"{min(vals):.3f} bpb" if vals else "nothing measured yet"
+    n_own = sum(n for who, n in counts.items() if who != name)
+    n_kept = sum(n for who, n in accepted.items() if who != name)
+    own = f"{n_kept} of your {n_own} own were kept" if n_own else "none was your own"
     return (
-        f"You work beside an optimiser, {suggestion.optimiser}. "
-        f"Accepted so far: {records or 'nothing'}.\n"
+        f"You work beside an optimiser, {name}; it saw all {len(ask.history)} trials.\n"
+        f"Of its own {counts[name]} trials {accepted[name]} were kept, the best stands at {best}; {own}.\n"
         f"It would try next: {moved(ask.incumbent, change, ask.space)}."
     )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runners.engines.thinking import MARKS
+from tracker.codec import writable_text
 
 MAX_CHANGES = 4  # numbers moved at once: more, and nobody knows which of them helped
 MAX_RATIONALE_CHARS = 200  # asked for; a model that is not kept to it may write more
@@ -107,6 +108,8 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 
 
 def _distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    r"""The members of an object; an escape such as \ud83d alone is no character, and is replaced."""
+    pairs = [(writable_text(n), writable_text(v) if isinstance(v, str) else v) for n, v in pairs]
     document = dict(pairs)
     if len(document) < len(pairs):
         names = [name for name, _ in pairs]

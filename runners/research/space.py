@@ -17,6 +17,7 @@ from runners.research.tiers import Tier
 from tracker.studies import CATEGORIES, Change, Params
 
 MIN_STEPS = 20  # fewer show nothing
+SHOWN_CHARS = 40  # of a value, in a sentence about it
 DIGITS = 6  # significant digits of a proposed number: two that agree so far are one
 Number = float | int
 
@@ -45,18 +46,26 @@ class Tunable:
 
     def problem(self, value: object) -> str | None:
         """Why `value` is not allowed, or None."""
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            return f"`{self.name}` must be a number, got {value!r}"
+        shown = _shown(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"`{self.name}` must be a number, got {shown}"
+        if isinstance(value, float) and not math.isfinite(value):  # an integer may be too long to ask
+            return f"`{self.name}` must be a number, got {shown}"
         if self.choices:
             listed = ", ".join(str(c) for c in self.choices)
-            return None if value in self.choices else f"`{self.name}` must be one of {listed}, got {value!r}"
+            return None if value in self.choices else f"`{self.name}` must be one of {listed}, got {shown}"
         if self.low <= value <= self.high:
             return None
-        return f"`{self.name}` must be between {self.low:g} and {self.high:g}, got {value!r}"
+        return f"`{self.name}` must be between {self.low:g} and {self.high:g}, got {shown}"
 
     def cleaned(self, value: Number) -> Number:
         """The value as it is trained with: of the right type, and not finer than `DIGITS`."""
         return int(value) if self.kind == "int" else float(f"{float(value):.{DIGITS}g}")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"
 
 
 Text = tuple[str, str]  # what it means, source of the default

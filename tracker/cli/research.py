@@ -45,6 +45,8 @@ def run(
     max_model_len: int | None = None,
     thinking: bool | None = None,
     placebo_share: float = 0.1,
+    override_share: float | None = None,
+    optimiser: str | None = None,
     proposals: Path | None = None,
     no_sandbox: Flag = False,
     as_json: JsonFlag = False,
@@ -80,6 +82,10 @@ def run(
         Switch the model's thinking on or off; default: as its chat template does.
     placebo_share
         Trials without a change, on top of the agent's, which measure how often the gate is fooled.
+    override_share
+        On the track hybrid: at most this share of the trials is the model's; default 0.3.
+    optimiser
+        On the track hybrid: whose the other trials are, tpe or cma; default tpe.
     proposals
         For `--agent scripted`: a JSON file of proposals.
     no_sandbox
@@ -108,6 +114,8 @@ def run(
         wave_size=wave,
         engine=settings,
         placebo_share=placebo_share,
+        override_share=override_share,
+        optimiser=optimiser,
         has_sandbox=not no_sandbox,
         proposals=proposals,
     )
@@ -205,8 +213,9 @@ def board(*, tier: str | None = None, track: str | None = None, as_json: JsonFla
     from tracker.store import open_snapshot
 
     with open_snapshot(load_settings()) as snapshot:
-        rows = [StudyRow(**row) for row in snapshot.query("research_board", tier=tier, track=track)]
-    groups = make_board(rows)
+        rows = [StudyRow(**row) for row in snapshot.query("research_board", tier=tier)]
+    # the baselines beside the agents of one track are of another: the groups are chosen at the end
+    groups = [group for group in make_board(rows) if track in (None, group.track)]
     if as_json:
         print_json({"groups": [group_document(group) for group in groups]})
     elif not groups:
@@ -281,6 +290,8 @@ def attack(
 ) -> None:
     """Let scripted cheats loose on the real sandbox and evaluator; exit code 1 if any gets through.
 
+    What became of each is kept: `tracker query "select * from attacks"`.
+
     Parameters
     ----------
     name
@@ -291,11 +302,14 @@ def attack(
         Print one JSON document: `attacks` and `n_passed`.
     """
     from dataclasses import asdict
+    from datetime import UTC, datetime
 
     from runners.research.attacks import AttackOutcome, attack_names, run_attacks
     from runners.research.sandbox import find
     from runners.research.tiers import tier as tier_of
     from tracker.bench import check_home
+    from tracker.research import keep_attacks
+    from tracker.studies import Attack
 
     for each in name:
         if each not in attack_names():
@@ -308,7 +322,10 @@ def attack(
             f"{outcome.outcome:<7} {outcome.name}: {outcome.how}", file=sys.stderr if as_json else sys.stdout
         )
 
+    started_at = datetime.now(UTC)
     outcomes = run_attacks(home.home, find(), tier_of(tier), names=name, on_outcome=tell)
+    found = [Attack(each.name, each.outcome, each.how) for each in outcomes]
+    keep_attacks(found, started_at=started_at, tier=tier, settings=home)
     n_passed = sum(outcome.outcome == "passed" for outcome in outcomes)
     if as_json:
         print_json({"attacks": [asdict(outcome) for outcome in outcomes], "n_passed": n_passed})

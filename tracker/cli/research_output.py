@@ -148,7 +148,7 @@ def print_group(group: Group) -> None:
             false = f"{row.n_false_accepts}/{row.n_placebos} (to {100 * high:.0f} %)"
         table.add_row(
             cell(row.rank),
-            cell(row.agent),
+            cell(row.agent if row.track == group.track else f"{row.agent} ({row.track})"),
             cell(f"{row.gain_bpb:.4f}"),
             cell(None if interval is None else interval + mark),
             cell(None if row.share_of_tpe is None else f"{100 * row.share_of_tpe:.0f} %"),
@@ -162,7 +162,7 @@ def print_group(group: Group) -> None:
         )
     console().print(table)
     if any(row.interval_over != "agent seeds" for row in group.rows):
-        print("* one study: the interval is over its own pairs of seeds, not over agent seeds")
+        print("* one seed: the interval is over its own pairs of seeds, not over agent seeds")
     for each in group.comparisons:
         print(comparison_line(each))
 

@@ -1,4 +1,4 @@
-"""The database made anew from the item files and the studies, which are the truth."""
+"""The database made anew from the item files, the studies and the attacks, which are the truth."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tracker.errors import TrackerError
 from tracker.items import RUN_FILE, read_run, run_folders
 from tracker.records import Run, RunStatus
 from tracker.settings import Settings
+from tracker.store.attacks import rebuild_attacks
 from tracker.store.carrying import carry_over
 from tracker.store.database import new_database, transaction
 from tracker.store.locks import writing
@@ -43,7 +44,7 @@ class RunFile:
 
 
 def rebuild(settings: Settings, *, wait_s: float = WAIT_S) -> Rebuilt:
-    """Replace the database by one made from every `run.json` and every study, in one step at the end.
+    """Replace the database by one made from every `run.json`, study and attack, in one step at the end.
 
     What the sources said stands in no item file: it is taken over from the old database, or from the newest
     snapshot that can be read.
@@ -69,6 +70,7 @@ def rebuild(settings: Settings, *, wait_s: float = WAIT_S) -> Rebuilt:
                 write_run(connection, run)
                 n_runs += 1
             n_studies, broken = rebuild_studies(connection, settings.studies_path)
+            broken += rebuild_attacks(connection, settings.attacks_path)
             mark_change(connection)
     return Rebuilt(n_runs, tuple(interrupted), (*skipped, *broken), carried, n_studies)
 

@@ -10,9 +10,11 @@ from typing import Any
 import duckdb
 
 from tracker.codec import dump
+from tracker.records import EngineSettings
 from tracker.store.ingests import utc
-from tracker.studies import Pair, Study, Training, Trial
+from tracker.studies import Pair, Study, Track, Training, Trial
 
+OF_ENGINE = ("dtype", "quantization", "max_model_len", "thinking", "seed")  # what changes answers
 FINAL_SLOT = -1  # of the trainings that were compared on `test`
 FORGET_TRIAL = (
     "delete from trials where study_id = $study_id and slot = $slot",
@@ -70,6 +72,7 @@ def study_row(study: Study) -> dict[str, Any]:
             "model_id": agent.model.model_id if agent.model else None,
             "revision": agent.model.revision if agent.model else None,
             "engine": agent.settings.engine if agent.settings else None,
+            "agent_settings": _json(agent_settings(study)),
             "track": study.track.value,
             "status": study.status.value,
             "warnings": _json(study.warnings),
@@ -79,6 +82,17 @@ def study_row(study: Study) -> dict[str, Any]:
             "incumbent": _json(dump(study.incumbent)),
         }
     )
+
+
+def agent_settings(study: Study) -> dict[str, Any]:
+    """What else than model, engine and wave makes an agent another one, where it is not as usual."""
+    agent, usual = study.agent, EngineSettings()
+    found: dict[str, Any] = {}
+    if agent.settings is not None:
+        found = {n: v for n in OF_ENGINE if (v := getattr(agent.settings, n)) != getattr(usual, n)}
+    if study.track is Track.HYBRID:
+        found |= {"optimiser": agent.optimiser, "override_share": agent.override_share}
+    return found
 
 
 def trial_row(trial: Trial) -> dict[str, Any]:

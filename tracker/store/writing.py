@@ -15,12 +15,13 @@ from tracker.ingested import Batch, IngestOutcome, SourceFacts
 from tracker.records import Run
 from tracker.settings import Settings
 from tracker.store import ingests, jobs
+from tracker.store.attacks import write_suite_run
 from tracker.store.database import open_database, store_errors, transaction
 from tracker.store.locks import writing
 from tracker.store.reading import read
 from tracker.store.runs import write_run
 from tracker.store.studies import write_study, write_trial
-from tracker.studies import Study, Trial
+from tracker.studies import Study, SuiteRun, Trial
 
 WAIT_S = 10.0  # many times what one write takes
 
@@ -78,6 +79,15 @@ class Store:
             write_study(connection, study)
             for trial in trials:
                 write_trial(connection, trial)
+
+    def add_suite_run(self, run: SuiteRun) -> None:
+        """Keep a run of the attack suite; the same run is replaced.
+
+        Raises:
+            StoreError: the disk is full or failing; nothing was kept.
+        """
+        with self._change() as connection:
+            write_suite_run(connection, run)
 
     def source_state(self, source: str) -> ingests.SourceState:
         """Where the last ingest of this source ended."""

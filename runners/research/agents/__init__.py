@@ -28,6 +28,7 @@ AGENTS = {
 }
 HYBRID = "runners.research.agents.hybrid:HybridAgent"  # what `model` is on the track of that name
 NUMBERS_ONLY = ("random", "tpe", "cma")  # these know nothing of a script
+OPTIMISERS = ("tpe", "cma")  # a hybrid's
 
 
 @dataclass(frozen=True, slots=True)

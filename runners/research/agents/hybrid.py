@@ -10,15 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from runners.research.agents import Ask
-from runners.research.agents.cma import CmaAgent
+from runners.research.agents import OPTIMISERS, Agent, Ask, open_agent
 from runners.research.agents.model import ModelAgent
-from runners.research.agents.optuna_agents import TpeAgent
 from runners.research.prompting import Suggestion
 from tracker.errors import UnknownNameError
-from tracker.studies import Proposal, Study
-
-OPTIMISERS: dict[str, type[TpeAgent] | type[CmaAgent]] = {"tpe": TpeAgent, "cma": CmaAgent}
+from tracker.studies import AgentSpec, Proposal, Study, Track
 
 
 class HybridAgent:
@@ -34,7 +30,8 @@ class HybridAgent:
         name = study.agent.optimiser
         if name not in OPTIMISERS:
             raise UnknownNameError("optimiser", name, known=OPTIMISERS)
-        self._optimiser = OPTIMISERS[name](study, folder)
+        alone = replace(study, agent=AgentSpec(name, name), track=Track.PARAMS)
+        self._optimiser: Agent = open_agent(alone, folder)
         self._model = ModelAgent(study, folder)
 
     def propose(self, ask: Ask) -> Sequence[Proposal]:
@@ -53,7 +50,7 @@ class HybridAgent:
         ]
         if not places:
             return suggested
-        offers = [Suggestion(self._optimiser.name, suggested[place]) for place in places]
+        offers = [Suggestion(ask.study.agent.optimiser, suggested[place]) for place in places]
         own = self._model.propose(replace(ask, k=len(places)), suggestions=offers)
         # fewer come back where two were equal; the optimiser does not step in for the model
         kept = [proposal for place, proposal in enumerate(suggested) if place not in places]

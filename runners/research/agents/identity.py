@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracker.codec import dump_json, load_json, write_atomically
+from tracker.codec import dump_json, load_json, writable_text, write_atomically
 from tracker.errors import TrackerError
 from tracker.records import EngineInfo
 
@@ -29,7 +29,8 @@ def check_served(info: EngineInfo, folder: Path) -> None:
     Raises:
         TrackerError: another model answers now.
     """
-    served = Served(info.versions.get("served_model", ""), info.versions.get("served_root", ""))
+    name, root = (info.versions.get(key, "") for key in ("served_model", "served_root"))
+    served = Served(writable_text(name), writable_text(root))
     path = folder / FILE
     if not path.exists():
         write_atomically(path, dump_json(served))

@@ -54,7 +54,7 @@ class ModelAgent:
         """One proposal per question; `suggestions`: an optimiser's, one for each.
 
         Raises:
-            UnreachableError: the model's server is out of reach.
+            UnreachableError: the model's server is out of reach, or the one that was started has died.
             TrackerError: another model answers now.
             EngineError: the model failed, or its context is too short.
         """
@@ -94,7 +94,7 @@ class ModelAgent:
     def _look_again(self) -> None:
         """Ask the server once more what it is: it may have been started again with another model."""
         if self._server is not None:
-            self._server.check()
+            self._server.check_still_there()
         elif self._settings.engine == "server":
             self._engine.close()
             self._engine = self._open()

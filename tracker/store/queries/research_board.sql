@@ -43,12 +43,12 @@ profiled as (
 
 select
     studies.study_id, agent_name as agent, agent as kind, tier, track, n_trials, corpus_hash,
-    concat(script_hash[:12], ' ', program_hash[:12], ' ', harness_version) as rules,
-    seed, gain_bpb, gain_ci_low, gain_ci_high, claimed_gain_bpb,
+    rules, settings, seed, gain_bpb, gain_ci_low, gain_ci_high, claimed_gain_bpb,
     n_valid, n_duplicates, n_failed, n_caught, n_placebos, n_false_accepts,
     prompt_tokens, output_tokens, train_s, latency_s,
     coalesce(gains_by_category, cast('{}' as json)) as gains_by_category
 from studies
+join study_agents using (study_id)
 join counted using (study_id)
 join paid using (study_id)
 left join profiled using (study_id)

@@ -39,6 +39,7 @@ paid as (
 
 select
     studies.*,
+    rules,
     coalesce(n_done, 0) as n_done,
     coalesce(n_valid, 0) as n_valid,
     coalesce(n_accepted, 0) as n_accepted,
@@ -57,6 +58,7 @@ select
     coalesce(cpu_s, 0) as cpu_s,
     coalesce(eval_s, 0) as eval_s
 from studies
+join study_agents using (study_id)
 left join counted using (study_id)
 left join paid using (study_id)
 where ($study_id is null or studies.study_id = $study_id)
