@@ -30,12 +30,8 @@ class Narrowing:
 
 def with_facts(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` with `organization`, and `needed_bytes`: the memory for a short context."""
-    organization = (
-        frame["model_id"]
-        .astype(str)
-        .str.partition("/")[0]
-        .where(frame["model_id"].str.contains("/"), "local")
-    )
+    ids = frame["model_id"].astype(str)
+    organization = ids.str.split("/").str[0].where(ids.str.contains("/", regex=False), "local")
     return frame.assign(organization=organization, needed_bytes=needed(frame, context=SHORT_CONTEXT))
 
 
