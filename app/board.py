@@ -14,7 +14,7 @@ from tracker.sizing import CACHE_FRACTION, OVERHEAD_BYTES
 SHORT_CONTEXT = 4096  # tokens; what "fits" means on the leaderboard
 BYTES_PER_PARAM = 2  # weights in 16 bits, where nothing more is known
 MEASURED, CLAIMED = "measured here", "claimed"
-SUBJECT = ("model_id", "label")  # one row of the table
+SUBJECT = ("model_id", *rows.SETTINGS)  # one row of the table; a label says only what differs inside its task
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,10 @@ def table(frame: pd.DataFrame, task: str, columns: Sequence[str]) -> pd.DataFram
     ranked = rows.with_ranks(rows.with_labels(frame[frame["task"] == task]))
     ranked = with_facts(ranked.assign(basis=MEASURED))
     for name in columns:
-        other = rows.with_labels(frame[frame["task"] == name]).drop_duplicates("label").set_index("label")
-        ranked[f"score of {name}"] = ranked["label"].map(other["score"])
-        ranked[f"± of {name}"] = ranked["label"].map((other["ci_high"] - other["ci_low"]) / 2)
+        other = frame[frame["task"] == name].drop_duplicates([*SUBJECT])
+        half_width = (other["ci_high"] - other["ci_low"]) / 2
+        beside = {f"score of {name}": other["score"], f"± of {name}": half_width}
+        ranked = ranked.merge(other[[*SUBJECT]].assign(**beside), how="left", on=[*SUBJECT])
     return ranked
 
 
