@@ -18,12 +18,11 @@ FRONTIER_NAMES = 8  # more names than that run into each other
 
 
 def candidates(scores: pd.DataFrame, known: pd.DataFrame, task: str) -> pd.DataFrame:
-    """One row per model: the best measured settings on `task`, then what the Hub lists besides.
+    """One row per model and settings measured on `task`, then the models that the Hub lists besides.
 
     `scores`: rows of `queries.board`; `known`: rows of `queries.hub_sizes`.
     """
     here = rows.with_labels(scores[scores["task"] == task])
-    here = here.sort_values("score", ascending=False).drop_duplicates("model_id")
     lengths = known.set_index("model_id")["max_context"] if len(known) else pd.Series(dtype=float)
     here = here.assign(basis=MEASURED, max_context=here["model_id"].map(lengths))
     others = known[~known["model_id"].isin(here["model_id"])]
@@ -40,13 +39,13 @@ def with_memory(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def fitting(frame: pd.DataFrame, *, memory_gb: float, context: int) -> pd.DataFrame:
-    """The models that fit, those with a score first and the best of them on top, then the larger ones."""
+    """Of each model that fits the best settings that do: those with a score first, then the larger ones."""
     fits = frame[frame[f"needs {context}"] <= memory_gb * GB]
     keys = fits.assign(size=board.number(fits, "n_params"), of=board.number(fits, "score"))
     order = keys.sort_values(
         ["of", "size", "model_id"], ascending=[False, False, True], na_position="last"
     ).index
-    return fits.loc[order].reset_index(drop=True)
+    return fits.loc[order].drop_duplicates("model_id").reset_index(drop=True)
 
 
 def offers(frame: pd.DataFrame, *, cost: Sequence[float], context: int) -> pd.DataFrame:

@@ -107,7 +107,7 @@ def ranked_board(suite: str, task: str, columns: tuple[str, ...]) -> pd.DataFram
 
 
 def candidates(suite: str, task: str) -> pd.DataFrame:
-    """The rows of `fitting.candidates`: measured models with their score on `task`, then those of the Hub."""
+    """The rows of `fitting.candidates`: settings with their score on `task`, then models of the Hub."""
     return _candidates(snapshot(), suite, task)
 
 
