@@ -111,5 +111,5 @@ def complete(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def exported(table: pd.DataFrame) -> pd.DataFrame:
-    """What a download holds: every column that is a plain value, in the words of the store."""
-    return table.drop(columns=["label", "cache_bytes_per_token", "overhead_bytes"], errors="ignore")
+    """What a download holds: the plain values in the words of the store, without this machine's folders."""
+    return table.drop(columns=["label", "path", "cache_bytes_per_token", "overhead_bytes"], errors="ignore")

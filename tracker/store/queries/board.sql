@@ -46,6 +46,7 @@ select
     measured.chance, measured.truncated_fraction,
     runs.engine, runs.dtype, coalesce(runs.quantization, runs.model_quantization) as quantization, runs.device,
     measured.asked_max_model_len, measured.thinking, runs."limit",
+    runs.path, runs.settings ->> 'dtype' as asked_dtype, runs.settings ->> 'quantization' as asked_quantization,
     runs.n_params, runs.license, runs.tokens_per_s, runs.ttft_s, runs.peak_memory_bytes,
     cast(runs.fit ->> 'weights_bytes' as bigint) as weights_bytes,
     cast(runs.fit ->> 'overhead_bytes' as bigint) as overhead_bytes,
