@@ -173,7 +173,7 @@ def newest_models(n: int) -> list[str]:
 
 
 def comparable_runs(models: tuple[str, ...]) -> list[dict[str, Any]]:
-    """One row per task of the run of each model and suite that a comparison goes by."""
+    """One row per task of the runs that a comparison goes by, with engine, settings and date."""
     return _rows(snapshot(), "comparable_runs", models=models)
 
 
