@@ -6,11 +6,13 @@ The database does not know of a run before it ends; the item files grow every fe
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pyarrow.parquet as pq
 
 from tracker.errors import TrackerError
@@ -19,6 +21,7 @@ from tracker.records import Run, RunStatus
 from tracker.settings import Settings
 
 LOCKS = "worker-*.json"  # one per job, see `runners.executors.local`
+SAME_START_S = 1.0  # as the system tells it, a start is never off by more
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +55,24 @@ def _runs_of(lock: Path) -> list[str]:
     """The runs of a lock whose process lives; a lock that is half written or gone has none."""
     try:
         entry = json.loads(lock.read_bytes())
-        return [str(run_id) for run_id in entry["runs"]] if is_alive(int(entry["parent"])) else []
+        return [str(run_id) for run_id in entry["runs"]] if is_held(entry) else []
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
-def is_alive(pid: int) -> bool:
-    """Whether there is a process of that number."""
+def is_held(entry: Mapping[str, Any]) -> bool:
+    """Whether the process that wrote a lock still lives; another one may have got its number since.
+
+    The same test as when a next start looks for orphans, `runners.executors.children.lives`.
+
+    Raises:
+        KeyError: the entry is of no lock.
+    """
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        began_at_s = psutil.Process(int(entry["parent"])).create_time()
+    except psutil.Error:
         return False
-    except PermissionError:
-        return True
-    return True
+    return bool(abs(began_at_s - float(entry["parent_started_at"])) < SAME_START_S)
 
 
 def _run(folder: Path) -> Run | None:
