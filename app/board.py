@@ -14,7 +14,7 @@ from tracker.sizing import CACHE_FRACTION, OVERHEAD_BYTES
 SHORT_CONTEXT = 4096  # tokens; what "fits" means on the leaderboard
 BYTES_PER_PARAM = 2  # weights in 16 bits, where nothing more is known
 MEASURED, CLAIMED = "measured here", "claimed"
-SUBJECT = ("model_id", "label")  # one row of the table
+SUBJECT = ("model_id", *rows.SETTINGS)  # one row of the table; a label says only what differs inside its task
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,8 @@ class Narrowing:
 
 def with_facts(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` with `organization`, and `needed_bytes`: the memory for a short context."""
-    organization = (
-        frame["model_id"]
-        .astype(str)
-        .str.partition("/")[0]
-        .where(frame["model_id"].str.contains("/"), "local")
-    )
+    ids = frame["model_id"].astype(str)
+    organization = ids.str.split("/").str[0].where(ids.str.contains("/", regex=False), "local")
     return frame.assign(organization=organization, needed_bytes=needed(frame, context=SHORT_CONTEXT))
 
 
@@ -70,9 +66,10 @@ def table(frame: pd.DataFrame, task: str, columns: Sequence[str]) -> pd.DataFram
     ranked = rows.with_ranks(rows.with_labels(frame[frame["task"] == task]))
     ranked = with_facts(ranked.assign(basis=MEASURED))
     for name in columns:
-        other = rows.with_labels(frame[frame["task"] == name]).drop_duplicates("label").set_index("label")
-        ranked[f"score of {name}"] = ranked["label"].map(other["score"])
-        ranked[f"± of {name}"] = ranked["label"].map((other["ci_high"] - other["ci_low"]) / 2)
+        other = frame[frame["task"] == name].drop_duplicates([*SUBJECT])
+        half_width = (other["ci_high"] - other["ci_low"]) / 2
+        beside = {f"score of {name}": other["score"], f"± of {name}": half_width}
+        ranked = ranked.merge(other[[*SUBJECT]].assign(**beside), how="left", on=[*SUBJECT])
     return ranked
 
 
@@ -114,5 +111,5 @@ def complete(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def exported(table: pd.DataFrame) -> pd.DataFrame:
-    """What a download holds: every column that is a plain value, in the words of the store."""
-    return table.drop(columns=["label", "cache_bytes_per_token", "overhead_bytes"], errors="ignore")
+    """What a download holds: the plain values in the words of the store, without this machine's folders."""
+    return table.drop(columns=["label", "path", "cache_bytes_per_token", "overhead_bytes"], errors="ignore")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from app import compare_charts, comparing, downloads, drawing, queries, rows, tables
+from app import compare_charts, comparing, downloads, drawing, queries, rows, tables, text
 
 EMPTY = "These models have no item in common: `tracker bench` them with the same suite"
 
@@ -27,10 +28,12 @@ def choose_models(measured: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shared:
-    """The items that all models answered, as `comparing.shared_scores` has them, and each model's run."""
+    """The items that all models answered, as `comparing.shared_scores` has them, and the runs behind them."""
 
     items: pd.DataFrame
-    run_of: Mapping[str, str]
+    models: Sequence[str]
+    runs_of: comparing.RunsOf
+    runs: Mapping[str, Mapping[str, Any]]  # by run id: rows of `queries.comparable_runs`
 
 
 def shared_items(models: Sequence[str]) -> Shared:
@@ -38,25 +41,31 @@ def shared_items(models: Sequence[str]) -> Shared:
     runs = queries.comparable_runs(tuple(models))
     suites = comparing.shared_suites(runs, models)
     if not suites:
-        return Shared(pd.DataFrame(), {})
+        return Shared(pd.DataFrame(), models, {}, {})
     suite = st.selectbox("Suite", list(suites), key="compare_suite", bind="query-params")
-    run_of = {model: suites[suite][model] for model in models}
-    items = {model: queries.item_scores(run_id) for model, run_id in run_of.items()}
-    tasks = comparing.shared_tasks(runs, list(run_of.values()))
-    return Shared(comparing.shared_scores(items, tasks), run_of)
+    runs_of = suites[suite]
+    counting = {run_id for of_model in runs_of.values() for run_id in of_model.values()}
+    items = {run_id: queries.item_scores(run_id) for run_id in counting}
+    shared = comparing.shared_scores(items, runs_of, models)
+    return Shared(shared, models, runs_of, {row["run_id"]: row for row in runs if row["run_id"] in counting})
 
 
-def show_scores(shared: pd.DataFrame, models: Sequence[str]) -> None:
-    """Show dots and intervals per task, then the paired differences."""
-    scores = comparing.scores(shared, models)
+def show_scores(shared: Shared) -> None:
+    """Show which runs are compared, dots and intervals per task, then the paired differences."""
+    models = shared.models
+    scores = comparing.scores(shared.items, models)
     drawing.show(compare_charts.legend_chart, models, alt="The marks: " + ", ".join(models))
+    for model in models:
+        for run_id, tasks in comparing.tasks_by_run(shared.runs_of, model).items():
+            of_tasks = f" on {', '.join(tasks)}" if len(tasks) < len(shared.runs_of) else ""
+            st.caption(text.escaped(f"{model}{of_tasks}: {_run(shared.runs[run_id])}"))
     drawing.show(compare_charts.score_chart, scores, models, alt=compare_charts.score_alt(scores))
     st.header("Paired differences", anchor=False)
     st.caption(
         "On the same items, so that their difficulty cancels out: more pairs are told apart than by two"
         " separate intervals. Over all tasks nothing is averaged."
     )
-    differences = comparing.differences(shared, models)
+    differences = comparing.differences(shared.items, models)
     st.dataframe(
         tables.differences(differences),
         column_config=tables.DIFFERENCES,
@@ -67,9 +76,14 @@ def show_scores(shared: pd.DataFrame, models: Sequence[str]) -> None:
     downloads.buttons(differences, what="Differences", name="differences")
 
 
+def _run(run: Mapping[str, Any]) -> str:
+    """One run as a phrase: when, with what, its id."""
+    return f"{run['measured_at']:%Y-%m-%d}, {tables.answered_by(run)}; run {run['run_id']}"
+
+
 def show_solved(shared: Shared) -> None:
     """Show who solved which item of one task, and list those that only some solved; a row opens the item."""
-    models = list(shared.run_of)
+    models = shared.models
     st.header("Who solved what", anchor=False)
     task = st.selectbox("Task", rows.distinct(shared.items, "task"), key="compare_task", bind="query-params")
     of_task = comparing.solved(shared.items[shared.items["task"] == task], models)
@@ -100,7 +114,8 @@ def show_solved(shared: Shared) -> None:
 
 def _item_link(shared: Shared, task: str, doc_id: int) -> dict[str, str]:
     """Where the first model's answer to an item stands: its run, its task, its page."""
-    model, run_id = next(iter(shared.run_of.items()))
+    model = shared.models[0]
+    run_id = shared.runs_of[task][model]
     of_task = queries.item_scores(run_id).query("task == @task")
     page = int((of_task["doc_id"] < doc_id).sum()) // queries.PAGE_ITEMS + 1
     link = {"items_of": model, "of_run": run_id, "of_task": task, "item": f"{task} {doc_id}"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -13,44 +13,58 @@ from tracker.stats import mcnemar, mean_interval, paired_difference
 
 LEAST, MOST = 2, 4  # models
 SHOWN_ITEMS = 400  # columns of the grid: more are thinner than a pixel on a phone
+RunsOf = Mapping[str, Mapping[str, str]]  # task → model → run
 
 
-def shared_suites(runs: Sequence[Mapping[str, Any]], models: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Per suite that all models were measured with, the run of each model that counts.
+def shared_suites(runs: Sequence[Mapping[str, Any]], models: Sequence[str]) -> dict[str, RunsOf]:
+    """Per suite the tasks that all models were read on by one metric and filter, with the runs that count.
 
-    `runs`: rows of `queries.comparable_runs`; of a suite the newest version that all have.
+    `runs`: rows of `queries.comparable_runs`; of a suite the newest version that has such a task.
     """
-    by_suite: dict[tuple[str, int], dict[str, str]] = {}
+    by_suite: dict[tuple[str, int], dict[tuple[str, str, str], dict[str, str]]] = {}
     for row in runs:
-        by_suite.setdefault((row["suite"], row["suite_version"]), {})[row["model_id"]] = row["run_id"]
-    found: dict[str, dict[str, str]] = {}
-    for (suite, _), of_model in by_suite.items():
-        if set(of_model) >= set(models):
-            found.setdefault(suite, of_model)
+        tasks = by_suite.setdefault((row["suite"], row["suite_version"]), {})
+        of_model = tasks.setdefault((row["task"], row["metric"], row["filter"]), {})
+        of_model[row["model_id"]] = row["run_id"]
+    found: dict[str, RunsOf] = {}
+    for (suite, _), tasks in by_suite.items():
+        shared = {task: of_model for (task, *_), of_model in tasks.items() if set(of_model) >= set(models)}
+        if shared:
+            found.setdefault(suite, shared)
     return found
 
 
-def shared_tasks(runs: Sequence[Mapping[str, Any]], run_ids: Sequence[str]) -> list[str]:
-    """The tasks that all of these runs read by the same metric and filter."""
-    read = [
-        {(row["task"], row["metric"], row["filter"]) for row in runs if row["run_id"] == run_id}
-        for run_id in run_ids
-    ]
-    return [task for task, _, _ in set.intersection(*read)] if read else []
+def tasks_by_run(runs_of: RunsOf, model: str) -> dict[str, list[str]]:
+    """The runs of one model that count, each with the tasks that it counts for."""
+    found: dict[str, list[str]] = {}
+    for task, of_model in runs_of.items():
+        found.setdefault(of_model[model], []).append(task)
+    return found
 
 
-def shared_scores(items: Mapping[str, pd.DataFrame], tasks: Collection[str]) -> pd.DataFrame:
+def shared_scores(items: Mapping[str, pd.DataFrame], runs_of: RunsOf, models: Sequence[str]) -> pd.DataFrame:
     """One row per item that all models answered: `task doc_id cluster` and a column per model.
 
-    `items` has for each model the rows of `queries.item_scores`.
+    `items` has for each run the rows of `queries.item_scores`.
     """
     keys = ["task", "doc_id", "doc_hash"]
-    first, *others = items
-    whole = items[first].rename(columns={"score": first}).drop_duplicates(keys)
+    first, *others = models
+    whole = _answered(items, runs_of, first).drop_duplicates(keys).rename(columns={"score": first})
     for other in others:
-        part = items[other].drop_duplicates(keys).rename(columns={"score": other})
+        part = _answered(items, runs_of, other).drop_duplicates(keys).rename(columns={"score": other})
         whole = whole.merge(part[[*keys, other]], on=keys)
-    return whole[whole["task"].isin(tasks)].sort_values(["place", "doc_id"], ignore_index=True)
+    places = {task: place for place, task in enumerate(runs_of)}
+    in_order = whole.assign(place=whole["task"].map(places))
+    return in_order.sort_values(["place", "doc_id"], ignore_index=True)
+
+
+def _answered(items: Mapping[str, pd.DataFrame], runs_of: RunsOf, model: str) -> pd.DataFrame:
+    """What one model scored, each task as in the run that counts for it."""
+    parts = [
+        items[run_id][items[run_id]["task"].isin(tasks)]
+        for run_id, tasks in tasks_by_run(runs_of, model).items()
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def scores(shared: pd.DataFrame, models: Sequence[str]) -> pd.DataFrame:

@@ -57,9 +57,10 @@ def choose_score(known: Sequence[dict[str, Any]]) -> tuple[str, str]:
 
 
 def say_fits(every: pd.DataFrame, fits: pd.DataFrame, *, memory_gb: float, context: int) -> str:
-    """How many fit, and of how many that cannot be said."""
+    """How many models fit, and of how many that cannot be said."""
     unknown = int((every[f"needs {context}"].isna() & (every["basis"] == KNOWN)).sum())
-    said = f"{len(fits):,} of {len(every):,} models fit {memory_gb:g} GB with {context:,} tokens of context."
+    n_models = every["model_id"].nunique()
+    said = f"{len(fits):,} of {n_models:,} models fit {memory_gb:g} GB with {context:,} tokens of context."
     if unknown:
         said += f" Of {unknown:,} that were not measured here only `tracker fit` can say it at this length."
     return said

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from app import queries, studying, text
+from app import live, queries, studying, text
 from app.studying import UnderWay
 from tracker.errors import TrackerError
 from tracker.settings import load_settings
@@ -20,12 +20,13 @@ NOTHING_RUNS = "No study is running: `tracker research run --agent demo --tier c
 @st.fragment(run_every=LOOK_EVERY_S)
 def show_under_way() -> None:
     """Show each study that a process works on."""
-    found = queries.studies_under_way()
-    if not found:
-        st.caption(NOTHING_RUNS)
-    for study in found:
-        with st.container(border=True):
-            _show(study)
+    with live.problems_said():
+        found = queries.studies_under_way()
+        if not found:
+            st.caption(NOTHING_RUNS)
+        for study in found:
+            with st.container(border=True):
+                _show(study)
 
 
 def _show(study: UnderWay) -> None:
@@ -68,7 +69,7 @@ def _ask(study_id: str | None) -> None:
 
 
 def _stop(study_id: str) -> None:
-    """A fragment runs outside of what `main` catches, so what goes wrong is said here."""
+    """Press it; that it cannot be pressed any more hides no other study."""
     _ask(None)
     try:
         studying.ask_to_stop(load_settings(), study_id)

@@ -94,9 +94,9 @@ def board(suite: str, tasks: Sequence[str]) -> pd.DataFrame:
     """The best measured run of each model and settings on these tasks of a suite, one row per task.
 
     Columns: `model_id revision suite task metric score ci_low ci_high n_items n_total chance
-    truncated_fraction engine dtype quantization device asked_max_model_len thinking limit n_params license
-    tokens_per_s ttft_s peak_memory_bytes weights_bytes overhead_bytes cache_bytes_per_token status
-    measured_at run_id`.
+    truncated_fraction engine dtype quantization device asked_max_model_len thinking limit path asked_dtype
+    asked_quantization n_params license tokens_per_s ttft_s peak_memory_bytes weights_bytes overhead_bytes
+    cache_bytes_per_token status measured_at run_id`.
     """
     return _table(snapshot(), "board", times=("measured_at",), suite=suite, tasks=sorted(tasks))
 
@@ -107,7 +107,7 @@ def ranked_board(suite: str, task: str, columns: tuple[str, ...]) -> pd.DataFram
 
 
 def candidates(suite: str, task: str) -> pd.DataFrame:
-    """The rows of `fitting.candidates`: measured models with their score on `task`, then those of the Hub."""
+    """The rows of `fitting.candidates`: settings with their score on `task`, then models of the Hub."""
     return _candidates(snapshot(), suite, task)
 
 
@@ -173,7 +173,7 @@ def newest_models(n: int) -> list[str]:
 
 
 def comparable_runs(models: tuple[str, ...]) -> list[dict[str, Any]]:
-    """One row per task of the run of each model and suite that a comparison goes by."""
+    """One row per task of the runs that a comparison goes by, with engine, settings and date."""
     return _rows(snapshot(), "comparable_runs", models=models)
 
 

@@ -13,6 +13,11 @@ HINTS = {
     "out_of_memory": "Lower `--max-model-len`, or see `tracker fit MODEL`",
     "engine_died": "Repeat the command: it goes on where it stopped",
     "hang": "Repeat the command: it goes on where it stopped",
+    "killed": "Memory may have run out: lower `--max-model-len` or `--max-num-seqs`, repeat the command",
+    "no_tasks": "Not one task could be asked: see what happened; suite `quick` needs no network",
+    "unreachable": "Repeat the command when the server or the data set can be reached: it goes on there",
+    "disk_full": "Free some space (`hf cache rm` for old models), then repeat the command: it goes on there",
+    "error": "See what happened; `worker.log` in the run's folder of `jobs` has the whole story",
 }
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 # what can differ between two rows of one model, in the order in which people would name it
-TELLING = ("quantization", "dtype", "engine", "asked_max_model_len", "thinking", "revision", "run_id")
+SETTINGS = ("quantization", "dtype", "engine", "asked_max_model_len", "thinking", "revision")
+TELLING = (*SETTINGS, "run_id")
 ALL = "All"  # the choice of a filter that keeps every row
 RANK_NOTE = (
     "A rank counts the models whose whole interval lies higher, so models that are not told apart share it."

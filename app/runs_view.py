@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import downloads, queries, tables, text
+from app import downloads, live, queries, tables, text
 from app.running import Running
 
 LOOK_EVERY_S = 2.0  # the worker writes its items about every five seconds
@@ -20,29 +20,31 @@ NOTHING_RUNS = (
 @st.fragment(run_every=LOOK_EVERY_S)
 def show_running() -> None:
     """Show each run under way with its progress, anew every few seconds."""
-    found = queries.running()
-    if not found:
-        st.caption(NOTHING_RUNS)
-    for run in found:
-        _show_one(run)
+    with live.problems_said():
+        found = queries.running()
+        if not found:
+            st.caption(NOTHING_RUNS)
+        for run in found:
+            with st.container(border=True):
+                _show_one(run)
 
 
 def _show_one(run: Running) -> None:
-    with st.container(border=True):
-        st.subheader(text.escaped(f"{run.model_id}, {run.suite}"), anchor=False)
-        expected = queries.expected_items(run.suite, run.suite_version) if run.limit is None else None
-        elapsed_s = (datetime.now(UTC) - run.started_at).total_seconds()
-        if not run.is_loaded:
-            st.caption(
-                f"The engine {text.escaped(run.engine)} is being loaded, for {text.duration(elapsed_s)}"
-            )
-            return
-        if expected:
-            st.progress(min(run.n_items / expected, 1.0), text=f"{run.n_items:,} of about {expected:,} items")
-        else:
-            st.caption(f"{run.n_items:,} items answered")
-        last = "" if run.last_item_at is None else f", the last items at {run.last_item_at:%H:%M:%S} UTC"
-        st.caption(text.escaped(f"{run.engine}, for {text.duration(elapsed_s)}{last}; run {run.run_id}"))
+    st.subheader(text.escaped(f"{run.model_id}, {run.suite}"), anchor=False)
+    elapsed_s = (datetime.now(UTC) - run.started_at).total_seconds()
+    if not run.is_loaded:
+        st.caption(f"The engine {text.escaped(run.engine)} is being loaded, for {text.duration(elapsed_s)}")
+        return
+    expected = queries.expected_items(run.suite, run.suite_version) if run.limit is None else None
+    n_done = run.n_items + run.n_reused_items
+    reused = f", {run.n_reused_items:,} of them by earlier runs" if run.n_reused_items else ""
+    if expected:
+        said = f"{n_done:,} of about {expected:,} items{reused}"
+        st.progress(min(n_done / expected, 1.0), text=said)
+    else:
+        st.caption(f"{n_done:,} items answered{reused}")
+    last = "" if run.last_item_at is None else f", the last items at {run.last_item_at:%H:%M:%S} UTC"
+    st.caption(text.escaped(f"{run.engine}, for {text.duration(elapsed_s)}{last}; run {run.run_id}"))
 
 
 def show_queue() -> None:
@@ -52,6 +54,9 @@ def show_queue() -> None:
         st.info("The queue is empty: `tracker ingest` finds models, `tracker queue refresh` puts them in")
         return
     waiting = jobs[jobs["status"] != "done"]
+    if waiting.empty:
+        st.info(f"Nothing waits, {len(jobs):,} jobs are done: `tracker ingest` finds newer models")
+        return
     st.dataframe(
         tables.jobs(waiting),
         column_config=tables.JOBS,

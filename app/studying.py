@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
-from app.running import is_alive
+from app.running import is_held
 from tracker.errors import TrackerError
 from tracker.settings import Settings
 from tracker.studies import Study, StudyStatus, Trial, Verdict, changed_numbers
@@ -88,7 +88,7 @@ def _study_of(lock: Path) -> str | None:
     """The study of a lock whose process lives; a lock that is half written or gone has none."""
     try:
         entry = json.loads(lock.read_bytes())
-        return str(entry["study"]) if is_alive(int(entry["parent"])) else None
+        return str(entry["study"]) if is_held(entry) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.lock_files import write_lock
 from tests.some_studies import (
     STARTED_AT,
     exchange,
@@ -142,9 +143,7 @@ def begin(settings: Settings, number: int = 50, *, n_done: int = 5) -> Study:
     )  # fmt: skip
     made = replace(made, pid=os.getpid(), started_at=STARTED_AT + timedelta(hours=2))
     store_study(settings, made, trials_of(made, 0.1)[:n_done])
-    lock = settings.locks_path / f"study-{made.study_id}.json"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    lock.write_text(json.dumps({"parent": os.getpid(), "parent_started_at": 0.0, "study": made.study_id}))
+    write_lock(settings, f"study-{made.study_id}", study=made.study_id)
     return made
 
 

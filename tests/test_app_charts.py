@@ -152,15 +152,14 @@ def test_a_comparison_takes_the_newest_version_of_a_suite_that_all_were_measured
         }
         for version, model in ((3, "a"), (2, "a"), (2, "b"), (1, "a"), (1, "b"))
     ]
-    assert comparing.shared_suites(runs, ["a", "b"]) == {"quick": {"a": "a2", "b": "b2"}}
-    assert comparing.shared_tasks(runs, ["a2", "b2"]) == ["sums"]
+    assert comparing.shared_suites(runs, ["a", "b"]) == {"quick": {"sums": {"a": "a2", "b": "b2"}}}
 
 
 @pytest.mark.parametrize("other", [{"metric": "f1"}, {"filter": "strict"}], ids=["metric", "filter"])
 def test_a_task_that_is_read_another_way_is_not_compared(other: dict[str, str]) -> None:
-    common = {"task": "sums", "metric": "acc", "filter": "none"}
-    runs = [{"run_id": "a", **common}, {"run_id": "b", **common, **other}]
-    assert comparing.shared_tasks(runs, ["a", "b"]) == []
+    common = {"suite": "quick", "suite_version": 1, "task": "sums", "metric": "acc", "filter": "none"}
+    runs = [{"model_id": "a", "run_id": "a1", **common}, {"model_id": "b", "run_id": "b1", **common, **other}]
+    assert comparing.shared_suites(runs, ["a", "b"]) == {}
 
 
 def test_a_claim_stands_beside_what_was_measured() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 from app import api, frontier_data
 from tests.app_visit import said, shown_facts, visit
 from tests.board_builder import BOARD_NAME, board
+from tests.lock_files import write_lock
 from tests.some_runs import items, run
 from tests.store_builder import CANDIDATES, ODD_ID, TASKS, build_store, measure_published
 from tracker.frontier.answer import frontier_document
@@ -233,9 +232,7 @@ def test_a_run_under_way_is_shown_with_how_far_it_is(tmp_path: Path, monkeypatch
     under_way = replace(run(9), status=RunStatus.RUNNING, ended_at=None, scores=(), n_items=0)
     write_run(settings.items_path, under_way)
     write_part(settings.items_path, under_way.run_id, "0" * 32, items("count_letters", 90))
-    lock = settings.locks_path / f"worker-{under_way.run_id}.json"
-    lock.parent.mkdir(parents=True)
-    lock.write_text(json.dumps({"parent": os.getpid(), "parent_started_at": 0.0, "runs": [under_way.run_id]}))
+    write_lock(settings, f"worker-{under_way.run_id}", runs=[under_way.run_id])
     session = visit("runs.py")
     assert "acme/atlas\\-8b, quick" in [header.value for header in session.subheader]
     progress = session.get("progress")[0].proto
@@ -249,12 +246,10 @@ def test_a_run_whose_process_is_gone_is_not_under_way(
     monkeypatch.setenv("TRACKER_HOME", str(tmp_path))
     under_way = replace(run(9), status=RunStatus.RUNNING, ended_at=None, scores=(), n_items=0)
     write_run(settings.items_path, under_way)
-    settings.locks_path.mkdir(parents=True)
-    for name, text in (
-        ("gone", json.dumps({"parent": 2**22 + 1, "runs": [under_way.run_id]})),
-        ("half", "{"),
-    ):
-        (settings.locks_path / f"worker-{name}.json").write_text(text)
+    write_lock(settings, "worker-gone", parent=2**22 + 1, runs=[under_way.run_id])
+    write_lock(settings, "worker-number-used-again", parent_started_at=0.0, runs=[under_way.run_id])
+    write_lock(settings, "worker-half").write_text("{")
+    write_lock(settings, "worker-unknown").write_text("{}")
     assert "Nothing is running" in said(visit("runs.py"))
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from app import api, queries, research_charts, researching, studying
 from tests.app_visit import said, shown_facts, visit
+from tests.lock_files import write_lock
 from tests.some_studies import MODEL, TPE, store_study, store_suite_run, study, suite_run
 from tests.store_builder import HOSTILE, LONG, build_store
 from tests.studies_builder import AGENT, CODE, GAINS, N_TRIALS, PAUSED, begin, stop_path
@@ -225,10 +226,14 @@ def test_a_study_under_way_is_stopped_by_two_clicks_and_by_nothing_less(own: Set
     assert not [button for button in session.button if button.key == f"ask_{running.study_id}"]
 
 
-def test_a_study_whose_process_is_gone_is_interrupted_and_cannot_be_stopped(own: Settings) -> None:
+@pytest.mark.parametrize(
+    "holder", [{"parent": 2**22 + 1}, {"parent_started_at": 0.0}], ids=["gone", "number used again"]
+)
+def test_a_study_whose_process_is_gone_is_interrupted_and_cannot_be_stopped(
+    own: Settings, holder: dict[str, float]
+) -> None:
     running = begin(own)
-    lock = own.locks_path / f"study-{running.study_id}.json"
-    lock.write_text(json.dumps({"parent": 2**22 + 1, "study": running.study_id}))
+    write_lock(own, f"study-{running.study_id}", study=running.study_id, **holder)
     session = visit("research.py", study=running.study_id)
     assert "No study is running" in said(session)
     assert "interrupted" in shown_facts(session)
@@ -240,7 +245,6 @@ def test_a_study_whose_process_is_gone_is_interrupted_and_cannot_be_stopped(own:
 
 def test_a_hostile_name_of_a_study_in_a_lock_is_no_path(own: Settings) -> None:
     running = begin(own)
-    lock = own.locks_path / "study-x.json"
-    lock.write_text(json.dumps({"parent": running.pid, "study": "../../etc"}))
+    write_lock(own, "study-x", study="../../etc")
     assert [one.study_id for one in studying.under_way(own)] == [running.study_id]
     assert HOSTILE not in said(visit("research.py"))

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from app import model_view, rows, tables, text
-from app.board import Narrowing, narrowed, needed, with_facts
+from app.board import Narrowing, complete, narrowed, needed, table, with_facts
 from app.downloads import parquet
 
 
@@ -73,6 +73,33 @@ def test_a_rank_counts_the_models_that_are_surely_better() -> None:
 def test_tasks_keep_the_order_of_the_suite() -> None:
     of_two = board({"model_id": "a/1", "task": "zebra"}, {"model_id": "a/1", "task": "ant"})
     assert list(rows.with_ranks(rows.with_labels(of_two))["task"]) == ["zebra", "ant"]
+
+
+@pytest.mark.parametrize(
+    ("of_sums", "of_words", "expected"),
+    [
+        (["bfloat16"], ["fp8"], {"bfloat16": None}),
+        (["bfloat16", "fp8"], ["bfloat16"], {"bfloat16": 0.7, "fp8": None}),
+        (["bfloat16", "fp8"], ["fp8", "bfloat16"], {"bfloat16": 0.7, "fp8": 0.8}),
+    ],
+    ids=["other settings alone", "one of two", "both"],
+)
+def test_a_row_shows_other_tasks_under_its_own_settings_alone(
+    of_sums: list[str], of_words: list[str], expected: dict[str, float | None]
+) -> None:
+    scores = {"bfloat16": 0.7, "fp8": 0.8}
+    measured = [{"task": "sums", "quantization": name} for name in of_sums]
+    measured += [{"task": "words", "quantization": name, "score": scores[name]} for name in of_words]
+    found = table(board(*({"model_id": "m/x"} | one for one in measured)), "sums", ("words",))
+    beside = found.set_index("quantization")["score of words"]
+    assert {name: None if pd.isna(value) else value for name, value in beside.items()} == expected
+    whole = [name for name, value in expected.items() if value is not None]
+    assert sorted(complete(found, ("words",))["quantization"]) == sorted(whole)
+
+
+def test_settings_that_nobody_chose_are_the_same_settings() -> None:
+    scores = board({"model_id": "m/x"}, {"model_id": "m/x", "task": "words", "score": 0.7})
+    assert list(table(scores, "sums", ("words",))["score of words"]) == [0.7]
 
 
 @pytest.mark.parametrize(

@@ -18,5 +18,5 @@ else:
         if shared.items.empty:
             st.info(compare_view.EMPTY)
         else:
-            compare_view.show_scores(shared.items, models)
+            compare_view.show_scores(shared)
             compare_view.show_solved(shared)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import downloads, fitting, fitting_view, queries, tables
+from app import board, downloads, fitting, fitting_view, queries, tables
 
 st.title("Run it", anchor=False)
 tasks = queries.board_tasks()
@@ -41,7 +41,9 @@ else:
         )
         name = fitting_view.choose_model(fits, chosen.selection.rows)
         st.code(
-            fitting.commands(name, memory_gb=memory_gb, context=context), language="shell", wrap_lines=True
+            fitting.commands(fits, name, memory_gb=memory_gb, context=context),
+            language="shell",
+            wrap_lines=True,
         )
         st.caption(fitting_view.NOTE)
-        downloads.buttons(fits, what="Models", name=f"fits-{memory_gb:g}gb")
+        downloads.buttons(board.exported(fits), what="Models", name=f"fits-{memory_gb:g}gb")

@@ -20,8 +20,8 @@ PROGRAM = Path(__file__).with_name("program.md")
 RULES = "1"  # moves when the loop or the gate changes what a study is worth
 # the modules that decide a gain: whatever is changed in one, old and new trials are kept apart
 DECIDING = (
-    "gate", "judging", "finish", "slots", "study", "evaluator", "plausibility", "logits_server", "training",
-    "attempt", "train",
+    "gate", "judging", "finish", "slots", "study", "evaluator", "plausibility", "likeness", "logits_client",
+    "logits_server", "training", "attempt", "train",
 )  # fmt: skip
 SHOWN_CHARS = 32  # of a fact; of a longer one, a hash, half of that
 

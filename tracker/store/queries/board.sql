@@ -1,6 +1,7 @@
 -- One row per model, settings that a person would call another subject, and task of one suite: the score that
 -- rests on the most items, of equals that of the run that answered most of them anew, then the newest. Of a suite
--- only its newest version here counts. The same choice as in `leaderboard.sql`, narrowed before it is made.
+-- only its newest version here counts, whatever tasks are asked for, so a task that it dropped has no row. The same
+-- choice as in `leaderboard.sql`, narrowed before it is made.
 -- $suite: only this one; $tasks: only these; null for all.
 with scored as (
     select
@@ -13,6 +14,13 @@ with scored as (
       and ($suite is null or suite = $suite)
 ),
 
+newest as (
+    select suite, max(suite_version) as suite_version
+    from scored
+    where run_id in (select run_id from task_scores where "group" is null)
+    group by suite
+),
+
 measured as (
     select
         scored.run_id, scored.asked_max_model_len, scored.thinking,
@@ -20,16 +28,16 @@ measured as (
         task_scores.ci_low, task_scores.ci_high, task_scores.n_items, task_scores.n_total, task_scores.chance,
         task_scores.truncated_fraction
     from scored
+    join newest using (suite, suite_version)
     join task_scores using (run_id)
     where task_scores."group" is null
       and ($tasks is null or list_contains($tasks::text[], task_scores.task))
-    qualify scored.suite_version = max(scored.suite_version) over (partition by scored.suite)
-        and row_number() over (
-            partition by
-                scored.model_id, scored.revision, scored.suite, scored.suite_version, task_scores.task,
-                scored.engine, scored.dtype, scored.quantization, scored.asked_max_model_len, scored.thinking
-            order by task_scores.n_items desc, scored.n_new_items desc, scored.run_id desc
-        ) = 1
+    qualify row_number() over (
+        partition by
+            scored.model_id, scored.revision, scored.suite, task_scores.task,
+            scored.engine, scored.dtype, scored.quantization, scored.asked_max_model_len, scored.thinking
+        order by task_scores.n_items desc, scored.n_new_items desc, scored.run_id desc
+    ) = 1
 )
 
 select
@@ -38,6 +46,7 @@ select
     measured.chance, measured.truncated_fraction,
     runs.engine, runs.dtype, coalesce(runs.quantization, runs.model_quantization) as quantization, runs.device,
     measured.asked_max_model_len, measured.thinking, runs."limit",
+    runs.path, runs.settings ->> 'dtype' as asked_dtype, runs.settings ->> 'quantization' as asked_quantization,
     runs.n_params, runs.license, runs.tokens_per_s, runs.ttft_s, runs.peak_memory_bytes,
     cast(runs.fit ->> 'weights_bytes' as bigint) as weights_bytes,
     cast(runs.fit ->> 'overhead_bytes' as bigint) as overhead_bytes,

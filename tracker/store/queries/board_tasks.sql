@@ -1,12 +1,26 @@
--- One row per suite and task that is no part of another: how many models have a score on it. The suite with the
--- most scores comes first.
-with counted as (
+-- One row per suite and task that is no part of another: how many models have a score on it, in the suite's newest
+-- version here as in `board.sql`. The suite with the most scores comes first.
+with scored as (
+    select
+        runs.run_id, runs.model_id, runs.suite, runs.suite_version,
+        task_scores.task, task_scores.place, task_scores.metric, task_scores.chance
+    from runs
+    join task_scores using (run_id)
+    where runs.status in ('complete', 'partial') and task_scores."group" is null
+),
+
+newest as (
+    select suite, max(suite_version) as suite_version
+    from scored
+    group by suite
+),
+
+counted as (
     select
         suite, task, min(place) as place, count(distinct model_id) as n_models,
         arg_max(metric, run_id) as metric, arg_max(chance, run_id) as chance
-    from runs
-    join task_scores using (run_id)
-    where status in ('complete', 'partial') and task_scores."group" is null
+    from scored
+    join newest using (suite, suite_version)
     group by suite, task
 )
 

@@ -1,12 +1,14 @@
 -- One row per question that both models answered in the same suite: their scores side by side.
 -- $first, $second: model ids. $suite, $task: only these; null for all.
 -- Of each model and suite one run counts, so that one row of settings answered all of it: the run with the most
--- items, of equals that which answered most of them anew, then the newest.
+-- items, of equals that which answered most of them anew, then the newest. Tasks that were named one by one are no
+-- suite: there the run is chosen per task.
 with scored as (
     select
         runs.run_id, runs.model_id, runs.suite, runs.suite_version, runs."limit" as n_first,
         runs.n_items - runs.n_reused_items as n_new_items,
-        sum(task_scores.n_items) over (partition by runs.run_id) as n_scored_items,
+        case when runs.suite = 'tasks' then task_scores.task end as chosen_for,
+        sum(task_scores.n_items) over (partition by runs.run_id, chosen_for) as n_scored_items,
         task_scores.task, task_scores.metric, task_scores.filter, task_scores.fingerprint
     from runs
     join task_scores using (run_id)
@@ -20,7 +22,7 @@ chosen as (
     select *
     from scored
     qualify run_id = first_value(run_id) over (
-        partition by model_id, suite, suite_version
+        partition by model_id, suite, suite_version, chosen_for
         order by n_scored_items desc, n_new_items desc, run_id desc
     )
 ),
