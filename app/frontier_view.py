@@ -106,7 +106,7 @@ def show_headline(found: Frontier, definition: str) -> None:
         for access in ("open", "closed"):
             best = found.best(access)
             with st.container(gap="xxsmall"):
-                st.metric(f"Best {access}", best["model"])
+                st.metric(f"Best {access}", text.escaped(best["model"]))
                 st.caption(f"{_value(best['value'], found.unit)} · {best['released']:%d %b %Y}")
         with st.container(gap="xxsmall"):
             _show_ingest()
