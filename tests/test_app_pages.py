@@ -16,6 +16,7 @@ from tests.app_visit import said, shown_facts, visit
 from tests.board_builder import BOARD_NAME, board
 from tests.some_runs import items, run
 from tests.store_builder import CANDIDATES, ODD_ID, TASKS, build_store, measure_published
+from tracker.errors import TrackerError
 from tracker.frontier.answer import frontier_document
 from tracker.frontier.question import Question
 from tracker.frontier.tables import load_tables
@@ -97,6 +98,41 @@ def test_a_filter_of_the_frontier_is_named_and_moves_the_answer(params: dict[str
     narrowed = visit("frontier.py", **params)
     assert words in said(narrowed).replace("\\", "")
     assert [m.value for m in narrowed.metric[:3]] != [m.value for m in whole.metric[:3]]
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"only": "Private only", "size": "fits 24 GB"}, "no open model is left"),
+        ({"axis": "GPQA diamond", "size": "fits 8 GB"}, "no open model is left"),
+    ],
+    ids=["private and small", "small on a benchmark"],
+)
+def test_filters_that_leave_nothing_are_said_and_stay_usable(params: dict[str, Any], words: str) -> None:
+    session = visit("frontier.py", **params)
+    assert not session.error
+    assert words in session.warning[0].value
+    assert session.warning[0].proto.title == "These filters leave nothing to compare"
+    session.selectbox(key="size").set_value("Any size").run()
+    assert not session.warning
+    assert session.metric[0].value.endswith("months")
+
+
+def test_a_model_to_leave_out_that_another_filter_dropped_already_is_no_mistake() -> None:
+    session = visit("frontier.py", without=["Kimi K3"], size="fits 24 GB")
+    assert "without Kimi K3" in said(session)
+    alone = visit("frontier.py", size="fits 24 GB")
+    assert [one.value for one in session.metric[:3]] == [one.value for one in alone.metric[:3]]
+    with pytest.raises(TrackerError, match="no model on this axis is called `nobody`"):
+        frontier_data.frontier(Question(without=("nobody",)))
+
+
+def test_the_benchmarks_and_models_on_offer_are_those_of_the_day_and_of_the_axis() -> None:
+    session = visit("frontier.py", axis="CritPt", vintage="2026-04-29")
+    assert "CritPt" not in session.selectbox(key="axis").options
+    assert "CritPt" in session.info[0].value
+    on_one = visit("frontier.py", axis="CritPt").multiselect(key="without").options
+    assert set(on_one) < set(visit("frontier.py").multiselect(key="without").options)
 
 
 def test_the_frontier_can_be_asked_on_one_benchmark() -> None:
