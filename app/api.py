@@ -69,7 +69,7 @@ def frontier(asked: Mapping[str, str]) -> Any:
 
 def lags(_: Mapping[str, str]) -> Any:
     """The standing lag (G3) on each benchmark."""
-    return _records(frontier_data.benchmark_lags(None))
+    return _records(frontier_data.benchmark_lags(Question()))
 
 
 def models(_: Mapping[str, str]) -> Any:

@@ -20,12 +20,13 @@ from app import boards
 from tracker.errors import StoreError, TrackerError
 from tracker.frontier.axis import Axis
 from tracker.frontier.dataset import select
+from tracker.frontier.facts import Access
 from tracker.frontier.gap import Gap, Window, central_gaps, gaps
 from tracker.frontier.index import INTERVAL, IndexDraws, IndexFit, fit_index
 from tracker.frontier.jaggedness import Jaggedness, jaggedness
 from tracker.frontier.lags import lags
-from tracker.frontier.population import labels, small_name
-from tracker.frontier.question import Fitted, Question, axis, fitted, window
+from tracker.frontier.population import labels, sizes, small_name
+from tracker.frontier.question import Fitted, Only, Question, axis, fitted, window
 from tracker.frontier.tables import Tables, load_tables
 from tracker.settings import load_settings
 
@@ -182,10 +183,28 @@ def _points(chosen: Axis) -> pd.DataFrame:
     return rows.assign(is_record=rows["value"] > best_before)
 
 
+def benchmark_lags(question: Question) -> pd.DataFrame:
+    """The standing lag (G3) on each benchmark, the largest first; the fields of `Lag` as columns.
+
+    Of the question, the vintage, the models left out, the size and the kind of benchmarks count.
+
+    Raises:
+        TrackerError: no benchmark is left that has scores of both groups.
+    """
+    found = _lags(question.vintage, frozenset(question.without), question.max_params)
+    if question.only is None:
+        return found
+    return found[found["is_private"] == (question.only is Only.PRIVATE)].reset_index(drop=True)
+
+
 @st.cache_resource(max_entries=KEPT_FITS, show_spinner=False)
-def benchmark_lags(vintage: date | None) -> pd.DataFrame:
-    """The standing lag (G3) on each benchmark, the largest first; the fields of `Lag` as columns."""
-    found = lags(tables(), labels(tables()), vintage=vintage)
+def _lags(vintage: date | None, without: frozenset[str], max_params: int | None) -> pd.DataFrame:
+    known, parameters = labels(tables()), sizes(tables())
+    for model, label in known.items():
+        is_too_large = max_params is not None and parameters.get(model, max_params + 1) > max_params
+        if model in without or (is_too_large and label.access is Access.OPEN):
+            known[model] = replace(label, access=Access.UNKNOWN)  # counted in neither group
+    found = lags(tables(), known, vintage=vintage)
     return pd.DataFrame([{name: getattr(row, name) for name in row.__slots__} for row in found])
 
 
@@ -198,7 +217,7 @@ def jagged(vintage: date | None) -> dict[str, Jaggedness]:
 
 def axes(vintage: date | None) -> list[str]:
     """The benchmarks of a vintage that have scores of both groups."""
-    return sorted(benchmark_lags(vintage)["benchmark"], key=str.casefold)
+    return sorted(benchmark_lags(Question(vintage=vintage))["benchmark"], key=str.casefold)
 
 
 def models_to_leave_out(question: Question) -> list[str]:

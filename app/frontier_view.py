@@ -41,6 +41,8 @@ def show_headline(found: Frontier, definition: str) -> None:
             with st.container(gap="xxsmall"):
                 st.metric(f"Best {access}", text.escaped(best["model"]))
                 st.caption(f"{_value(best['value'], found.unit)} · {best['released']:%d %b %Y}")
+                if not pd.isna(best["ci_low"]):
+                    st.caption(_interval(best["ci_low"], best["ci_high"], "", found.unit))
         with st.container(gap="xxsmall"):
             _show_ingest()
 
@@ -96,15 +98,22 @@ def show_definitions(found: Frontier) -> None:
     )
 
 
-def show_lags(question: Question) -> None:
-    """Show how far behind open is on each benchmark by itself."""
-    all_lags = frontier_data.benchmark_lags(question.vintage)
+def show_lags(question: Question, *, is_of_board: bool) -> None:
+    """Show how far behind open is on each benchmark by itself, behind the filters where they are of it."""
+    try:
+        all_lags = frontier_data.benchmark_lags(Question() if is_of_board else question)
+    except TrackerError as error:
+        st.info(text.escaped(str(error)))
+        return
     shown = all_lags[~all_lags["is_stale"]]
+    if is_of_board:
+        st.caption("Of the published scores, not of the board; not filtered.")
     st.caption(
         "A filled dot: the items are private. Left out: "
         f"{len(all_lags) - len(shown)} benchmarks on which no open model of the last 14 months has a score."
     )
-    drawing.show(frontier_charts.lag_chart, shown, alt=frontier_charts.lag_alt(shown))
+    if not shown.empty:
+        drawing.show(frontier_charts.lag_chart, shown, alt=frontier_charts.lag_alt(shown))
     downloads.buttons(all_lags, what="Lags", name="frontier-lags")
 
 

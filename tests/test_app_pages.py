@@ -18,7 +18,8 @@ from tests.some_runs import items, run
 from tests.store_builder import CANDIDATES, ODD_ID, TASKS, build_store, measure_published
 from tracker.errors import TrackerError
 from tracker.frontier.answer import frontier_document
-from tracker.frontier.question import Question
+from tracker.frontier.population import params_that_fit
+from tracker.frontier.question import Only, Question
 from tracker.frontier.tables import load_tables
 from tracker.items import write_part, write_run
 from tracker.records import RunStatus
@@ -135,6 +136,28 @@ def test_the_benchmarks_and_models_on_offer_are_those_of_the_day_and_of_the_axis
     assert set(on_one) < set(visit("frontier.py").multiselect(key="without").options)
 
 
+def test_the_lags_on_each_benchmark_go_by_the_filters_too() -> None:
+    whole = frontier_data.benchmark_lags(Question())
+    without = frontier_data.benchmark_lags(Question(without=("Kimi K3",)))
+    assert "Kimi K3" in set(whole["best_open"])
+    assert "Kimi K3" not in set(without["best_open"])
+    small = frontier_data.benchmark_lags(Question(max_params=params_that_fit(24.0)))
+    facts = load_tables().models
+    assert {(facts[name].n_params or 1e18) <= params_that_fit(24.0) for name in small["best_open"]} == {True}
+    assert set(small["best_closed"]) <= set(whole["best_closed"])
+    assert frontier_data.benchmark_lags(Question(only=Only.PRIVATE))["is_private"].all()
+    said_small = said(visit("frontier.py", size="fits 24 GB"))
+    assert f"Left out: {small['is_stale'].sum()} benchmarks" in said_small
+
+
+@pytest.mark.usefixtures("drawn")
+def test_the_best_of_both_groups_have_their_intervals() -> None:
+    found, words = frontier_data.frontier(Question()), said(visit("frontier.py"))
+    for group in ("open", "closed"):
+        best = found.best(group)
+        assert f"90 % interval {best['ci_low']:.1f} – {best['ci_high']:.1f}" in words
+
+
 def test_the_frontier_can_be_asked_on_one_benchmark() -> None:
     session = visit("frontier.py", axis="GPQA diamond")
     assert "above chance" in said(session)
@@ -149,6 +172,7 @@ def test_the_frontier_can_be_asked_on_an_elo_board_that_was_ingested(
     assert [metric.value for metric in session.metric[1:3]] == ["acme/atlas", r"gpt\-9"]
     assert "rating 1400.0" in said(session)
     assert "1 model of the series is left out" in said(session)
+    assert "not of the board; not filtered" in said(session)
     answer = api.frontier({"axis": BOARD_NAME})
     (g5,) = (row for row in answer["definitions"] if row["id"] == "G5")
     assert session.metric[0].value == f"{g5['value']:.1f} points"

@@ -20,5 +20,5 @@ if found is not None:
     st.header("Six ways to say it", anchor=False)
     frontier_view.show_definitions(found)
     st.header("Benchmark by benchmark", anchor=False)
-    frontier_view.show_lags(question)
+    frontier_view.show_lags(question, is_of_board=board is not None)
 st.caption(text.escaped(" ".join(ATTRIBUTION)))
