@@ -126,6 +126,12 @@ def claims_on(task: str) -> pd.DataFrame:
     return _table(snapshot(), "claims_on_task", times=("seen_at",), task=task)
 
 
+def claims_of(model_id: str) -> pd.DataFrame:
+    """One row per benchmark and source that says what a model of the Hub scores, as in the read `model_claims`."""
+    claims = _table(snapshot(), "model_claims", times=("seen_at",))
+    return claims[claims["model_id"] == model_id].reset_index(drop=True)
+
+
 def claimed_and_measured(model_id: str) -> pd.DataFrame:
     """What sources say that a model scores beside what it scored here; columns: the read of that name."""
     return _table(snapshot(), "claimed_and_measured", times=("seen_at", "measured_at"), model_id=model_id)

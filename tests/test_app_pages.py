@@ -219,6 +219,25 @@ def test_a_claimed_score_is_marked_and_has_no_rank() -> None:
     assert claimed["rank"].isna().all()
 
 
+@pytest.mark.parametrize("model_id", ["echo/harbour-14b", "fjord/kelp-1b"], ids=["claimed", "on the Hub"])
+def test_a_model_that_is_known_from_the_hub_alone_has_a_page_when_asked_for(model_id: str) -> None:
+    session = visit("model.py", model=model_id)
+    assert not session.info[0].value.startswith("This page has nothing")
+    assert session.selectbox(key="model").value == model_id
+    assert session.code[0].value == f"tracker bench {model_id}"
+    assert {"mit", "apache-2.0"} & set(shown_facts(session))
+    claims = [table.value for table in session.dataframe if "by" in table.value]
+    assert [list(table["score"]) for table in claims] == ([[0.88]] if model_id.startswith("echo") else [])
+    session.selectbox(key="model").set_value(FIRST).run()
+    assert session.code[0].value == FIRST
+
+
+def test_a_repository_of_which_nothing_is_known_has_no_page() -> None:
+    session = visit("model.py", model="nobody/nothing")
+    assert "nothing for a part of the link" in session.info[0].value
+    assert "nobody/nothing" not in session.selectbox(key="model").options
+
+
 def test_only_complete_rows_are_kept_when_asked() -> None:
     table = visit("leaderboard.py", claimed="true", complete="true").dataframe[0].value
     assert set(table["basis"]) == {"measured here"}

@@ -2,12 +2,14 @@
 
 import streamlit as st
 
-from app import charts, downloads, drawing, model_view, queries, standing_view, study_view, tables
+from app import charts, downloads, drawing, hub_view, model_view, queries, standing_view, study_view, tables
 
 st.title("Model", anchor=False)
 measured = queries.model_ids()
 agents = queries.agent_models()
-name = st.selectbox("Model", standing_view.names(measured, agents), key="model", bind="query-params")
+known = standing_view.names(measured, agents)
+known += hub_view.asked_for(known, key="model")
+name = st.selectbox("Model", known, key="model", bind="query-params")
 model_id = standing_view.measured_as(name, measured)
 facts = standing_view.on_index(name)
 runs = queries.model_runs(model_id)
@@ -29,7 +31,11 @@ if runs:
         model_view.link_to_items(run)
 else:
     hub_id = facts.hub_id if facts else standing_view.repository_of(model_id, agents)
-    model_view.say_unmeasured(model_id, is_first=not measured, hub_id=hub_id)
+    is_listed = hub_view.is_known(hub_id or model_id)
+    hub_id = hub_id or (model_id if is_listed else None)
+    model_view.say_unmeasured(model_id, is_first=not measured and not is_listed, hub_id=hub_id)
+    if hub_id:
+        hub_view.show(hub_id)
 study_view.show_history(model_id)
 if facts:
     standing_view.show_published(facts)
