@@ -81,10 +81,6 @@ def show_models(found: Frontier, definition: str) -> None:
         standing=found.gap("G3").value if definition == "G3" else None,
         alt=frontier_charts.frontier_alt(found),
     )
-    best = found.best("open")["model"]
-    st.page_link(
-        "app_pages/model.py", label=f"What is behind it: {text.escaped(best)}", query_params={"model": best}
-    )
     downloads.buttons(found.points, what="Models", name="frontier-models")
 
 

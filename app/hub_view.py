@@ -16,19 +16,18 @@ from tracker.frontier.facts import SmallOpenModel
 ESTIMATED = "A place on the index that is estimated by others (TECI), {variant}"
 
 
-def is_known(model_id: str) -> bool:
-    """Whether anything can be shown of a repository of the Hub."""
-    is_listed = bool((queries.hub_sizes()["model_id"] == model_id).any())
-    return is_listed or bool(estimates(model_id)) or not queries.claims_of(model_id).empty
+def known_ids() -> set[str]:
+    """The repositories of the Hub of which anything can be shown."""
+    return queries.hub_ids() | {row.hub_id for row in frontier_data.tables().small_open_models if row.hub_id}
 
 
 def asked_for(names: Sequence[str], *, key: str) -> list[str]:
-    """The repository that the link or the reader asks for, if it is known and no name of `names`.
+    """The repository that the link or the reader asks for, if it is known and none of `names`.
 
     `key` is the parameter of the link. All of the Hub would be thousands of names, for a list to scroll in.
     """
     asked = dict.fromkeys([st.query_params.get(key), st.session_state.get(key)])
-    return [name for name in asked if name and name not in names and is_known(name)]
+    return [name for name in asked if name and name not in names and name in known_ids()]
 
 
 def estimates(model_id: str) -> list[SmallOpenModel]:

@@ -127,9 +127,18 @@ def claims_on(task: str) -> pd.DataFrame:
 
 
 def claims_of(model_id: str) -> pd.DataFrame:
-    """One row per benchmark and source that says what a model of the Hub scores, as in the read `model_claims`."""
-    claims = _table(snapshot(), "model_claims", times=("seen_at",))
+    """One row per benchmark and source that says what a model of the Hub scores; columns: `model_claims`."""
+    claims = _claims()
     return claims[claims["model_id"] == model_id].reset_index(drop=True)
+
+
+def hub_ids() -> set[str]:
+    """The models of the Hub of which a size or a claim is known."""
+    return {*hub_sizes()["model_id"], *_claims()["model_id"]}
+
+
+def _claims() -> pd.DataFrame:
+    return _table(snapshot(), "model_claims", times=("seen_at",))
 
 
 def claimed_and_measured(model_id: str) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pandas as pd
 import pytest
@@ -18,7 +19,7 @@ from tests.some_runs import items, run
 from tests.store_builder import CANDIDATES, ODD_ID, TASKS, build_store, measure_published
 from tracker.errors import TrackerError
 from tracker.frontier.answer import frontier_document
-from tracker.frontier.population import params_that_fit
+from tracker.frontier.population import params_that_fit, small_name
 from tracker.frontier.question import Only, Question
 from tracker.frontier.tables import load_tables
 from tracker.items import write_part, write_run
@@ -136,6 +137,30 @@ def test_the_benchmarks_and_models_on_offer_are_those_of_the_day_and_of_the_axis
     assert set(on_one) < set(visit("frontier.py").multiselect(key="without").options)
 
 
+def test_the_best_models_lead_to_their_pages_also_where_they_are_estimates() -> None:
+    session = visit("frontier.py", size="fits 24 GB")
+    open_best, closed_best = [metric.value.replace("\\", "") for metric in session.metric[1:3]]
+    links = [link.proto for link in session.get("page_link")]
+    assert [link.label.replace("\\", "") for link in links] == [
+        f"What is behind it: {open_best}",
+        f"The best closed one: {closed_best}",
+    ]
+    assert "TECI" in open_best
+    (estimate,) = (row for row in load_tables().small_open_models if small_name(row) == open_best)
+    assert estimate.hub_id is not None
+    assert parse_qs(links[0].query_string) == {"model": [estimate.hub_id]}
+    page = visit("model.py", model=estimate.hub_id)
+    assert page.selectbox(key="model").value == estimate.hub_id
+    assert f"{estimate.index:.1f}" in shown_facts(page)
+
+
+def test_any_model_of_the_chart_can_be_opened() -> None:
+    session = visit("frontier.py")
+    session.selectbox(key="open_model").set_value("Kimi K3").run()
+    assert [title.value for title in session.title] == ["Model"]
+    assert session.selectbox(key="model").value == "Kimi K3"
+
+
 def test_the_lags_on_each_benchmark_go_by_the_filters_too() -> None:
     whole = frontier_data.benchmark_lags(Question())
     without = frontier_data.benchmark_lags(Question(without=("Kimi K3",)))
@@ -173,6 +198,8 @@ def test_the_frontier_can_be_asked_on_an_elo_board_that_was_ingested(
     assert "rating 1400.0" in said(session)
     assert "1 model of the series is left out" in said(session)
     assert "not of the board; not filtered" in said(session)
+    assert f"gpt-9 is known from {BOARD_NAME} alone" in said(session).replace("\\", "")
+    assert not session.get("page_link")
     answer = api.frontier({"axis": BOARD_NAME})
     (g5,) = (row for row in answer["definitions"] if row["id"] == "G5")
     assert session.metric[0].value == f"{g5['value']:.1f} points"

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import frontier_filters, frontier_view, text
+from app import frontier_filters, frontier_view, model_links, text
 from tracker.frontier.tables import ATTRIBUTION
 
 st.title("Frontier", anchor=False)
@@ -17,6 +17,7 @@ if found is not None:
         frontier_view.await_intervals(question)
     frontier_view.show_headline(found, definition)
     frontier_view.show_models(found, definition)
+    model_links.show(found)
     st.header("Six ways to say it", anchor=False)
     frontier_view.show_definitions(found)
     st.header("Benchmark by benchmark", anchor=False)

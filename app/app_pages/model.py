@@ -31,7 +31,7 @@ if runs:
         model_view.link_to_items(run)
 else:
     hub_id = facts.hub_id if facts else standing_view.repository_of(model_id, agents)
-    is_listed = hub_view.is_known(hub_id or model_id)
+    is_listed = (hub_id or model_id) in hub_view.known_ids()
     hub_id = hub_id or (model_id if is_listed else None)
     model_view.say_unmeasured(model_id, is_first=not measured and not is_listed, hub_id=hub_id)
     if hub_id:
