@@ -8,20 +8,19 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from app import compare_charts, comparing, downloads, drawing, queries, rows, tables
+from app import choosing, compare_charts, comparing, downloads, drawing, queries, rows, tables
 
 EMPTY = "These models have no item in common: `tracker bench` them with the same suite"
 
 
 def choose_models(measured: Sequence[str]) -> list[str]:
     """Two to four models; at first the two that were measured last."""
-    return st.multiselect(
+    return choosing.several(
         f"Two to {comparing.MOST} models",
         measured,
-        default=queries.newest_models(comparing.LEAST),
-        max_selections=comparing.MOST,
         key="compare",
-        bind="query-params",
+        first=queries.newest_models(comparing.LEAST),
+        most=comparing.MOST,
     )
 
 
@@ -39,7 +38,7 @@ def shared_items(models: Sequence[str]) -> Shared:
     suites = comparing.shared_suites(runs, models)
     if not suites:
         return Shared(pd.DataFrame(), {})
-    suite = st.selectbox("Suite", list(suites), key="compare_suite", bind="query-params")
+    suite = choosing.one("Suite", list(suites), key="compare_suite")
     run_of = {model: suites[suite][model] for model in models}
     items = {model: queries.item_scores(run_id) for model, run_id in run_of.items()}
     tasks = comparing.shared_tasks(runs, list(run_of.values()))

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import downloads, drawing, queries, research_charts, research_tables, researching, text
+from app import choosing, downloads, drawing, queries, research_charts, research_tables, researching, text
 from app.item_view import show_text
 from app.model_view import show_facts
 
@@ -43,7 +43,7 @@ def choose_study(studies: Sequence[Mapping[str, Any]], alive: Sequence[str]) -> 
         alt="All studies, newest first",
     )
     downloads.buttons(frame, what="Studies", name="studies")
-    return by_id[st.selectbox("Study", list(by_id), key="study", bind="query-params")]
+    return by_id[choosing.one("Study", list(by_id), key="study")]
 
 
 def show_study(study: Mapping[str, Any], alive: Sequence[str]) -> None:

@@ -2,14 +2,25 @@
 
 import streamlit as st
 
-from app import charts, downloads, drawing, hub_view, model_view, queries, standing_view, study_view, tables
+from app import (
+    charts,
+    choosing,
+    downloads,
+    drawing,
+    hub_view,
+    model_view,
+    queries,
+    standing_view,
+    study_view,
+    tables,
+)
 
 st.title("Model", anchor=False)
 measured = queries.model_ids()
 agents = queries.agent_models()
 known = standing_view.names(measured, agents)
 known += hub_view.asked_for(known, key="model")
-name = st.selectbox("Model", known, key="model", bind="query-params")
+name = choosing.one("Model", known, key="model")
 model_id = standing_view.measured_as(name, measured)
 facts = standing_view.on_index(name)
 runs = queries.model_runs(model_id)

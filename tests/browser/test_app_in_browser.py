@@ -94,7 +94,7 @@ def test_a_filter_is_in_the_link_and_a_colleague_sees_the_same(address: str, ope
     settled(page)
     shown = page.get_by_text("4 of 5 rows.")
     expect(shown).to_be_visible()
-    assert {"task=sort_words", "fits=12+GB"} == set(page.url.partition("?")[2].split("&"))
+    assert {"suite=quick", "task=sort_words", "fits=12+GB"} == set(page.url.partition("?")[2].split("&"))
     page.reload()
     settled(page)
     expect(shown).to_be_visible()
