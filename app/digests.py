@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -11,14 +13,16 @@ from app import queries
 from tracker.digest import Digest, digest
 from tracker.digest_forms import atom, document, kept
 from tracker.settings import load_settings
+from tracker.store import published_at
 
 KEPT_DIGESTS = 16
 
 
 def changed(days: int) -> Digest:
-    """What changed in so many days until this hour, as the newest snapshot has it."""
-    until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-    return _digest(queries.snapshot(), days, until)
+    """What changed in so many days until now, as the newest snapshot has it; read anew once an hour."""
+    now = datetime.now(UTC)
+    until = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    return replace(_digest(queries.snapshot(), days, until), until=now)
 
 
 @st.cache_resource(max_entries=KEPT_DIGESTS, show_spinner=False)
@@ -38,4 +42,14 @@ def lines(found: Digest) -> pd.DataFrame:
 
 def feed(days: int) -> bytes:
     """The Atom feed: the digests that were kept, and what changed in the last `days`."""
-    return atom([*kept(load_settings().digests_path), document(changed(days))])
+    settings = load_settings()
+    live = live_document(changed(days), published=published_at(settings))
+    return atom([*kept(settings.digests_path), live])
+
+
+def live_document(found: Digest, *, published: datetime | None) -> dict[str, Any]:
+    """What changed until now as a document of the feed: one a week, new to a reader with each publication."""
+    year, week, weekday = found.until.isocalendar()
+    monday = found.until.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=weekday - 1)
+    updated = monday if published is None else min(max(published, monday), found.until)
+    return document(found) | {"id": f"{year}-W{week:02}", "updated": updated.isoformat()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -13,9 +14,12 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app import api, routes
+from app.digests import live_document
 from app.server import ADDRESS
 from tests.app_process import START_S, served
 from tests.store_builder import CANDIDATES, TASKS, build_store
+from tracker.digest import Digest
+from tracker.digest_forms import FEED_ID, atom
 from tracker.settings import Settings
 from tracker.store import publish
 
@@ -106,6 +110,31 @@ def test_the_feed_has_an_entry_with_what_changed_this_week(client: TestClient) -
     assert answer.headers["content-type"].startswith("application/atom+xml")
     entries = ET.fromstring(answer.content).findall(f"{ATOM}entry")
     assert any("fjord/kelp-1b" in (entry.findtext(f"{ATOM}content") or "") for entry in entries)
+
+
+def test_the_entry_of_a_week_stays_one_and_is_new_when_results_were_published() -> None:
+    monday = datetime(2026, 11, 23, tzinfo=UTC)
+    published = monday + timedelta(days=1)
+
+    def entry(now: datetime, published: datetime | None) -> tuple[str | None, ...]:
+        week = Digest(now - timedelta(days=7), now, (), ())
+        (one,) = ET.fromstring(atom([live_document(week, published=published)])).findall(f"{ATOM}entry")
+        return one.findtext(f"{ATOM}id"), one.findtext(f"{ATOM}updated")
+
+    first = entry(published + timedelta(hours=1), published)
+    assert first == (f"{FEED_ID}:2026-W48", published.isoformat())
+    assert entry(published + timedelta(days=2), published) == first
+    later = published + timedelta(days=3)
+    assert entry(later, later) == (first[0], later.isoformat())
+    assert entry(monday + timedelta(days=7), later)[0] == f"{FEED_ID}:2026-W49"
+    assert entry(monday, None)[1] == monday.isoformat()
+
+
+def test_nothing_in_the_feed_is_dated_ahead(client: TestClient) -> None:
+    feed = ET.fromstring(client.get("/feed.atom").content)
+    dates = [datetime.fromisoformat(element.text or "") for element in feed.iter(f"{ATOM}updated")]
+    assert max(dates) <= datetime.now(UTC)
+    assert f"{datetime.now(UTC):%G-W%V}" in (feed.findtext(f"{ATOM}entry/{ATOM}id") or "")
 
 
 def test_health_names_the_snapshot_and_says_when_it_cannot_be_read(
