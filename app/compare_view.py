@@ -50,6 +50,7 @@ def show_scores(shared: pd.DataFrame, models: Sequence[str]) -> None:
     scores = comparing.scores(shared, models)
     drawing.show(compare_charts.legend_chart, models, alt="The marks: " + ", ".join(models))
     drawing.show(compare_charts.score_chart, scores, models, alt=compare_charts.score_alt(scores))
+    downloads.buttons(scores, what="Scores", name="shared-scores")
     st.header("Paired differences", anchor=False)
     st.caption(
         "On the same items, so that their difficulty cancels out: more pairs are told apart than by two"
@@ -94,6 +95,7 @@ def show_solved(shared: Shared) -> None:
             "app_pages/items.py",
             query_params=_item_link(shared, task, int(split["doc_id"].iloc[chosen.selection.rows[0]])),
         )
+    downloads.buttons(split, what="Items that differ", name=f"split-{task}")
     downloads.buttons(of_task, what="Items", name=f"solved-{task}")
 
 

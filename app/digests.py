@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from app import queries
-from tracker.digest import Digest, digest
+from tracker.digest import SHOWN, Digest, digest
 from tracker.digest_forms import atom, document, kept
 from tracker.settings import load_settings
 from tracker.store import published_at
@@ -18,16 +18,19 @@ from tracker.store import published_at
 KEPT_DIGESTS = 16
 
 
-def changed(days: int) -> Digest:
-    """What changed in so many days until now, as the newest snapshot has it; read anew once an hour."""
+def changed(days: int, *, most: int | None = SHOWN) -> Digest:
+    """What changed in so many days until now, as the newest snapshot has it; read anew once an hour.
+
+    Of each kind of change the first lines, or all where `most` is None.
+    """
     now = datetime.now(UTC)
     until = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-    return replace(_digest(queries.snapshot(), days, until), until=now)
+    return replace(_digest(queries.snapshot(), days, until, most), until=now)
 
 
 @st.cache_resource(max_entries=KEPT_DIGESTS, show_spinner=False)
-def _digest(snapshot: str, days: int, until: datetime) -> Digest:
-    return digest(load_settings(), since=until - timedelta(days=days), until=until)
+def _digest(snapshot: str, days: int, until: datetime, most: int | None) -> Digest:
+    return digest(load_settings(), since=until - timedelta(days=days), until=until, most=most)
 
 
 def lines(found: Digest) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -92,6 +93,8 @@ def show_definitions(found: Frontier) -> None:
         hide_index=True,
         alt="The gap by each of the six definitions, with 90 % intervals",
     )
+    answers = pd.DataFrame([asdict(row) for row in found.gaps])
+    downloads.buttons(answers, what="Definitions", name="frontier-definitions")
 
 
 def show_lags(question: Question, *, is_of_board: bool) -> None:

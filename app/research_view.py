@@ -71,12 +71,14 @@ def _show_gains(group: Group) -> None:
     downloads.buttons(frame, what="Board", name="research-board")
     if group.comparisons:
         with st.expander("Who is told apart from whom"):
+            comparisons = pd.DataFrame(group.comparisons)
             st.dataframe(
-                pd.DataFrame(group.comparisons),
+                comparisons,
                 column_config=research_tables.COMPARISONS,
                 hide_index=True,
                 alt="One row per pair of agents with shared seeds: difference, p, and p after Holm",
             )
+            downloads.buttons(comparisons, what="Comparisons", name="research-comparisons")
 
 
 def _show_curves(key: tuple[Any, ...]) -> None:

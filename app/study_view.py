@@ -187,7 +187,8 @@ def show_history(model_id: str) -> None:
     if not studies:
         return
     st.header("As an agent of auto-research", anchor=False)
-    frame = research_tables.with_interval(researching.study_frame(studies, living()))
+    studied = researching.study_frame(studies, living())
+    frame = research_tables.with_interval(studied)
     chosen = st.dataframe(
         frame[SAME_COLUMNS],
         column_config=research_tables.STUDIES,
@@ -201,6 +202,7 @@ def show_history(model_id: str) -> None:
     if chosen.selection.rows:
         picked = frame["study_id"].iloc[chosen.selection.rows[0]]
         st.switch_page("app_pages/research.py", query_params={"study": picked})
+    downloads.buttons(studied, what="Studies", name="studies-as-agent")
     st.page_link(
         "app_pages/research.py",
         label="Every trial of its newest study",

@@ -39,6 +39,7 @@ if runs:
     scores = queries.run_scores(run["run_id"])
     if not scores.empty:
         drawing.show(charts.run_chart, scores, alt=charts.run_alt(scores))
+        downloads.buttons(scores, what="Scores", name=f"scores-{run['run_id']}")
         model_view.link_to_items(run)
 else:
     hub_id = facts.hub_id if facts else standing_view.repository_of(model_id, agents)
