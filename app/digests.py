@@ -13,7 +13,6 @@ from app import queries
 from tracker.digest import SHOWN, Digest, digest
 from tracker.digest_forms import atom, document, kept
 from tracker.settings import load_settings
-from tracker.store import published_at
 
 KEPT_DIGESTS = 16
 
@@ -45,9 +44,8 @@ def lines(found: Digest) -> pd.DataFrame:
 
 def feed(days: int) -> bytes:
     """The Atom feed: the digests that were kept, and what changed in the last `days`."""
-    settings = load_settings()
-    live = live_document(changed(days), published=published_at(settings))
-    return atom([*kept(settings.digests_path), live])
+    live = live_document(changed(days), published=queries.published())
+    return atom([*kept(load_settings().digests_path), live])
 
 
 def live_document(found: Digest, *, published: datetime | None) -> dict[str, Any]:

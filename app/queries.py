@@ -20,7 +20,7 @@ from app.running import running as running_now
 from app.studying import UnderWay, under_way
 from tracker.research_board import StudyRow
 from tracker.settings import load_settings
-from tracker.store import open_snapshot, snapshot_id
+from tracker.store import open_snapshot, published_at, snapshot_id
 
 KEPT_ANSWERS = 64  # a page asks about five questions; those of older snapshots go first
 KEPT_TABLES = 12  # a suite's scores of 5,000 models are about 10 MB
@@ -38,6 +38,11 @@ def snapshot() -> str:
     newest = f"{settings.home}:{snapshot_id(settings)}"
     _forget_others(newest)
     return newest
+
+
+def published() -> datetime | None:
+    """When the newest snapshot was written; None before the first."""
+    return published_at(load_settings())
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
