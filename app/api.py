@@ -21,6 +21,7 @@ from tracker.research_board import board as agents_board
 
 FEED_DAYS = 7
 MOST_DAYS = 3660  # ten years
+MOST_GB = 1e6  # a petabyte, more than any machine has
 Answer = Callable[[Mapping[str, str]], Any]
 
 
@@ -42,7 +43,7 @@ def frontier(asked: Mapping[str, str]) -> Any:
     question = Question(
         vintage=date.fromisoformat(asked["vintage"]) if "vintage" in asked else None,
         only=Only(asked["only"]) if "only" in asked else None,
-        max_params=params_that_fit(float(asked["fits_gb"])) if "fits_gb" in asked else None,
+        max_params=_params_that_fit(asked["fits_gb"]) if "fits_gb" in asked else None,
         without=(asked["without"],) if "without" in asked else (),
         benchmark=asked.get("axis"),
     )
@@ -60,6 +61,7 @@ def frontier(asked: Mapping[str, str]) -> Any:
         "as_of": found.as_of.isoformat(),
         "vintage": found.vintage.isoformat(),
         "axis": found.axis,
+        "intervals": _intervals(question, found),
         **best,
         "definitions": gaps,
         "models": _records(found.points),
@@ -67,9 +69,33 @@ def frontier(asked: Mapping[str, str]) -> Any:
     }
 
 
+def _intervals(question: Question, found: frontier_data.Frontier) -> str:
+    """`given`, `not known` where nothing says how sure a value is, or that they are being computed."""
+    if found.has_intervals and not found.points["ci_low"].isna().all():
+        return "given"
+    return frontier_data.BEING_DRAWN if question.benchmark is None else "not known"
+
+
+def _params_that_fit(gigabytes: str) -> int:
+    """The largest number of parameters that fits.
+
+    Raises:
+        TrackerError: it is no amount of memory.
+    """
+    try:
+        memory_gb = float(gigabytes)
+    except ValueError:
+        memory_gb = math.nan
+    if not 0.0 < memory_gb <= MOST_GB:
+        raise TrackerError(
+            f"fits_gb must be a number of gigabytes above 0 and up to 1,000,000, got {gigabytes!r}"
+        )
+    return params_that_fit(memory_gb)
+
+
 def lags(_: Mapping[str, str]) -> Any:
     """The standing lag (G3) on each benchmark."""
-    return _records(frontier_data.benchmark_lags(None))
+    return _records(frontier_data.benchmark_lags(Question()))
 
 
 def models(_: Mapping[str, str]) -> Any:
@@ -102,7 +128,7 @@ def changes(asked: Mapping[str, str]) -> Any:
     days = int(asked.get("days", str(FEED_DAYS)))
     if not 1 <= days <= MOST_DAYS:
         raise TrackerError(f"days must be from 1 to {MOST_DAYS}, got {days}")
-    return _records(digests.lines(digests.changed(days)))
+    return _records(digests.lines(digests.changed(days, most=None)))
 
 
 TABLES: dict[str, Answer] = {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from app import rows
+from app import choosing, rows
 from app.board import Narrowing
 
 ANY = "Any card"
@@ -29,7 +29,7 @@ SIZE_HELP = "By the number of parameters; a model of unknown size is left out"
 def choose_task(known: Sequence[dict[str, object]]) -> tuple[str, str, list[str]]:
     """The suite, the task to rank by, and every task of that suite; rows of `queries.board_tasks`."""
     suites = list(dict.fromkeys(str(row["suite"]) for row in known))
-    suite = st.selectbox("Suite", suites, key="suite", bind="query-params")
+    suite = choosing.one("Suite", suites, key="suite")
     tasks = [str(row["task"]) for row in known if row["suite"] == suite]
     task = st.selectbox("Rank by", tasks, key="task", bind="query-params")
     return suite, task, tasks

@@ -7,7 +7,7 @@ import re
 import streamlit as st
 
 from app import downloads, text
-from app.digests import lines
+from app.digests import changed, lines
 from tracker.digest import Digest, Section
 from tracker.digest_forms import markdown
 
@@ -32,10 +32,14 @@ def show(found: Digest) -> None:
             _show_section(section)
     for credit in found.attributions:
         st.caption(text.escaped(credit))
-    downloads.buttons(lines(found), what="Changes", name="changes")
+
+
+def hand_over(days: int) -> None:
+    """Buttons for every change of so many days, those too that the page only counts."""
+    downloads.buttons_for(lambda: lines(changed(days, most=None)), what="Changes", name="changes")
     st.download_button(
         "Changes as Markdown",
-        lambda: markdown(found).encode(),
+        lambda: markdown(changed(days, most=None)).encode(),
         file_name="changes.md",
         mime="text/markdown",
         key="changes_markdown",

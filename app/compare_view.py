@@ -9,20 +9,19 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import compare_charts, comparing, downloads, drawing, queries, rows, tables, text
+from app import choosing, compare_charts, comparing, downloads, drawing, queries, rows, tables, text
 
 EMPTY = "These models have no item in common: `tracker bench` them with the same suite"
 
 
 def choose_models(measured: Sequence[str]) -> list[str]:
     """Two to four models; at first the two that were measured last."""
-    return st.multiselect(
+    return choosing.several(
         f"Two to {comparing.MOST} models",
         measured,
-        default=queries.newest_models(comparing.LEAST),
-        max_selections=comparing.MOST,
         key="compare",
-        bind="query-params",
+        first=queries.newest_models(comparing.LEAST),
+        most=comparing.MOST,
     )
 
 
@@ -42,7 +41,7 @@ def shared_items(models: Sequence[str]) -> Shared:
     suites = comparing.shared_suites(runs, models)
     if not suites:
         return Shared(pd.DataFrame(), models, {}, {})
-    suite = st.selectbox("Suite", list(suites), key="compare_suite", bind="query-params")
+    suite = choosing.one("Suite", list(suites), key="compare_suite")
     runs_of = suites[suite]
     counting = {run_id for of_model in runs_of.values() for run_id in of_model.values()}
     items = {run_id: queries.item_scores(run_id) for run_id in counting}
@@ -60,6 +59,7 @@ def show_scores(shared: Shared) -> None:
             of_tasks = f" on {', '.join(tasks)}" if len(tasks) < len(shared.runs_of) else ""
             st.caption(text.escaped(f"{model}{of_tasks}: {_run(shared.runs[run_id])}"))
     drawing.show(compare_charts.score_chart, scores, models, alt=compare_charts.score_alt(scores))
+    downloads.buttons(scores, what="Scores", name="shared-scores")
     st.header("Paired differences", anchor=False)
     st.caption(
         "On the same items, so that their difficulty cancels out: more pairs are told apart than by two"
@@ -109,6 +109,7 @@ def show_solved(shared: Shared) -> None:
             "app_pages/items.py",
             query_params=_item_link(shared, task, int(split["doc_id"].iloc[chosen.selection.rows[0]])),
         )
+    downloads.buttons(split, what="Items that differ", name=f"split-{task}")
     downloads.buttons(of_task, what="Items", name=f"solved-{task}")
 
 

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
 from app import queries
-from tracker.digest import Digest, digest
+from tracker.digest import SHOWN, Digest, digest
 from tracker.digest_forms import atom, document, kept
 from tracker.settings import load_settings
 
 KEPT_DIGESTS = 16
 
 
-def changed(days: int) -> Digest:
-    """What changed in so many days until this hour, as the newest snapshot has it."""
-    until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
-    return _digest(queries.snapshot(), days, until)
+def changed(days: int, *, most: int | None = SHOWN) -> Digest:
+    """What changed in so many days until now, as the newest snapshot has it; read anew once an hour.
+
+    Of each kind of change the first lines, or all where `most` is None.
+    """
+    now = datetime.now(UTC)
+    until = now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    return replace(_digest(queries.snapshot(), days, until, most), until=now)
 
 
 @st.cache_resource(max_entries=KEPT_DIGESTS, show_spinner=False)
-def _digest(snapshot: str, days: int, until: datetime) -> Digest:
-    return digest(load_settings(), since=until - timedelta(days=days), until=until)
+def _digest(snapshot: str, days: int, until: datetime, most: int | None) -> Digest:
+    return digest(load_settings(), since=until - timedelta(days=days), until=until, most=most)
 
 
 def lines(found: Digest) -> pd.DataFrame:
@@ -38,4 +44,13 @@ def lines(found: Digest) -> pd.DataFrame:
 
 def feed(days: int) -> bytes:
     """The Atom feed: the digests that were kept, and what changed in the last `days`."""
-    return atom([*kept(load_settings().digests_path), document(changed(days))])
+    live = live_document(changed(days), published=queries.published())
+    return atom([*kept(load_settings().digests_path), live])
+
+
+def live_document(found: Digest, *, published: datetime | None) -> dict[str, Any]:
+    """What changed until now as a document of the feed: one a week, new to a reader with each publication."""
+    year, week, weekday = found.until.isocalendar()
+    monday = found.until.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=weekday - 1)
+    updated = monday if published is None else min(max(published, monday), found.until)
+    return document(found) | {"id": f"{year}-W{week:02}", "updated": updated.isoformat()}

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import drawing, run_charts, text
+from app import choosing, drawing, run_charts, tables
 from app.fitting import CONTEXTS, KNOWN
 from tracker.sizing import MEMORY_GB
 
@@ -52,7 +52,7 @@ def choose_score(known: Sequence[dict[str, Any]]) -> tuple[str, str]:
     names = {f"{row['task']} ({row['suite']})": (row["suite"], row["task"]) for row in known}
     if not names:
         return "", ""
-    name = st.selectbox("Judged by", list(names), key="judged_by", bind="query-params")
+    name = choosing.one("Judged by", list(names), key="judged_by")
     return names[name]
 
 
@@ -80,11 +80,22 @@ def show_offers(frame: pd.DataFrame, *, cost: str, title: str, task: str) -> Non
     )
 
 
-def choose_model(fits: pd.DataFrame, picked: Sequence[int]) -> str:
-    """The model that the command is for: the row that was clicked, else the one that the reader names."""
-    names = list(dict.fromkeys(fits["model_id"]))
-    clicked = names.index(fits["model_id"].iloc[picked[0]]) if picked else None
-    if clicked is not None:
-        st.caption(f"For {text.escaped(names[clicked])}, the row that was clicked:")
-        return str(names[clicked])
-    return str(st.selectbox("Command for", names, key="command_for", bind="query-params"))
+def choose_model(fits: pd.DataFrame) -> str:
+    """Show what fits as a table, and under it the model that the command is for: by a row or by its name."""
+    shown, config = tables.fits(fits, CONTEXTS)
+
+    def take_clicked() -> None:
+        if picked := st.session_state["fit_rows"].selection.rows:
+            st.session_state["command_for"] = fits["model_id"].iloc[picked[0]]
+
+    st.dataframe(
+        shown,
+        column_config=config,
+        placeholder="–",
+        hide_index=True,
+        on_select=take_clicked,
+        selection_mode="single-row",
+        key="fit_rows",
+        alt="One row per model that fits: memory by context length, score, tokens per second",
+    )
+    return choosing.one("Command for", list(dict.fromkeys(fits["model_id"])), key="command_for")

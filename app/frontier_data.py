@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -17,15 +17,16 @@ import pandas as pd
 import streamlit as st
 
 from app import boards
-from tracker.errors import TrackerError
+from tracker.errors import StoreError, TrackerError
 from tracker.frontier.axis import Axis
 from tracker.frontier.dataset import select
+from tracker.frontier.facts import Access
 from tracker.frontier.gap import Gap, Window, central_gaps, gaps
 from tracker.frontier.index import INTERVAL, IndexDraws, IndexFit, fit_index
 from tracker.frontier.jaggedness import Jaggedness, jaggedness
 from tracker.frontier.lags import lags
-from tracker.frontier.population import labels
-from tracker.frontier.question import Fitted, Question, axis, fitted, window
+from tracker.frontier.population import labels, sizes, small_name
+from tracker.frontier.question import Fitted, Only, Question, axis, fitted, window
 from tracker.frontier.tables import Tables, load_tables
 from tracker.settings import load_settings
 
@@ -96,6 +97,16 @@ def on_board(name: str, question: Question, snapshot: str) -> Frontier:
     return _on_board(snapshot, name, question.without)
 
 
+def models_on_board(name: str, snapshot: str) -> list[str]:
+    """The models that can be left out of a board, by name; none if it cannot be compared."""
+    try:
+        return sorted(_on_board(snapshot, name, ()).points["model"], key=str.casefold)
+    except StoreError:
+        raise
+    except TrackerError:  # whoever asks for its answer is told so
+        return []
+
+
 @st.cache_resource(max_entries=KEPT_FITS, show_spinner=False)
 def _on_board(snapshot: str, name: str, without: tuple[str, ...]) -> Frontier:
     found = boards.read(name)
@@ -123,7 +134,8 @@ def _frontier(key: str, is_whole: bool, _question: Question, _found: Fitted | No
     known, days = tables(), window(tables(), _question)
     if _found is None and _question.benchmark is None:
         _found = _undrawn(_fit(repr(_question.vintage), _question))
-    chosen = axis(known, _question, _found).until(days.as_of)
+    whole = axis(known, replace(_question, without=()), _found)
+    chosen = whole.without(_still_there(whole, _question)).until(days.as_of)
     unit = "score" if _question.benchmark else "index"
     if is_whole:
         answers = gaps(chosen, days, unit=unit)
@@ -171,10 +183,28 @@ def _points(chosen: Axis) -> pd.DataFrame:
     return rows.assign(is_record=rows["value"] > best_before)
 
 
+def benchmark_lags(question: Question) -> pd.DataFrame:
+    """The standing lag (G3) on each benchmark, the largest first; the fields of `Lag` as columns.
+
+    Of the question, the vintage, the models left out, the size and the kind of benchmarks count.
+
+    Raises:
+        TrackerError: no benchmark is left that has scores of both groups.
+    """
+    found = _lags(question.vintage, frozenset(question.without), question.max_params)
+    if question.only is None:
+        return found
+    return found[found["is_private"] == (question.only is Only.PRIVATE)].reset_index(drop=True)
+
+
 @st.cache_resource(max_entries=KEPT_FITS, show_spinner=False)
-def benchmark_lags(vintage: date | None) -> pd.DataFrame:
-    """The standing lag (G3) on each benchmark, the largest first; the fields of `Lag` as columns."""
-    found = lags(tables(), labels(tables()), vintage=vintage)
+def _lags(vintage: date | None, without: frozenset[str], max_params: int | None) -> pd.DataFrame:
+    known, parameters = labels(tables()), sizes(tables())
+    for model, label in known.items():
+        is_too_large = max_params is not None and parameters.get(model, max_params + 1) > max_params
+        if model in without or (is_too_large and label.access is Access.OPEN):
+            known[model] = replace(label, access=Access.UNKNOWN)  # counted in neither group
+    found = lags(tables(), known, vintage=vintage)
     return pd.DataFrame([{name: getattr(row, name) for name in row.__slots__} for row in found])
 
 
@@ -185,15 +215,30 @@ def jagged(vintage: date | None) -> dict[str, Jaggedness]:
     return {row.model: row for row in jaggedness(fit)}
 
 
-def axes() -> list[str]:
-    """The benchmarks of the newest vintage that have scores of both groups."""
-    return sorted(benchmark_lags(None)["benchmark"], key=str.casefold)
+def axes(vintage: date | None) -> list[str]:
+    """The benchmarks of a vintage that have scores of both groups."""
+    return sorted(benchmark_lags(Question(vintage=vintage))["benchmark"], key=str.casefold)
 
 
-def models_on_index(question: Question) -> list[str]:
-    """The models that can be left out of a question, by name."""
-    vintage = question.vintage or tables().vintages[-1]
-    return sorted({row.model for row in tables().scores if row.vintage == vintage}, key=str.casefold)
+def models_to_leave_out(question: Question) -> list[str]:
+    """The models on the axis of a question before any filter but the vintage, by name.
+
+    Where it is about models of a size, those that are on the index by estimate alone are among them.
+    """
+    if question.benchmark is None:
+        names = set(_fit(repr(question.vintage), Question(vintage=question.vintage)).data.models)
+        names |= {small_name(row) for row in tables().small_open_models if question.max_params}
+    else:
+        vintage = question.vintage or tables().vintages[-1]
+        of_vintage = [row for row in tables().scores if row.vintage == vintage]
+        names = {row.model for row in of_vintage if row.benchmark == question.benchmark}
+    return sorted(names, key=str.casefold)
+
+
+def _still_there(whole: Axis, question: Question) -> list[str]:
+    """Who of `without` is to be left out yet: another filter may have dropped a model that there is."""
+    dropped = set(models_to_leave_out(question)) - set(whole.models) if question.without else ()
+    return [model for model in question.without if model not in dropped]
 
 
 class _Desk:

@@ -1,99 +1,33 @@
-"""The parts of the frontier page: its question, its headline, its table of definitions."""
+"""The parts of the frontier page: its answer, its headline, its table of definitions."""
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from dataclasses import asdict
+from datetime import UTC, datetime
 
 import pandas as pd
 import streamlit as st
 
-from app import boards, frontier_data, queries, text
+from app import downloads, drawing, frontier_charts, frontier_data, queries, tables, text
 from app.frontier_data import ASKS, Frontier
-from tracker.frontier.population import params_that_fit
-from tracker.frontier.question import Only, Question
-from tracker.sizing import MEMORY_GB
+from tracker.errors import DiskFullError, StoreError, TrackerError
+from tracker.frontier.question import Question
 
-INDEX = "Capability index"
-NEWEST = "Newest"
-LEFT_OUT = "What if these did not exist"
-EVERY = "All benchmarks"
-ANY_SIZE = "Any size"
-ONLY = {EVERY: None, "Private only": Only.PRIVATE, "Public only": Only.PUBLIC}
-SIZES = {ANY_SIZE: None} | {f"fits {gigabytes} GB": gigabytes for gigabytes in MEMORY_GB}
 POLL_S = 2.0  # while the draws are made
 OVERDUE_DAYS = 8  # a week and a day; the store's own rule
 
 
-def choose_definition() -> str:
-    """The id of the definition that the headline goes by."""
-    return st.selectbox(
-        "Definition",
-        list(ASKS),
-        index=2,
-        key="definition",
-        bind="query-params",
-        help="Six ways to say how far behind; the table below has them all",
-    )
-
-
-def choose_question() -> tuple[Question, str | None]:
-    """What is asked, from the widgets of the page; and the Elo board, where that is the measure."""
-    rated = boards.names()
-    names = [INDEX, *rated, *frontier_data.axes()]
-    name = st.selectbox("Measured by", names, key="axis", bind="query-params")
-    if name in rated:
-        return _choose_on_board(name), name
-    return _choose_published(name), None
-
-
-def _choose_on_board(name: str) -> Question:
-    points = frontier_data.on_board(name, Question(), queries.snapshot()).points
-    with st.popover("More filters"):
-        without = st.multiselect(
-            LEFT_OUT, sorted(points["model"], key=str.casefold), key="without", bind="query-params"
-        )
-    return Question(without=tuple(without))
-
-
-def _choose_published(name: str) -> Question:
-    with st.popover("More filters"):
-        days = [NEWEST, *(day.isoformat() for day in reversed(frontier_data.tables().vintages))]
-        believed = st.selectbox("As believed on", days, key="vintage", bind="query-params")
-        vintage = None if believed == NEWEST else date.fromisoformat(believed)
-        is_index = name == INDEX
-        only = st.selectbox("Benchmarks", list(ONLY), key="only", bind="query-params", disabled=not is_index)
-        size = st.selectbox("Open models", list(SIZES), key="size", bind="query-params")
-        without = st.multiselect(
-            LEFT_OUT,
-            frontier_data.models_on_index(Question(vintage=vintage)),
-            key="without",
-            bind="query-params",
-        )
-    memory_gb = SIZES[size]
-    return Question(
-        vintage=vintage,
-        only=ONLY[only] if is_index else None,
-        max_params=params_that_fit(memory_gb) if memory_gb else None,
-        without=tuple(without),
-        benchmark=None if is_index else name,
-    )
-
-
-def say_filters(question: Question) -> None:
-    """Name the filters that are not as they come, since they hide behind a button."""
-    parts = []
-    if question.vintage:
-        parts.append(f"as believed on {question.vintage}")
-    if question.only:
-        parts.append(f"{question.only} benchmarks only")
-    if question.max_params:
-        parts.append(
-            f"open models up to {text.count(question.max_params)} parameters, closed models of any size"
-        )
-    if question.without:
-        parts.append("without " + ", ".join(question.without))
-    if parts:
-        st.caption(text.escaped("Filtered: " + "; ".join(parts)))
+def answer(question: Question, board: str | None) -> Frontier | None:
+    """The answer; where the filters leave nothing, it says so and nothing comes back."""
+    try:
+        if board:
+            return frontier_data.on_board(board, question, queries.snapshot())
+        return frontier_data.frontier(question)
+    except (StoreError, DiskFullError):
+        raise
+    except TrackerError as error:
+        st.warning(text.escaped(str(error)), title="These filters leave nothing to compare")
+        return None
 
 
 def show_headline(found: Frontier, definition: str) -> None:
@@ -106,8 +40,10 @@ def show_headline(found: Frontier, definition: str) -> None:
         for access in ("open", "closed"):
             best = found.best(access)
             with st.container(gap="xxsmall"):
-                st.metric(f"Best {access}", best["model"])
+                st.metric(f"Best {access}", text.escaped(best["model"]))
                 st.caption(f"{_value(best['value'], found.unit)} · {best['released']:%d %b %Y}")
+                if not pd.isna(best["ci_low"]):
+                    st.caption(_interval(best["ci_low"], best["ci_high"], "", found.unit))
         with st.container(gap="xxsmall"):
             _show_ingest()
 
@@ -131,6 +67,53 @@ def _show_ingest() -> None:
         )
     else:
         st.caption("every source in time")
+
+
+def show_models(found: Frontier, definition: str) -> None:
+    """Show every model with both frontiers, and what is behind the best of them."""
+    st.caption(ASKS[definition])
+    for note in found.notes:
+        st.caption(text.escaped(note))
+    drawing.show(
+        frontier_charts.frontier_chart,
+        found.points,
+        unit=found.unit,
+        as_of=found.as_of,
+        standing=found.gap("G3").value if definition == "G3" else None,
+        alt=frontier_charts.frontier_alt(found),
+    )
+    downloads.buttons(found.points, what="Models", name="frontier-models")
+
+
+def show_definitions(found: Frontier) -> None:
+    """Show the six answers as a table."""
+    st.dataframe(
+        definitions(found),
+        column_config=tables.DEFINITIONS,
+        hide_index=True,
+        alt="The gap by each of the six definitions, with 90 % intervals",
+    )
+    answers = pd.DataFrame([asdict(row) for row in found.gaps])
+    downloads.buttons(answers, what="Definitions", name="frontier-definitions")
+
+
+def show_lags(question: Question, *, is_of_board: bool) -> None:
+    """Show how far behind open is on each benchmark by itself, behind the filters where they are of it."""
+    try:
+        all_lags = frontier_data.benchmark_lags(Question() if is_of_board else question)
+    except TrackerError as error:
+        st.info(text.escaped(str(error)))
+        return
+    shown = all_lags[~all_lags["is_stale"]]
+    if is_of_board:
+        st.caption("Of the published scores, not of the board; not filtered.")
+    st.caption(
+        "A filled dot: the items are private. Left out: "
+        f"{len(all_lags) - len(shown)} benchmarks on which no open model of the last 14 months has a score."
+    )
+    if not shown.empty:
+        drawing.show(frontier_charts.lag_chart, shown, alt=frontier_charts.lag_alt(shown))
+    downloads.buttons(all_lags, what="Lags", name="frontier-lags")
 
 
 def definitions(found: Frontier) -> pd.DataFrame:

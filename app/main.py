@@ -6,7 +6,7 @@ import streamlit as st
 from altair.utils.schemapi import disable_debug_mode
 
 from app import links, live, text
-from tracker.errors import TrackerError
+from tracker.errors import StoreError, TrackerError
 
 ICON = Path(__file__).parent / "icon.svg"  # a local file: a built-in icon would be fetched from the network
 
@@ -46,6 +46,8 @@ try:
     page.run()
     links.say_ignored(notice, wanted, page=page.url_path)
 except TrackerError as error:
-    st.error(text.escaped(str(error)), title="The store cannot be read")
+    is_of_store = isinstance(error, StoreError)
+    title = "The store cannot be read" if is_of_store else "This page cannot be shown"
+    st.error(text.escaped(str(error)), title=title)
     if error.hint:
         st.caption(text.escaped(error.hint))

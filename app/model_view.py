@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import reasons, tables, text
+from app import choosing, reasons, tables, text
 
 SCORED = ("complete", "partial")
 
@@ -63,9 +63,8 @@ def show_runs(table: pd.DataFrame, model_id: str) -> None:
 def choose_run(runs: Sequence[Mapping[str, Any]], *, key: str = "run") -> Mapping[str, Any]:
     """The run that the reader picks; at first the newest that has scores. `key` is its name in the link."""
     by_id = {run["run_id"]: run for run in runs}
-    first = next((place for place, run in enumerate(runs) if run["status"] in SCORED), 0)
-    run_id = st.selectbox("Run", list(by_id), index=first, key=key, bind="query-params")
-    return by_id[run_id]
+    first = next((run["run_id"] for run in runs if run["status"] in SCORED), None)
+    return by_id[choosing.one("Run", list(by_id), key=key, first=first)]
 
 
 def show_outcome(run: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from app.running import running as running_now
 from app.studying import UnderWay, under_way
 from tracker.research_board import StudyRow
 from tracker.settings import load_settings
-from tracker.store import open_snapshot, snapshot_id
+from tracker.store import open_snapshot, published_at, snapshot_id
 
 KEPT_ANSWERS = 64  # a page asks about five questions; those of older snapshots go first
 KEPT_TABLES = 12  # a suite's scores of 5,000 models are about 10 MB
@@ -38,6 +38,11 @@ def snapshot() -> str:
     newest = f"{settings.home}:{snapshot_id(settings)}"
     _forget_others(newest)
     return newest
+
+
+def published() -> datetime | None:
+    """When the newest snapshot was written; None before the first."""
+    return published_at(load_settings())
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
@@ -124,6 +129,21 @@ def _candidates(snapshot: str, suite: str, task: str) -> pd.DataFrame:
 def claims_on(task: str) -> pd.DataFrame:
     """What is claimed of models of the Hub on the benchmark that is this task here, the best first."""
     return _table(snapshot(), "claims_on_task", times=("seen_at",), task=task)
+
+
+def claims_of(model_id: str) -> pd.DataFrame:
+    """One row per benchmark and source that says what a model of the Hub scores; columns: `model_claims`."""
+    claims = _claims()
+    return claims[claims["model_id"] == model_id].reset_index(drop=True)
+
+
+def hub_ids() -> set[str]:
+    """The models of the Hub of which a size or a claim is known."""
+    return {*hub_sizes()["model_id"], *_claims()["model_id"]}
+
+
+def _claims() -> pd.DataFrame:
+    return _table(snapshot(), "model_claims", times=("seen_at",))
 
 
 def claimed_and_measured(model_id: str) -> pd.DataFrame:

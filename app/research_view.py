@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import downloads, drawing, queries, research_charts, research_tables, researching
+from app import choosing, downloads, drawing, queries, research_charts, research_tables, researching
 from tracker.research_board import Group
 
 EMPTY = (
@@ -40,7 +40,7 @@ PROFILE_NOTE = "By what was changed; a change that touches several counts in equ
 def choose_group(studies: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
     """The group that the reader picks: nothing is compared across two of them."""
     names = researching.group_names(studies)
-    return names[st.selectbox("Compared with each other", list(names), key="group", bind="query-params")]
+    return names[choosing.one("Compared with each other", list(names), key="group")]
 
 
 def show_board(key: tuple[Any, ...]) -> None:
@@ -84,12 +84,14 @@ def _show_gains(group: Group) -> None:
     downloads.buttons(frame, what="Board", name="research-board")
     if group.comparisons:
         with st.expander("Who is told apart from whom"):
+            comparisons = pd.DataFrame(group.comparisons)
             st.dataframe(
-                pd.DataFrame(group.comparisons),
+                comparisons,
                 column_config=research_tables.COMPARISONS,
                 hide_index=True,
                 alt="One row per pair of agents with shared seeds: difference, p, and p after Holm",
             )
+            downloads.buttons(comparisons, what="Comparisons", name="research-comparisons")
 
 
 def _show_curves(key: tuple[Any, ...]) -> None:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tracker.errors import TrackerError
+from tracker.errors import StoreError, TrackerError
 
 SCHEMA_VERSION = 1  # of these documents
 BAD_REQUEST, UNAVAILABLE = 400, 503
@@ -39,6 +39,8 @@ def _table(request: Request) -> Response:
         return JSONResponse({"error": f"no table is called `{name}`", "hint": hint}, status_code=404)
     try:
         rows = TABLES[name](dict(request.query_params))
+    except StoreError as error:
+        return _problem(error, UNAVAILABLE)
     except (TrackerError, ValueError) as error:
         return _problem(error, BAD_REQUEST)
     return JSONResponse({"schema_version": SCHEMA_VERSION, "table": name, "rows": rows})

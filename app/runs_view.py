@@ -79,6 +79,7 @@ def show_failures() -> None:
         hide_index=True,
         alt="Failed runs with their reasons and what helps",
     )
+    downloads.buttons(tables.failures(failed), what="Failures", name="failures")
 
 
 def show_all(runs: Sequence[Mapping[str, Any]]) -> None:

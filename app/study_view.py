@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import downloads, drawing, queries, research_charts, research_tables, researching, text
+from app import choosing, downloads, drawing, queries, research_charts, research_tables, researching, text
 from app.item_view import show_text
 from app.model_view import show_facts
 
@@ -43,7 +43,7 @@ def choose_study(studies: Sequence[Mapping[str, Any]], alive: Sequence[str]) -> 
         alt="All studies, newest first",
     )
     downloads.buttons(frame, what="Studies", name="studies")
-    return by_id[st.selectbox("Study", list(by_id), key="study", bind="query-params")]
+    return by_id[choosing.one("Study", list(by_id), key="study")]
 
 
 def show_study(study: Mapping[str, Any], alive: Sequence[str]) -> None:
@@ -187,7 +187,8 @@ def show_history(model_id: str) -> None:
     if not studies:
         return
     st.header("As an agent of auto-research", anchor=False)
-    frame = research_tables.with_interval(researching.study_frame(studies, living()))
+    studied = researching.study_frame(studies, living())
+    frame = research_tables.with_interval(studied)
     chosen = st.dataframe(
         frame[SAME_COLUMNS],
         column_config=research_tables.STUDIES,
@@ -201,6 +202,7 @@ def show_history(model_id: str) -> None:
     if chosen.selection.rows:
         picked = frame["study_id"].iloc[chosen.selection.rows[0]]
         st.switch_page("app_pages/research.py", query_params={"study": picked})
+    downloads.buttons(studied, what="Studies", name="studies-as-agent")
     st.page_link(
         "app_pages/research.py",
         label="Every trial of its newest study",

@@ -100,6 +100,16 @@ CLAIMS: Mapping[str, Any] = {
     "source_url": cc.LinkColumn("Link", width=160),
 }
 
+CLAIMED: Mapping[str, Any] = {
+    "benchmark": cc.TextColumn("Benchmark", width=210, pinned=True),
+    "score": cc.ProgressColumn("Score", format="percent", min_value=0.0, max_value=1.0, width=130),
+    "by": cc.TextColumn("Claimed by", width=130),
+    "source": cc.TextColumn("Source", width=150),
+    "task": cc.TextColumn("Task here", width=140),
+    "source_url": cc.LinkColumn("Link", width=160),
+    "evaluated_on": cc.DateColumn("Evaluated", width=100),
+}
+
 DIFFERENCES: Mapping[str, Any] = {
     "task": cc.TextColumn("Task", width=150, pinned=True),
     "first": cc.TextColumn("First", width=190),

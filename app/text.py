@@ -7,6 +7,9 @@ import re
 
 SHOWN_CHARS = 20_000  # about ten screens; a browser takes seconds over a megabyte in one block
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&=^])")
+# Streamlit makes a link of these wherever they stand, escaped or not: an address, a host, a mail address
+LINKED = re.compile(r"://|www(?=\.)|@", re.IGNORECASE)
+BREAK = "\u200b"  # of no width: what is split by it is read the same and is no link
 NOTHING = "–"
 DELETE = 0x7F
 TURNING = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))  # turn the order of what follows round
@@ -16,8 +19,9 @@ HIDDEN |= {code: f"\\u{code:04x}" for code in TURNING}
 
 
 def escaped(text: str) -> str:
-    """`text` so that Markdown shows its characters; line breaks become spaces."""
-    return MARKDOWN.sub(r"\\\1", " ".join(visible(text).split()))
+    """`text` so that Markdown shows its characters and links none; line breaks become spaces."""
+    unlinked = LINKED.sub(rf"\g<0>{BREAK}", " ".join(visible(text).split()))
+    return MARKDOWN.sub(r"\\\1", unlinked)
 
 
 def visible(text: str) -> str:

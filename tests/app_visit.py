@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
+import pytest
+from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.testing.v1 import AppTest
 
 from tests.app_process import START_S
@@ -21,6 +27,22 @@ def visit(page: str, /, **params: str | list[str]) -> AppTest:
     session.run()
     assert not session.exception
     return session
+
+
+def handed_over(page: str, /, **params: str | list[str]) -> dict[str, pd.DataFrame]:
+    """The tables that the page hands over as CSV, by their files' names, as a press of each button does."""
+    made: dict[str, pd.DataFrame] = {}
+    register = MediaFileManager.add_deferred
+
+    def keep(manager: Any, data: Callable[[], bytes], *args: Any, **named: Any) -> str:
+        if named["file_name"].endswith(".csv"):
+            made[named["file_name"]] = pd.read_csv(io.BytesIO(data()))
+        return register(manager, data, *args, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MediaFileManager, "add_deferred", keep)
+        visit(page, **params)
+    return made
 
 
 def said(session: AppTest) -> str:

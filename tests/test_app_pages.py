@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pandas as pd
 import pytest
@@ -15,8 +16,10 @@ from tests.board_builder import BOARD_NAME, board
 from tests.lock_files import write_lock
 from tests.some_runs import items, run
 from tests.store_builder import CANDIDATES, ODD_ID, TASKS, build_store, measure_published
+from tracker.errors import TrackerError
 from tracker.frontier.answer import frontier_document
-from tracker.frontier.question import Question
+from tracker.frontier.population import params_that_fit, small_name
+from tracker.frontier.question import Only, Question
 from tracker.frontier.tables import load_tables
 from tracker.items import write_part, write_run
 from tracker.records import RunStatus
@@ -52,7 +55,7 @@ def column(table: pd.DataFrame, name: str) -> list[Any]:
 def test_the_headline_is_what_the_command_says(small: Settings) -> None:
     told = frontier_document(load_tables(), Question(), small.frontier_path)
     session = visit("frontier.py", definition="G1")
-    values = [metric.value for metric in session.metric]
+    values = [metric.value.replace("\\", "") for metric in session.metric]
     (g1,) = (row for row in told["definitions"] if row["id"] == "G1")
     assert values[:3] == [
         f"{g1['value']:.1f} months",
@@ -98,6 +101,87 @@ def test_a_filter_of_the_frontier_is_named_and_moves_the_answer(params: dict[str
     assert [m.value for m in narrowed.metric[:3]] != [m.value for m in whole.metric[:3]]
 
 
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"only": "Private only", "size": "fits 24 GB"}, "no open model is left"),
+        ({"axis": "GPQA diamond", "size": "fits 8 GB"}, "no open model is left"),
+    ],
+    ids=["private and small", "small on a benchmark"],
+)
+def test_filters_that_leave_nothing_are_said_and_stay_usable(params: dict[str, Any], words: str) -> None:
+    session = visit("frontier.py", **params)
+    assert not session.error
+    assert words in session.warning[0].value
+    assert session.warning[0].proto.title == "These filters leave nothing to compare"
+    session.selectbox(key="size").set_value("Any size").run()
+    assert not session.warning
+    assert session.metric[0].value.endswith("months")
+
+
+def test_a_model_to_leave_out_that_another_filter_dropped_already_is_no_mistake() -> None:
+    session = visit("frontier.py", without=["Kimi K3"], size="fits 24 GB")
+    assert "without Kimi K3" in said(session)
+    alone = visit("frontier.py", size="fits 24 GB")
+    assert [one.value for one in session.metric[:3]] == [one.value for one in alone.metric[:3]]
+    with pytest.raises(TrackerError, match="no model on this axis is called `nobody`"):
+        frontier_data.frontier(Question(without=("nobody",)))
+
+
+def test_the_benchmarks_and_models_on_offer_are_those_of_the_day_and_of_the_axis() -> None:
+    session = visit("frontier.py", axis="CritPt", vintage="2026-04-29")
+    assert "CritPt" not in session.selectbox(key="axis").options
+    assert "CritPt" in session.info[0].value
+    on_one = visit("frontier.py", axis="CritPt").multiselect(key="without").options
+    assert set(on_one) < set(visit("frontier.py").multiselect(key="without").options)
+
+
+def test_the_best_models_lead_to_their_pages_also_where_they_are_estimates() -> None:
+    session = visit("frontier.py", size="fits 24 GB")
+    open_best, closed_best = [metric.value.replace("\\", "") for metric in session.metric[1:3]]
+    links = [link.proto for link in session.get("page_link")]
+    assert [link.label.replace("\\", "") for link in links] == [
+        f"What is behind it: {open_best}",
+        f"The best closed one: {closed_best}",
+    ]
+    assert "TECI" in open_best
+    (estimate,) = (row for row in load_tables().small_open_models if small_name(row) == open_best)
+    assert estimate.hub_id is not None
+    assert parse_qs(links[0].query_string) == {"model": [estimate.hub_id]}
+    page = visit("model.py", model=estimate.hub_id)
+    assert page.selectbox(key="model").value == estimate.hub_id
+    assert f"{estimate.index:.1f}" in shown_facts(page)
+
+
+def test_any_model_of_the_chart_can_be_opened() -> None:
+    session = visit("frontier.py")
+    session.selectbox(key="open_model").set_value("Kimi K3").run()
+    assert [title.value for title in session.title] == ["Model"]
+    assert session.selectbox(key="model").value == "Kimi K3"
+
+
+def test_the_lags_on_each_benchmark_go_by_the_filters_too() -> None:
+    whole = frontier_data.benchmark_lags(Question())
+    without = frontier_data.benchmark_lags(Question(without=("Kimi K3",)))
+    assert "Kimi K3" in set(whole["best_open"])
+    assert "Kimi K3" not in set(without["best_open"])
+    small = frontier_data.benchmark_lags(Question(max_params=params_that_fit(24.0)))
+    facts = load_tables().models
+    assert {(facts[name].n_params or 1e18) <= params_that_fit(24.0) for name in small["best_open"]} == {True}
+    assert set(small["best_closed"]) <= set(whole["best_closed"])
+    assert frontier_data.benchmark_lags(Question(only=Only.PRIVATE))["is_private"].all()
+    said_small = said(visit("frontier.py", size="fits 24 GB"))
+    assert f"Left out: {small['is_stale'].sum()} benchmarks" in said_small
+
+
+@pytest.mark.usefixtures("drawn")
+def test_the_best_of_both_groups_have_their_intervals() -> None:
+    found, words = frontier_data.frontier(Question()), said(visit("frontier.py"))
+    for group in ("open", "closed"):
+        best = found.best(group)
+        assert f"90 % interval {best['ci_low']:.1f} – {best['ci_high']:.1f}" in words
+
+
 def test_the_frontier_can_be_asked_on_one_benchmark() -> None:
     session = visit("frontier.py", axis="GPQA diamond")
     assert "above chance" in said(session)
@@ -109,9 +193,12 @@ def test_the_frontier_can_be_asked_on_an_elo_board_that_was_ingested(
     monkeypatch.setenv("TRACKER_HOME", str(tmp_path))
     board(Settings(home=tmp_path))
     session = visit("frontier.py", axis=BOARD_NAME, definition="G5")
-    assert [metric.value for metric in session.metric[1:3]] == ["acme/atlas", "gpt-9"]
+    assert [metric.value for metric in session.metric[1:3]] == ["acme/atlas", r"gpt\-9"]
     assert "rating 1400.0" in said(session)
     assert "1 model of the series is left out" in said(session)
+    assert "not of the board; not filtered" in said(session)
+    assert f"gpt-9 is known from {BOARD_NAME} alone" in said(session).replace("\\", "")
+    assert not session.get("page_link")
     answer = api.frontier({"axis": BOARD_NAME})
     (g5,) = (row for row in answer["definitions"] if row["id"] == "G5")
     assert session.metric[0].value == f"{g5['value']:.1f} points"
@@ -156,6 +243,25 @@ def test_a_claimed_score_is_marked_and_has_no_rank() -> None:
     claimed = table[table["basis"] == "claimed"]
     assert "echo/harbour-14b" in set(claimed["label"])
     assert claimed["rank"].isna().all()
+
+
+@pytest.mark.parametrize("model_id", ["echo/harbour-14b", "fjord/kelp-1b"], ids=["claimed", "on the Hub"])
+def test_a_model_that_is_known_from_the_hub_alone_has_a_page_when_asked_for(model_id: str) -> None:
+    session = visit("model.py", model=model_id)
+    assert not session.info[0].value.startswith("This page has nothing")
+    assert session.selectbox(key="model").value == model_id
+    assert session.code[0].value == f"tracker bench {model_id}"
+    assert {"mit", "apache-2.0"} & set(shown_facts(session))
+    claims = [table.value for table in session.dataframe if "by" in table.value]
+    assert [list(table["score"]) for table in claims] == ([[0.88]] if model_id.startswith("echo") else [])
+    session.selectbox(key="model").set_value(FIRST).run()
+    assert session.code[0].value == FIRST
+
+
+def test_a_repository_of_which_nothing_is_known_has_no_page() -> None:
+    session = visit("model.py", model="nobody/nothing")
+    assert "nothing for a part of the link" in session.info[0].value
+    assert "nobody/nothing" not in session.selectbox(key="model").options
 
 
 def test_only_complete_rows_are_kept_when_asked() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -12,10 +13,14 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from app import api, routes
+from app import api, frontier_data, routes
+from app.digests import live_document
 from app.server import ADDRESS
 from tests.app_process import START_S, served
 from tests.store_builder import CANDIDATES, TASKS, build_store
+from tracker.digest import Digest
+from tracker.digest_forms import FEED_ID, atom
+from tracker.frontier.question import Question
 from tracker.settings import Settings
 from tracker.store import publish
 
@@ -77,6 +82,14 @@ def test_the_frontier_has_the_six_definitions_and_takes_filters(client: TestClie
         ("/api/leaderboard.json?suite=nope", "no suite is called `nope`"),
         ("/api/frontier.json?vintage=tomorrow", "tomorrow"),
         ("/api/frontier.json?axis=nope", "no benchmark is called `nope`"),
+        ("/api/frontier.json?without=nobody", "no model on this axis is called `nobody`"),
+        *(
+            (
+                f"/api/frontier.json?fits_gb={memory}",
+                f"fits_gb must be a number of gigabytes above 0 and up to 1,000,000, got '{memory}'",
+            )
+            for memory in ("inf", "nan", "-24", "0", "1e308", "much")
+        ),
         ("/api/changes.json?days=-1", "days must be from 1 to 3660, got -1"),
         ("/api/changes.json?days=%3Cb%3E", "<b>"),
     ],
@@ -85,6 +98,17 @@ def test_a_wrong_question_gets_one_sentence(client: TestClient, path: str, words
     answer = client.get(path)
     assert answer.status_code == 400
     assert words in answer.json()["error"]
+
+
+def test_the_frontier_says_whether_it_has_intervals_yet(client: TestClient) -> None:
+    def said(query: str) -> str:
+        return str(client.get(f"/api/frontier.json?{query}").json()["rows"]["intervals"])
+
+    frontier_data._desk.clear()
+    assert said("vintage=2026-04-29") == "being computed"
+    assert said("axis=GPQA%20diamond") == "given"
+    frontier_data.drawn(Question(vintage=date(2026, 4, 29)), wait_s=120.0)
+    assert said("vintage=2026-04-29") == "given"
 
 
 def test_an_unknown_table_is_not_found_and_the_known_ones_are_named(client: TestClient) -> None:
@@ -108,6 +132,31 @@ def test_the_feed_has_an_entry_with_what_changed_this_week(client: TestClient) -
     assert any("fjord/kelp-1b" in (entry.findtext(f"{ATOM}content") or "") for entry in entries)
 
 
+def test_the_entry_of_a_week_stays_one_and_is_new_when_results_were_published() -> None:
+    monday = datetime(2026, 11, 23, tzinfo=UTC)
+    published = monday + timedelta(days=1)
+
+    def entry(now: datetime, published: datetime | None) -> tuple[str | None, ...]:
+        week = Digest(now - timedelta(days=7), now, (), ())
+        (one,) = ET.fromstring(atom([live_document(week, published=published)])).findall(f"{ATOM}entry")
+        return one.findtext(f"{ATOM}id"), one.findtext(f"{ATOM}updated")
+
+    first = entry(published + timedelta(hours=1), published)
+    assert first == (f"{FEED_ID}:2026-W48", published.isoformat())
+    assert entry(published + timedelta(days=2), published) == first
+    later = published + timedelta(days=3)
+    assert entry(later, later) == (first[0], later.isoformat())
+    assert entry(monday + timedelta(days=7), later)[0] == f"{FEED_ID}:2026-W49"
+    assert entry(monday, None)[1] == monday.isoformat()
+
+
+def test_nothing_in_the_feed_is_dated_ahead(client: TestClient) -> None:
+    feed = ET.fromstring(client.get("/feed.atom").content)
+    dates = [datetime.fromisoformat(element.text or "") for element in feed.iter(f"{ATOM}updated")]
+    assert max(dates) <= datetime.now(UTC)
+    assert f"{datetime.now(UTC):%G-W%V}" in (feed.findtext(f"{ATOM}entry/{ATOM}id") or "")
+
+
 def test_health_names_the_snapshot_and_says_when_it_cannot_be_read(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +165,7 @@ def test_health_names_the_snapshot_and_says_when_it_cannot_be_read(
     name = publish(settings)
     (settings.snapshots_path / f"{name}.duckdb").write_bytes(b"no database" * 1000)
     monkeypatch.setenv("TRACKER_HOME", str(tmp_path))
+    assert client.get("/api/runs.json").status_code == client.get("/feed.atom").status_code == 503
     answer = client.get("/health")
     assert (answer.status_code, answer.json()["hint"]) == (503, "`tracker store publish` makes a new one")
 

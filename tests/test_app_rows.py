@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pandas as pd
@@ -178,6 +179,18 @@ def test_control_characters_are_written_out_and_line_breaks_stay() -> None:
 
 def test_an_escaped_text_holds_no_markdown() -> None:
     assert text.escaped("**a** [b](c)\n$x$ :red[d]") == (r"\*\*a\*\* \[b\]\(c\) \$x\$ \:red\[d\]")
+
+
+@pytest.mark.parametrize(
+    "address", ["https://evil.example/x", "HTTP://evil.example", "www.evil.example", "a@evil.example"]
+)
+def test_an_escaped_address_keeps_its_characters_and_is_no_link(address: str) -> None:
+    # how remark-gfm finds addresses in text, as in the page that Streamlit 1.67 serves
+    linked = re.compile(r"(https?://|www(?=\.))([-.\w]+)|([-.\w+]+)@([-\w]+(?:\.[-\w]+)+)", re.IGNORECASE)
+    shown = text.escaped(f"see {address}").replace("\\", "")
+    assert linked.search(f"see {address}")
+    assert not linked.search(shown)
+    assert shown.replace(text.BREAK, "") == f"see {address}"
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,8 @@ class Digest:
         return not any(section.n for section in self.sections)
 
 
-def digest(settings: Settings, *, since: datetime, until: datetime) -> Digest:
-    """What the newest snapshot says of that time."""
+def digest(settings: Settings, *, since: datetime, until: datetime, most: int | None = SHOWN) -> Digest:
+    """What the newest snapshot says of that time, of each kind at most so many lines."""
     with open_snapshot(settings) as snapshot:
         window = {"since": naive(since), "until": naive(until)}
         models = snapshot.query("model_changes", **window)
@@ -62,23 +62,24 @@ def digest(settings: Settings, *, since: datetime, until: datetime) -> Digest:
         private = {row["source"] for row in ingests if row["is_private"]}
         credit = sorted({row["attribution"] for row in ingests if row["attribution"] and row["n_seen"]})
     public = [row for row in scores if row["source"] not in private]
-    sections = (
-        section("new_models", "New models", model_lines(models, ("new", "back"))),
-        section("changed_models", "Models that changed", model_lines(models, CHANGES)),
-        section("new_weights", "New weights since it was measured", weights_lines(weights)),
-        section("frontier", "Records on a benchmark", records),
-        section("memory", "New best measured here, by memory", bests),
-        section("contradictions", "Claims that a measurement contradicts", contradiction_lines(pairs)),
-        section("changed_scores", "Scores that changed", score_lines(public)),
-        section("new_scores", "New scores", new_score_lines(public)),
-        section("outages", "Sources with trouble", outage_lines(ingests)),
+    kinds: tuple[tuple[str, str, list[str]], ...] = (
+        ("new_models", "New models", model_lines(models, ("new", "back"))),
+        ("changed_models", "Models that changed", model_lines(models, CHANGES)),
+        ("new_weights", "New weights since it was measured", weights_lines(weights)),
+        ("frontier", "Records on a benchmark", records),
+        ("memory", "New best measured here, by memory", bests),
+        ("contradictions", "Claims that a measurement contradicts", contradiction_lines(pairs)),
+        ("changed_scores", "Scores that changed", score_lines(public)),
+        ("new_scores", "New scores", new_score_lines(public)),
+        ("outages", "Sources with trouble", outage_lines(ingests)),
     )
+    sections = tuple(section(key, title, lines, most=most) for key, title, lines in kinds)
     return Digest(since, until, sections, tuple(credit))
 
 
-def section(key: str, title: str, lines: Sequence[str]) -> Section:
-    """A section that shows the first lines."""
-    return Section(key, title, tuple(lines[:SHOWN]), len(lines))
+def section(key: str, title: str, lines: Sequence[str], *, most: int | None = SHOWN) -> Section:
+    """A section that shows the first lines, or all of them."""
+    return Section(key, title, tuple(lines[:most]), len(lines))
 
 
 CHANGES = ("renamed", "gone", "gated", "opened", "license")

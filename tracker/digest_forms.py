@@ -46,19 +46,22 @@ def markdown(digest: Digest) -> str:
 
 
 def atom(documents: Iterable[dict[str, Any]]) -> bytes:
-    """A feed with one entry per digest document, the newest first."""
+    """A feed with one entry per digest document, the newest first.
+
+    A document that is written anew while its time goes on has `id` and `updated` of its own.
+    """
     newest = sorted(documents, key=lambda one: str(one["until"]), reverse=True)[:IN_FEED]
     ET.register_namespace("", ATOM)
     feed = ET.Element(f"{{{ATOM}}}feed")
     _child(feed, "id", FEED_ID)
     _child(feed, "title", "Open-weight tracker: what changed")
-    _child(feed, "updated", newest[0]["until"] if newest else "1970-01-01T00:00:00+00:00")
+    _child(feed, "updated", _updated(newest[0]) if newest else "1970-01-01T00:00:00+00:00")
     _child(_child(feed, "author", ""), "name", "tracker")
     for one in newest:
         entry = _child(feed, "entry", "")
-        _child(entry, "id", f"{FEED_ID}:{one['until']}")
+        _child(entry, "id", f"{FEED_ID}:{one.get('id', one['until'])}")
         _child(entry, "title", f"{one['since'][:10]} to {one['until'][:10]}")
-        _child(entry, "updated", one["until"])
+        _child(entry, "updated", _updated(one))
         content = _child(entry, "content", _text(one))
         content.set("type", "text")
     return bytes(ET.tostring(feed, encoding="utf-8", xml_declaration=True))
@@ -94,6 +97,10 @@ def _read(paths: Iterable[Path]) -> list[dict[str, Any]]:
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
+
+
+def _updated(one: dict[str, Any]) -> str:
+    return str(one.get("updated", one["until"]))
 
 
 def _text(one: dict[str, Any]) -> str:

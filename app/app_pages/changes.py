@@ -5,7 +5,8 @@ import streamlit as st
 from app import changes_view, digests
 
 st.title("What changed", anchor=False)
-found = digests.changed(changes_view.choose_span())
+days = changes_view.choose_span()
+found = digests.changed(days)
 st.markdown(
     f"{found.since:%d %b %Y} to {found.until:%d %b %Y}. The same as a [feed for readers](/feed.atom)."
 )
@@ -14,3 +15,4 @@ if found.is_empty:
     st.info(changes_view.EMPTY)
 else:
     changes_view.show(found)
+    changes_view.hand_over(days)

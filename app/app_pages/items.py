@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import item_view, model_view, queries
+from app import choosing, item_view, model_view, queries
 
 st.title("Items", anchor=False)
 measured = queries.model_ids()
@@ -11,7 +11,7 @@ if not measured:
     st.info("Nothing benchmarked yet: run `tracker bench demo`, then come back")
 else:
     with st.container(horizontal=True, key="run_filters"):
-        model_id = st.selectbox("Model", measured, key="items_of", bind="query-params")
+        model_id = choosing.one("Model", measured, key="items_of")
         runs = queries.model_runs(model_id)
         run = model_view.choose_run(runs, key="of_run")
     scores = queries.run_scores(run["run_id"])

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import board, downloads, fitting, fitting_view, queries, tables
+from app import board, downloads, fitting, fitting_view, queries
 
 st.title("Run it", anchor=False)
 tasks = queries.board_tasks()
@@ -28,18 +28,7 @@ else:
             fitting_view.show_offers(
                 by_speed, cost="tokens_per_s", title="output tokens per second", task=task
             )
-        table = tables.fits(fits, fitting.CONTEXTS)
-        chosen = st.dataframe(
-            table[0],
-            column_config=table[1],
-            placeholder="–",
-            hide_index=True,
-            on_select="rerun",
-            selection_mode="single-row",
-            key="fit_rows",
-            alt="One row per model that fits: memory by context length, score, tokens per second",
-        )
-        name = fitting_view.choose_model(fits, chosen.selection.rows)
+        name = fitting_view.choose_model(fits)
         st.code(
             fitting.commands(fits, name, memory_gb=memory_gb, context=context),
             language="shell",

@@ -94,7 +94,7 @@ def test_a_filter_is_in_the_link_and_a_colleague_sees_the_same(address: str, ope
     settled(page)
     shown = page.get_by_text("4 of 5 rows.")
     expect(shown).to_be_visible()
-    assert {"task=sort_words", "fits=12+GB"} == set(page.url.partition("?")[2].split("&"))
+    assert {"suite=quick", "task=sort_words", "fits=12+GB"} == set(page.url.partition("?")[2].split("&"))
     page.reload()
     settled(page)
     expect(shown).to_be_visible()
@@ -110,6 +110,17 @@ def test_a_frontier_without_a_model_is_a_link_too(address: str, open_page: OpenP
     page.reload()
     settled(page)
     expect(page.get_by_text("Filtered: without Kimi K3")).to_be_visible()
+
+
+def test_an_address_in_a_link_is_shown_and_leads_nowhere(address: str, open_page: OpenPage) -> None:
+    page = open_page(
+        f"{address}/leaderboard?x=https://evil.example/login&y=www.evil.example&z=me@evil.example"
+    )
+    said = page.get_by_test_id("stAlert")
+    expect(said).to_contain_text("evil.example/login")
+    expect(said).to_contain_text("me@")
+    expect(said.get_by_role("link")).to_have_count(0)
+    expect(page.locator("[href*='evil.example']")).to_have_count(0)
 
 
 def test_a_row_of_the_leaderboard_opens_its_model(address: str, open_page: OpenPage) -> None:

@@ -10,7 +10,7 @@ from tracker.store.ingests import Alias, Counts, SourceState
 from tracker.store.jobs import JobRow
 from tracker.store.reading import Answer
 from tracker.store.repair import Rebuilt, rebuild
-from tracker.store.snapshots import Snapshot, open_snapshot, publish, snapshot_id
+from tracker.store.snapshots import Snapshot, open_snapshot, publish, published_at, snapshot_id
 from tracker.store.writing import Store
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "check",
     "open_snapshot",
     "publish",
+    "published_at",
     "rebuild",
     "snapshot_id",
 ]

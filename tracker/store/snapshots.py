@@ -57,6 +57,22 @@ def snapshot_id(settings: Settings) -> str | None:
         raise StoreError(f"{settings.snapshots_path}: cannot be read: {error.strerror}") from error
 
 
+def published_at(settings: Settings) -> datetime | None:
+    """When the newest snapshot was written; None before the first.
+
+    Raises:
+        StoreError: it is gone.
+    """
+    name = snapshot_id(settings)
+    if name is None:
+        return None
+    path = settings.snapshots_path / f"{name}{SUFFIX}"
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}", hint=PUBLISH_HINT) from error
+
+
 def publish(settings: Settings, *, wait_s: float = WAIT_S) -> str:
     """Copy the database to a new snapshot, point to it, drop all but the last three; return its id.
 
