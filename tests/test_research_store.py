@@ -134,6 +134,16 @@ def test_what_makes_an_agent_another_one_is_stored_where_it_is_not_as_usual(sett
     assert {name: value for name, value in tpe.items() if value is not None} == {"wave": 1}
 
 
+def test_code_that_ran_without_a_sandbox_is_not_on_the_board(settings: Settings) -> None:
+    for number, (track, sandbox) in enumerate(
+        [(Track.CODE, "none"), (Track.CODE, "bubblewrap"), (Track.PARAMS, "none")]
+    ):
+        store_study(settings, study(number, track=track, sandbox=sandbox))
+    with open_snapshot(settings) as snapshot:
+        rows = snapshot.query("research_board", tier=None, track=None)
+    assert [(row["track"], row["seed"]) for row in rows] == [("code", 1), ("params", 2)]
+
+
 def test_a_study_whose_process_is_gone_becomes_interrupted(settings: Settings) -> None:
     store_study(settings, study(1, status=StudyStatus.RUNNING, pid=DEAD_PID, gain=None))
     assert kinds(settings) == ["stale_study"]

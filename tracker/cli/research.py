@@ -89,7 +89,7 @@ def run(
     proposals
         For `--agent scripted`: a JSON file of proposals.
     no_sandbox
-        Train without a sandbox: what a model wrote can then do what you can.
+        Train without a sandbox: code that a model wrote can then do what you can, and stays off the board.
     as_json
         Print one JSON document.
     """

@@ -1,4 +1,5 @@
--- One row per complete study: what the board compares. Tampered or running studies are not on it.
+-- One row per complete study: what the board compares. Running studies are not on it, nor those
+-- whose agent wrote code that ran without a sandbox: it could have written its own score.
 -- $tier, $track: only these; null for all.
 with counted as (
     select
@@ -54,6 +55,7 @@ join paid using (study_id)
 left join profiled using (study_id)
 where status = 'complete'
   and gain_bpb is not null
+  and not (track = 'code' and sandbox = 'none')
   and ($tier is null or tier = $tier)
   and ($track is null or track = $track)
 order by tier, track, n_trials, agent, seed, studies.study_id
