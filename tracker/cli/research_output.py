@@ -169,10 +169,11 @@ def print_group(group: Group) -> None:
 
 def comparison_line(each: Comparison) -> str:
     """Who is better than whom, and how sure that is."""
+    seeds = f"{each.n_seeds} seed" + "s" * (each.n_seeds != 1)
     sure = "" if each.p_adjusted < 0.05 else ": cannot be told apart"
     return (
         f"{printable(each.better)} over {printable(each.worse)}: {each.difference_bpb:.4f} bpb over"
-        f" {each.n_seeds} seeds, p {each.p:.3f}, {each.p_adjusted:.3f} after Holm{sure}"
+        f" {seeds}, p {each.p:.3f}, {each.p_adjusted:.3f} after Holm{sure}"
     )
 
 
