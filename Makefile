@@ -27,7 +27,7 @@ test-sandbox: $(VENV)/.dev ## proposed code in the real sandbox, and every scrip
 	$(BIN)/pytest -m sandbox tests
 
 test-studies: $(VENV)/.dev ## whole studies from the command line: killed, resumed, side by side
-	$(BIN)/pytest -m studies tests
+	$(BIN)/pytest -m studies $(STUDIES) tests/test_research_cli.py
 
 test-vllm: $(VENV_VLLM)/.installed ## run the vllm engine for real, on the CPU
 	$(VENV_VLLM)/bin/pytest -m vllm tests/vllm

@@ -29,6 +29,16 @@ measured as (
     join runs using (run_id)
     join task_scores using (run_id)
     where task_scores."group" is null
+      and ($model_id is null or runs.model_id = $model_id)
+),
+
+-- the names under which sources may know a measured model: an equal key for each, or the join takes seconds
+known_as as (
+    select distinct model_id, lower(model_id) as key from measured
+    union
+    select distinct measured.model_id, lower(renamed.new)
+    from measured
+    join renamed on renamed.old = lower(measured.model_id)
 )
 
 select
@@ -46,8 +56,6 @@ select
     end as verdict
 from named
 join benchmark_tasks using (benchmark)
-join measured on measured.task = benchmark_tasks.task
-left join renamed on renamed.old = lower(measured.model_id)
-where lower(named.model_id) in (lower(measured.model_id), lower(renamed.new))
-  and ($model_id is null or measured.model_id = $model_id)
+join known_as on known_as.key = lower(named.model_id)
+join measured on measured.model_id = known_as.model_id and measured.task = benchmark_tasks.task
 order by measured.model_id, benchmark_tasks.task, named.source, named.variant
