@@ -1,1 +1,1 @@
-"""What is shown: reads the published snapshot, never the database."""
+"""The dashboard: reads the published snapshot, never the database."""

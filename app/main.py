@@ -1,17 +1,18 @@
-"""The entry point of the dashboard: its pages, and what holds on each of them."""
+"""The entry point of the dashboard: its navigation, and what every page shares."""
 
 from pathlib import Path
 
 import streamlit as st
 from altair.utils.schemapi import disable_debug_mode
 
-from app import links, live, text
+from app.pages import find_pages
+from app.widgets import permalinks, refresh, safe_text
 from tracker.errors import StoreError, TrackerError
 
 ICON = Path(__file__).parent / "icon.svg"  # a local file: a built-in icon would be fetched from the network
 
-# Streamlit writes a chosen option in white on the accent colour, which cannot be read on the light one of the
-# dark theme; in the colour of text it can be read on both
+# Streamlit writes a chosen option in white on the accent color, which is unreadable on the light accent of
+# the dark theme; the color of text is readable on both
 CHIPS = """<style>
 [data-testid=stMultiSelectTagsContainer] [data-tag] {
     background: transparent; border: 1px solid currentColor;
@@ -21,33 +22,27 @@ CHIPS = """<style>
 }
 </style>"""
 
-PAGES = [
-    st.Page("app_pages/frontier.py", title="Frontier", url_path="frontier", default=True),
-    st.Page("app_pages/leaderboard.py", title="Leaderboard", url_path="leaderboard"),
-    st.Page("app_pages/run_it.py", title="Run it", url_path="run_it"),
-    st.Page("app_pages/model.py", title="Model", url_path="model"),
-    st.Page("app_pages/compare.py", title="Compare", url_path="compare"),
-    st.Page("app_pages/items.py", title="Items", url_path="items"),
-    st.Page("app_pages/research.py", title="Research", url_path="research"),
-    st.Page("app_pages/runs.py", title="Runs", url_path="runs"),
-    st.Page("app_pages/changes.py", title="What changed", url_path="changes"),
-    st.Page("app_pages/sources.py", title="Sources and method", url_path="sources"),
-]
-
-# a chart is checked against the schema of Vega-Lite by its test; doing it again takes most of a page's time
+# a chart is checked against the schema of Vega-Lite by its test; checking again takes most of a page's time
 disable_debug_mode()
 st.set_page_config(page_title="Open-weight tracker", page_icon=str(ICON), layout="wide")
 st.logo(str(ICON), size="small")
 st.html(CHIPS)
-page = st.navigation(PAGES, position="top")
-notice, wanted = st.container(), links.asked()
+page = st.navigation(
+    [
+        st.Page(found.script, title=found.entry.title, url_path=found.name, default=place == 0)
+        for place, found in enumerate(find_pages())
+    ],
+    position="top",
+)
+permalinks.rename_old_parameters()
+notice, requested = st.container(), permalinks.requested_parameters()
 try:
-    live.watch_snapshot()
+    refresh.watch_snapshot()
     page.run()
-    links.say_ignored(notice, wanted, page=page.url_path)
+    permalinks.report_ignored(notice, requested, page=page.url_path)
 except TrackerError as error:
     is_of_store = isinstance(error, StoreError)
-    title = "The store cannot be read" if is_of_store else "This page cannot be shown"
-    st.error(text.escaped(str(error)), title=title)
+    title = "Cannot read the store" if is_of_store else "Cannot show this page"
+    st.error(safe_text.escaped(str(error)), title=title)
     if error.hint:
-        st.caption(text.escaped(error.hint))
+        st.caption(safe_text.escaped(error.hint))

@@ -1,1 +1,1 @@
-"""Measures ourselves: ratios of one run on one machine; `python -m benchmarks` runs all."""
+"""Benchmarks of this program: ratios within one run on one machine; `python -m benchmarks` runs all."""

@@ -1,6 +1,6 @@
-"""`python -m benchmarks`: every benchmark that runs on this machine, one after the other.
+"""Run every benchmark that works on this machine, one after the other: `python -m benchmarks`.
 
-Each is a process of its own and prints ratios of one run; `docs/benchmarks.md` keeps what they said.
+Each is a separate process and prints ratios within one run; `docs/benchmarks.md` has the results.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+
+from tracker.interpreter import python_command
 
 HERE = Path(__file__).parent
 NOT_BENCHMARKS = {"__init__", "__main__", "instant_engine"}
@@ -19,7 +21,7 @@ def main() -> None:
         if path.stem in NOT_BENCHMARKS:
             continue
         print(f"\n== {path.stem}", flush=True)
-        if subprocess.run([sys.executable, "-m", f"benchmarks.{path.stem}"], check=False).returncode:
+        if subprocess.run(python_command("-m", f"benchmarks.{path.stem}"), check=False).returncode:
             failed.append(path.stem)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")

@@ -1,10 +1,10 @@
-"""How long the pages of the app take on a large store, its memory, and 20 users during publications.
+"""Page times and memory of the app on a large store, and 20 users during publications.
 
 `python -m benchmarks.app`: 5,000 models, 200,000 scores, 2 million items; `--home DIR` keeps the store for
-another time, `--small` is for trying. A visitor is a real WebSocket session on the real server, as a browser
-opens one; a page is done when its script has finished, so the browser's own drawing comes on top. Cold: the
-first visit after the server has started. Warm: a new session afterwards. CPU seconds are those of the server:
-they hardly depend on neighbours.
+the next run, `--small` is a quick trial. A visitor is a real WebSocket session on the real server, as a
+browser opens one; a page is done when its script has finished, so rendering in the browser is not included.
+Cold: the first visit after the server has started. Warm: a new session after that. CPU seconds are those of
+the server: they hardly depend on other processes.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ import websockets
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from tests.app_process import served
-from tests.large_store import Size, build_large_store
-from tests.some_runs import run
+from tests.builders.large_store import Size, build_large_store
+from tests.builders.some_runs import run
+from tests.doubles.app_process import served
+from tracker.interpreter import python_command
 from tracker.settings import Settings
 from tracker.store import Store, open_snapshot, publish
 
@@ -80,11 +81,14 @@ def main() -> None:
 
 
 def pages_of(home: Path) -> dict[str, dict[str, str | list[str]]]:
-    """Each page with the link that makes it show what is large."""
+    """Each page with the link that shows its largest content."""
     with open_snapshot(Settings(home=home)) as snapshot:
         with_items = sorted({path.parent.name for path in Settings(home=home).items_path.glob("*/*.parquet")})
         (first,) = snapshot.select(f"select model_id from runs where run_id = '{with_items[-1]}'").rows
-        (second,) = snapshot.select(f"select model_id from runs where run_id = '{with_items[-2]}'").rows
+        others = f"select model_id from runs where model_id <> '{first[0]}' and status = 'complete'"
+        second = snapshot.select(
+            f"{others} order by run_id in {tuple(with_items)!r} desc, run_id limit 1"
+        ).rows[0]
     return {
         "frontier": {},
         "leaderboard": {"suite": "quick"},
@@ -99,7 +103,7 @@ def pages_of(home: Path) -> dict[str, dict[str, str | list[str]]]:
 
 
 def page_times(home: Path, name: str, query: dict[str, str | list[str]]) -> dict[str, float | str]:
-    """A server of its own for the page: its first visit, and the median of later ones."""
+    """The first visit to the page on a new server, and the median of later ones."""
     with server(home) as (address, process):
         cpu = process.cpu_times()
         cold = asyncio.run(visit(address, name, query))
@@ -125,11 +129,11 @@ def page_times(home: Path, name: str, query: dict[str, str | list[str]]) -> dict
 
 
 def users(home: Path, pages: dict[str, dict[str, str | list[str]]], *, seconds: float) -> dict[str, float]:
-    """Twenty sessions that go from page to page while another process adds runs and publishes."""
+    """Twenty sessions that switch pages while another process adds runs and publishes."""
     with server(home) as (address, process):
         for name, query in pages.items():
             asyncio.run(visit(address, name, query))
-        argv = [sys.executable, "-m", "benchmarks.app", "--home", str(home), "--write", str(seconds)]
+        argv = python_command("-m", "benchmarks.app", "--home", str(home), "--write", str(seconds))
         with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as writer:
             visits = asyncio.run(_crowd(address, pages, seconds))
             written = json.loads(writer.communicate()[0])
@@ -163,12 +167,12 @@ async def _one_user(
     while time.monotonic() < until:
         name = dice.choice(list(pages))
         done.append(await visit(address, name, pages[name]))
-        await asyncio.sleep(dice.uniform(0.5, 2.0))  # a person looks at it
+        await asyncio.sleep(dice.uniform(0.5, 2.0))  # a person reads the page
     return done
 
 
 async def visit(address: str, page: str, query: dict[str, str | list[str]]) -> Visit:
-    """Open a session and the page in it; done when the script has finished."""
+    """Open the page in a new session, and wait until its script has finished."""
     began = time.perf_counter()
     message = BackMsg()
     message.rerun_script.page_name = "" if page == "frontier" else page
@@ -189,7 +193,7 @@ async def visit(address: str, page: str, query: dict[str, str | list[str]]) -> V
 
 
 def _problems(said: ForwardMsg) -> list[str]:
-    """What a visitor would see as an error."""
+    """Errors that a visitor would see."""
     if said.WhichOneof("type") != "delta":
         return []
     element = said.delta.new_element
@@ -200,7 +204,7 @@ def _problems(said: ForwardMsg) -> list[str]:
 
 
 def write(settings: Settings, seconds: float) -> int:
-    """Add a run and publish, again and again; how often."""
+    """Add runs and publish repeatedly; return how often."""
     until, n = time.monotonic() + seconds, 0
     began = datetime.now(UTC)
     while time.monotonic() < until:
@@ -215,7 +219,7 @@ def write(settings: Settings, seconds: float) -> int:
 
 @contextmanager
 def server(home: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """The real server, once it answers."""
+    """The real server, ready for requests."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

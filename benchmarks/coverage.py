@@ -1,13 +1,13 @@
-"""Do the printed intervals cover what they promise? Simulated from a known truth.
+"""Coverage of the printed intervals, simulated from a known truth.
 
-The truth is the scores that the index fitted to the newest vintage expects; each repeat adds noise (the
-fit's own standardised residuals, shuffled within their benchmark, signs at random), fits, draws, and asks
-whether each nominal 90 % interval holds the value that the method gives without noise: of the index, of the
-contamination difference, of the gaps on all, private, public benchmarks and among small open models, and of
-models placed from a few of their scores. G2 and G4 are rules about intervals and have no value without noise:
-their target is the mean of the rule over the repeats. Then the gaps on single benchmarks whose number of
-items is known, from binomial noise. `python -m benchmarks.coverage 60` takes about half an hour on two cores;
-the default is a quick look.
+The truth is the scores that the index predicts when fitted to the newest vintage. Each repeat adds noise (the
+standardized residuals of the fit, permuted within their benchmark, with random signs), fits, draws, and
+checks whether each nominal 90% interval contains the value that the method gives without noise: of the index,
+of the contamination difference, of the gaps on all, private and public benchmarks and among small open
+models, and of models placed from a few of their scores. G2, G4 and G7 are rules about intervals and have no
+value without noise: their target is the mean of the rule over the repeats. Then the gaps on single benchmarks
+whose number of items is known, from binomial noise. `python -m benchmarks.coverage 60` takes about half an
+hour on two cores; the default is a quick check.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import numpy as np
 from tracker.frontier.axis import DAYS_PER_MONTH, Axis, Flags, steps
 from tracker.frontier.contamination import unseen_rows
 from tracker.frontier.dataset import SCORE_EDGE, Array, Dataset, select
+from tracker.frontier.definitions import DEFINITIONS, Window
 from tracker.frontier.facts import PrivateList
-from tracker.frontier.gap import DEFINITIONS, RULES, Window, central_gaps, gap_intervals
+from tracker.frontier.gap import central_gaps, gap_intervals
 from tracker.frontier.index import ANCHORS, INTERVAL, DrawMethod, IndexDraws, IndexFit, draw_index, fit_index
 from tracker.frontier.placement import Measured, Placement, Scale, place
 from tracker.frontier.population import at_most, benchmark_axis, index_axis, labels, projected_axis, sizes
@@ -39,12 +40,12 @@ PLACED = 12  # models placed in each repeat, each from up to three of its scores
 SLACK = 1e-9
 
 Interval = tuple[float, float]
-Fitted = tuple[IndexFit, IndexDraws, Array]  # with the upper ends that G2 goes by
+Fitted = tuple[IndexFit, IndexDraws, Array]  # with the upper ends that G2 uses
 
 
 @dataclass(frozen=True)
 class Views:
-    """The axes that gaps are printed on, from one fit."""
+    """The axes whose gaps are printed, from one fit."""
 
     tables: Tables
     window: Window
@@ -64,7 +65,7 @@ class Views:
 
 @dataclass(frozen=True)
 class Placed:
-    """A placement with what it should hold."""
+    """A placement with the true values that it should contain."""
 
     found: Placement
     index: float
@@ -80,7 +81,7 @@ class Tally:
 
     @classmethod
     def empty(cls) -> Tally:
-        return cls({name: [] for name in DEFINITIONS}, {name: [] for name in DEFINITIONS})
+        return cls({each.id: [] for each in DEFINITIONS}, {each.id: [] for each in DEFINITIONS})
 
     def add(self, axis: Axis, window: Window) -> None:
         central = central_gaps(axis, window)
@@ -92,15 +93,16 @@ class Tally:
 
     def print(self, what: str, known: dict[str, float | None]) -> None:
         shares = []
-        for name in DEFINITIONS:
-            target = float(np.mean(self.estimates[name])) if name in RULES else known[name]
+        for each in DEFINITIONS:
+            name = each.id
+            target = float(np.mean(self.estimates[name])) if each.needs_draws else known[name]
             if target is not None and self.intervals[name]:
                 shares.append(f"{name} {np.mean([held(ends, target) for ends in self.intervals[name]]):.0%}")
         print(f"{what}: {', '.join(shares)}", flush=True)
 
 
 def true_months(axis: Axis, index: float, released: date) -> float:
-    """How long before its release the closed group of `axis` had reached the model's index."""
+    """Months from the day on which closed models of `axis` reached this index to the model's release."""
     closed = ~axis.is_open
     reached = steps(axis.released[closed], axis.value[closed]).reached(np.array([index]))[0]
     return (released.toordinal() - min(float(reached), float(axis.released.max()))) / DAYS_PER_MONTH
@@ -111,7 +113,7 @@ def held(ends: Interval, target: float) -> bool:
 
 
 def noisy(fit: IndexFit, rng: np.random.Generator) -> Dataset:
-    """The fit's data with scores drawn anew around what it expects."""
+    """The data of the fit with scores resampled around its predictions."""
     data = fit.data
     expected = np.clip(data.score - fit.residual, SCORE_EDGE, 1.0 - SCORE_EDGE)
     spread = np.sqrt(expected * (1.0 - expected))
@@ -133,7 +135,7 @@ def refitted(data: Dataset, seed: int) -> Fitted:
 
 
 def without_noise(fit: IndexFit) -> Fitted:
-    """The fit as its own draws, so that every view gives its true value."""
+    """The fit as its own draws, so that every view has its true value."""
     draws = draw_index(fit, n_draws=2)
     still = replace(
         draws,
@@ -161,14 +163,15 @@ def placed_and_true(
             raw = facts[name].chance + width * float(data.score[row])
             scores.append(Measured(name, min(max(raw, 0.0), 1.0), None))
         released = labels(tables)[data.models[m]].released
-        found = place(scores, scale, released=released, seed=int(rng.integers(2**31)))
+        seed = int(rng.integers(2**31))
+        found = place(scores, scale, released=released, bridges=None, seed=seed)
         if isinstance(found, Placement):
             index = float(truth.index[m])
             yield Placed(found, index, true_months(axes[1], index, released))
 
 
 def on_one_benchmark(tables: Tables, benchmark: str, n_repeats: int) -> None:
-    """Print the share of repeats in which each definition's interval on that benchmark holds its target."""
+    """Print the coverage of each definition's interval on that benchmark."""
     facts = tables.benchmarks[benchmark]
     assert facts.n_items is not None
     truth = benchmark_axis(tables, benchmark, labels(tables))
@@ -195,7 +198,7 @@ def print_by_size(index_held: Flags, counts: Array) -> None:
 
 
 def differences_held(tables: Tables, fitted: Fitted, truth: IndexFit) -> Flags:
-    """Of the contamination differences that are known, which intervals hold the truth."""
+    """Whether each interval of a known contamination difference contains the truth."""
     fit, draws, _ = fitted
     rows = unseen_rows(tables, fit, labels(tables), PrivateList.EPOCH)
     placed, target = project(fit, draws, rows), project(truth, draws, rows)
@@ -206,7 +209,7 @@ def differences_held(tables: Tables, fitted: Fitted, truth: IndexFit) -> Flags:
 
 
 def simulate(tables: Tables, n_repeats: int) -> None:
-    """Play the repeats on the index and print what was covered."""
+    """Run the repeats on the index and print the coverage."""
     fit = fit_index(select(tables))
     expected = np.clip(fit.data.score - fit.residual, SCORE_EDGE, 1.0 - SCORE_EDGE)
     truth = fit_index(replace(fit.data, score=expected))
@@ -240,7 +243,7 @@ def simulate(tables: Tables, n_repeats: int) -> None:
 def main() -> None:
     n_repeats = int(sys.argv[1]) if len(sys.argv) > 1 else REPEATS
     tables = load_tables()
-    print(f"{n_repeats} data sets, {N_DRAWS} draws each; nominal 90 %")
+    print(f"{n_repeats} data sets, {N_DRAWS} draws each; nominal 90%")
     simulate(tables, n_repeats)
     for benchmark in ITEM_BENCHMARKS:
         on_one_benchmark(tables, benchmark, 2 * n_repeats)

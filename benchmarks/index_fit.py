@@ -1,8 +1,8 @@
-"""How fast the index is refitted, against the published method in the same run.
+"""Speed of refitting the index, compared with the published method in the same run.
 
 Prints, on the newest shipped vintage: one refit and 500 bootstrap refits of ours; one published refit and
-some published bootstrap refits (scipy, warm-started, as published), scaled to 500; and how far each lands
-from the published values. Targets (docs/design.md §9): refit ≤ 0.2 s, 500 draws ≤ 20 s on 2 cores.
+some published bootstrap refits (scipy, warm-started, as published), scaled to 500; and how far each result
+is from the published values. Targets (docs/design.md §9): refit ≤ 0.2 s, 500 draws ≤ 20 s on 2 cores.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def fastest_s(action: Callable[[], object]) -> float:
 
 
 def published_draws_s(data: Dataset, n_draws: int) -> float:
-    """Wall time of bootstrap refits by the published optimiser, started at its own central solution."""
+    """Wall time of bootstrap refits by the published optimizer, started at its own central solution."""
     problem = problem_of(data, FitOptions())
     central = fitted_vector(problem, weights=None, first=None)
     rng = np.random.default_rng(0)
@@ -48,7 +48,7 @@ def published_draws_s(data: Dataset, n_draws: int) -> float:
 
 
 def distance(data: Dataset, index: Array) -> str:
-    """Mean and largest distance to the published index."""
+    """Mean and largest difference from the published index."""
     rows = [row for row in load_published_index() if row.vintage == data.vintage]
     errors = [abs(float(index[data.models.index(row.model)]) - row.index) for row in rows]
     return f"mean {np.mean(errors):.4f}, max {max(errors):.3f} over {len(errors)} published values"

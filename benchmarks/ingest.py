@@ -1,4 +1,4 @@
-"""Ingestion from a stand-in of the Hub on loopback: models per second, memory, and an idle second run.
+"""Ingestion from a local stand-in for the Hub: models per second, memory, and a second run without news.
 
 Target (docs/design.md §9): at least 500 models/s with 10,000 models, memory flat.
 """
@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 from multiprocessing.connection import Connection
 from typing import Any
 
-from tests.hub_double import running_hub
-from tests.sources_double import SourcesHub, entry
+from tests.doubles.hub_double import running_hub
+from tests.doubles.sources_double import SourcesHub, entry
+from tracker.interpreter import python_command, python_environment
 
 N_MODELS = (2_500, 10_000)
 MIB = 2**20
-# as long as entries of the real list are: 2 KB on average (2026-05)
+# as long as the entries of the real list: 2 KB on average (2026-05)
 TAGS = ["transformers", "safetensors", "llama", "text-generation", "conversational", "license:apache-2.0"]
 TAGS += [f"dataset:somebody/a-data-set-that-was-used-{n}" for n in range(12)] + [
     "region:us",
@@ -42,8 +41,8 @@ def serve(n_models: int, pipe: Connection) -> None:
 
 
 def ingest(home: str, url: str, *more: str) -> tuple[dict[str, Any], float]:
-    environment = os.environ | {"TRACKER_HOME": home, "HF_ENDPOINT": url, "HF_HUB_OFFLINE": "0"}
-    command = [sys.executable, "-m", "tracker", "ingest", "hub-models", "--json", *more]
+    environment = python_environment() | {"TRACKER_HOME": home, "HF_ENDPOINT": url, "HF_HUB_OFFLINE": "0"}
+    command = python_command("-m", "tracker", "ingest", "hub-models", "--json", *more)
     began_s = time.perf_counter()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     wall_s = time.perf_counter() - began_s

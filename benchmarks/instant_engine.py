@@ -1,4 +1,4 @@
-"""An engine that loads nothing and answers at once: what is left is our own time."""
+"""An engine that loads nothing and answers at once, so that only the time of our own code remains."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tracker.records import EngineInfo, EngineSettings, Model
 
 
 class InstantEngine:
-    """Finds every choice equally likely, and writes `0`."""
+    """Gives every choice the same likelihood, and generates `0`."""
 
     def __init__(self, _model: Model, _settings: EngineSettings) -> None:
         self.prefilled_tokens = 0

@@ -1,12 +1,12 @@
-"""What `tracker bench` takes on top of the engine that it drives, on the same requests.
+"""Overhead of `tracker bench` over the engine that it runs, on the same requests.
 
 `python -m benchmarks.overhead [--engine vllm|transformers] [--limit N] [--rounds N] [--json]`: the embedded
-model and the offline suite in one process and with one engine. A round asks the requests of every task
-straight from the engine, then lets the worker's own walk ask them: prompts built, answers scored, items
-written. With vLLM it also gives the texts to `LLM.generate`, to see what our engine adds to that. The rounds
-alternate and the first is not counted; ratios are of medians, each side's own spread stands beside it.
-On a busy machine the CPU seconds of this process say more: what we add to them, over the engine's wall time,
-is the most that our layer can cost.
+model and the offline suite in one process and with one engine. A round sends the requests of every task
+directly to the engine, then through the worker, which builds prompts, scores answers and writes items. With
+vLLM it also sends the texts to `LLM.generate`, to measure what our engine adds to that. The rounds alternate
+and the first is not counted; ratios are of medians, printed with the spread of each side. On a busy machine
+the CPU seconds of this process are more informative: those that we add, divided by the engine's wall time,
+are an upper bound of the cost of our layer.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from runners.demo import demo_model
 from runners.engines import ContinuationRequest, Engine, GenerationRequest, open_engine
-from runners.harness.walk import Prepared, Walk, prepare
+from runners.harness.walk import PreparedTask, RunningSuite, prepare
+from runners.models.demo import demo_model
 from tracker.records import EngineSettings, Job, Model, RunRequest, Suite
 from tracker.settings import load_settings
 from tracker.suites import get_suite
@@ -35,18 +35,18 @@ N_ROUNDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """What one task asks."""
+    """The requests of one task."""
 
     choices: list[ContinuationRequest]
     texts: list[GenerationRequest]
 
 
-def task_requests(task: Prepared, suite: Suite, engine: Engine, *, limit: int) -> Requests:
+def task_requests(task: PreparedTask, suite: Suite, engine: Engine, *, limit: int) -> Requests:
     assert task.loaded is not None, task.error
     asked = Requests([], [])
     for leaf in task.loaded.leaves:
         chat_prompt = engine.chat_prompt if suite.chat and not leaf.is_choice else None
-        for question in leaf.questions(limit=limit, chat_prompt=chat_prompt):
+        for question in leaf.questions(docs=range(limit), chat_prompt=chat_prompt):
             asked.choices.extend(r for r in question.requests if isinstance(r, ContinuationRequest))
             asked.texts.extend(r for r in question.requests if isinstance(r, GenerationRequest))
     return asked
@@ -74,11 +74,11 @@ def ask_engine(engine: Engine, tasks: Sequence[Requests]) -> None:
             pass
 
 
-def walk(engine: Engine, job: Job, tasks: Sequence[Prepared]) -> None:
-    """All that a run of the worker does between a loaded engine and its final record."""
+def walk(engine: Engine, job: Job, tasks: Sequence[PreparedTask]) -> None:
+    """Everything that a worker does between a loaded engine and the final record of its run."""
     with tempfile.TemporaryDirectory() as items_path:
         fresh = replace(job, items_path=items_path)  # nothing is stored there that could be reused
-        Walk(engine, fresh, job.runs[0], tasks, lambda _event: None, lambda: False).all_tasks()
+        RunningSuite(engine, fresh, job.runs[0], tasks, lambda _event: None, lambda: False).run_tasks()
 
 
 def raw_generate(engine: Any, tasks: Sequence[Requests]) -> None:
@@ -89,7 +89,9 @@ def raw_generate(engine: Any, tasks: Sequence[Requests]) -> None:
         engine._llm.generate(prompts, [sampling for _, _, sampling in work], use_tqdm=False)
 
 
-def measure(engine: Engine, job: Job, tasks: Sequence[Prepared], *, n_rounds: int) -> dict[str, list[Took]]:
+def measure(
+    engine: Engine, job: Job, tasks: Sequence[PreparedTask], *, n_rounds: int
+) -> dict[str, list[Took]]:
     assert job.limit is not None
     asked = [task_requests(task, job.runs[0].suite, engine, limit=job.limit) for task in tasks]
     texts = [Requests([], a.texts) for a in asked if a.texts]
@@ -111,7 +113,7 @@ def compared(took: dict[str, list[Took]], ours: str, bare: str) -> dict[str, flo
     return {"wall_ratio": ratio, "added_cpu_s": cpu_s, "added_cpu_fraction": cpu_s / wall_s}
 
 
-def load(engine_name: str, *, limit: int) -> tuple[Job, tuple[Prepared, ...], Model]:
+def load(engine_name: str, *, limit: int) -> tuple[Job, tuple[PreparedTask, ...], Model]:
     settings = load_settings()
     model, suite = demo_model(settings), get_suite("quick")
     engine_settings = EngineSettings(engine=engine_name, dtype="float32")

@@ -1,8 +1,8 @@
-"""What reading shared beginnings once saves on few-shot multiple choice, against stock lm-eval.
+"""Savings of reading shared prefixes once on few-shot multiple choice, compared with stock lm-eval.
 
 `python -m benchmarks.prefix_reuse [--questions N] [--json]`: the embedded model, the same requests in one
 process, our engine before and after lm-eval's own `HFLM`. Tokens are counted where they enter the model; for
-`HFLM` with and without its padding. Times are wall and CPU seconds; a busy machine moves the first more.
+`HFLM` with and without its padding. Times are wall and CPU seconds; a busy machine affects the first more.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import transformers
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from runners.demo import demo_model
 from runners.engines import ContinuationRequest
-from runners.engines.transformers import TransformersEngine
+from runners.engines.transformers.engine import TransformersEngine
+from runners.models.demo import demo_model
 from tracker.records import EngineSettings
 from tracker.settings import load_settings
 
@@ -39,7 +39,7 @@ GOODS = ("crates of oranges", "boxes of nails", "sacks of flour", "bundles of ne
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A word problem with four answers, about as long as one of MMLU or ARC."""
+    """A word problem with four choices, about as long as an item of MMLU or ARC."""
 
     text: str
     choices: tuple[str, ...]
@@ -48,7 +48,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One way of answering one set of requests."""
+    """The cost of answering one set of requests in one way."""
 
     n_tokens: int  # that entered the model
     n_padding: int  # of these
@@ -74,13 +74,13 @@ def make_question(rng: random.Random) -> Question:
 
 
 def phrase_prompt(question: Question, *, answered: bool) -> str:
-    """As ARC and HellaSwag ask: the choices are continuations of several tokens."""
+    """The format of ARC and HellaSwag: the choices are continuations of several tokens."""
     answer = f" {question.choices[question.answer]}\n\n" if answered else ""
     return f"Question: {question.text}\nAnswer:{answer}"
 
 
 def letter_prompt(question: Question, *, answered: bool) -> str:
-    """As MMLU asks: the choices stand in the prompt, the continuation is one letter."""
+    """The format of MMLU: the choices are in the prompt, the continuation is one letter."""
     listed = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, question.choices, strict=True))
     answer = f" {LETTERS[question.answer]}\n\n" if answered else ""
     return f"{question.text}\n{listed}\nAnswer:{answer}"
@@ -98,7 +98,7 @@ def make_requests(n_questions: int, *, letters: bool) -> list[ContinuationReques
 
 
 def measured(answer: Callable[[], Any], count: Callable[[], tuple[int, int]]) -> tuple[Any, Measured]:
-    """The answers, and what they took; `count` gives tokens and padding so far."""
+    """The answers and their cost; `count` gives tokens and padding so far."""
     tokens, padding = count()
     wall, cpu = time.perf_counter(), time.process_time()
     answers = answer()
@@ -107,7 +107,7 @@ def measured(answer: Callable[[], Any], count: Callable[[], tuple[int, int]]) ->
 
 
 class StockCounter:
-    """Counts what enters stock's model: whole batches, and how much of them is right padding (zeros)."""
+    """Counts the tokens that enter the model of stock lm-eval, and how many are right padding (zeros)."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.n_tokens = self.n_padding = 0

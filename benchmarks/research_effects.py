@@ -1,8 +1,8 @@
-"""Known effects on the `cpu` tier: one change at a time, paired by seed, straight through the script.
+"""Known effects on the `cpu` tier: one change at a time, paired by seed, without the research loop.
 
-`python -m benchmarks.research_effects [--tier T] [--seeds N] [--only WORD…]` prints one row per change: what
-it adds to the bits per byte (negative: better) on `val` and `test`. Nothing is sandboxed or cached, and the
-evaluation is one of its own, so that the loop's figures have something to be compared with.
+`python -m benchmarks.research_effects [--tier T] [--seeds N] [--only WORD…]` prints one row per change: the
+difference in bits per byte (negative: better) on `val` and `test`. Nothing is sandboxed or cached, and the
+evaluation is independent of the loop, so that the loop's figures can be checked.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import resource
 import statistics
 import subprocess
@@ -20,11 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from runners.research import corpora, script, space
-from runners.research.attempt import write_sequences
-from runners.research.tiers import Tier, tier
+from runners.research.corpora import build as corpora
+from runners.research.problem import script, space
+from runners.research.problem.tiers import Tier, tier
+from runners.research.training.attempt import write_sequences
+from tracker.interpreter import python_command, python_environment
+from tracker.records.studies import Params
 from tracker.settings import load_settings
-from tracker.studies import Params
 
 # relative to the defaults of the tier: "× f" of a number, or a value
 CHANGES: tuple[tuple[str, dict[str, float | str]], ...] = (
@@ -65,7 +66,7 @@ class Result:
 
 
 def changed(change: dict[str, float | str], at: Tier) -> Params:
-    """The change as numbers of the space."""
+    """The change as values of the search space."""
     defaults = {t.name: t.default for t in space.tunables(at)}
     params: dict[str, object] = {}
     for name, what in change.items():
@@ -91,8 +92,8 @@ def trained(params: Params, *, seed: int, at: Tier, corpus: corpora.Corpus) -> R
         }  # fmt: skip
         Path(folder, "config.json").write_text(json.dumps(job))
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        argv = [sys.executable, str(path), str(Path(folder, "config.json"))]
-        done = subprocess.run(argv, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        argv = python_command(str(path), str(Path(folder, "config.json")))
+        done = subprocess.run(argv, check=False, env=python_environment() | {"OMP_NUM_THREADS": "1"})
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         if done.returncode:
@@ -101,7 +102,7 @@ def trained(params: Params, *, seed: int, at: Tier, corpus: corpora.Corpus) -> R
 
 
 def bits_per_byte(path: Path, corpus: corpora.Corpus, split: str, at: Tier) -> float:
-    """Of the checkpoint beside the script, on windows that do not overlap."""
+    """Bits per byte of the checkpoint next to the script, on windows that do not overlap."""
     import numpy as np
     import torch
 
@@ -127,7 +128,7 @@ def bits_per_byte(path: Path, corpus: corpora.Corpus, split: str, at: Tier) -> f
 def module_of(text: str) -> ModuleType:
     """The training script as a module."""
     module = ModuleType("training_script")
-    sys.modules[module.__name__] = module  # dataclasses look their module up
+    sys.modules[module.__name__] = module  # dataclasses look up their module
     exec(compile(text, "train.py", "exec"), module.__dict__)
     return module
 
@@ -136,14 +137,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tier", default="cpu")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", default=[""], help="rows whose name holds one of these words")
+    parser.add_argument(
+        "--only", nargs="*", default=[""], help="only rows whose name contains one of these words"
+    )
     arguments = parser.parse_args()
     at = tier(arguments.tier)
     corpus = corpora.corpus(at.corpus, load_settings().home)
     base = [trained({}, seed=seed, at=at, corpus=corpus) for seed in range(arguments.seeds)]
     each = ", ".join(f"{b.val:.4f}" for b in base)
     val, test, cpu_s = (statistics.mean(getattr(b, name) for b in base) for name in ("val", "test", "cpu_s"))
-    print(f"base: val {val:.4f} ({each}), test {test:.4f}, {cpu_s:.1f} CPU seconds a training\n")
+    print(f"base: val {val:.4f} ({each}), test {test:.4f}, {cpu_s:.1f} CPU seconds per training\n")
     print("| one change | Δ val | sd | each | Δ test |\n|---|---|---|---|---|", flush=True)
     for name, change in CHANGES:
         if not any(word in name for word in arguments.only):

@@ -1,13 +1,13 @@
-"""What the gate lets through by chance, what it finds, and what pairing and failing fast save.
+"""False accepts and power of the gate, and the savings of pairing and stopping early.
 
 `python -m benchmarks.research_gate [--trials N] [--json]`: simulated trials go through the real gate and its
-confirmation. First the false accepts under noise of several shapes and spreads, then the power against true
-gains, then the changes that were measured on the `cpu` tier, each against two ways that save nothing: all
-pairs always, and as many trainings under unrelated seeds as find the same gain as often.
+confirmation. First the false accepts under noise of several shapes and spreads, then the power for true
+gains, then the changes that were measured on the `cpu` tier, each compared with two methods that save
+nothing: always all pairs, and as many trainings under unrelated seeds as are needed for the same power.
 
-A simulated placebo is the real one: an edit that does nothing but draw another initialisation and data order.
-Of all edits that do nothing it is the loudest, for pairing takes none of its noise away; and since P(better)
-knows no scale, what holds for it holds for the quieter ones.
+A simulated placebo is the real one: a change whose only effect is another initialization and data order. Of
+all changes without effect it is the noisiest, because pairing removes none of its noise; and since P(better)
+is scale-free, its rate also holds for less noisy ones.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Draw = Callable[[np.random.Generator, tuple[int, ...]], Any]
 N_TRIALS = 20_000
 SPREADS = (0.001, 0.01, 0.08)  # of a paired gain, in bpb: the least, a common and the largest measured one
 SEED_SPREAD = 0.025  # of one training on the `cpu` tier between seeds
-MAX_UNPAIRED = 200  # trainings of each side that a search for equal power stops at
+MAX_UNPAIRED = 200  # trainings of each side at which the search for equal power stops
 
 
 def _lucky(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
-    """One training in seven falls off a cliff: the difference of two such."""
+    """The difference of two trainings, each of which diverges one time in seven."""
     cliffs = (rng.random(shape) < 0.15) * 3.0 - (rng.random(shape) < 0.15) * 3.0
     return cliffs + rng.normal(0.0, 0.2, shape)
 
@@ -71,8 +71,8 @@ MEASURED: Mapping[str, tuple[float, float]] = {
 class Simulated:
     """Shares and means over the simulated trials."""
 
-    passed: float  # the gate's looks alone
-    accepted: float  # and confirmed
+    passed: float  # before confirmation
+    accepted: float  # after confirmation
     n_trainings: float  # per trial; the parents of the looks are cached, those of the confirmation are not
 
 
@@ -95,7 +95,7 @@ def simulate(draw: Draw, *, spread: float, gain: float, n_trials: int, seed: int
 
 
 def _decided(rule: Callable[[list[float]], Decision], gains: Array) -> Decision:
-    """What the rule says in the end, shown only the pairs that it asks for."""
+    """The final decision of the rule, given only the pairs that it asks for."""
     seen: list[float] = []
     while (decision := rule(seen)).step is Step.MORE:
         seen = [float(gain) for gain in gains[: decision.n_pairs]]
@@ -103,16 +103,16 @@ def _decided(rule: Callable[[list[float]], Decision], gains: Array) -> Decision:
 
 
 def bootstrap_p(gains: Array, *, n_resamples: int = 500) -> float:
-    """P(better) as a bootstrap has it: for comparison only."""
+    """P(better) according to a bootstrap, for comparison only."""
     rng = np.random.default_rng(0)
     picks = rng.integers(0, len(gains), (n_resamples, len(gains)))
     return float((gains[picks].mean(axis=1) > 0).mean())
 
 
 def unpaired_trainings(gain: float, power: float, *, level: float, n_trials: int = 2000) -> int | None:
-    """Trainings of a child under seeds of its own, whose mean a parent known exactly is compared with.
+    """Trainings of a child under unrelated seeds, compared with a parent whose mean is known exactly.
 
-    That the parent costs nothing favours this way. None: more than `MAX_UNPAIRED` do not reach the power.
+    The parent costs nothing, which favors this method. None: even `MAX_UNPAIRED` do not reach the power.
     """
     from scipy import special
 
@@ -126,7 +126,7 @@ def unpaired_trainings(gain: float, power: float, *, level: float, n_trials: int
 
 
 def measured_rows(n_trials: int, level: float) -> list[dict[str, Any]]:
-    """For each measured change: power and price of the gate, and what the other ways would pay."""
+    """For each measured change, the power and cost of the gate, and the cost of the other methods."""
     rows = []
     for name, (gain, spread) in MEASURED.items():
         found = simulate(NOISES["normal"], spread=spread, gain=gain, n_trials=n_trials, seed=7)
@@ -160,7 +160,7 @@ def main() -> None:
         powers = {ratio: asdict(found) for ratio, found in power.items()}
         print(json.dumps({"by_chance": plain, "power": powers, "measured": rows}))
         return
-    print(f"false accepts of {n_trials:,} trials (the looks alone), by spread in bpb")
+    print(f"false accepts of {n_trials:,} trials (before confirmation), by spread in bpb")
     for noise, by_spread in by_chance.items():
         shares = "   ".join(
             f"{s:g}: {100 * f.accepted:.1f} % ({100 * f.passed:.1f} %)" for s, f in by_spread.items()
@@ -173,7 +173,7 @@ def main() -> None:
 
 
 def _print_measured(rows: list[dict[str, Any]]) -> None:
-    print("measured changes: kept, trainings of the gate, of all pairs always, unpaired at equal power")
+    print("measured changes: kept, trainings of the gate, of always all pairs, unpaired at equal power")
     for row in rows:
         unpaired = "" if row["accepted"] <= 0.1 else str(row["unpaired"] or f"> {MAX_UNPAIRED}")
         print(
@@ -182,7 +182,7 @@ def _print_measured(rows: list[dict[str, Any]]) -> None:
         )
     mean = float(np.mean([row["n_trainings"] for row in rows]))
     share = 1 - mean / rows[0]["all_pairs"]
-    print(f"  mean {mean:.1f} trainings a trial: {100 * share:.0f} % fewer than all pairs always")
+    print(f"  mean {mean:.1f} trainings per trial: {100 * share:.0f}% fewer than always all pairs")
 
 
 if __name__ == "__main__":

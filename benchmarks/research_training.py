@@ -1,9 +1,9 @@
-"""Training speed of the auto-research script against a plain GPT-2 of its shape, in turns, in one process.
+"""Training speed of the auto-research script compared with a plain GPT-2 of the same shape.
 
-`python -m benchmarks.research_training [--tier T] [--rounds N] [--steps N]`. Plain: GPT2LMHeadModel of
-transformers with the AdamW and clipping of torch, on the same batches. On a CPU the clock is the CPU time of
-this process on one thread, so that neighbours do not count; on a card it is the wall clock, and the script's
-model FLOPs utilisation is printed too.
+`python -m benchmarks.research_training [--tier T] [--rounds N] [--steps N]`. Both alternate in one process.
+Plain: GPT2LMHeadModel of transformers with torch's AdamW and clipping, on the same batches. On a CPU the time
+is the CPU time of this process on one thread, so that other processes have no effect; on a card it is the
+wall time, and the script's model FLOPs utilization is printed too.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 from benchmarks.research_effects import module_of
-from runners.research import script, space
-from runners.research.tiers import TIERS, Tier
-from tracker.studies import Change
+from runners.research.problem import script, space
+from runners.research.problem.tiers import TIERS, Tier
+from tracker.records.studies import Change
 
 Step = Callable[[list[torch.Tensor]], object]
 

@@ -1,6 +1,6 @@
-"""How quickly the command line answers, and how soon after the engine is ready the first item is there.
+"""Start-up time of the command line, and time from the ready engine to the first item.
 
-`python -m benchmarks.startup`: medians and ratios of one run on one machine.
+`python -m benchmarks.startup`: medians and ratios within one run on one machine.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from tracker.interpreter import python_command
 
 N_TRIES = 7
 
@@ -29,7 +31,7 @@ def seconds(*command: str) -> float:
 
 def bench_timeline(home: Path) -> dict[str, float]:
     """Seconds from the start of `tracker bench` to a ready engine, and from there to the first item."""
-    from runners.executors.local import run_job
+    from runners.executors.jobs import run_job
     from runners.harness.events import Event
     from tracker.records import EngineSettings, Job, Model, RunRequest
     from tracker.settings import Settings
@@ -55,13 +57,12 @@ def bench_timeline(home: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    python = sys.executable
-    bare_s = seconds(python, "-c", "pass")
+    bare_s = seconds(*python_command("-c", "pass"))
     rows = {
         "python -c pass": bare_s,
-        "tracker --version": seconds(python, "-m", "tracker", "--version"),
-        "tracker --help": seconds(python, "-m", "tracker", "--help"),
-        "tracker bench --help": seconds(python, "-m", "tracker", "bench", "--help"),
+        "tracker --version": seconds(*python_command("-m", "tracker", "--version")),
+        "tracker --help": seconds(*python_command("-m", "tracker", "--help")),
+        "tracker bench --help": seconds(*python_command("-m", "tracker", "bench", "--help")),
     }
     for name, value in rows.items():
         print(f"{name:<24} {value:6.3f} s  {value / bare_s:5.1f} × bare Python", file=sys.stderr)

@@ -1,1 +1,1 @@
-"""What is run: engines, the harness, executors. Everything heavy lives in child processes."""
+"""Running models: engines, the harness, executors, research. Everything heavy runs in child processes."""

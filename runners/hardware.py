@@ -1,9 +1,9 @@
-"""This machine: what it has, and what a process tree takes of it while it works.
+"""The hardware of this machine, and how much of it a process tree uses.
 
 Covered: NVIDIA cards and their MIG slices through NVML, the limits of a control group, the cards that
-`CUDA_VISIBLE_DEVICES` leaves. Not covered: AMD and Intel cards, which look like no card here. Where the
-driver does not tell what each process uses (another process namespace, WSL), what the card gained since the
-start stands in; then other programs on that card are counted too.
+`CUDA_VISIBLE_DEVICES` leaves visible. Not covered: AMD and Intel cards, which are not detected. Where the
+driver does not report memory per process (another process namespace, WSL), the growth of the card's total
+since the start is used instead, which includes other programs on that card.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import pynvml
 
 from tracker.settings import load_settings
 
-INTERVAL_S = 0.25  # between two looks at the process tree
-MAX_BUSY_FRACTION = 0.02  # of one core, for looking: a slow look makes the next one later
-NO_LIMIT_BYTES = 2**62  # a control group without a limit shows a number near 2**63
+INTERVAL_S = 0.25  # between two samples of the process tree
+MAX_BUSY_FRACTION = 0.02  # of one core, for sampling: a slow sample delays the next one
+NO_LIMIT_BYTES = 2**62  # a control group without a limit reports a number near 2**63
 
 T = TypeVar("T")
 
@@ -43,10 +43,10 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What this machine offers to a model, at one moment."""
+    """The hardware available to a model at one moment."""
 
     cpu: str
-    n_cores: int  # that this process may use
+    n_cores: int  # available to this process
     ram_bytes: int
     free_ram_bytes: int
     gpus: tuple[Gpu, ...] = ()
@@ -67,7 +67,7 @@ class Hardware:
 
 
 def describe_hardware(nvml: Any = pynvml) -> Hardware:
-    """What this machine has now; without a driver, or with all cards hidden, no cards."""
+    """Detect the hardware of this machine; no cards without a driver or if all of them are hidden."""
     total, free = _ram_bytes()
     machine = Hardware(_cpu_name(), _n_cores(), total, free)
     try:
@@ -76,11 +76,11 @@ def describe_hardware(nvml: Any = pynvml) -> Hardware:
         return machine
     try:
         gpus = tuple(_gpu(nvml, handle, machine) for handle in _handles(nvml))
-        cuda = _told(nvml, nvml.nvmlSystemGetCudaDriverVersion)
+        cuda = _query(nvml, nvml.nvmlSystemGetCudaDriverVersion)
         return Hardware(
             **_fields(machine),
             gpus=gpus,
-            driver=_told(nvml, nvml.nvmlSystemGetDriverVersion),
+            driver=_query(nvml, nvml.nvmlSystemGetDriverVersion),
             cuda=None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
         )
     finally:
@@ -91,8 +91,8 @@ def _fields(machine: Hardware) -> dict[str, Any]:
     return {name: getattr(machine, name) for name in ("cpu", "n_cores", "ram_bytes", "free_ram_bytes")}
 
 
-def _told(nvml: Any, ask: Callable[..., T], *arguments: Any) -> T | None:
-    """The driver's answer; None where this card or driver does not tell."""
+def _query(nvml: Any, ask: Callable[..., T], *arguments: Any) -> T | None:
+    """The driver's answer; None if this card or driver does not support the query."""
     try:
         return ask(*arguments)
     except nvml.NVMLError:
@@ -100,55 +100,55 @@ def _told(nvml: Any, ask: Callable[..., T], *arguments: Any) -> T | None:
 
 
 def _gpu(nvml: Any, handle: Any, machine: Hardware) -> Gpu:
-    memory = _told(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
-    # A card that shares the machine's memory (such as GB10) has none of its own to tell about.
+    memory = _query(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+    # A card that shares the machine's memory (such as GB10) reports none of its own.
     total, free = (memory.total, memory.free) if memory else (machine.ram_bytes, machine.free_ram_bytes)
     parent = handle
-    if _told(nvml, nvml.nvmlDeviceIsMigDeviceHandle, handle):
+    if _query(nvml, nvml.nvmlDeviceIsMigDeviceHandle, handle):
         parent = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
-    major, minor = _told(nvml, nvml.nvmlDeviceGetCudaComputeCapability, parent) or (0, 0)
-    name = _told(nvml, nvml.nvmlDeviceGetName, handle) or "NVIDIA card"
-    uuid = _told(nvml, nvml.nvmlDeviceGetUUID, handle) or ""
+    major, minor = _query(nvml, nvml.nvmlDeviceGetCudaComputeCapability, parent) or (0, 0)
+    name = _query(nvml, nvml.nvmlDeviceGetName, handle) or "NVIDIA card"
+    uuid = _query(nvml, nvml.nvmlDeviceGetUUID, handle) or ""
     return Gpu(name, uuid, int(total), int(free), f"{major}.{minor}")
 
 
 def _handles(nvml: Any) -> list[Any]:
-    """Handles of the cards that CUDA would show this process.
+    """Handles of the cards that CUDA makes visible to this process.
 
-    A number counts as with `CUDA_DEVICE_ORDER=PCI_BUS_ID`, which is what the driver's own tools show.
+    Indices follow `CUDA_DEVICE_ORDER=PCI_BUS_ID`, as in the driver's own tools.
     """
     cards = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
     visible = load_settings().cuda_visible_devices
     if visible is None:
         slices = [part for card in cards for part in _mig_slices(nvml, card)]
-        return slices[:1] or cards  # with MIG on, CUDA shows a process one slice
+        return slices[:1] or cards  # with MIG enabled, CUDA makes one slice visible to a process
     chosen: list[Any] = []
     for word in visible.split(","):
         handle = _named(nvml, word.strip(), cards)
-        if handle is None:  # CUDA ignores everything from the first name on that it does not know
+        if handle is None:  # CUDA ignores everything from the first unknown name on
             break
         chosen.append(handle)
     return chosen
 
 
 def _named(nvml: Any, word: str, cards: list[Any]) -> Any | None:
-    """The card that one word of `CUDA_VISIBLE_DEVICES` means: a place in the list, or a UUID's beginning."""
+    """The card that one entry of `CUDA_VISIBLE_DEVICES` refers to: an index or the start of a UUID."""
     if word.isdigit():
         index = int(word)
         return ((_mig_slices(nvml, cards[index]) or [cards[index]])[0]) if index < len(cards) else None
     parts = [part for card in cards for part in [card, *_mig_slices(nvml, card)]]
     known = [
-        part for part in parts if word and (_told(nvml, nvml.nvmlDeviceGetUUID, part) or "").startswith(word)
+        part for part in parts if word and (_query(nvml, nvml.nvmlDeviceGetUUID, part) or "").startswith(word)
     ]
     return known[0] if known else None
 
 
 def _mig_slices(nvml: Any, card: Any) -> list[Any]:
-    mode = _told(nvml, nvml.nvmlDeviceGetMigMode, card)
+    mode = _query(nvml, nvml.nvmlDeviceGetMigMode, card)
     if not mode or mode[0] != nvml.NVML_DEVICE_MIG_ENABLE:
         return []
-    places = range(_told(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, card) or 0)
-    slices = (_told(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, card, place) for place in places)
+    places = range(_query(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, card) or 0)
+    slices = (_query(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, card, place) for place in places)
     return [part for part in slices if part is not None]
 
 
@@ -168,7 +168,7 @@ def _n_cores() -> int:
 
 
 def _ram_bytes() -> tuple[int, int]:
-    """Total and free bytes of memory, within the limit of the control group that we stand in."""
+    """Total and free bytes of memory, within the limits of our control group."""
     memory = psutil.virtual_memory()
     total, free = int(memory.total), int(memory.available)
     for limit, used in _group_limits():
@@ -205,20 +205,20 @@ def _group_limits() -> Iterator[tuple[int, int]]:
 
 
 def _file_cache_bytes(group: Path) -> int:
-    """Bytes of file cache in the group: the kernel gives them back before it runs out."""
+    """Bytes of file cache in the group, which the kernel frees before memory runs out."""
     rows = (line.split() for line in (group / "memory.stat").read_text().splitlines())
     cache = {row[0]: int(row[1]) for row in rows if len(row) == 2}
     return cache.get("total_inactive_file", cache.get("inactive_file", 0))
 
 
 class MemoryWatch:
-    """Peak memory of a process tree, and the energy of its cards, between `__enter__` and `__exit__`.
+    """Peak memory of a process tree and energy used by its cards, between `__enter__` and `__exit__`.
 
-    A process that vanishes while we look is passed over. The readings may be taken at any time.
+    A process that ends during a sample is skipped. The values may be read at any time.
     """
 
-    peak_rss_bytes: int = 0  # shared pages counted once (PSS) where the system tells
-    peak_vram_bytes: int | None = None  # None: no card, or it was not used
+    peak_rss_bytes: int = 0  # shared pages count once (PSS) where the system reports it
+    peak_vram_bytes: int | None = None  # None: no card, or none used
 
     def __init__(self, pid: int | None = None, *, interval_s: float = INTERVAL_S, nvml: Any = pynvml) -> None:
         self.pid = pid or os.getpid()
@@ -236,12 +236,12 @@ class MemoryWatch:
 
     @property
     def peak_memory_bytes(self) -> int:
-        """The peak on the cards where they were used, else in main memory."""
+        """Peak on the cards if they were used, else in main memory."""
         return self.peak_vram_bytes or self.peak_rss_bytes
 
     @property
     def energy_j(self) -> float | None:
-        """Joules that the cards used since the start, for whomever; None if they do not tell."""
+        """Joules used by the cards since the start, by any process; None if they do not report it."""
         return self._energy() if self._opened else self._energy_j
 
     def __enter__(self) -> MemoryWatch:
@@ -266,7 +266,7 @@ class MemoryWatch:
         if self._opened:
             self._energy_j = self._energy()
             self._opened = False
-            _told(self._nvml, self._nvml.nvmlShutdown)
+            _query(self._nvml, self._nvml.nvmlShutdown)
 
     def _loop(self) -> None:
         pause_s = self._interval_s
@@ -276,7 +276,7 @@ class MemoryWatch:
             pause_s = max(self._interval_s, (time.thread_time() - started_s) / MAX_BUSY_FRACTION)
 
     def look(self) -> None:
-        """Take the readings now; the thread does so by itself."""
+        """Take one sample now; the thread samples on its own."""
         tree = _tree(self.pid)
         self.peak_rss_bytes = max(self.peak_rss_bytes, sum(_resident_bytes(process) for process in tree))
         if not self._handles:
@@ -290,15 +290,15 @@ class MemoryWatch:
         self.peak_vram_bytes = self._peak_tree_bytes or self._peak_gained_bytes or None
 
     def _used(self, handle: Any) -> int:
-        memory = _told(self._nvml, self._nvml.nvmlDeviceGetMemoryInfo, handle)
+        memory = _query(self._nvml, self._nvml.nvmlDeviceGetMemoryInfo, handle)
         return int(memory.used) if memory else 0
 
     def _used_by(self, handle: Any, pids: set[int]) -> int:
-        running = _told(self._nvml, self._nvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
+        running = _query(self._nvml, self._nvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
         return sum(int(p.usedGpuMemory or 0) for p in running if p.pid in pids)
 
     def _energy_mj(self, handle: Any) -> int | None:
-        return _told(self._nvml, self._nvml.nvmlDeviceGetTotalEnergyConsumption, handle)
+        return _query(self._nvml, self._nvml.nvmlDeviceGetTotalEnergyConsumption, handle)
 
     def _energy(self) -> float | None:
         now = [self._energy_mj(handle) for handle in self._handles]
@@ -309,7 +309,7 @@ class MemoryWatch:
 
 
 def _tree(pid: int) -> list[psutil.Process]:
-    """The process and all its descendants that are still there."""
+    """The process and its living descendants."""
     try:
         root = psutil.Process(pid)
         return [root, *root.children(recursive=True)]

@@ -3,13 +3,54 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from runners.models.demo import demo_model
 from tracker.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
+# what a child process needs to have the shifted clock of `make test-clock`; nothing in an ordinary run
+CLOCK = {
+    name: os.environ[name]
+    for name in ("LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC", "TZ")
+    if "FAKETIME" in os.environ and name in os.environ
+}
+IMPORTED_FROM = os.pathsep.join([str(ROOT), *([str(ROOT / "tests" / "shifted_clock")] if CLOCK else [])])
+
+
+# The files that take longest, the longest first: two workers then end at about the same time.
+LONGEST = (
+    "test_worker", "test_weekly", "test_parity", "test_model_agent", "test_kinds_of_tasks", "test_replay",
+    "test_vintages", "test_bench_cli", "test_place_suite", "test_transformers_engine", "test_docs",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files; `make test` keeps this order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
+
+@pytest.fixture(scope="session")
+def demo_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with the embedded model, made once for all workers; nobody writes to its folder."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    with FileLock(root / "demo-home.lock"):
+        demo_model(Settings(home=root / "demo-home"))
+    return root / "demo-home"
+
+
+def give_demo(demo_home: Path, settings: Settings) -> None:
+    """Put the embedded model into another home, without copying its content."""
+    source = Settings(home=demo_home).models_path
+    shutil.copytree(source, settings.models_path, copy_function=os.link, dirs_exist_ok=True)
 
 
 @pytest.fixture
@@ -17,7 +58,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty TRACKER_HOME, for this process and for every child."""
     path = tmp_path / "home"
     monkeypatch.setenv("TRACKER_HOME", str(path))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", IMPORTED_FROM)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return path
 

@@ -1,4 +1,4 @@
-"""Executes the table of `docs/design.md` §3: who may import whom, and what stays out of our process."""
+"""Executes the rules of `docs/design.md`: who may import whom, and what stays out of our process."""
 
 from __future__ import annotations
 
@@ -12,140 +12,141 @@ import pytest
 
 from tests.conftest import ROOT
 
-PACKAGES = ("tracker", "runners", "app")
+TOP = ("tracker", "runners", "app")
 
-# place (longest prefix wins) → modules of ours that it may import
+# Lowest first. A row is a package (the longest name that fits wins); it may import itself and the rows named.
+GROUND = ("tracker",)
+RUNNERS = ("tracker.records", "tracker.files", "tracker.suites", "runners")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
-    "tracker.errors": (),
-    "tracker.records": (),
-    "tracker.ingested": (),
-    "tracker.studies": ("tracker.records",),
-    "tracker.study_files": (
-        "tracker.codec", "tracker.errors", "tracker.records", "tracker.settings", "tracker.studies",
-    ),
-    "tracker.stats": (),
-    "tracker.codec": ("tracker.errors",),
-    "tracker.settings": ("tracker.errors",),
-    "tracker.logs": (),
-    "tracker.items": ("tracker.codec", "tracker.errors", "tracker.records"),
-    "tracker.suites": ("tracker.errors", "tracker.records"),
-    "tracker.frontier": ("tracker.errors", "tracker.records", "tracker.frontier"),
-    "tracker.store": (
-        "tracker.codec", "tracker.errors", "tracker.ingested", "tracker.items", "tracker.records",
-        "tracker.settings", "tracker.store", "tracker.studies", "tracker.study_files",
-    ),
-    "tracker.sources": (
-        "tracker.codec", "tracker.errors", "tracker.ingested", "tracker.records", "tracker.settings",
-        "tracker.sources",
-    ),
-    "runners": (
-        "runners", "tracker.codec", "tracker.errors", "tracker.items", "tracker.records", "tracker.settings",
-        "tracker.stats", "tracker.studies", "tracker.study_files", "tracker.suites",
-    ),
-    # `sizing` says what fits a card, `items` how far a run is; both are pure readers
-    "app": (
-        "app", "tracker.errors", "tracker.frontier", "tracker.items", "tracker.records",
-        "tracker.research_board", "tracker.settings", "tracker.sizing", "tracker.stats", "tracker.studies",
-        "tracker.suites",
-    ),
-    "app.queries": (
-        "app", "tracker.errors", "tracker.frontier", "tracker.records", "tracker.research_board",
-        "tracker.settings", "tracker.stats", "tracker.store", "tracker.studies", "tracker.suites",
-    ),
-    # reads the files of a study under way, and writes the one that stops it
-    "app.studying": ("app", "tracker.errors", "tracker.settings", "tracker.studies", "tracker.study_files"),
-    # what the command line says of a placement and of a week is said by the same parts here
-    "app.boards": ("app", "tracker.series", "tracker.settings"),
-    "app.placements": (
-        "app", "tracker.errors", "tracker.frontier", "tracker.items", "tracker.placing", "tracker.settings",
-    ),
-    "app.digests": ("app", "tracker.digest", "tracker.digest_forms", "tracker.settings"),
-    "app.changes_view": ("app", "tracker.digest", "tracker.digest_forms"),
-    "tracker.cli": ("tracker", "runners", "app"),
-    "tracker.__main__": ("tracker.cli",),
-    "tracker.held": ("tracker.codec", "tracker.errors", "tracker.settings"),
-    # each joins parts that know nothing of each other, as `bench` does
-    "tracker.bench": ("runners", "tracker"),
-    "tracker.research": ("runners", "tracker"),
-    "tracker.study_driver": ("runners", "tracker"),
-    "tracker.research_board": ("tracker.stats", "tracker.studies"),
-    "tracker.ingest": ("runners", "tracker"),
-    "tracker.naming": ("tracker",),
-    "tracker.queue": ("runners", "tracker"),
-    "tracker.working_off": ("runners", "tracker"),
-    "tracker.schedule": ("tracker.errors", "tracker.settings"),
-    "tracker.weekly": ("runners", "tracker"),
-    "tracker.digest": ("tracker",),
-    "tracker.digest_forms": ("tracker.codec", "tracker.digest"),
-    "tracker.notify": ("tracker.errors",),
-    "tracker.cache_care": ("tracker.errors", "tracker.settings", "tracker.store"),
-    "tracker.sizing": (),
-    "tracker.priorities": ("tracker.ingested", "tracker.sizing"),
-    "tracker.offers": (
-        "tracker.errors", "tracker.frontier", "tracker.items", "tracker.placing", "tracker.settings",
-        "tracker.store",
-    ),
-    "tracker.series": ("tracker.errors", "tracker.frontier", "tracker.settings", "tracker.store"),
-    "tracker.placing": ("tracker.frontier", "tracker.records", "tracker.settings", "tracker.store"),
+    "tracker": (),  # the modules directly in it: errors, settings, logs, locks, interpreter, stats and so on
+    "tracker.records": GROUND,
+    "tracker.files": (*GROUND, "tracker.records"),
+    "tracker.suites": (*GROUND, "tracker.records"),
+    "tracker.frontier": GROUND,
+    "tracker.sources": (*GROUND, "tracker.records"),
+    "tracker.store": (*GROUND, "tracker.records", "tracker.files"),
+    "tracker.answers": (*GROUND, "tracker.records", "tracker.files", "tracker.suites", "tracker.frontier",
+                        "tracker.store"),
+    "runners": GROUND,  # the modules directly in it
+    "runners.engines": (*GROUND, *RUNNERS),
+    "runners.models": (*GROUND, *RUNNERS, "runners.engines"),
+    "runners.memory": (*GROUND, *RUNNERS, "runners.engines", "runners.models"),
+    "runners.harness": (*GROUND, *RUNNERS, "runners.engines", "runners.models"),
+    "runners.executors": (*GROUND, *RUNNERS, "runners.harness"),
+    "runners.research": (*GROUND, *RUNNERS, "runners.engines", "runners.models", "runners.memory",
+                         "runners.harness", "runners.executors"),
+    "app": (*GROUND, "tracker.records", "tracker.files", "tracker.suites", "tracker.frontier",
+            "tracker.store", "tracker.answers"),
 }  # fmt: skip
-STANDARD_LIBRARY_ONLY = ("tracker.records", "tracker.errors", "tracker.ingested")
+VERBS = ("tracker.ingest", "tracker.bench", "tracker.queue", "tracker.research", "tracker.weekly")
+FACES = ("tracker.cli", "tracker.api", "tracker.__main__")  # may import everything; nothing imports them
+STANDARD_LIBRARY_ONLY = ("tracker/records", "tracker/errors.py")
 HEAVY = ("torch", "vllm", "lm_eval", "transformers", "streamlit", "ray", "optuna", "datasets")
 
 
 def modules() -> Iterator[tuple[str, Path]]:
-    for package in PACKAGES:
+    for package in TOP:
         for path in sorted((ROOT / package).rglob("*.py")):
             parts = path.relative_to(ROOT).with_suffix("").parts
             yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
 
 
+MODULES = dict(modules())
+PACKAGES = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+
+
 def imports(path: Path) -> set[str]:
-    """Every module that the file imports anywhere, with the names taken from it."""
+    """Every module that the file imports anywhere, ours and others'."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else node.module for name in names}
     return found
 
 
-def rule(module: str) -> tuple[str, ...] | None:
-    places = [place for place in MAY_IMPORT if module == place or module.startswith(place + ".")]
-    return MAY_IMPORT[max(places, key=len)] if places else None
+def ours(path: Path) -> set[str]:
+    return {name for name in imports(path) if name in MODULES} - set(TOP)
 
 
-def is_within(name: str, places: tuple[str, ...]) -> bool:
-    return any(name == place or name.startswith(place + ".") for place in places)
+def row(module: str) -> str:
+    """The row of the table that the module stands in."""
+    places = [
+        name for name in (*MAY_IMPORT, *VERBS, *FACES) if module == name or module.startswith(name + ".")
+    ]
+    return max(places, key=len)
 
 
-@pytest.mark.parametrize(
-    ("module", "path"), list(modules()), ids=lambda value: str(value) if isinstance(value, str) else ""
-)
-def test_imports_point_inwards(module: str, path: Path) -> None:
-    allowed = rule(module)
-    assert allowed is not None or module in PACKAGES, f"{module} stands in no row of the table"
-    ours = {name for name in imports(path) if name.split(".")[0] in PACKAGES}
-    submodules = {name for name in ours if not _is_attribute(name)}
-    wrong = {
-        n for n in submodules if not is_within(n, allowed or ()) and n not in ("tracker", "runners", "app")
+def package(module: str) -> str:
+    return module if module in PACKAGES else module.rpartition(".")[0]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_architecture_imports_point_downwards(module: str) -> None:
+    here = row(module)
+    if here in FACES or module in TOP:  # `tracker` itself only passes on the names of `tracker.api`
+        return
+    allowed = {here, *MAY_IMPORT.get(here, (*MAY_IMPORT, *VERBS))} - ({"app"} - {here})
+    wrong = {name for name in ours(MODULES[module]) if row(name) not in allowed}
+    assert not wrong, f"{module} (in {here}) must not import {sorted(wrong)}"
+
+
+def test_architecture_the_table_is_ordered_and_short() -> None:
+    assert len(MAY_IMPORT) < 20
+    seen: set[str] = set()
+    for name, allowed in MAY_IMPORT.items():
+        assert set(allowed) <= seen | {"runners"}, name
+        assert name in PACKAGES, f"{name} is a single file or is gone"
+        seen.add(name)
+
+
+def test_architecture_packages_have_no_cycle() -> None:
+    arrows: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        if module in FACES:
+            continue
+        arrows.setdefault(package(module), set()).update(package(name) for name in ours(path))
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, f"packages in a circle: {' -> '.join((*above, name))}"
+        if name not in done:
+            for below in arrows.get(name, set()) - {name}:
+                visit(below, (*above, name))
+            done.add(name)
+
+    for name in arrows:
+        visit(name, ())
+
+
+def test_architecture_only_app_data_opens_the_store() -> None:
+    readers = {module for module, path in MODULES.items() if module.startswith("app.")
+               and any(name.startswith("tracker.store") for name in ours(path))}  # fmt: skip
+    assert {package(module) for module in readers} <= {"app.data"}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("app.pages.")])
+def test_architecture_pages_do_not_import_each_other(module: str) -> None:
+    page = ".".join(module.split(".")[:3])
+    others = {
+        name
+        for name in ours(MODULES[module])
+        if name.startswith("app.pages.") and name != page and not name.startswith(f"{page}.")
     }
-    assert not wrong, f"{module} must not import {sorted(wrong)}"
+    assert not others, f"{module}: what pages share goes to app/widgets or app/data, not {sorted(others)}"
 
 
-def _is_attribute(name: str) -> bool:
-    """Whether the last part is a name inside a module rather than a module."""
-    path = ROOT.joinpath(*name.split("."))
-    return not (path.is_dir() or path.with_suffix(".py").is_file())
+@pytest.mark.parametrize("place", STANDARD_LIBRARY_ONLY)
+def test_architecture_the_nouns_need_the_standard_library_only(place: str) -> None:
+    path = ROOT / place
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    foreign = {name.split(".")[0] for file in files for name in imports(file)}
+    assert foreign <= {*sys.stdlib_module_names, "tracker"}
 
 
-@pytest.mark.parametrize("module", STANDARD_LIBRARY_ONLY)
-def test_the_nouns_need_the_standard_library_only(module: str) -> None:
-    path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
-    assert {name.split(".")[0] for name in imports(path)} <= set(sys.stdlib_module_names)
-
-
-def test_the_command_line_imports_nothing_heavy() -> None:
+def test_architecture_the_command_line_imports_nothing_heavy() -> None:
     code = (
         "import sys, importlib, pkgutil, tracker.cli\n"
         "for m in pkgutil.iter_modules(tracker.cli.__path__):\n"
@@ -156,7 +157,7 @@ def test_the_command_line_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_help_needs_no_command_module() -> None:
+def test_architecture_help_needs_no_command_module() -> None:
     code = (
         "import sys, tracker.cli\n"
         "tracker.cli.main(['--version'])\n"
@@ -164,3 +165,30 @@ def test_help_needs_no_command_module() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.splitlines()[-1] == "[] False"
+
+
+# Public classes that still share a name; each line names why. The list only shrinks.
+SHARED_NAMES = {
+    "Access": "of a published model in the shipped tables, and of one in the store",
+    "Measured": "the index of a placement, and what a queue knows of a model",
+    "Problem": "of the solver of the index, and of a store's check",
+}
+# Programs that are not imported as modules of ours: an agent reads the one, fingerprints hash the others.
+STAND_ALONE = ("runners/research/problem/train.py", "runners/harness/tasks")
+
+
+def public_classes() -> dict[str, list[str]]:
+    """Every public class by its name, with the modules that define one of that name."""
+    found: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        if path.relative_to(ROOT).as_posix().startswith(STAND_ALONE):
+            continue
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(module)
+    return found
+
+
+def test_architecture_public_classes_have_unique_names() -> None:
+    shared = {name: places for name, places in public_classes().items() if len(places) > 1}
+    assert {name: places for name, places in shared.items() if name not in SHARED_NAMES} == {}

@@ -1,3 +1,72 @@
-"""Tracks how close open-weight models are to the closed frontier, from runs on your own card."""
+"""Tracks how close open-weight models are to the closed frontier, from runs on your own card.
+
+    import tracker
+
+    home = tracker.open_home()
+    home.frontier().gaps
+
+The names are those of `tracker.api`, imported when one is first used: every command imports this module.
+"""
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "BestSoFar",
+    "BestThatFits",
+    "BoardGap",
+    "BoardHistory",
+    "Comparison",
+    "EngineSettings",
+    "Event",
+    "FitAnswer",
+    "FrontierAnswer",
+    "Gap",
+    "GapHistory",
+    "Home",
+    "Outlook",
+    "Placement",
+    "Run",
+    "TokenShare",
+    "TrackerError",
+    "Unplaced",
+    "open_home",
+]
+
+# Not from `typing`: nothing may be imported before `tracker.__main__` has left the working directory.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tracker.api import (
+        BestSoFar,
+        BestThatFits,
+        BoardGap,
+        BoardHistory,
+        Comparison,
+        EngineSettings,
+        Event,
+        FitAnswer,
+        FrontierAnswer,
+        Gap,
+        GapHistory,
+        Home,
+        Outlook,
+        Placement,
+        Run,
+        TokenShare,
+        TrackerError,
+        Unplaced,
+        open_home,
+    )
+
+
+def __getattr__(name: str) -> object:
+    """A name of the Python interface."""
+    if name not in __all__:
+        raise AttributeError(f"module `tracker` has no attribute `{name}`")
+    from tracker import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    """What there is, for completion."""
+    return sorted([*globals(), *__all__])

@@ -1,7 +1,8 @@
-"""How sure a score is: intervals, differences and power, as pure functions of the items' values.
+"""How sure a score is: intervals, differences and power, as pure functions of the values.
 
-Every interval is a 95 % one. Items take values in 0..1. Miller, "Adding Error Bars to Evals"
-(arXiv:2411.00640), is the guide; each function names the source of its formula.
+The only module that knows a quantile. Every interval is a 95% one, except where `Z90` says otherwise.
+Items take values in 0..1. Miller, "Adding Error Bars to Evals" (arXiv:2411.00640), is the guide; each
+function names the source of its formula.
 Not covered: variance between repeats of one item, and the engine's own noise.
 """
 
@@ -11,19 +12,22 @@ import inspect
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-ALPHA = 0.05  # what a 95 % interval may miss
-Z = float(special.ndtri(1 - ALPHA / 2))
+ALPHA = 0.05  # what a 95% interval may miss
+# half widths of intervals, in standard deviations of a normal distribution
+Z95 = float(special.ndtri(0.975))  # 1.95996…
+Z90 = float(special.ndtri(0.95))  # 1.64485…
 
 MAX_BET = 0.75  # share of the capital staked at most; Waudby-Smith & Ramdas 2024, §4.1, allow any below 1
 # in units of 1: the best bet is about half-width over variance, from 14,000 easy items down to ten
 CONSTANT_BETS = np.geomspace(0.01, 2.56, num=9)
-TUNED_SHARE = 0.8  # of the starting capital; the rest costs 3 % of width and insures against a wrong target
+TUNED_SHARE = 0.8  # of the starting capital; the rest costs 3% of width and insures against a wrong target
 BISECTIONS = 18  # halvings of 0..1: to 4e-6, less than any shown digit
 N_JACKKNIFE_GROUPS = 100  # enough for the acceleration of BCa; keeps slow statistics affordable
 CHUNK_SIZE = 4_000_000  # resampled values held at once: 32 MB
@@ -33,7 +37,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its standard error and its 95 % interval; `stderr` None: one item tells nothing."""
+    """An estimate with its standard error and its 95% interval; `stderr` None: not known."""
 
     value: float
     stderr: float | None
@@ -41,9 +45,9 @@ class Interval:
     high: float
 
     def __post_init__(self) -> None:
-        """The estimate lies in its interval."""
+        """Check that the interval contains the estimate."""
         if not self.low <= self.value <= self.high:
-            raise ValueError(f"interval {self.low}..{self.high} does not hold its value {self.value}")
+            raise ValueError(f"interval {self.low}..{self.high} does not contain its value {self.value}")
 
     @property
     def half_width(self) -> float:
@@ -53,11 +57,40 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class McNemar:
-    """What two models solved on the same items where they disagree, and how odd that is."""
+    """The items on which two models disagree, and the p-value of the difference."""
 
     n_only_a: int
     n_only_b: int
     p_value: float  # two-sided, exact
+
+
+def normal_interval(
+    value: float, stderr: float, *, least: float = -math.inf, most: float = math.inf
+) -> Interval:
+    """An estimate whose error is normal, cut to `least`..`most`."""
+    reach = Z95 * stderr
+    return Interval(value, stderr, max(least, value - reach), min(most, value + reach))
+
+
+def normal_stderr(low: float, high: float) -> float:
+    """The standard error that a published 95% interval implies if its error is normal."""
+    return (high - low) / (2.0 * Z95)
+
+
+def t_interval(values: Sequence[float]) -> Interval:
+    """The mean of two or more unbounded values, with its interval by Student's t."""
+    mean, stderr = fmean(values), stdev(values) / math.sqrt(len(values))
+    reach = float(special.stdtrit(len(values) - 1, 1 - ALPHA / 2)) * stderr
+    return Interval(mean, stderr, mean - reach, mean + reach)
+
+
+def share_interval(n_hits: int, n: int) -> Interval | None:
+    """A share with the exact interval of Clopper and Pearson (Biometrika 26, 1934); None of nothing."""
+    if n == 0:
+        return None
+    low = float(special.betaincinv(n_hits, n - n_hits + 1, ALPHA / 2)) if n_hits else 0.0
+    high = float(special.betaincinv(n_hits + 1, n - n_hits, 1 - ALPHA / 2)) if n_hits < n else 1.0
+    return Interval(n_hits / n, None, low, high)
 
 
 def mean_interval(
@@ -65,11 +98,12 @@ def mean_interval(
 ) -> Interval:
     """The mean of `values` (0..1) with its interval.
 
-    Single 0/1 values: Wilson's score interval (JASA 22, 1927). Other values: Student's t, clipped to 0..1.
+    Single 0/1 values: Wilson's score interval (JASA 22, 1927). Other values: Student's t, clipped to 0..1,
+    and never narrower than one more item could move the mean, since equal values do not show their spread.
     `clusters` names the group of each item; where one repeats, the standard error is cluster-robust with
     C/(C−1) correction (Miller 2024, §2.2 and appendix A) and C−1 degrees of freedom, and 0/1 values get
     Wilson's interval at the effective sample size (Franco et al., J. Surv. Stat. Methodol. 7, 2019).
-    `n_total` says that the items are a random draw from that many and asks for the mean of all those: the
+    `n_total`: the items are a random draw from this many, and the interval is for the mean of all: the
     variance shrinks by (N−n)/(N−1) (Cochran, Sampling Techniques, 1977, §2.6), to nothing when all are in;
     0/1 values, of which the task holds a whole number, get half a step of 1/N more on each side.
 
@@ -83,7 +117,7 @@ def mean_interval(
     if remaining == 0.0:
         return Interval(mean, 0.0, mean, mean)
     if groups is not None and groups.max() == 0:
-        return Interval(mean, None, 0.0, 1.0)  # a single cluster says nothing of its likes
+        return Interval(mean, None, 0.0, 1.0)  # a single cluster has no variance between clusters
     variance, degrees = _variance_of_mean(sample, groups)
     if _is_binary(sample):
         found = _wilson(sample, groups, remaining)
@@ -95,14 +129,15 @@ def mean_interval(
     else:
         stderr = math.sqrt(variance * remaining)
         reach = float(special.stdtrit(degrees, 1 - ALPHA / 2)) * stderr
-        low, high = mean - reach, mean + reach
+        one_low, one_high = _one_more(mean, degrees + 1, least=0.0)
+        low, high = min(mean - reach, one_low), max(mean + reach, one_high)
     floor, ceiling = _possible_means(sample, n_total)
     return Interval(mean, stderr, max(floor, low), min(ceiling, high))
 
 
 def _wilson(sample: Array, groups: NDArray[np.int64] | None, remaining: float) -> Interval:
     p, n = _mean(sample), len(sample)
-    quantile = Z
+    quantile = Z95
     variance = p * (1 - p) / n
     n_effective = n / remaining
     if groups is not None:
@@ -165,7 +200,7 @@ def _takes_axis(statistic: Callable[..., float], values: Sequence[Any]) -> bool:
         return False
     try:
         return "axis" in inspect.signature(statistic).parameters
-    except ValueError:  # some built-in functions tell no signature
+    except ValueError:  # some built-in functions have no signature
         return False
 
 
@@ -182,21 +217,21 @@ def _acceleration(values: Sequence[Any], statistic: Callable[..., float], seed: 
 def _bca_levels(draws: Array, estimate: float, acceleration: float) -> Array:
     below = float((draws < estimate).mean() + (draws == estimate).mean() / 2)
     bias = float(special.ndtri(min(max(below, 0.5 / len(draws)), 1 - 0.5 / len(draws))))
-    shifted = bias + np.array([-Z, Z])
+    shifted = bias + np.array([-Z95, Z95])
     return np.asarray(special.ndtr(bias + shifted / (1 - acceleration * shifted)), dtype=float)
 
 
 def anytime_interval(
     values: Sequence[float], *, n_total: int | None = None, half_width: float | None = None
 ) -> Interval:
-    """The mean with an interval that stays valid however often one looks, and whenever one stops.
+    """The mean with an interval that stays valid at every look and at any stopping time.
 
     `values` (0..1) stand in the order in which they were drawn at random; with `n_total`, without
     replacement from that many, and the interval is for the mean of all those. `half_width` is what one
     will stop at: the bets are then tuned to be sharpest there; it must not change between looks.
     Betting confidence sequence, a mixture of constant bets and of one tuned by the variance seen so far:
     Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting" (JRSS-B 86, 2024),
-    theorem 3, and §5 for draws without replacement.
+    theorem 3; §5 for draws without replacement.
 
     Raises:
         ValueError: no values, or one outside 0..1.
@@ -232,7 +267,7 @@ def _bets(sample: Array, half_width: float | None) -> tuple[Array, Array]:
 def _crossing(
     sample: Array, half_width: float | None, n_total: int | None, bounds: tuple[float, float]
 ) -> float:
-    """The largest mean in `bounds` that betting on more has refuted by now, or the lower bound."""
+    """The largest mean in `bounds` that bets on a larger one have rejected so far, or the lower bound."""
     bets, shares = _bets(sample, half_width)
     before = np.concatenate(([0.0], np.cumsum(sample)[:-1]))
     left = (n_total - np.arange(len(sample))) if n_total else np.ones(len(sample))
@@ -259,7 +294,8 @@ def paired_difference(
     """Mean of `a` minus `b` on the same items, −1..1, with its interval (Miller 2024, §4.2).
 
     0/1 values without clusters: the adjusted Wald interval of Bonett & Price (J. Educ. Behav. Stat. 37,
-    2012), which does not collapse where the two always agree. Otherwise Student's t, clipped to −1..1.
+    2012), which does not collapse where the two always agree. Otherwise Student's t, clipped to −1..1, and
+    never narrower than one more item, or one more cluster, could move the difference.
 
     Raises:
         ValueError: no values, one outside 0..1, or lengths that do not agree.
@@ -276,16 +312,24 @@ def paired_difference(
         only_a = (float((difference > 0).sum()) + 1) / (n + 2)
         only_b = (float((difference < 0).sum()) + 1) / (n + 2)
         centre = only_a - only_b
-        reach = Z * math.sqrt((only_a + only_b - centre**2) / (n + 2))
+        reach = Z95 * math.sqrt((only_a + only_b - centre**2) / (n + 2))
     else:
         centre, reach = value, float(special.stdtrit(degrees, 1 - ALPHA / 2)) * stderr
+        one_low, one_high = _one_more(value, degrees + 1, least=-1.0)
+        return Interval(
+            value, stderr, max(-1.0, min(value - reach, one_low)), min(1.0, max(value + reach, one_high))
+        )
     return Interval(
         value, stderr, max(-1.0, min(value, centre - reach)), min(1.0, max(value, centre + reach))
     )
 
 
-def mcnemar(a: Sequence[float], b: Sequence[float]) -> McNemar:
+def mcnemar(a: Sequence[float], b: Sequence[float], *, clusters: Sequence[Hashable] | None = None) -> McNemar:
     """Whether two models differ on the same 0/1 items: the exact test of McNemar (Psychometrika 12, 1947).
+
+    It asks how often the difference would be as large if each item's two results were swapped at random.
+    Where a cluster repeats, the results of a whole cluster are swapped together: items of one cluster tend
+    to agree, so swapping them singly would reject too often.
 
     Raises:
         ValueError: no values, one that is not 0 or 1, or lengths that do not agree.
@@ -294,8 +338,24 @@ def mcnemar(a: Sequence[float], b: Sequence[float]) -> McNemar:
     if not (_is_binary(first) and _is_binary(second)):
         raise ValueError("the exact test needs values that are 0 or 1")
     only_a, only_b = int((first > second).sum()), int((first < second).sum())
+    groups = _groups(clusters, len(first))
+    if groups is not None:
+        differences = np.bincount(groups, weights=first - second).astype(float)
+        return McNemar(only_a, only_b, _swap_p_value(differences))
     tail = float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5))
     return McNemar(only_a, only_b, min(1.0, 2 * tail))
+
+
+def _swap_p_value(differences: Array) -> float:
+    """Two-sided exact p-value: the share of all sign changes of whole numbers (C,) with as large a sum."""
+    steps = np.abs(np.rint(differences)).astype(np.int64)
+    reach = int(steps.sum())
+    chances = np.zeros(2 * reach + 1)  # of each sum, −reach..reach
+    chances[reach] = 1.0
+    for step in steps[steps > 0]:
+        chances = (np.roll(chances, step) + np.roll(chances, -step)) / 2  # never wraps: |sum| ≤ reach
+    sums = np.abs(np.arange(-reach, reach + 1))
+    return min(1.0, float(chances[sums >= abs(round(float(differences.sum())))].sum()))
 
 
 def smallest_detectable_difference(
@@ -311,7 +371,7 @@ def smallest_detectable_difference(
     if n_items < 1 or not 0 <= score <= 1 or not -1 <= correlation <= 1 or not 0 < power < 1:
         raise ValueError(f"out of range: {n_items=}, {score=}, {correlation=}, {power=}")
     variance = 2 * score * (1 - score) * (1 - correlation) / n_items
-    return (Z + float(special.ndtri(power))) * math.sqrt(variance)
+    return (Z95 + float(special.ndtri(power))) * math.sqrt(variance)
 
 
 def _fractions(values: Sequence[float]) -> Array:
@@ -326,7 +386,7 @@ def _fractions(values: Sequence[float]) -> Array:
 def _pair(a: Sequence[float], b: Sequence[float]) -> tuple[Array, Array]:
     first, second = _fractions(a), _fractions(b)
     if len(first) != len(second):
-        raise ValueError(f"the same items are needed on both sides, got {len(first)} and {len(second)}")
+        raise ValueError(f"both sides need the same items, got {len(first)} and {len(second)}")
     return first, second
 
 
@@ -334,12 +394,17 @@ def _mean(sample: Array) -> float:
     return float(sample.mean())
 
 
+def _one_more(mean: float, n: int, *, least: float) -> tuple[float, float]:
+    """The means that one more value, `least` or 1, would give beside the `n` values seen."""
+    return (mean * n + least) / (n + 1), (mean * n + 1.0) / (n + 1)
+
+
 def _is_binary(sample: Array) -> bool:
     return bool(((sample == 0.0) | (sample == 1.0)).all())
 
 
 def _remaining(n: int, n_total: int | None) -> float:
-    """The share of the variance that is left when `n` of `n_total` are known."""
+    """Share of the variance that remains when `n` of `n_total` values are known."""
     if n_total is None:
         return 1.0
     if n_total < n:
@@ -348,7 +413,7 @@ def _remaining(n: int, n_total: int | None) -> float:
 
 
 def _possible_means(sample: Array, n_total: int | None) -> tuple[float, float]:
-    """What the items not seen still allow, the estimate always included."""
+    """The means that are still possible given the unseen items; they include the estimate."""
     if n_total is None:
         return 0.0, 1.0
     total, mean = float(sample.sum()), _mean(sample)

@@ -1,7 +1,10 @@
-"""What answers: one protocol, one file per engine.
+"""Engines run models: one protocol, one folder per engine, one registry.
 
-An engine streams: it takes all requests of a task and yields each answer with the place of its request,
-in whatever order it finishes them, so that nothing waits for a batch and what is done can be kept.
+An engine streams: it takes all requests of a task and yields each answer with the index of its request, in
+whatever order they finish, so that nothing waits for a batch and finished answers can be stored.
+
+To add an engine: a folder here with the class and its `EngineSpec`, and a line in `ENGINES`. Another package
+announces its spec under the entry point group of `ENGINES` instead.
 """
 
 from __future__ import annotations
@@ -9,17 +12,26 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, cast
 
-from tracker.errors import TrackerError, UnknownNameError
+from tracker.errors import EngineError, FieldError, TrackerError, UnknownNameError
+from tracker.extensions import Registry
+from tracker.installation import install_command
+from tracker.interpreter import extension_hint
 from tracker.records import EngineInfo, EngineSettings, Model
 
-ENGINES = {
-    "vllm": "runners.engines.vllm:VllmEngine",
-    "transformers": "runners.engines.transformers:TransformersEngine",
-    "server": "runners.engines.server:ServerEngine",
-}
+ENGINES = Registry(  # of each engine's `EngineSpec`; `auto` takes the first that is available here
+    "engine",
+    group="open_weight_tracker.engines",
+    built_in={
+        "vllm": "runners.engines.vllm.spec:SPEC",
+        "transformers": "runners.engines.transformers.spec:SPEC",
+        "server": "runners.engines.server.spec:SPEC",
+    },
+)
+AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +47,15 @@ class Continuation:
     """The answer to a `ContinuationRequest`."""
 
     log_prob: float  # nats, summed over the continuation's tokens
-    is_greedy: bool  # whether greedy decoding would have written it
+    is_greedy: bool  # whether greedy decoding would generate it
     prompt_tokens: int  # of the context
     output_tokens: int  # of the continuation
-    cached_tokens: int = 0  # of all these, not computed again
+    cached_tokens: int = 0  # of these tokens, taken from a cache
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """Asks for text after `prompt`. A `ChatPrompt` keeps the messages for engines that want them."""
+    """Asks for text after `prompt`. A `ChatPrompt` keeps the messages for engines that use them."""
 
     prompt: str
     max_output_tokens: int
@@ -51,15 +63,16 @@ class GenerationRequest:
     temperature: float = 0.0  # 0: greedy
     top_p: float = 1.0
     seed: int | None = None
-    json_schema: Mapping[str, Any] | None = None  # what the answer, not the thinking, is kept to
+    json_schema: Mapping[str, Any] | None = None  # schema of the answer; the thinking is free
+    sampling: Mapping[str, Any] = field(default_factory=dict)  # more settings, those of `EngineSpec.sampling`
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """The answer to a `GenerationRequest`; `text` has neither the stop string nor the thinking."""
+    """The answer to a `GenerationRequest`; `text` excludes the stop string and the thinking."""
 
     text: str
-    finish_reason: str  # "stop" or "length"
+    finish_reason: str  # "stop", "length", or "refused" by a server that answers other requests
     prompt_tokens: int
     output_tokens: int  # thinking included
     cached_tokens: int = 0
@@ -68,13 +81,20 @@ class Generation:
     thinking: str | None = None
 
 
+REFUSED = Generation("", "refused", prompt_tokens=0, output_tokens=0)  # stands for a refused request
+
+
+class RequestRefusedError(EngineError):
+    """A server refuses this one request, such as for its length or its content; it may answer others."""
+
+
 class ChatPrompt(str):
-    """A prompt that was rendered from chat messages; it remembers them."""
+    """A prompt rendered from chat messages, which it keeps."""
 
     messages: tuple[dict[str, str], ...]
 
     def __new__(cls, text: str, messages: Sequence[dict[str, str]]) -> ChatPrompt:
-        """Render `text`, remember `messages`."""
+        """Create the prompt `text` with its `messages`."""
         prompt = super().__new__(cls, text)
         prompt.messages = tuple(messages)
         return prompt
@@ -84,11 +104,11 @@ class Engine(Protocol):
     """A loaded model. Constructed as `Class(model, settings)`; raises `EngineError` if that fails."""
 
     info: EngineInfo
-    prefilled_tokens: int  # prompt tokens really computed so far; what a cache gave does not count
-    cut_requests: int  # so far, those whose beginning was left out because the model is too short for them
+    prefilled_tokens: int  # prompt tokens computed so far; cached tokens do not count
+    cut_requests: int  # so far, those truncated on the left to the model's context
 
     def chat_prompt(self, messages: Sequence[dict[str, str]], *, add_generation_prompt: bool = True) -> str:
-        """The messages in the model's chat template, its thinking switch as the settings say.
+        """The messages in the model's chat template, with thinking on or off as in the settings.
 
         Raises:
             EngineError: the model has no chat template (reason `unsupported`).
@@ -96,7 +116,7 @@ class Engine(Protocol):
         ...
 
     def log_probs(self, requests: Sequence[ContinuationRequest]) -> Iterator[tuple[int, Continuation]]:
-        """Yield the place of each request with its answer, in any order.
+        """Yield the index of each request with its answer, in any order.
 
         Raises:
             EngineError: it died or ran out of memory.
@@ -104,7 +124,7 @@ class Engine(Protocol):
         ...
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, Generation]]:
-        """Yield the place of each request with its answer, in any order.
+        """Yield the index of each request with its answer, in any order.
 
         Raises:
             EngineError: it died or ran out of memory.
@@ -112,51 +132,159 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the memory back and end every child process."""
+        """Free the memory and stop every child process."""
         ...
 
 
 class EngineClass(Protocol):
-    """How an engine is made."""
+    """The constructor of an engine."""
 
     def __call__(self, model: Model, settings: EngineSettings) -> Engine:
         """Load the model."""
         ...
 
 
+ALL_SETTINGS = tuple(one.name for one in fields(EngineSettings) if one.name != "engine")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """Everything that the rest of the program needs to know about an engine without importing it.
+
+    Fields for code are `package.module:name`, imported when needed, in the process that needs it.
+    """
+
+    name: str
+    place: str  # of the engine's class
+    settings: tuple[str, ...] = ALL_SETTINGS  # the fields of `EngineSettings` that it understands
+    needs: Mapping[str, str] = field(
+        default_factory=dict
+    )  # settings that must be given, each with an example
+    quantizations: tuple[str, ...] = ()  # for `--quantization`; empty: the engine itself checks
+    sampling: tuple[str, ...] = ()  # what it takes in `GenerationRequest.sampling`, by transformers' names
+    module: str | None = None  # must be importable for the engine to run
+    packages: tuple[str, ...] = ()  # the distributions it needs, for `tracker doctor`
+    extra: str | None = None  # of this project that installs them
+    install: str = ""  # the command that installs them if there is no extra
+    is_automatic: bool = False  # whether `auto` may choose it
+    wants_gpu: bool = False  # whether `auto` chooses it only if there is a card
+    predictor: str | None = None  # place of its `runners.memory.prediction.MemoryPredictor`
+    identity: str | None = None  # place of an `Identity`; None: MODEL is on the Hub or in a folder
+    study_server: str | None = None  # place of a `StudyServer`; None: a study loads it in its own process
+
+    @property
+    def loads_weights(self) -> bool:
+        """Whether the model's files are needed on this machine."""
+        return self.identity is None
+
+    @property
+    def install_hint(self) -> str:
+        """The command that installs its packages; empty if unknown."""
+        return install_command(self.extra) if self.extra else self.install
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether its packages are installed; nothing is imported."""
+        return self.module is None or importlib.util.find_spec(self.module) is not None
+
+    def load(self, place: str) -> Any:
+        """Import the object at `package.module:name`.
+
+        Raises:
+            TrackerError: it is not installed.
+        """
+        module, _, name = place.partition(":")
+        try:
+            return getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            message = f"engine `{self.name}` is not installed: {error}"
+            raise TrackerError(message, hint=self.install_hint) from error
+
+
+def engine_spec(name: str) -> EngineSpec:
+    """The spec of the engine `name`; for `package.module:Class`, a minimal one.
+
+    Raises:
+        UnknownNameError: there is no such engine.
+        TrackerError: its package is not installed, or broken.
+    """
+    module, colon, _ = name.partition(":")
+    if colon:
+        if importlib.util.find_spec(module.partition(".")[0]) is None:  # of the first part: runs no code
+            raise TrackerError(f"engine `{name}` is not installed", hint=extension_hint(module))
+        return EngineSpec(name, place=name)
+    if name not in ENGINES:
+        raise UnknownNameError("engine", name, known=[*ENGINES, AUTO])
+    spec = ENGINES.load(name)
+    if not isinstance(spec, EngineSpec):
+        raise TrackerError(f"engine `{name}`: `{ENGINES[name]}` is not an EngineSpec")
+    return spec
+
+
+def is_served(name: str) -> bool:
+    """Whether the engine of that name asks a server that holds the model; False for an unknown name."""
+    return name in ENGINES and not engine_spec(name).loads_weights
+
+
+def engine_specs() -> Iterator[EngineSpec]:
+    """Yield the spec of every engine, except those of other packages that cannot be loaded."""
+    for name in ENGINES:
+        with suppress(TrackerError):  # `tracker doctor` says why
+            yield engine_spec(name)
+
+
+def choose_engine(asked: EngineSettings, *, has_gpu: bool) -> EngineSettings:
+    """Replace `auto` with an engine, and check the settings against those that the engine accepts.
+
+    `auto` is the engine whose required settings were given, such as a URL, else the first installed one
+    that suits this machine.
+
+    Raises:
+        UnknownNameError: there is no such engine, or it does not support the quantization.
+        FieldError: the engine does not accept a setting, or a required one is missing.
+    """
+    spec = _automatic(asked, has_gpu=has_gpu) if asked.engine == AUTO else engine_spec(asked.engine)
+    settings = replace(asked, engine=spec.name)
+    _check(settings, spec)
+    return settings
+
+
+def _automatic(asked: EngineSettings, *, has_gpu: bool) -> EngineSpec:
+    specs = list(engine_specs())
+    for spec in specs:
+        if spec.needs and all(getattr(asked, name) is not None for name in spec.needs):
+            return spec
+    suited = [spec for spec in specs if spec.is_automatic and (has_gpu or not spec.wants_gpu)]
+    installed = (spec for spec in suited if spec.is_installed)
+    return next(installed, suited[-1])  # its error says how to install it
+
+
+def _check(settings: EngineSettings, spec: EngineSpec) -> None:
+    default = EngineSettings()
+    for name in ALL_SETTINGS:
+        if name not in spec.settings and getattr(settings, name) != getattr(default, name):
+            takers = [other.name for other in engine_specs() if name in other.settings]
+            hint = " or ".join(f"--engine {other}" for other in takers)
+            raise FieldError(name, f"is not supported by `--engine {spec.name}`", hint=hint)
+    for name, example in spec.needs.items():
+        if getattr(settings, name) is None:
+            raise FieldError(name, f"is required by `--engine {spec.name}`", example=example)
+    if spec.quantizations and settings.quantization not in (None, *spec.quantizations):
+        kind = f"quantization of {spec.name}"
+        raise UnknownNameError(kind, settings.quantization or "", known=spec.quantizations)
+
+
+def runs_remote_code(model: Model, settings: EngineSettings) -> bool:
+    """Whether an engine may run the Python files of this repository: it needs them, and the user agreed."""
+    return model.needs_remote_code and settings.trust_remote_code
+
+
 def open_engine(model: Model, settings: EngineSettings) -> Engine:
-    """Load `model` with the engine that `settings` names: one of `ENGINES`, or `package.module:Class`.
+    """Load `model` with the engine that `settings` names.
 
     Raises:
         UnknownNameError: there is no such engine.
         EngineError: the model could not be loaded.
     """
-    place = ENGINES.get(settings.engine, settings.engine)
-    module_name, colon, class_name = place.partition(":")
-    if not colon:
-        raise UnknownNameError("engine", settings.engine, known=ENGINES)
-    try:
-        engine_class = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        message = f"engine `{settings.engine}` is not installed: {error}"
-        raise TrackerError(message, hint=_install_hint(settings.engine)) from error
-    return cast(EngineClass, engine_class)(model, settings)
-
-
-def _install_hint(engine: str) -> str:
-    extra = {"vllm": "gpu", "transformers": "cpu"}.get(engine)
-    return f"pip install -c constraints.txt -e '.[{extra}]'" if extra else ""
-
-
-def choose_engine(requested: str, *, has_gpu: bool) -> str:
-    """The engine that `auto` means here: vLLM where there are a card and vLLM, else transformers.
-
-    Raises:
-        UnknownNameError: there is no such engine.
-    """
-    if requested != "auto":
-        if requested not in ENGINES and ":" not in requested:
-            raise UnknownNameError("engine", requested, known=[*ENGINES, "auto"])
-        return requested
-    has_vllm = importlib.util.find_spec("vllm") is not None
-    return "vllm" if has_gpu and has_vllm else "transformers"
+    spec = engine_spec(settings.engine)
+    return cast(EngineClass, spec.load(spec.place))(model, settings)

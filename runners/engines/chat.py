@@ -1,14 +1,25 @@
-"""Messages in a model's chat template."""
+"""Render messages with a model's chat template."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import jinja2
 
 from runners.engines import ChatPrompt
-from tracker.errors import EngineError
+from runners.step_limits import MIB, StepLimitError, limited_step
+from tracker.errors import EngineError, describe_failure
+
+# What a template takes for now: with the date of today every prompt would change at midnight, and two models
+# of one suite would answer different prompts.
+PINNED_NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+TRIED_MESSAGES = ({"role": "user", "content": "Which is larger, 17 or 71?"},)
+RENDER_S = 20.0  # of computing time for one prompt; templates take milliseconds
+RENDER_BYTES = 512 * MIB
+MOST_CHARACTERS = 1_000_000  # of a prompt, besides what it contains
+MOST_TIMES = 20  # as often may a template repeat what it is given
 
 
 def render_chat(
@@ -18,12 +29,13 @@ def render_chat(
     add_generation_prompt: bool,
     thinking: bool | None,
 ) -> ChatPrompt:
-    """The messages as the model was trained to see them; `thinking` None leaves that to the template.
+    """Render messages with the model's chat template; `thinking` None leaves thinking to the template.
 
-    As lm-eval does, a template that refuses gets the messages once more without the system message.
+    As in lm-eval, a template that rejects the messages gets them again without the system message.
 
     Raises:
-        EngineError: the model has no chat template, or one that refuses again (reason `unsupported`).
+        EngineError: the model has no chat template, it rejects the messages, or it needs too much time,
+            memory or space (reason `unsupported`).
     """
     if not getattr(tokenizer, "chat_template", None):
         message = "the model has no chat template"
@@ -32,16 +44,40 @@ def render_chat(
         "tokenize": False,
         "add_generation_prompt": add_generation_prompt,
         "continue_final_message": not add_generation_prompt,
+        "strftime_now": PINNED_NOW.strftime,
     }
     if thinking is not None:
         options["enable_thinking"] = thinking
+    n_characters = sum(len(message["content"]) for message in messages)
+    with limited_step("the model's chat template", cpu_s=RENDER_S, extra_bytes=RENDER_BYTES):
+        text = _rendered(tokenizer, messages, options)
+    most = MOST_CHARACTERS + MOST_TIMES * n_characters
+    if len(text) > most:
+        raise StepLimitError(f"the model's chat template makes {len(text):,} characters of {n_characters:,}")
+    return ChatPrompt(text, messages)
+
+
+def try_template(tokenizer: Any) -> None:
+    """Render a short message, so that a template without end is found before the weights are loaded.
+
+    Raises:
+        StepLimitError: it needs too much time, memory or space.
+    """
     try:
-        text = tokenizer.apply_chat_template(list(messages), **options)
+        render_chat(tokenizer, TRIED_MESSAGES, add_generation_prompt=True, thinking=None)
+    except StepLimitError:
+        raise
+    except EngineError:
+        return  # none, or it rejects this message: a suite without chat may still run
+
+
+def _rendered(tokenizer: Any, messages: Sequence[dict[str, str]], options: dict[str, Any]) -> str:
+    try:
+        return str(tokenizer.apply_chat_template(list(messages), **options))
     except jinja2.exceptions.TemplateError:
         rest = [message for message in messages if message["role"] != "system"]
         try:
-            text = tokenizer.apply_chat_template(rest, **options)
+            return str(tokenizer.apply_chat_template(rest, **options))
         except jinja2.exceptions.TemplateError as error:
-            message = f"the model's chat template refuses these messages: {error}"
+            message = f"the model's chat template rejects these messages: {describe_failure(error)}"
             raise EngineError(message, reason="unsupported", hint="use a suite without chat") from error
-    return ChatPrompt(str(text), messages)

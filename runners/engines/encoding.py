@@ -1,4 +1,4 @@
-"""Text to token ids and to model inputs, the same for every engine that sees tokens.
+"""Convert text to token ids and model inputs, in the same way for every engine that uses tokens.
 
 The ids are those of lm-eval 0.4.13 (`TemplateLM.loglikelihood`, `HFLM.tok_encode`, `HFLM.tok_batch_encode`),
 so that scores stay comparable item for item. No torch here: ids are tuples of int.
@@ -9,69 +9,79 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from runners.engines import ContinuationRequest, GenerationRequest
+from runners.step_limits import GIB, limited_step
 from tracker.errors import EngineError
 
 Tokenizer = Any  # a Hugging Face tokenizer; the library ships no types
 Ids = tuple[int, ...]
 
-DEFAULT_MAX_LEN = 2048  # of lm-eval, for a model that names no length
-UNSET_MAX_LEN = 10**18  # tokenizers that name no length say 1e30
+DEFAULT_MAX_LEN = 2048  # lm-eval's default for a model without a length
+UNSET_MAX_LEN = 10**18  # tokenizers without a length report 1e30
 LENGTH_KEYS = ("n_positions", "max_position_embeddings", "n_ctx")  # in lm-eval's order
 HASH_DIGITS = 16
+ENCODE_S = 20.0  # of computing time, and more for a long text
+SLOWEST = 2_000  # characters per second of a tokenizer in Python, on a slow machine
+ENCODED_BYTES = 200  # per character, while it is encoded
+TRIED_TEXT = (  # scripts, blanks, and words that a careless pattern splits in every way
+    "The quick brown fox, 12 + 34 = 46!\n\nNaïve café: 你好 мир  <b>x</b>\tdef f(x): return x\n"
+    "this line has only words and goes on for so long that a pattern which tries every way does not end !\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedPair:
-    """One `ContinuationRequest` in tokens; `n_context + n_continuation` before anything is cut."""
+    """One `ContinuationRequest` in tokens, before truncation."""
 
     context: Ids
     continuation: Ids
 
     def input_ids(self, max_len: int) -> Ids:
-        """What the model reads: all but the last token, cut from the left to `max_len` tokens.
+        """The model's input: all but the last token, truncated on the left to `max_len` tokens.
 
         The last `len(continuation)` positions of it predict the continuation.
         """
         return (self.context + self.continuation)[-(max_len + 1) :][:-1]
 
     def is_cut(self, max_len: int) -> bool:
-        """Whether `input_ids` leaves out the beginning of the context."""
+        """Whether `input_ids` truncates the context."""
         return len(self.context) + len(self.continuation) > max_len + 1
 
 
 @dataclass(frozen=True, slots=True)
 class SharedInput:
-    """One model input, and the requests (by place) that it answers."""
+    """One model input and the indices of the requests that it answers."""
 
     ids: Ids
     places: tuple[int, ...]
-    n_shared: int  # leading tokens that the input before it in the plan has too
+    n_shared: int  # leading tokens in common with the previous input of the plan
 
 
 def encode_text(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool | None = None) -> Ids:
-    """Token ids of `text`; by default with the tokenizer's special tokens, but never a second BOS."""
+    """Token ids of `text`, by default with the tokenizer's special tokens but never with a second BOS."""
     if add_special_tokens is None:
         add_special_tokens = not text.startswith(_prefix_text(tokenizer))
-    return tuple(tokenizer.encode(text, add_special_tokens=add_special_tokens))
+    with _limited(len(text)):
+        return tuple(tokenizer.encode(text, add_special_tokens=add_special_tokens))
 
 
 def prefix_token_id(tokenizer: Tokenizer) -> int:
-    """What stands before a continuation without context: BOS, or EOS where there is no BOS."""
+    """The token before a continuation without context: BOS, or EOS if there is no BOS."""
     bos = tokenizer.bos_token_id
     return int(tokenizer.eos_token_id if bos is None else bos)
 
 
 def encode_pairs(tokenizer: Tokenizer, requests: Sequence[ContinuationRequest]) -> list[EncodedPair]:
-    """Every request in tokens; each different text is encoded once.
+    """Encode all requests; each distinct text is encoded once.
 
     Raises:
-        EngineError: a continuation has no token of its own, so that it cannot be scored.
+        EngineError: a continuation adds no token to its context, so it cannot be scored.
     """
     pairs = [_without_trailing_space(r) for r in requests]
     texts = {text for r in pairs if r.context for text in (r.context, r.context + r.continuation)}
@@ -85,9 +95,10 @@ def encode_pairs(tokenizer: Tokenizer, requests: Sequence[ContinuationRequest]) 
             both = _after_prefix_token(tokenizer, pair.continuation)
         if not both.continuation:
             raise EngineError(
-                f"the continuation {request.continuation!r} has no token of its own after its context",
+                f"the continuation {request.continuation!r} cannot be scored: "
+                "it adds no token to its context",
                 reason="unsupported",
-                hint="the task's `doc_to_choice` or `target_delimiter` gives an empty choice",
+                hint="check the task's `doc_to_choice` and `target_delimiter` for an empty choice",
             )
         encoded.append(both)
     return encoded
@@ -96,15 +107,16 @@ def encode_pairs(tokenizer: Tokenizer, requests: Sequence[ContinuationRequest]) 
 def encode_prompts(
     tokenizer: Tokenizer, requests: Sequence[GenerationRequest], *, max_len: int
 ) -> tuple[list[Ids], int]:
-    """Every prompt in tokens, cut from the left so that the answer's budget still fits; how many were cut.
+    """Encode all prompts, truncated on the left to leave room for the answer, and count the truncated ones.
 
-    A budget that leaves no room for the prompt gets half of `max_len` (lm-eval stops there).
+    A budget that leaves no room for the prompt is reduced to half of `max_len` (lm-eval raises an error).
     """
     bos = tokenizer.bos_token
     prompts, n_cut = [], 0
     for request in requests:
         has_bos = bos is not None and request.prompt.startswith(bos)
-        ids = tokenizer.encode(str(request.prompt), add_special_tokens=not has_bos)
+        with _limited(len(request.prompt)):
+            ids = tokenizer.encode(str(request.prompt), add_special_tokens=not has_bos)
         kept = tuple(ids[-(max_len - output_budget(request, max_len=max_len)) :])
         n_cut += len(kept) < len(ids)
         prompts.append(kept or (prefix_token_id(tokenizer),))
@@ -112,18 +124,18 @@ def encode_prompts(
 
 
 def output_budget(request: GenerationRequest, *, max_len: int) -> int:
-    """Tokens that the answer may take: what was asked, or half of `max_len` if that leaves no room."""
+    """Token budget of the answer: the requested one, or half of `max_len` if the prompt would not fit."""
     if request.max_output_tokens < max_len:
         return request.max_output_tokens
     return max_len - max_len // 2
 
 
 def plan_inputs(inputs: Sequence[Ids]) -> list[SharedInput]:
-    """The different inputs in an order that puts common beginnings next to each other.
+    """Order the distinct inputs so that common prefixes are adjacent.
 
-    It is a depth-first walk of the prefix tree: who keeps the last input's keys and values computes
-    `len(ids) - n_shared` tokens for each, and no token twice. Choices of one question share its
-    context, questions of one task its few-shot prefix, and single-token choices are one input.
+    This is a depth-first walk of the prefix tree: with the keys and values of the previous input kept, each
+    input needs `len(ids) - n_shared` tokens, and no token is computed twice. Choices of a question share its
+    context, questions of a task its few-shot prefix, and single-token choices are one input.
     """
     keys = [sort_key(ids) for ids in inputs]
     places: dict[bytes, list[int]] = {}
@@ -139,12 +151,12 @@ def plan_inputs(inputs: Sequence[Ids]) -> list[SharedInput]:
 
 
 def sort_key(ids: Ids) -> bytes:
-    """Bytes that sort as the tokens do, by one memcmp each; tuples are compared token by token."""
+    """Bytes that sort like the tokens with one memcmp per comparison; tuples are compared token by token."""
     return np.asarray(ids, dtype=">u4").tobytes()
 
 
 def max_model_len(config: Any, tokenizer: Tokenizer) -> int:
-    """Tokens that the model was made for: of the text model's configuration, else of the tokenizer."""
+    """Context length of the model in tokens, from the text model's configuration, else from the tokenizer."""
     config = getattr(config, "text_config", None) or config
     for key in LENGTH_KEYS:
         if (value := getattr(config, key, None)) is not None:
@@ -154,7 +166,7 @@ def max_model_len(config: Any, tokenizer: Tokenizer) -> int:
 
 
 def chat_template_hash(tokenizer: Tokenizer) -> str | None:
-    """What stands for the chat template in a fingerprint; None: the model has none."""
+    """Hash of the chat template for fingerprints; None if the model has none."""
     template = getattr(tokenizer, "chat_template", None)
     if not template:
         return None
@@ -162,12 +174,31 @@ def chat_template_hash(tokenizer: Tokenizer) -> str | None:
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 
 
+def try_tokenizer(tokenizer: Tokenizer) -> None:
+    """Encode a short text, so that a tokenizer without end is found before the weights are loaded.
+
+    Raises:
+        EngineError: it needs too much time or memory, or fails (reason `unsupported`).
+    """
+    with _limited(len(TRIED_TEXT)):
+        tokenizer.decode(tokenizer.encode(TRIED_TEXT, add_special_tokens=False))
+
+
+def _limited(n_characters: int) -> AbstractContextManager[None]:
+    """The limits for encoding that many characters."""
+    return limited_step(
+        "the model's tokenizer",
+        cpu_s=ENCODE_S + n_characters / SLOWEST,
+        extra_bytes=GIB + n_characters * ENCODED_BYTES,
+    )
+
+
 def _prefix_text(tokenizer: Tokenizer) -> str:
     return str(tokenizer.decode([prefix_token_id(tokenizer)]))
 
 
 def _without_trailing_space(request: ContinuationRequest) -> ContinuationRequest:
-    """The pair with the context's trailing space moved to the continuation, where words begin."""
+    """Move the context's trailing space to the continuation, since tokens begin with a space."""
     context = request.context.rstrip()
     if not request.context or context == request.context:
         return request
@@ -190,13 +221,14 @@ def _encode_all(tokenizer: Tokenizer, texts: Iterable[str]) -> dict[str, Ids]:
         groups[not text.startswith(prefix)].append(text)
     for add_special_tokens, group in groups.items():
         if group:
-            encoded = tokenizer(group, add_special_tokens=add_special_tokens)["input_ids"]
+            with _limited(sum(map(len, group))):
+                encoded = tokenizer(group, add_special_tokens=add_special_tokens)["input_ids"]
             ids.update(zip(group, map(tuple, encoded), strict=True))
     return ids
 
 
 def n_common(a: Ids, b: Ids) -> int:
-    """How many leading tokens `a` and `b` have in common."""
+    """Number of leading tokens that `a` and `b` have in common."""
     n = min(len(a), len(b))
     differs = np.asarray(a[:n]) != np.asarray(b[:n])
     return int(differs.argmax()) if differs.any() else n

@@ -1,41 +1,46 @@
-"""The next token of one answer: the most probable one, or drawn with a generator of its own.
+"""Choose the next token of one answer: the most probable one, or one sampled with the answer's own generator.
 
-What a row draws depends on its seed and its own logits only, never on the rows beside it.
+The tokens of a row depend on its seed and its own logits only, never on other rows of the batch.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from transformers import (
     LogitsProcessorList,
+    MinPLogitsWarper,
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     SuppressTokensLogitsProcessor,
+    TopKLogitsWarper,
 )
 
 from runners.engines import GenerationRequest
-from runners.engines.constrained import Constraint
+from runners.engines.json_schema import Constraint
 
 SEED_BYTES = 7  # torch takes 63 bits
 
 
-def model_processors(config: Any) -> LogitsProcessorList:
-    """What the checkpoint's generation config wants done to its logits, also when decoding greedily."""
+def model_processors(config: Any, sampling: Mapping[str, Any]) -> LogitsProcessorList:
+    """Processors that greedy decoding uses too: as the request says, else as the checkpoint's config does."""
     processors = LogitsProcessorList()
-    if (config.repetition_penalty or 1.0) != 1.0:
-        processors.append(RepetitionPenaltyLogitsProcessor(config.repetition_penalty))
-    if config.no_repeat_ngram_size:
-        processors.append(NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size))
+    penalty = sampling.get("repetition_penalty", config.repetition_penalty) or 1.0
+    if penalty != 1.0:
+        processors.append(RepetitionPenaltyLogitsProcessor(float(penalty)))
+    n_gram = sampling.get("no_repeat_ngram_size", config.no_repeat_ngram_size)
+    if n_gram:
+        processors.append(NoRepeatNGramLogitsProcessor(int(n_gram)))
     if config.suppress_tokens:
         processors.append(SuppressTokensLogitsProcessor(config.suppress_tokens))
     return processors
 
 
 def request_seed(request: GenerationRequest, *, seed: int, repeat: int) -> int:
-    """The request's own seed, or one made of the engine's, the prompt and how often it was asked before."""
+    """The request's own seed, or one derived from the engine's seed, the prompt and its repetition number."""
     if request.seed is not None:
         return request.seed
     text = f"{seed}\0{repeat}\0{request.prompt}"
@@ -43,7 +48,7 @@ def request_seed(request: GenerationRequest, *, seed: int, repeat: int) -> int:
 
 
 class TokenChoice:
-    """How one request chooses its tokens."""
+    """Chooses the tokens of one request."""
 
     def __init__(
         self,
@@ -52,18 +57,27 @@ class TokenChoice:
         *,
         seed: int,
         constraint: Constraint | None = None,
+        end_ids: Collection[int] = (),
     ) -> None:
-        """Choose as `request` says, after `processors`, and only what `constraint` allows."""
+        """Choose according to `request`, after `processors`, only tokens that `constraint` allows.
+
+        `end_ids`: tokens that end an answer, not chosen before the request's `min_new_tokens`.
+        """
         self._temperature = request.temperature
         self._top_p = request.top_p
         self._processors = processors
+        self._min_new_tokens = int(request.sampling.get("min_new_tokens") or 0)
+        self._end_ids = list(end_ids)
+        top_k, min_p = request.sampling.get("top_k"), request.sampling.get("min_p")
+        self._top_k = TopKLogitsWarper(int(top_k)) if top_k else None
+        self._min_p = MinPLogitsWarper(float(min_p)) if min_p else None
         self._seed = seed
         self._constraint = constraint
         self._generator = torch.Generator() if request.temperature > 0 else None
         self.restart()
 
     def restart(self) -> None:
-        """Draw from the beginning again."""
+        """Restart from the first token."""
         if self._generator is not None:
             self._generator.manual_seed(self._seed)
         if self._constraint is not None:
@@ -71,24 +85,32 @@ class TokenChoice:
 
     @property
     def is_argmax(self) -> bool:
-        """Whether it is just the largest logit."""
-        return self._generator is None and not self._processors and self._constraint is None
+        """Whether the choice is simply the largest logit."""
+        is_free = not self._processors and self._constraint is None and not self._min_new_tokens
+        return self._generator is None and is_free
 
     def pick(self, logits: torch.Tensor, ids: list[int], *, n_prompt: int) -> int:
-        """The token after `ids`, of which `n_prompt` are the prompt's, given `logits` (V,)."""
+        """The token after `ids`, the first `n_prompt` of which are the prompt, given `logits` (V,)."""
         scores = logits.float().cpu()[None]  # (1, V)
         if self._processors:
             scores = self._processors(torch.tensor([ids]), scores)
+        if len(ids) - n_prompt < self._min_new_tokens:
+            scores = scores.index_fill(-1, torch.tensor(self._end_ids, dtype=torch.long), -torch.inf)
         if self._constraint is not None:
             scores = self._constraint.restrict(scores[0], ids[n_prompt:])[None]
         if self._generator is None:
             return int(scores.argmax())
-        probs = _nucleus(torch.softmax(scores[0] / self._temperature, -1), self._top_p)
+        scores = scores / self._temperature
+        if self._top_k is not None:
+            scores = self._top_k(None, scores)
+        probs = _nucleus(torch.softmax(scores[0], -1), self._top_p)
+        if self._min_p is not None:
+            probs = torch.softmax(self._min_p(None, probs.log()[None])[0], -1)
         return int(torch.multinomial(probs, 1, generator=self._generator))
 
 
 def _nucleus(probs: torch.Tensor, top_p: float) -> torch.Tensor:
-    """`probs` without the tail beyond the most probable tokens that make up `top_p`; at least one stays."""
+    """`probs` restricted to the most probable tokens that sum to `top_p`, at least one."""
     if top_p >= 1.0:
         return probs
     ordered, tokens = probs.sort(descending=True)

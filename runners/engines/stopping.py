@@ -1,8 +1,7 @@
-"""When an answer ends, and what of its tokens is the answer.
+"""Detect the end of an answer, and separate it from thinking and stop strings.
 
-As lm-eval 0.4.13 does it (`MultiTokenEOSCriteria`, `postprocess_generated_text`), with two differences
-that are meant: a stop string does not count inside the thinking, and thinking that was cut off by the
-token budget is no answer.
+As in lm-eval 0.4.13 (`MultiTokenEOSCriteria`, `postprocess_generated_text`), with two intended differences:
+stop strings do not count inside the thinking, and thinking cut off by the token budget is not an answer.
 """
 
 from __future__ import annotations
@@ -13,20 +12,20 @@ from typing import Any
 
 from runners.engines.thinking import ThinkingMarks
 
-EXTRA_TOKENS = 2  # lm-eval looks back so many more than the stop string has itself
-START_TOKENS = 16  # thinking that has not begun by then is none; the longest start mark has three tokens
+EXTRA_TOKENS = 2  # lm-eval looks back this many tokens beyond the length of the stop string
+START_TOKENS = 16  # thinking starts within these tokens or not at all; the longest start mark has three
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a model wrote, cut into its parts."""
+class ParsedAnswer:
+    """Generated text, split into answer and thinking."""
 
     text: str
     thinking: str | None
 
 
 class AnswerEnd:
-    """Follows one answer token by token, and knows when it is complete."""
+    """Follows one answer token by token to detect when it is complete."""
 
     def __init__(
         self,
@@ -37,34 +36,34 @@ class AnswerEnd:
         marks: ThinkingMarks | None = None,
         prompt: str = "",
     ) -> None:
-        """Stop at `stop` or at one of `end_ids`; `prompt` tells whether the thinking is already open."""
+        """Stop at `stop` or at one of `end_ids`; `prompt` shows whether thinking has already started."""
         self._tokenizer = tokenizer
         eos = tokenizer.decode([tokenizer.eos_token_id]) if tokenizer.eos_token_id is not None else ""
         self._stop = [*(text for text in stop if text), *([eos] if eos and eos not in stop else [])]
         self._end_ids = end_ids
         self._marks = marks
         self._was_open = marks is not None and marks.is_open(prompt)
-        # A token is at least one byte, so that no spelling of a stop string is longer than this.
+        # A token is at least one byte, so no tokenization of a stop string is longer than this.
         self._n_back = EXTRA_TOKENS + max((len(text.encode()) for text in stop), default=0)
         self.restart()
 
     def restart(self) -> None:
-        """Follow the same answer from its first token again."""
+        """Restart from the answer's first token."""
         self._is_thinking = self._was_open
         self._start = 0  # of the answer among the tokens
 
     @property
     def is_thinking(self) -> bool:
-        """Whether the newest token belongs to the thinking."""
+        """Whether the latest token belongs to the thinking."""
         return self._is_thinking
 
     @property
     def start(self) -> int:
-        """Place of the answer's first token; 0 as long as no thinking has ended."""
+        """Index of the answer's first token; 0 until thinking has ended."""
         return self._start
 
     def is_complete(self, ids: list[int]) -> bool:
-        """Whether the newest of `ids` ends the answer; to be asked after each token."""
+        """Whether the last of `ids` ends the answer; call after each token."""
         if self._marks is not None:
             self._follow_thinking(self._marks, ids)
         if ids[-1] in self._end_ids:
@@ -74,16 +73,16 @@ class AnswerEnd:
         tail = self._tokenizer.decode(ids[max(self._start, len(ids) - self._n_back) :])
         return any(text in tail for text in self._stop)
 
-    def answer(self, ids: list[int]) -> Answer:
+    def answer(self, ids: list[int]) -> ParsedAnswer:
         """The text without the stop string, and the thinking."""
         if self._is_thinking:
-            return Answer(text="", thinking=self._thinking(ids))
+            return ParsedAnswer(text="", thinking=self._thinking(ids))
         text = self._tokenizer.decode(ids[self._start :], skip_special_tokens=True)
         if self._start:
             text = text.lstrip()
         for stop in self._stop:
             text = text.split(stop)[0]
-        return Answer(text=text, thinking=self._thinking(ids[: self._start]) if self._start else None)
+        return ParsedAnswer(text=text, thinking=self._thinking(ids[: self._start]) if self._start else None)
 
     def _follow_thinking(self, marks: ThinkingMarks, ids: list[int]) -> None:
         n_back = len(marks.end_ids) + EXTRA_TOKENS
@@ -93,7 +92,7 @@ class AnswerEnd:
             self._is_thinking = False
             self._start = len(ids)
         elif 0 < self._start == len(ids) - 1 and self._tokenizer.decode(ids[-1:]).isspace():
-            self._start = len(ids)  # line ends follow the thinking; they are no stop string
+            self._start = len(ids)  # newlines after the thinking are not stop strings
         elif not self._start and len(ids) <= START_TOKENS:
             self._is_thinking = self._is_thinking or marks.start in self._tokenizer.decode(ids)
 
@@ -106,6 +105,6 @@ class AnswerEnd:
 
 
 def end_token_ids(configured: int | Sequence[int] | None, eos: int | None) -> frozenset[int]:
-    """The tokens that end an answer: those of the generation config, and the tokenizer's own."""
+    """The tokens that end an answer: those of the generation config and the tokenizer's own."""
     listed = [configured] if isinstance(configured, int) else list(configured or ())
     return frozenset([*listed, *([] if eos is None else [eos])])

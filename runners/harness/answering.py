@@ -1,4 +1,4 @@
-"""Questions in, items out: streams the requests of a task through an engine and keeps what is done."""
+"""Stream the requests of a task through an engine and store the resulting items."""
 
 from __future__ import annotations
 
@@ -8,13 +8,29 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runners.engines import Continuation, ContinuationRequest, Engine, Generation, GenerationRequest
-from runners.harness.questions import Question, Request
+from runners.engines import (
+    REFUSED,
+    Continuation,
+    ContinuationRequest,
+    Engine,
+    Generation,
+    GenerationRequest,
+    RequestRefusedError,
+    is_served,
+)
+from runners.harness.questions import Request, TaskQuestion
 from runners.harness.scoring import item_score
-from tracker.items import write_part
+from runners.step_limits import GIB, limited_step
+from tracker.errors import EngineError
+from tracker.files.items import write_part
 from tracker.records import Item
 
-FLUSH_ITEMS = 2_000  # keeps a chunk small in memory
+SIMPLE_QUESTION = "Which is larger, 17 or 71?"
+THINKING_TOKENS = 512  # enough to see that thinking has begun
+SCORE_S = 60.0  # of computing time for one answer: a task's filters are programs of others
+SCORE_BYTES = 2 * GIB
+SCORE_HINT = "check the filters and metrics in the task's YAML file"
+FLUSH_ITEMS = 2_000  # bounds the memory of a chunk
 
 Reply = Continuation | Generation
 
@@ -30,14 +46,14 @@ class ItemSink:
     last_flush: float = field(default_factory=time.monotonic)
 
     def add(self, fingerprint: str, item: Item) -> None:
-        """Keep the item; write a chunk when one is due."""
+        """Add the item; write a chunk when one is due."""
         self.pending.setdefault(fingerprint, []).append(item)
         n_pending = sum(map(len, self.pending.values()))
         if n_pending >= FLUSH_ITEMS or time.monotonic() - self.last_flush >= self.flush_s:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is pending; what has been written is not pending any more, whatever fails later."""
+        """Write all pending items; written ones are no longer pending, even if a later write fails."""
         for fingerprint in list(self.pending):
             write_part(self.items_path, self.run_id, fingerprint, self.pending[fingerprint])
             del self.pending[fingerprint]
@@ -45,34 +61,53 @@ class ItemSink:
 
 
 def answer(
-    engine: Engine, questions: Sequence[Question], *, stop: Callable[[], bool]
-) -> Iterator[tuple[Question, Item]]:
-    """Yield each question with its item as soon as its last answer is there, until `stop()`.
+    engine: Engine, questions: Sequence[TaskQuestion], *, stop: Callable[[], bool]
+) -> Iterator[tuple[TaskQuestion, Item]]:
+    """Yield each question with its item as soon as it is fully answered, until `stop()`.
+
+    A question that the server refuses gets an empty answer.
 
     Raises:
-        EngineError, UnreachableError: the engine died; what was yielded stays valid.
+        EngineError, UnreachableError: the engine died; items already yielded stay valid.
     """
     if not questions:
         return
     requests = [request for question in questions for request in question.requests]
     owners = [(n, part) for n, question in enumerate(questions) for part in range(len(question.requests))]
-    opened: dict[int, list[Reply | None]] = {}
-    with closing(_stream(engine, requests)) as stream:
+    incomplete: dict[int, list[Reply | None]] = {}
+    with closing(_accepting_refusals(_stream(engine, requests), requests)) as stream:
         for place, reply in stream:
             n, part = owners[place]
             question = questions[n]
-            replies = opened.setdefault(n, [None] * len(question.requests))
+            replies = incomplete.setdefault(n, [None] * len(question.requests))
             replies[part] = reply
-            whole = [r for r in replies if r is not None]
-            if len(whole) == len(replies):
-                del opened[n]
-                yield question, item_of(question, whole)
+            received = [r for r in replies if r is not None]
+            if len(received) == len(replies):
+                del incomplete[n]
+                yield question, item_of(question, received)
             if stop():
                 return
 
 
+def thinks(engine: Engine) -> bool:
+    """Whether the model thinks before it answers a simple question; False without a chat template.
+
+    A server may hide the mark that begins the thinking, in its template: an answer that never ends counts.
+    """
+    is_server = is_served(engine.info.engine)
+    try:
+        prompt = engine.chat_prompt([{"role": "user", "content": SIMPLE_QUESTION}])
+        request = GenerationRequest(prompt=prompt, max_output_tokens=THINKING_TOKENS)
+        answers = [written for _, written in engine.generate([request])]
+    except EngineError as error:
+        if error.reason != "unsupported":
+            raise
+        return False
+    return any(one.thinking or (is_server and one.finish_reason == "length") for one in answers)
+
+
 def _stream(engine: Engine, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
-    """Choices first, then texts: an engine answers one kind at a time."""
+    """Stream choices first, then texts: an engine answers one kind at a time."""
     choices = [(place, r) for place, r in enumerate(requests) if isinstance(r, ContinuationRequest)]
     texts = [(place, r) for place, r in enumerate(requests) if isinstance(r, GenerationRequest)]
     if choices:
@@ -83,12 +118,35 @@ def _stream(engine: Engine, requests: Sequence[Request]) -> Generator[tuple[int,
             yield texts[n][0], written
 
 
-def item_of(question: Question, replies: Sequence[Reply]) -> Item:
-    """The item that these replies make."""
+def _accepting_refusals(
+    stream: Generator[tuple[int, Reply]], requests: Sequence[Request]
+) -> Generator[tuple[int, Reply]]:
+    """The stream, with an empty answer for every request for a text if the server refuses all of them."""
+    left = {place for place, request in enumerate(requests) if isinstance(request, GenerationRequest)}
+    try:
+        with closing(stream):
+            for place, reply in stream:
+                left.discard(place)
+                yield place, reply
+    except RequestRefusedError:
+        if len(left) < sum(isinstance(request, GenerationRequest) for request in requests) or not left:
+            raise  # of a choice, which cannot be scored without an answer
+        for place in sorted(left):
+            yield place, REFUSED
+
+
+def item_of(question: TaskQuestion, replies: Sequence[Reply]) -> Item:
+    """Build the item from all replies to a question."""
     scored = [r for r in replies if isinstance(r, Continuation)]
     written = [r for r in replies if isinstance(r, Generation)]
-    answers: list[object] = [(r.log_prob, r.is_greedy) for r in scored] or [r.text for r in written]
-    verdict = question.leaf.verdict(question, answers)
+    answers = [(r.log_prob, r.is_greedy) if isinstance(r, Continuation) else r.text for r in replies]
+    with limited_step(
+        f"scoring an answer of task `{question.leaf.name}`",
+        cpu_s=SCORE_S,
+        extra_bytes=SCORE_BYTES,
+        hint=SCORE_HINT,
+    ):
+        verdict = question.leaf.verdict(question, answers)
     metric, filter_name = question.leaf.metric, question.leaf.filter
     return Item(
         task=question.leaf.name,
@@ -106,9 +164,7 @@ def item_of(question: Question, replies: Sequence[Reply]) -> Item:
         cached_tokens=sum(r.cached_tokens for r in replies),
         latency_s=_largest([r.latency_s for r in written]),
         ttft_s=_largest([r.ttft_s for r in written]),
-        choices=tuple(
-            r.continuation.strip() for r in question.requests if isinstance(r, ContinuationRequest)
-        ),
+        choices=verdict.choices,
         log_probs=tuple(r.log_prob for r in scored),
         thinking="\n\n".join(r.thinking for r in written if r.thinking) or None,
     )
@@ -117,7 +173,8 @@ def item_of(question: Question, replies: Sequence[Reply]) -> Item:
 def _finish_reason(written: Sequence[Generation]) -> str:
     if not written:
         return "loglikelihood"
-    return "length" if any(r.finish_reason == "length" for r in written) else "stop"
+    reasons = {r.finish_reason for r in written}
+    return next((reason for reason in ("refused", "length") if reason in reasons), "stop")
 
 
 def _largest(values: Sequence[float | None]) -> float | None:

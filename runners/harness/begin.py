@@ -1,17 +1,20 @@
-"""A run as it begins, before anything is loaded: what stays of it if its worker dies at once."""
+"""The record of a new run, written before anything is loaded, in case its worker dies at once."""
 
 from __future__ import annotations
 
-import importlib.metadata
 from datetime import UTC, datetime
 
 from runners.hardware import describe_hardware
-from tracker.codec import dump
+from runners.harness.sample import SAMPLE_SEED
+from tracker.installation import installed_version
 from tracker.records import Job, Run, RunRequest, RunStatus
+from tracker.serialization import dump
 
 
-def begun(job: Job, request: RunRequest, *, pid: int) -> Run:
-    """The run of this process, nothing measured yet."""
+def new_run(job: Job, request: RunRequest, *, pid: int) -> Run:
+    """A run of this process with nothing measured yet."""
+    limit = job.limit or request.suite.sample
+    sample_seed = job.sample_seed if job.limit else SAMPLE_SEED
     return Run(
         run_id=request.run_id,
         model=job.model,
@@ -24,6 +27,7 @@ def begun(job: Job, request: RunRequest, *, pid: int) -> Run:
         warnings=job.warnings,
         fit=job.fit,
         hardware=dump(describe_hardware()),
-        limit=job.limit,
-        harness_version=importlib.metadata.version("lm_eval"),
+        limit=limit,
+        sample_seed=None if limit is None else sample_seed,
+        harness_version=installed_version("lm_eval", extra="cpu"),
     )

@@ -1,8 +1,8 @@
-"""The wall to lm-eval: its tasks, prompts, filters and metrics, in our words.
+"""The interface to lm-eval: its tasks, prompts, filters and metrics.
 
-Imported by the worker only. Everything about how lm-eval builds a prompt, reads an answer and adds up a
-metric stays here, so that an item equals the one that `lm_eval.simple_evaluate` would have made: the same
-seeds, the same order of few-shot draws, the same filters.
+Imported by the worker only. Everything about how lm-eval builds a prompt, parses an answer and aggregates a
+metric stays here, so that each item equals the one of `lm_eval.simple_evaluate`: the same seeds, the same
+order of few-shot draws, the same filters.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import inspect
 import json
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -26,35 +26,56 @@ from datasets.exceptions import DatasetsError
 from huggingface_hub.errors import HfHubHTTPError
 from jinja2 import TemplateError
 from lm_eval.api.group import Group
+from lm_eval.api.samplers import FirstNSampler
+from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import env as jinja_env
 from lm_eval.utils import handle_non_serializable, hash_string
 
 from runners.engines import ContinuationRequest, GenerationRequest
-from runners.harness.questions import Question, Request, Verdict
-from runners.harness.task_index import folders_of
+from runners.harness.questions import ItemVerdict, Request, TaskQuestion
+from runners.harness.scoring import GroupRule
+from runners.harness.task_index import folders_of, tag_members, tasks_that_run_code
 from tracker.errors import UnreachableError
+from tracker.installation import is_pinned, package_command
 from tracker.records import Suite, Task
+from tracker.suites import LOOSE
 
 FEWSHOT_SEED = 1234  # these three as in lm-eval's `simple_evaluate`
 NUMPY_SEED = 1234
 RANDOM_SEED = 0
-MAX_OUTPUT_TOKENS = 256  # lm-eval's default for a task that does not say
+RUNS_CODE = "not supported: scoring it runs code that the model wrote, and there is no sandbox for that"
+# Metrics, and functions that aggregate one, whose values do not lie between 0 and 1.
+NO_SHARES = frozenset({
+    "perplexity", "weighted_perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte",
+    "bleu", "chrf", "ter", "mcc", "matthews_corrcoef", "brier_score",
+})  # fmt: skip
+TEXT_METRICS = frozenset({"bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "rougeLsum"})  # of 0 to 100
+MAX_OUTPUT_TOKENS = 256  # lm-eval's default for tasks without a limit
+OF_CHECKPOINTS = ("repetition_penalty", "no_repeat_ngram_size")  # which a generation_config.json may set
+TRANSLATED = ("until", "max_gen_toks", "do_sample", "temperature", "top_p")  # fields of a `GenerationRequest`
+SAME_KEY = {"min_tokens": "min_new_tokens", "min_gen_toks": "min_new_tokens"}
+NEUTRAL: dict[str, tuple[Any, ...]] = {  # values of generation_kwargs that change nothing
+    "num_beams": (1,), "num_return_sequences": (1,), "length_penalty": (1,), "early_stopping": (False,),
+    "use_cache": (True, False), "repetition_penalty": (1,), "presence_penalty": (0,), "top_k": (0, -1),
+    "frequency_penalty": (0,), "min_p": (0,), "no_repeat_ngram_size": (0,), "min_new_tokens": (0,),
+    "typical_p": (1,), "skip_special_tokens": (True,),
+}  # fmt: skip
 
 ChatPromptFunction = Callable[..., str]
 
-# What loading a task's data set can raise when the data cannot be had: no network, no access, no such
-# file or split (datasets raises ValueError and KeyError), a package that the task wants and that is missing.
+# Errors from loading a task's data set: no network, no access, no such file or split (datasets raises
+# ValueError and KeyError), a missing package that the task needs.
 DATA_ERRORS = (OSError, DatasetsError, HfHubHTTPError, httpx2.HTTPError, ImportError, LookupError, ValueError)
 
 
-# lm-eval compiles a task's templates again for every field of every document, which is nine tenths of the
-# time that it spends on a prompt or a verdict (profiled: 400 sums, 3.5 ms each, 0.3 ms with this).
+# lm-eval recompiles a task's templates for every field of every document, which takes nine tenths of the time
+# for a prompt or a score (profiled: 400 sums, 3.5 ms each, 0.3 ms with this cache).
 jinja_env.from_string = lru_cache(maxsize=4096)(jinja_env.from_string)
 
 
-# What a task's own templates, filters and metrics can raise; engines raise errors of ours.
+# Errors from a task's own templates, filters and metrics; engines raise errors of ours.
 TASK_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RecursionError, TemplateError,
     TypeError, ValueError,
@@ -62,7 +83,7 @@ TASK_ERRORS = (
 
 
 class TaskUnavailableError(UnreachableError):
-    """A task whose data cannot be had, that may not be run, or that fails by itself; the others go on."""
+    """A task without data, without support, or whose own code fails; the others continue."""
 
 
 @contextmanager
@@ -70,36 +91,89 @@ def _task_errors(task: str) -> Iterator[None]:
     try:
         yield
     except TASK_ERRORS as error:
-        hint = "look at its YAML and the functions that it names"
-        raise TaskUnavailableError(f"{task}: its own code fails: {_first_line(error)}", hint=hint) from error
+        hint = "check its YAML file and the functions named there"
+        raise TaskUnavailableError(
+            f"task `{task}`: its own code failed: {_first_line(error)}", hint=hint
+        ) from error
 
 
 class LeafTask:
-    """One lm-eval task with its documents, and which of its numbers is the score."""
+    """One lm-eval task with its documents, and the metric that is its score."""
 
-    def __init__(self, task: Any, spec: Task, *, group: str | None, code_hash: str | None = None) -> None:
+    def __init__(
+        self,
+        task: Any,
+        spec: Task,
+        *,
+        group: str | None,
+        code_hash: str | None = None,
+        is_loose: bool = False,
+    ) -> None:
         self._task = task
-        self._code_hash = code_hash  # of the files around a user's own task; lm-eval's are in its version
+        self._code_hash = code_hash  # of the files of a user's own task; lm-eval's are covered by its version
         self.name = str(task.task_name)
         self.group = group
         self.output_type = str(task.get_config("output_type"))
         _configure(task, spec)
         self.filters = tuple(f.name for f in task._filters)
-        self.metric = spec.metric or next(iter(task.aggregation()), "acc")
+        self._check_names(spec)
+        self.metric = spec.metric or self._first_share()
+        self.is_share = self._is_share(self.metric)
         self.filter = spec.filter or self.filters[0]
         self.is_choice = self.output_type == "multiple_choice"
+        self.is_written = self.output_type == "generate_until"
+        self._system = spec.system
+        # of one task alone: another metric asks again, so that its items have the score that is shown
+        self._stated = {"metric": spec.metric, "filter": spec.filter} if is_loose else {}
         self.n_docs = len(task.eval_docs)
         self._chance = spec.chance
+        self.chat = spec.chat
+
+    def _check_names(self, spec: Task) -> None:
+        """Refuse a metric or filter that the task does not have.
+
+        Raises:
+            TaskUnavailableError: it does not; the ones it has are named.
+        """
+        metrics = list(self._task.aggregation())
+        stated = self._task.get_config("metric_list") or []
+        is_fixed = bool(stated) and all(
+            isinstance(one.get("metric"), str) and "k" not in one for one in stated
+        )
+        for kind, name, known in (("metric", spec.metric, metrics), ("filter", spec.filter, self.filters)):
+            if name is not None and name not in known and (kind == "filter" or is_fixed):
+                raise TaskUnavailableError(
+                    f"task `{self.name}` has no {kind} `{name}`", hint=f"it has: {', '.join(map(str, known))}"
+                )
+
+    def _first_share(self) -> str:
+        """The first metric that lies between 0 and 1 and of which more is better, else the first."""
+        names = [str(name) for name in self._task.aggregation()]
+        good = (name for name in names if self._is_share(name) and self.higher_is_better(name) is not False)
+        return next(good, names[0] if names else "acc")
+
+    def _is_share(self, metric: str) -> bool:
+        function = self._task.aggregation().get(metric)
+        if metric.partition("_")[0] in TEXT_METRICS and not metric.endswith("_acc"):
+            return False
+        return metric not in NO_SHARES and getattr(function, "__name__", "") not in NO_SHARES
+
+    def higher_is_better(self, metric: str) -> bool | None:
+        """Whether more of this metric is better; None: the task does not say."""
+        said = (self._task.higher_is_better() or {}).get(metric)
+        return said if isinstance(said, bool) else None
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of the task can change an item: goes into the fingerprint."""
+        """Everything about the task that can change an item; part of the fingerprint."""
         with _task_errors(self.name):
             config = json.loads(json.dumps(self._task.dump_config(), default=_source))
-        config.pop("dataset_kwargs", None)  # paths of this machine; documents and prompts are compared whole
-        (config.get("metadata") or {}).pop("config_source", None)  # another such path
+        config.pop("dataset_kwargs", None)  # local paths; documents and prompts are compared in full
+        (config.get("metadata") or {}).pop("config_source", None)  # a local path too
         identity = {"task": self.name, "config": config, "version": str(self._task.VERSION)}
-        return identity | ({"code": self._code_hash} if self._code_hash else {})
+        identity |= {"code": self._code_hash} if self._code_hash else {}
+        identity |= {"system": self._system} if self._system else {}
+        return identity | {name: value for name, value in self._stated.items() if value is not None}
 
     @property
     def chance(self) -> float:
@@ -110,31 +184,47 @@ class LeafTask:
             return 0.0
         return float(np.mean([1 / max(1, len(self._task.doc_to_choice(d))) for d in self._task.eval_docs]))
 
-    def questions(self, *, limit: int | None, chat_prompt: ChatPromptFunction | None) -> list[Question]:
-        """The first `limit` questions, built in order so that few-shot draws equal lm-eval's.
+    def questions(
+        self, *, docs: Sequence[int] | None, chat_prompt: ChatPromptFunction | None
+    ) -> list[TaskQuestion]:
+        """The questions of these documents (None: all), each with the few-shot examples of a whole run.
 
         Raises:
             TaskUnavailableError: the task's own templates or code fail.
         """
+        if docs is not None and not docs:
+            return []
+        places = sorted(docs) if docs is not None and self._draws_nothing else None
         self._task.set_fewshot_seed(seed=FEWSHOT_SEED)
         with _task_errors(self.name):
             self._task.build_all_requests(
-                limit=limit,
+                # Examples are drawn one question after the other, so those in between are built as well.
+                limit=None if docs is None or places else max(docs) + 1,
+                samples=places,
+                system_instruction=self._system,
                 apply_chat_template=chat_prompt is not None,
                 fewshot_as_multiturn=chat_prompt is not None,
                 chat_template=chat_prompt,
             )
         by_doc: dict[int, list[Any]] = {}
         for instance in self._task.instances:
-            by_doc.setdefault(instance.doc_id, []).append(instance)
-        self._task._instances = None  # they live in the questions from here on
-        return [self._question(doc_id, instances) for doc_id, instances in by_doc.items()]
+            doc_id = places[instance.doc_id] if places else instance.doc_id
+            by_doc.setdefault(doc_id, []).append(instance)
+        self._task._instances = None  # owned by the questions from here on
+        wanted = by_doc.keys() if docs is None else set(docs)
+        return [self._question(doc, instances) for doc, instances in by_doc.items() if doc in wanted]
 
-    def _question(self, doc_id: int, instances: list[Any]) -> Question:
+    @property
+    def _draws_nothing(self) -> bool:
+        """Whether a question's few-shot examples do not depend on the questions before it."""
+        sampler = getattr(self._task, "sampler", None)
+        return not self._task.get_config("num_fewshot") or isinstance(sampler, FirstNSampler)
+
+    def _question(self, doc_id: int, instances: list[Any]) -> TaskQuestion:
         instances.sort(key=lambda instance: instance.idx)
         repeated = [instance for instance in instances for _ in range(instance.repeats or 1)]
         doc = json.dumps(instances[0].doc, indent=2, default=handle_non_serializable, ensure_ascii=False)
-        return Question(
+        return TaskQuestion(
             leaf=self,
             doc_id=doc_id,
             doc_hash=str(hash_string(doc)),
@@ -143,7 +233,7 @@ class LeafTask:
             instances=tuple(repeated),
         )
 
-    def verdict(self, question: Question, answers: Sequence[Any]) -> Verdict:
+    def verdict(self, question: TaskQuestion, answers: Sequence[Any]) -> ItemVerdict:
         """Filter and score the answers: (log_prob, is_greedy) pairs, or texts.
 
         Raises:
@@ -152,7 +242,7 @@ class LeafTask:
         with _task_errors(self.name):
             return self._verdict(question, answers)
 
-    def _verdict(self, question: Question, answers: Sequence[Any]) -> Verdict:
+    def _verdict(self, question: TaskQuestion, answers: Sequence[Any]) -> ItemVerdict:
         unique = list({id(instance): instance for instance in question.instances}.values())
         for instance in unique:
             instance.resps = []
@@ -161,6 +251,7 @@ class LeafTask:
         for ensemble in self._task._filters:
             ensemble.apply(unique)
         doc = unique[0].doc
+        compared = self._compared(unique, doc)
         metrics = {
             f"{metric},{name}": value
             for name in self.filters
@@ -168,21 +259,45 @@ class LeafTask:
                 doc, [instance.filtered_resps[name] for instance in unique]
             ).items()
         }
-        return Verdict(
+        return ItemVerdict(
             metrics=json.loads(json.dumps(metrics, default=_plain)),
-            extracted=self._extracted(unique),
-            response=_chosen(unique) if self.is_choice else str(answers[0]),
-            target=self._target(doc),
+            extracted=self._extracted(unique, compared),
+            response=self._chosen(unique, compared) if self.is_choice else _written(answers),
+            target=self._target(doc, compared),
+            choices=compared,
         )
 
-    def _extracted(self, instances: list[Any]) -> str:
+    def _compared(self, instances: list[Any], doc: Any) -> tuple[str, ...]:
+        """A label for each scored request: its continuation, or what distinguishes its context."""
+        scored = [one.args for one in instances if one.request_type == "loglikelihood"]
+        labels = [str(args[1]).strip() for args in scored]
+        if not self.is_choice:
+            return tuple(labels)
+        n_choices = self._n_choices(instances, doc)
+        if n_choices > 1 and len(set(labels[:n_choices])) == 1:
+            labels[:n_choices] = _differing([str(args[0]) for args in scored[:n_choices]])
+        return (*labels[:n_choices], *(f"{label} (alone)" for label in labels[n_choices:]))
+
+    def _n_choices(self, instances: list[Any], doc: Any) -> int:
+        """How many requests are choices; the rest are scored without the question (`acc_mutual_info`)."""
+        return min(len(self._task.doc_to_choice(doc)), len(instances))
+
+    def _extracted(self, instances: list[Any], compared: Sequence[str]) -> str:
         if self.is_choice:
-            return _chosen(instances)
+            return self._chosen(instances, compared)
         value = instances[0].filtered_resps.get(self.filter, "")
         return str(value[0] if isinstance(value, list) and value else value)
 
-    def _target(self, doc: Any) -> str:
+    def _chosen(self, instances: list[Any], compared: Sequence[str]) -> str:
+        """The label of the most probable choice."""
+        n_choices = self._n_choices(instances, instances[0].doc)
+        return compared[int(np.argmax([one.resps[0][0] for one in instances[:n_choices]]))]
+
+    def _target(self, doc: Any, compared: Sequence[str]) -> str:
         target = self._task.doc_to_target(doc)
+        if self.is_choice and getattr(self._task, "multiple_input", False):
+            right = self._task.doc_to_text(doc)  # there it is the number of the right context
+            return compared[right] if isinstance(right, int) and 0 <= right < len(compared) else str(target)
         if self.is_choice and isinstance(target, int):
             choices = self._task.doc_to_choice(doc)
             return str(choices[target]) if 0 <= target < len(choices) else str(target)
@@ -196,40 +311,51 @@ class LeafTask:
     def is_mean(self, metric: str) -> bool:
         """Whether the aggregation is the plain mean of item scores."""
         function = self._task.aggregation().get(metric)
-        return function is None or function.__name__ == "mean"
+        return function is None or getattr(function, "__name__", "") == "mean"
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedTask:
-    """A suite's task with the leaves it is made of: itself, or the parts of a group."""
+    """A task of a suite with its leaf tasks: itself, or the members of a group."""
 
     spec: Task
     leaves: tuple[LeafTask, ...]
     is_group: bool
     weight_by_size: bool = True  # a group's score is the mean over items, not over leaves
+    rules: tuple[GroupRule, ...] = ()  # of a group
 
 
 def load_task(spec: Task, suite: Suite, *, cache_path: Path) -> LoadedTask:
-    """The task with its data.
+    """Load the task with its data.
 
     Raises:
         UnknownNameError: there is no such task.
-        TaskUnavailableError: its data cannot be had, or it may not be run here.
+        TaskUnavailableError: its data cannot be loaded, or it is not supported.
     """
     random.seed(RANDOM_SEED)
     np.random.seed(NUMPY_SEED)
     folders = folders_of([spec.task], include_path=suite.include_path, cache_path=cache_path)
+    # checked before its functions are loaded: those of `humaneval` load and run `code_eval` on import
+    if tasks_that_run_code([spec.task], include_path=suite.include_path, cache_path=cache_path):
+        raise TaskUnavailableError(f"task `{spec.task}`: {RUNS_CODE}")
     try:
         manager = TaskManager(
             include_path=[str(f) for f in folders],
             include_defaults=False,
             metadata={} if suite.seed is None else {"seed": suite.seed},
         )
-        loaded = manager.load([spec.task])
+        members = tag_members(folders, include_path=suite.include_path, cache_path=cache_path)
+        for tag in members.keys() & manager.task_index.keys():
+            known = (name for name in members[tag] if name in manager.task_index)
+            manager.task_index[tag].tags.update(known)
+        with _files_in(suite.include_path):
+            loaded = manager.load([spec.task])
     except (*DATA_ERRORS, *TASK_ERRORS) as error:
         if problem := _yaml_problem(spec.task, folders):
-            raise TaskUnavailableError(f"{spec.task}: {problem}", hint="correct the file") from error
-        raise TaskUnavailableError(f"{spec.task}: {_first_line(error)}", hint=_data_hint(error)) from error
+            raise TaskUnavailableError(f"task `{spec.task}`: {problem}", hint="correct the file") from error
+        raise TaskUnavailableError(
+            f"task `{spec.task}`: {_first_line(error)}", hint=_data_hint(error)
+        ) from error
     groups, tasks = loaded["groups"], loaded["tasks"]
     group: Group | None = groups.get(spec.task)
     is_group = group is not None or list(tasks) != [spec.task]
@@ -237,25 +363,71 @@ def load_task(spec: Task, suite: Suite, *, cache_path: Path) -> LoadedTask:
         _refuse(name, task)
     code = _code_hash(suite.include_path) if suite.include_path else None
     named = spec.task if is_group else None
-    leaves = tuple(LeafTask(task, spec, group=named, code_hash=code) for task in tasks.values())
-    rules = group.aggregate_metric_list if group and group.aggregate_metric_list else ()
-    return LoadedTask(spec, leaves, is_group, all(rule.weight_by_size for rule in rules))
+    is_loose = suite.name == LOOSE
+    leaves = tuple(
+        LeafTask(task, spec, group=named, code_hash=code, is_loose=is_loose) for task in tasks.values()
+    )
+    stated = group.aggregate_metric_list if group and group.aggregate_metric_list else ()
+    rules = tuple(
+        GroupRule(str(rule.metric), tuple(map(str, rule.filter_list or ())), bool(rule.weight_by_size))
+        for rule in stated
+        if rule.aggregation in (None, "mean")  # lm-eval also takes a function, over all items of the group
+    )
+    return LoadedTask(spec, leaves, is_group, all(rule.weight_by_size for rule in rules), rules)
+
+
+@contextmanager
+def _files_in(folder: str | None) -> Iterator[None]:
+    """Resolve relative data paths of tasks against the user's `folder` within this block.
+
+    The worker's own working directory is the job's folder, which holds no task files.
+    """
+    if folder is None:
+        yield
+        return
+    original = ConfigurableTask.download
+
+    def download(task: Any, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        given = dict(dataset_kwargs or {})
+        for key in given.keys() & {"data_files", "data_dir"}:
+            given[key] = _in_folder(given[key], Path(folder))
+        if str(task.DATASET_PATH).startswith("."):
+            task.DATASET_PATH = str(Path(folder, task.DATASET_PATH).resolve())
+        original(task, given, **kwargs)
+
+    ConfigurableTask.download = download
+    try:
+        yield
+    finally:
+        ConfigurableTask.download = original
+
+
+def _in_folder(files: Any, folder: Path) -> Any:
+    """The same files, by split or as a list, with the full path of those in `folder`."""
+    if isinstance(files, Mapping):
+        return {split: _in_folder(each, folder) for split, each in files.items()}
+    if isinstance(files, list | tuple):
+        return [_in_folder(each, folder) for each in files]
+    if not isinstance(files, str) or not files or Path(files).is_absolute() or "://" in files:
+        return files
+    is_there = any(folder.glob(files))
+    return str((folder / files).resolve()) if is_there else files  # other files are in a Hub repository
 
 
 def _refuse(name: str, task: Any) -> None:
     output_type = task.get_config("output_type")
     if getattr(task, "UNSAFE_CODE", False) or task.get_config("unsafe_code"):
-        raise TaskUnavailableError(
-            f"{name}: it runs code that the model wrote, and there is no sandbox for it"
-        )
+        raise TaskUnavailableError(f"task `{name}`: {RUNS_CODE}")
     if getattr(task, "MULTIMODAL", False):
-        raise TaskUnavailableError(f"{name}: it needs images or sound, and only text is supported")
+        raise TaskUnavailableError(f"task `{name}`: not supported, because it needs images or audio")
     if output_type == "loglikelihood_rolling":
-        raise TaskUnavailableError(f"{name}: perplexity is not a score between 0 and 1")
+        raise TaskUnavailableError(
+            f"task `{name}`: not supported, because perplexity is not a score between 0 and 1"
+        )
 
 
 def _configure(task: Any, spec: Task) -> None:
-    """Set shots and budget as the suite says; a task whose file says 0 shots keeps them, as in lm-eval."""
+    """Set shots and output budget from the suite; a task defined with 0 shots keeps them, as in lm-eval."""
     own = task.get_config("num_fewshot")
     if spec.num_fewshot is not None and own != 0:
         task.set_config(key="num_fewshot", value=spec.num_fewshot)
@@ -279,19 +451,45 @@ def _request(instance: Any, number: int) -> Request:
         temperature=temperature,
         top_p=float(options.get("top_p") or 1.0),
         seed=None if temperature == 0.0 else number,
+        sampling=_more_sampling(options),
     )
 
 
-def _chosen(instances: list[Any]) -> str:
-    log_probs = [instance.resps[0][0] for instance in instances]
-    return str(instances[int(np.argmax(log_probs))].args[1]).strip()
+def _more_sampling(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a task's `generation_kwargs` besides `TRANSLATED` that change something.
+
+    A neutral penalty does if the checkpoint has another one.
+    """
+    named = {SAME_KEY.get(key, key): value for key, value in options.items() if key not in TRANSLATED}
+    return {
+        key: value
+        for key, value in named.items()
+        if value is not None and (key in OF_CHECKPOINTS or value not in NEUTRAL.get(key, ()))
+    }
+
+
+def _written(answers: Sequence[Any]) -> str:
+    """The first written answer, else the first one."""
+    return str(next((answer for answer in answers if isinstance(answer, str)), answers[0]))
+
+
+def _differing(texts: Sequence[str]) -> list[str]:
+    """What distinguishes each text: its words without those at the beginning and end that all share."""
+    words = [text.split() for text in texts]
+    shortest = min(map(len, words))
+    same = [len({tuple(each[:n]) for each in words}) == 1 for n in range(1, shortest + 1)]
+    n_first = sum(same)
+    ends = [len({tuple(each[-n:]) for each in words}) == 1 for n in range(1, shortest - n_first + 1)]
+    n_last = sum(ends)
+    labels = [" ".join(each[n_first : len(each) - n_last]) for each in words]
+    return labels if all(labels) else list(texts)
 
 
 def _source(value: Any) -> Any:
-    """A function as its source, so that a fingerprint says what it does and not where it lies in memory.
+    """A function as its source text, so that a fingerprint depends on its code and not on its address.
 
     Raises:
-        TypeError: a value that has no text of its own.
+        TypeError: the value has no stable text form.
     """
     if isinstance(value, partial):
         return {"function": _source(value.func), "arguments": [value.args, value.keywords]}
@@ -303,13 +501,13 @@ def _source(value: Any) -> Any:
         )
     text = _plain(value)
     if isinstance(text, str) and " at 0x" in text:
-        raise TypeError(f"{type(value).__name__} has no text that stays the same")
+        raise TypeError(f"{type(value).__name__} has no stable text form")
     return text
 
 
 @lru_cache
 def _code_hash(include_path: str) -> str | None:
-    """A hash over the Python and YAML files of a user's task folder; ours carry a version instead."""
+    """Hash of the Python and YAML files in a user's task folder; None for ours, which have a version."""
     folder = Path(include_path)
     if folder.is_relative_to(Path(__file__).parent):
         return None
@@ -320,7 +518,7 @@ def _code_hash(include_path: str) -> str | None:
 
 
 def _yaml_problem(task: str, folders: Sequence[Path]) -> str | None:
-    """What is wrong with the YAML file that names the task, with its line; None: it can be read."""
+    """The syntax error in the YAML file that names the task, with its line; None if there is none."""
     for path in (path for folder in folders for path in folder.rglob("*.yaml")):
         text = path.read_text(errors="replace")
         if task not in text:
@@ -329,7 +527,7 @@ def _yaml_problem(task: str, folders: Sequence[Path]) -> str | None:
             yaml.compose(text)
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else "?"
-            return f"{path.name}, line {line}: {error.problem}"
+            return f"`{path.name}`, line {line}: {error.problem}"
     return None
 
 
@@ -348,8 +546,17 @@ def _first_line(error: BaseException) -> str:
 
 def _data_hint(error: BaseException) -> str:
     if isinstance(error, ImportError):
-        return f"pip install {error.name}" if error.name else ""
+        name = error.name or ""
+        return (
+            package_command(name)
+            if is_pinned(name)
+            else f"install the Python module `{name}`, which the task imports"
+            if name
+            else ""
+        )
     if isinstance(error, TASK_ERRORS):
-        return "look at its YAML: the data set, its splits and its fields"
+        return "check its YAML file: data set, splits and fields"
     offline = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("HF_DATASETS_OFFLINE")
-    return "HF_HUB_OFFLINE is set" if offline else "its data set comes from the Hugging Face Hub"
+    if offline:
+        return "unset HF_HUB_OFFLINE, or run once online to cache its data set"
+    return "its data set comes from the Hugging Face Hub; repeat the command when the Hub is reachable"

@@ -1,4 +1,4 @@
-"""The harness's own nouns: a leaf task, its questions, and what it makes of the answers."""
+"""The harness's records: a leaf task, its questions, and the scored answers."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ Request = ContinuationRequest | GenerationRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a task made of the answers to one question."""
+class ItemVerdict:
+    """A task's scoring of the answers to one question."""
 
     metrics: Mapping[str, Any]  # "metric,filter" → value
     extracted: str
     response: str
     target: str
+    choices: tuple[str, ...] = ()  # what was compared, one per request
 
 
 class Leaf(Protocol):
-    """One task with documents of its own, and which of its numbers is the score."""
+    """One task with its own documents, and the metric that is its score."""
 
     name: str
     group: str | None
     metric: str
     filter: str
     is_choice: bool
+    is_share: bool  # whether the metric lies between 0 and 1
     n_docs: int
 
     @property
@@ -36,12 +38,16 @@ class Leaf(Protocol):
         """The score of guessing."""
         ...
 
-    def verdict(self, question: Question, answers: Sequence[Any]) -> Verdict:
+    def verdict(self, question: TaskQuestion, answers: Sequence[Any]) -> ItemVerdict:
         """Filter and score the answers: (log_prob, is_greedy) pairs, or texts."""
         ...
 
     def is_mean(self, metric: str) -> bool:
         """Whether the score is the plain mean over items."""
+        ...
+
+    def higher_is_better(self, metric: str) -> bool | None:
+        """Whether more of this metric is better; None: the task does not say."""
         ...
 
     def aggregate(self, values: Sequence[Any], *, metric: str) -> float:
@@ -50,7 +56,7 @@ class Leaf(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class TaskQuestion:
     """One document of a task, with the requests that answer it."""
 
     leaf: Leaf
@@ -58,4 +64,4 @@ class Question:
     doc_hash: str
     prompt: str
     requests: tuple[Request, ...]
-    instances: tuple[Any, ...] = ()  # the task library's own, one per request
+    instances: tuple[Any, ...] = ()  # lm-eval's objects, one per request

@@ -1,19 +1,28 @@
-"""From items to scores: pure arithmetic over what the items hold."""
+"""Compute scores from items: pure arithmetic."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from runners.harness.questions import Leaf
-from tracker.records import Item, TaskScore, fingerprint
-from tracker.stats import Interval, anytime_interval, bootstrap_interval, mean_interval
+from tracker.records import Item, TaskMetric, TaskScore, fingerprint
+from tracker.stats import Interval, anytime_interval, bootstrap_interval, mean_interval, normal_interval
 
-UNPARSED = "[invalid]"  # what lm-eval's regex filters say when they find nothing
+UNPARSED = "[invalid]"  # result of lm-eval's regex filters without a match
 N_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRule:
+    """One metric that a group states for itself."""
+
+    metric: str
+    filters: tuple[str, ...]  # empty: every filter with this metric
+    weight_by_size: bool  # a mean over items, not over tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +37,21 @@ class LeafItems:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """How a task ended before all of it was asked. What was asked is a random sample, in draw order."""
+    """A task that was stopped early. The questions asked are a random sample, in draw order."""
 
     values: tuple[float, ...]
     n_total: int
-    half_width: float | None  # the precision that ended it; None: its time was up
+    half_width: float | None  # the precision reached; None: the time was up
 
     def interval(self) -> Interval:
-        """The 95 % interval: valid at any look if looking ended it, else that of a finite sample."""
+        """The 95% interval: anytime-valid if precision ended the task, else that of a finite sample."""
         if self.half_width is None:
             return mean_interval(self.values, n_total=self.n_total)
         return anytime_interval(self.values, n_total=self.n_total, half_width=self.half_width)
 
 
 def item_score(metrics: Mapping[str, Any], *, metric: str, filter_name: str) -> float | None:
-    """The suite's metric of one item; None where it is no number between 0 and 1."""
+    """The suite's metric of one item; None if it is not a number between 0 and 1."""
     value = metrics.get(f"{metric},{filter_name}")
     if isinstance(value, bool | int | float) and 0.0 <= float(value) <= 1.0:
         return float(value)
@@ -57,16 +66,105 @@ def metric_values(leaf: Leaf, items: Sequence[Item]) -> list[Any]:
     """
     key = f"{leaf.metric},{leaf.filter}"
     if not items:
-        raise ValueError(f"{leaf.name}: no items")
+        raise ValueError(f"task `{leaf.name}` has no items")
     for item in items:
         if key not in item.metrics:
             known = ", ".join(sorted(item.metrics))
-            raise ValueError(f"{leaf.name}: items have no `{key}`; they have {known}")
+            raise ValueError(f"task `{leaf.name}`: its items lack the metric `{key}`; available: {known}")
     return [item.metrics[key] for item in items]
 
 
+def leaf_metrics(part: LeafItems, *, warn: Callable[[str], None]) -> list[TaskMetric]:
+    """Every metric that all items of a task have, in its own unit; one that cannot be computed is told."""
+    leaf, items = part.leaf, list(part.items.values())
+    shared = [key for key in items[0].metrics if all(key in item.metrics for item in items)]
+    found = []
+    for key in shared:
+        name, _, filter_name = key.rpartition(",")
+        values = [item.metrics[key] for item in items]
+        try:
+            stderr = _stderr([float(value) for value in values], items) if leaf.is_mean(name) else None
+            metric = TaskMetric(
+                task=leaf.name,
+                metric=name,
+                filter=filter_name,
+                value=leaf.aggregate(values, metric=name),
+                stderr=stderr,
+                n_items=len(items),
+                higher_is_better=leaf.higher_is_better(name),
+                is_headline=False,  # which one is, follows from the scores
+            )
+        except (ArithmeticError, AttributeError, ImportError, LookupError, TypeError, ValueError) as error:
+            warn(f"task `{leaf.name}`: the metric `{name}` could not be computed: {error}")
+        else:
+            found.append(metric)
+    return found
+
+
+def empty_answers(part: LeafItems) -> str | None:
+    """The sentence about answers that ended by themselves without text; None: there are none."""
+    written = [item for item in part.items.values() if item.finish_reason != "loglikelihood"]
+    empty = [item for item in written if item.finish_reason == "stop" and not item.response.strip()]
+    if not empty:
+        return None
+    message = f"task `{part.leaf.name}`: {len(empty):,} of {len(written):,} answers are empty"
+    thought = sum(bool(item.thinking) for item in empty)
+    if thought:
+        return (
+            f"{message}; of {thought:,} the text is in the thinking: the marks of thinking, or the server's"
+            " reasoning parser, do not fit the model"
+        )
+    return (
+        f"{message}: the model or its server ended them without text, for example because of a content filter"
+    )
+
+
+def refused_answers(part: LeafItems, *, refusals: Sequence[str]) -> str | None:
+    """The sentence about requests that the server refused; None: there are none."""
+    items = part.items.values()
+    n_refused = sum(item.refused for item in items)
+    if not n_refused:
+        return None
+    why = f": {refusals[-1]}" if refusals else ""
+    counted = f"{n_refused:,} of {len(items):,} requests were refused and count as empty answers"
+    return f"task `{part.leaf.name}`: {counted}; repeat the command to ask them again{why}"
+
+
+def group_metrics(
+    name: str, metrics: Sequence[TaskMetric], *, rules: Sequence[GroupRule]
+) -> list[TaskMetric]:
+    """The metrics of a group: means over its tasks, weighted as its rules say."""
+    found = []
+    wanted = [
+        (rule, name)
+        for rule in rules
+        for name in rule.filters or dict.fromkeys(one.filter for one in metrics if one.metric == rule.metric)
+    ]
+    for rule, filter_name in wanted:
+        parts = [one for one in metrics if (one.metric, one.filter) == (rule.metric, filter_name)]
+        if not parts:
+            continue
+        sizes = np.array([part.n_items for part in parts], dtype=float)
+        weights = sizes / sizes.sum() if rule.weight_by_size else np.full(len(parts), 1 / len(parts))
+        has_errors = all(part.stderr is not None for part in parts)
+        errors = np.array([part.stderr or 0.0 for part in parts])
+        found.append(
+            TaskMetric(
+                task=name,
+                metric=rule.metric,
+                filter=filter_name,
+                value=float(np.dot(weights, [part.value for part in parts])),
+                stderr=float(np.sqrt(np.dot(weights**2, errors**2))) if has_errors else None,
+                n_items=int(sizes.sum()),
+                higher_is_better=parts[0].higher_is_better,
+                is_headline=False,
+            )
+        )
+    return found
+
+
 def leaf_score(part: LeafItems, *, stopping: Stopping | None = None) -> TaskScore:
-    """The score of one task with its 95 % interval.
+    """The score of one task with its 95% interval.
 
     Raises:
         ValueError: there are no items, or the value is not between 0 and 1.
@@ -101,7 +199,7 @@ def leaf_score(part: LeafItems, *, stopping: Stopping | None = None) -> TaskScor
 def group_score(
     name: str, parts: Sequence[LeafItems], *, weight_by_size: bool, stopping: Stopping | None = None
 ) -> TaskScore:
-    """The score of a group: the mean over all items, or over its tasks where the group says so.
+    """The score of a group: the mean over all items, or over its tasks if the group is defined so.
 
     Raises:
         ValueError: a task of the group has no items or no plain mean.
@@ -136,13 +234,20 @@ def group_score(
     )
 
 
+def _stderr(values: Sequence[float], items: Sequence[Item]) -> float | None:
+    """The standard error of a mean of any unit; None for one item."""
+    if all(0.0 <= value <= 1.0 for value in values):
+        return _mean(values, items).stderr
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+
+
 def _mean(values: Sequence[float], items: Sequence[Item]) -> Interval:
     clusters = [item.cluster for item in items]
     return mean_interval(values, clusters=[str(c) for c in clusters] if all(clusters) else None)
 
 
 def _weighted(scores: Sequence[TaskScore], weights: Any) -> Interval:
-    """Independent parts: variances add up with the squared weights."""
+    """Weighted mean of independent parts: variances add up with the squared weights."""
     value = float(np.dot(weights, [score.value for score in scores]))
     stderr = float(np.sqrt(np.dot(weights**2, [(score.stderr or 0.0) ** 2 for score in scores])))
-    return Interval(value, stderr, max(0.0, value - 1.96 * stderr), min(1.0, value + 1.96 * stderr))
+    return normal_interval(value, stderr, least=0.0, most=1.0)

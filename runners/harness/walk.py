@@ -1,48 +1,79 @@
-"""One run: walk a suite's tasks on a loaded engine, resume what is stored, score what is there.
+"""Run a suite on a loaded engine: reuse stored items, ask the missing ones, compute scores.
 
-Covered: resume by anti-join on the fingerprint, budgets of time and of precision, tasks that cannot be had.
-Not covered: starting and ending the engine, and what becomes of a process that is killed (`worker`, and
-the executor above it).
+Covered: resume by anti-join on the fingerprint, time and precision budgets, unavailable tasks.
+Not covered: starting and stopping the engine, and processes that are killed (see `worker` and the executor).
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from runners.engines import Engine
-from runners.harness.answering import ItemSink, answer
+from runners.engines import (
+    ContinuationRequest,
+    Engine,
+    GenerationRequest,
+    engine_spec,
+    engine_specs,
+    is_served,
+    runs_remote_code,
+)
+from runners.harness.answering import ItemSink, answer, thinks
 from runners.harness.events import Event
-from runners.harness.lm_tasks import LeafTask, LoadedTask, TaskUnavailableError, load_task
-from runners.harness.questions import Question
-from runners.harness.scoring import LeafItems, Stopping, group_score, leaf_score
-from tracker.codec import dump
+from runners.harness.lm_tasks import (
+    NEUTRAL,
+    TASK_ERRORS,
+    LeafTask,
+    LoadedTask,
+    TaskUnavailableError,
+    load_task,
+)
+from runners.harness.questions import TaskQuestion
+from runners.harness.sample import SAMPLE_SEED, first_docs, sampled_docs
+from runners.harness.scoring import (
+    LeafItems,
+    Stopping,
+    empty_answers,
+    group_metrics,
+    group_score,
+    item_score,
+    leaf_metrics,
+    leaf_score,
+    refused_answers,
+)
 from tracker.errors import EngineError, TrackerError
-from tracker.items import read_items, stored_parts, write_fingerprint
-from tracker.records import Item, Job, RunRequest, Suite, Task, TaskScore, fingerprint
+from tracker.files.items import read_items, stored_parts, write_fingerprint
+from tracker.installation import installed_version
+from tracker.records import Condition, Item, Job, RunRequest, Suite, Task, TaskMetric, TaskScore, fingerprint
+from tracker.serialization import dump
 from tracker.stats import anytime_interval
 
-HARNESS_VERSION = "1"  # moves when the harness changes what an item is
+HARNESS_VERSION = "1"  # raised when the harness changes the content of items
 PROGRESS_S = 0.5
-# Where a budget may end a task, questions are drawn at random and asked in blocks: within a block an engine
-# answers in an order of its own (shortest first, by prompt), so only whole blocks are a fair sample.
-# They grow, so that little is lost to a short budget and a large card is kept busy by a long one.
+# If a budget may end a task, questions are drawn at random and asked in blocks: within a block an engine
+# chooses the order (shortest first, by prompt), so only complete blocks are a fair sample. Blocks grow, so
+# that a short budget loses little and a large card stays busy.
 BLOCKS = (4, 256)  # the first and the largest
+SECOND_STAGE = (
+    "the second stage was not started: there was no time left to find out which tasks suit the model"
+)
 
 
 @dataclass(slots=True)
 class Tally:
-    """What a run has added up so far."""
+    """Totals of a run so far."""
 
     scores: list[TaskScore] = field(default_factory=list)
+    metrics: list[TaskMetric] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     unavailable: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)  # of these, tasks that the model itself cannot do
     n_items: int = 0
     n_reused_items: int = 0
     prompt_tokens: int = 0
@@ -53,7 +84,7 @@ class Tally:
     ttfts_s: list[float] = field(default_factory=list)
 
     def count(self, item: Item, *, is_choice: bool) -> None:
-        """Add what one newly answered item cost."""
+        """Add the cost of one newly answered item."""
         self.prompt_tokens += item.prompt_tokens
         self.output_tokens += item.output_tokens
         if not is_choice:
@@ -64,16 +95,16 @@ class Tally:
 
 @dataclass(slots=True)
 class LeafWork:
-    """One leaf task: its items so far, and the questions still to be asked."""
+    """One leaf task with its questions and its items so far."""
 
     leaf: LeafTask
     fingerprint: str
-    questions: list[Question]
+    questions: list[TaskQuestion]
     items: dict[int, Item]
     reused: frozenset[int]  # doc_ids
 
-    def part(self, asked: Sequence[Question]) -> LeafItems:
-        """What its score is made of: its items among these questions, in their order."""
+    def part(self, asked: Sequence[TaskQuestion]) -> LeafItems:
+        """The items of these questions, in their order, from which the score is computed."""
         items = {
             q.doc_id: self.items[q.doc_id] for q in asked if q.leaf is self.leaf and q.doc_id in self.items
         }
@@ -81,37 +112,47 @@ class LeafWork:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A suite's task with its data, or why it cannot be had."""
+class PreparedTask:
+    """A suite's task with its data, or the error that makes it unavailable."""
 
     spec: Task
-    loaded: LoadedTask | None
-    error: TaskUnavailableError | None = None
+    loaded: LoadedTask | None = None
+    error: TaskUnavailableError | None = None  # neither: a task with conditions, loaded once they hold
 
 
-def prepare(suite: Suite, *, cache_path: Path) -> tuple[Prepared, ...]:
-    """Every task of the suite with its data: done before the engine is loaded, which may take minutes."""
-    prepared = []
-    for spec in suite.tasks:
-        try:
-            prepared.append(Prepared(spec, load_task(spec, suite, cache_path=cache_path)))
-        except TaskUnavailableError as error:
-            prepared.append(Prepared(spec, None, error))
-    return tuple(prepared)
+def prepare(suite: Suite, *, cache_path: Path) -> tuple[PreparedTask, ...]:
+    """Load the suite's tasks with their data before the engine, which may take minutes to load.
+
+    Tasks with conditions wait: their data may never be needed.
+    """
+    return tuple(
+        PreparedTask(spec) if spec.when else _prepared(spec, suite, cache_path=cache_path)
+        for spec in suite.tasks
+    )
+
+
+def _prepared(spec: Task, suite: Suite, *, cache_path: Path) -> PreparedTask:
+    try:
+        return PreparedTask(spec, load_task(spec, suite, cache_path=cache_path))
+    except TaskUnavailableError as error:
+        return PreparedTask(spec, error=error)
 
 
 @dataclass(slots=True)
-class Walk:
-    """One run under way; `tally` is what came of it."""
+class RunningSuite:
+    """One run in progress; `tally` holds its totals."""
 
     engine: Engine
     job: Job
     run: RunRequest
-    tasks: Sequence[Prepared]
+    tasks: Sequence[PreparedTask]
     emit: Callable[[Event], None]
-    stopped: Callable[[], bool]  # somebody asked us to stop
+    stopped: Callable[[], bool]  # whether a stop was requested
     deadline: float | None = None  # of time.monotonic()
     tally: Tally = field(default_factory=Tally)
+    thinks: bool | None = None  # found out when a condition asks for it
+    excluded: set[str] = field(default_factory=set)  # tasks none of whose conditions holds
+    stage_left_out: bool = False  # whether the user was told that no task of the second stage was chosen
 
     @property
     def items_path(self) -> Path:
@@ -123,91 +164,202 @@ class Walk:
         """Whether the time budget is spent."""
         return self.deadline is not None and time.monotonic() >= self.deadline
 
-    def all_tasks(self) -> None:
-        """Walk every task of the suite.
+    def run_tasks(self) -> None:
+        """Run every task of the suite.
 
         Raises:
-            EngineError, UnreachableError: the engine died; what was answered is kept.
+            EngineError, UnreachableError: the engine died; items already answered are kept.
         """
         for task in self.tasks:
             if self.stopped() or self.out_of_time:
-                self.warn(f"{task.spec.task}: not begun")
+                self._leave_out(task.spec)
                 continue
-            if task.loaded is None:
-                self._unavailable(task.spec.task, task.error)
+            if not self._is_wanted(task.spec):
+                self.excluded.add(task.spec.task)
                 continue
-            try:
-                self.task(task.loaded)
-            except TaskUnavailableError as error:
-                self._unavailable(task.spec.task, error)
-            except EngineError as error:
-                if error.reason != "unsupported":
-                    raise
-                self._unavailable(task.spec.task, error)
+            self._run_task(task if task.loaded or task.error else self._loaded_late(task.spec))
+
+    def _loaded_late(self, spec: Task) -> PreparedTask:
+        """A task whose conditions hold, with its data."""
+        return _prepared(spec, self.run.suite, cache_path=self.items_path.parent / "cache")
+
+    def _run_task(self, task: PreparedTask) -> None:
+        if task.loaded is None:
+            self._unavailable(task.spec.task, task.error)
+            return
+        try:
+            self.task(task.loaded)
+        except TaskUnavailableError as error:
+            self._unavailable(task.spec.task, error)
+        except EngineError as error:
+            if error.reason != "unsupported":
+                raise
+            self._unavailable(task.spec.task, error)
+
+    def _is_wanted(self, spec: Task) -> bool:
+        """Whether the task has no condition, or one of them holds."""
+        scores = self._scores()
+        return not spec.when or any(
+            _covers(condition, scores)
+            and (condition.thinking is None or condition.thinking is self._model_thinks())
+            for condition in spec.when
+        )
+
+    def _scores(self) -> dict[str, float]:
+        return {score.task: score.value for score in self.tally.scores if score.group is None}
+
+    def _leave_out(self, spec: Task) -> None:
+        """Warn that there was no time for the task, unless its conditions exclude it.
+
+        Whether the model thinks is not asked any more: if that decides, one warning is for the whole stage.
+        """
+        scores = self._scores()
+        known = self.job.settings.thinking if self.thinks is None else self.thinks
+        covering = [one for one in spec.when if _covers(one, scores)]
+        never = self.excluded | set(self.tally.unavailable)
+        if not spec.when or any(one.thinking in (None, known) for one in covering):
+            self.warn(f"task `{spec.task}` was not started")
+        elif (covering and known is None) or any(one.task not in scores.keys() | never for one in spec.when):
+            if not self.stage_left_out:
+                self.warn(SECOND_STAGE)
+            self.stage_left_out = True
+        else:
+            self.excluded.add(spec.task)
+
+    def _model_thinks(self) -> bool:
+        """Whether the model thinks before it answers: as the settings say, else as it answers a question."""
+        if self.thinks is None:
+            asked = self.job.settings.thinking
+            self.thinks = thinks(self.engine) if asked is None else asked
+        return self.thinks
 
     def _unavailable(self, task: str, error: TrackerError | None) -> None:
         message = f"{error} ({error.hint})" if error and error.hint else str(error)
         self.tally.unavailable.append(task)
+        if isinstance(error, EngineError):
+            self.tally.refused.append(task)
         self.tally.warnings.append(message)
         self.emit(Event("unavailable", self.run.run_id, task, message=message))
 
     def task(self, loaded: LoadedTask) -> None:
         """Answer and score one task."""
-        works = [self._work(leaf) for leaf in loaded.leaves]
+        docs = self._docs(loaded)
+        works = [self._work(leaf, docs[leaf.name] if docs else None) for leaf in loaded.leaves]
         questions = [question for work in works for question in work.questions]
-        asking = _Asking(self, loaded.spec.task, {work.leaf.name: work for work in works}, len(questions))
-        asking.report(force=True, event="task")
+        task_run = _TaskRun(self, loaded.spec.task, {work.leaf.name: work for work in works}, len(questions))
+        task_run.report(force=True, event="task")
         stopping: Stopping | None = None
         if self.deadline is None and self.job.until_half_width is None:
-            asking.ask(questions)
+            task_run.ask(questions)
         else:
-            n_total = len(questions)
-            questions = self._drawn(asking, questions)
-            if len(questions) < n_total:
+            # Also where only a sample of them is asked: the score stands for all items of the task.
+            population = sum(leaf.n_docs for leaf in loaded.leaves)
+            n_asked = len(questions)
+            questions = self._drawn(task_run, questions, n_total=population)
+            if len(questions) < n_asked:
                 target = None if self.out_of_time else self.job.until_half_width
-                stopping = Stopping(asking.values(questions), n_total, target)
-        asking.report(force=True)
+                stopping = Stopping(task_run.values(questions), population, target)
+        task_run.report(force=True)
+        self._refuse_refused(loaded, works)
         parts = [part for part in (work.part(questions) for work in works) if part.items]
         self.tally.n_items += sum(len(part.items) for part in parts)
         self.tally.n_reused_items += sum(part.n_reused_items for part in parts)
         if parts:
             self._score(loaded, parts, stopping=stopping)
 
-    def _drawn(self, asking: _Asking, questions: Sequence[Question]) -> list[Question]:
-        """Ask in random order until a budget is spent; the questions of the blocks that were finished."""
+    def _refuse_refused(self, loaded: LoadedTask, works: Sequence[LeafWork]) -> None:
+        """Give up a task of which the server refused every request.
+
+        Raises:
+            EngineError: it did.
+        """
+        items = [item for work in works for item in work.items.values()]
+        if items and all(item.refused for item in items):
+            why = next(iter(getattr(self.engine, "refusals", ())[-1:]), "without a reason")
+            raise EngineError(
+                f"task `{loaded.spec.task}`: every request was refused: {why}", reason="unsupported"
+            )
+
+    def _docs(self, loaded: LoadedTask) -> dict[str, tuple[int, ...]] | None:
+        """The documents to ask of each leaf; None: all of them."""
+        limit = self.job.limit or self.run.suite.sample
+        if limit is None:
+            return None
+        sizes = {leaf.name: leaf.n_docs for leaf in loaded.leaves}
+        seed = self.job.sample_seed if self.job.limit else SAMPLE_SEED
+        if seed is None:
+            return first_docs(sizes, n=limit)
+        return sampled_docs(sizes, n=limit, seed=seed)
+
+    def _drawn(
+        self, task_run: _TaskRun, questions: Sequence[TaskQuestion], *, n_total: int
+    ) -> list[TaskQuestion]:
+        """Ask in random order until a budget is spent; returns the questions of the completed blocks.
+
+        `n_total`: items of the task, of which these may be a sample.
+        """
         order = np.random.default_rng(self.job.settings.seed).permutation(len(questions))
         target = self.job.until_half_width
-        drawn: list[Question] = []
+        drawn: list[TaskQuestion] = []
         size = BLOCKS[0]
         while len(drawn) < len(order):
             block = [questions[n] for n in order[len(drawn) : len(drawn) + size]]
             size = min(2 * size, BLOCKS[1])
-            asking.ask(block)
-            if not asking.has_all(block):
-                n_kept = sum(asking.has_all([question]) for question in block)
-                self.warn(f"{asking.task}: {n_kept} answers of an unfinished block are kept but not counted")
+            task_run.ask(block)
+            if not task_run.has_all(block):
+                n_kept = sum(task_run.has_all([question]) for question in block)
+                self.warn(f"task `{task_run.task}`: {n_kept} answers of an incomplete block are not scored")
                 break
             drawn += block
-            if target is not None and asking.half_width(drawn, n_total=len(questions)) <= target:
+            if target is not None and task_run.half_width(drawn, n_total=n_total) <= target:
                 break
         return drawn
 
     def _score(self, loaded: LoadedTask, parts: Sequence[LeafItems], *, stopping: Stopping | None) -> None:
-        try:
-            if loaded.is_group:
-                weighted = loaded.weight_by_size
-                name = loaded.spec.task
-                self.tally.scores.append(group_score(name, parts, weight_by_size=weighted, stopping=stopping))
-                stopping = None
-            self.tally.scores += [leaf_score(part, stopping=stopping) for part in parts]
-        except ValueError as error:
-            self.warn(f"no score: {error}")
+        scores = self._scores_of(loaded, parts, stopping=stopping)
+        self.tally.scores += scores
+        headlines = {(score.task, score.metric, score.filter) for score in scores}
+        metrics = [metric for part in parts for metric in leaf_metrics(part, warn=self.warn)]
+        if loaded.is_group:
+            metrics = [*group_metrics(loaded.spec.task, metrics, rules=loaded.rules), *metrics]
+        self.tally.metrics += [
+            replace(metric, is_headline=(metric.task, metric.metric, metric.filter) in headlines)
+            for metric in metrics
+        ]
+        for part in parts:
+            refusals = getattr(self.engine, "refusals", ())
+            for problem in (empty_answers(part), refused_answers(part, refusals=refusals)):
+                if problem:
+                    self.warn(problem)
 
-    def _work(self, leaf: LeafTask) -> LeafWork:
+    def _scores_of(
+        self, loaded: LoadedTask, parts: Sequence[LeafItems], *, stopping: Stopping | None
+    ) -> list[TaskScore]:
+        """The score of the group, if its tasks share one metric, and of each task whose metric is a share."""
+        shares = [part for part in parts if part.leaf.is_share]
+        compute: list[Callable[[], TaskScore]] = []
+        if loaded.is_group:
+            if len(shares) == len(parts) and len({(p.leaf.metric, p.leaf.filter) for p in parts}) == 1:
+                name, weighted = loaded.spec.task, loaded.weight_by_size
+                compute.append(lambda: group_score(name, parts, weight_by_size=weighted, stopping=stopping))
+            compute += [partial(leaf_score, part) for part in shares]
+        else:
+            compute += [partial(leaf_score, part, stopping=stopping) for part in shares]
+        found = []
+        for score in compute:
+            try:
+                found.append(score())
+            except TASK_ERRORS as error:
+                self.warn(f"no score could be computed: {error}")
+        return found
+
+    def _work(self, leaf: LeafTask, docs: tuple[int, ...] | None) -> LeafWork:
         suite, job = self.run.suite, self.job
-        chat = suite.chat and not leaf.is_choice
+        chat = (suite.chat and leaf.is_written) if leaf.chat is None else leaf.chat
         if chat and self.engine.info.chat_template_hash is None:
-            self.warn(f"{leaf.name}: the model has no chat template; its prompts are given as plain text")
+            self.warn(
+                f"task `{leaf.name}`: the model has no chat template, so prompts are sent as plain text"
+            )
             chat = False
         parts = {
             "model_id": job.model.model_id,
@@ -219,100 +371,143 @@ class Walk:
             "tensor_parallel_size": job.settings.tensor_parallel_size,
             "task": leaf.identity,
             "chat": chat,
-            "lm_eval": importlib.metadata.version("lm_eval"),
+            "lm_eval": installed_version("lm_eval", extra="cpu"),
             "harness": HARNESS_VERSION,
         }
+        if runs_remote_code(job.model, job.settings):  # of this repository, at this commit
+            parts["remote_code"] = job.model.revision
         key = fingerprint(parts)
         write_fingerprint(self.items_path, self.run.run_id, key, parts)
         skipped: list[str] = []
         stored = read_items(stored_parts(self.items_path, key), skipped=skipped)
         for name in skipped:
-            self.warn(f"unreadable chunk passed over, its items are asked again: {name}")
-        questions = leaf.questions(limit=job.limit, chat_prompt=self.engine.chat_prompt if chat else None)
-        if job.shard is not None:
-            questions = [q for q in questions if q.doc_id % job.shard[1] == job.shard[0]]
+            self.warn(f"chunk `{name}` is unreadable, so its items are asked again")
+        questions = leaf.questions(docs=docs, chat_prompt=self.engine.chat_prompt if chat else None)
+        if chat and is_served(job.settings.engine) and any(map(_is_scored, questions)):
+            raise TaskUnavailableError(
+                f"task `{leaf.name}`: a server cannot score choices or continuations through a chat template",
+                hint="--no-chat, or `--engine vllm` or `--engine transformers`",
+            )
+        _require_sampling(leaf.name, questions, engine=job.settings.engine)
         items = {
-            q.doc_id: stored[q.doc_id]
+            q.doc_id: _scored_anew(stored[q.doc_id], leaf)
             for q in questions
-            if q.doc_id in stored and _answers(stored[q.doc_id], q)
+            if q.doc_id in stored and _answers(stored[q.doc_id], q) and not stored[q.doc_id].refused
         }
         return LeafWork(leaf, key, questions, items, reused=frozenset(items))
 
     def warn(self, message: str) -> None:
-        """Keep the warning with the run, and tell it at once."""
+        """Record the warning with the run and report it at once."""
         self.tally.warnings.append(message)
         self.emit(Event("warning", self.run.run_id, message=message))
 
 
-def _answers(item: Item, question: Question) -> bool:
-    """Whether the item answers just this question: same document, same examples before it."""
+def _is_scored(question: TaskQuestion) -> bool:
+    return any(isinstance(request, ContinuationRequest) for request in question.requests)
+
+
+def _require_sampling(task: str, questions: Sequence[TaskQuestion], *, engine: str) -> None:
+    """Check that the engine supports every sampling setting of the task's requests.
+
+    Raises:
+        TaskUnavailableError: it does not; the setting is named.
+    """
+    asked = {
+        key: value
+        for question in questions
+        for request in question.requests
+        if isinstance(request, GenerationRequest)
+        for key, value in request.sampling.items()
+        if value not in NEUTRAL.get(key, ())
+    }
+    for key in sorted(asked.keys() - set(engine_spec(engine).sampling)):
+        others = [spec.name for spec in engine_specs() if key in spec.sampling]
+        raise TaskUnavailableError(
+            f"task `{task}`: `{key}: {asked[key]}` in its generation_kwargs is not supported by the engine"
+            f" `{engine}`",
+            hint=" or ".join(f"`--engine {name}`" for name in others) or "remove it from the YAML file",
+        )
+
+
+def _covers(condition: Condition, scores: Mapping[str, float]) -> bool:
+    """Whether the score of the condition's task is in its range, whatever it says about thinking."""
+    return condition.task in scores and condition.covers(scores[condition.task])
+
+
+def _scored_anew(item: Item, leaf: LeafTask) -> Item:
+    """The item with the score by this run's metric: the run that answered may have had another one."""
+    return replace(item, score=item_score(item.metrics, metric=leaf.metric, filter_name=leaf.filter))
+
+
+def _answers(item: Item, question: TaskQuestion) -> bool:
+    """Whether the item answers exactly this question: same document, same few-shot examples."""
     return item.doc_hash == question.doc_hash and item.prompt == question.prompt
 
 
 @dataclass(slots=True)
-class _Asking:
-    """One task under way: asks what is not stored, keeps what is answered, tells how far it is."""
+class _TaskRun:
+    """One task in progress: asks missing questions, stores answers, reports progress."""
 
-    walk: Walk
+    suite_run: RunningSuite
     task: str
     works: dict[str, LeafWork]
     n_total: int
     last_report: float = 0.0
 
-    def ask(self, questions: Sequence[Question]) -> None:
-        """Ask those of the questions that have no item yet.
+    def ask(self, questions: Sequence[TaskQuestion]) -> None:
+        """Ask the questions that have no item yet.
 
         Raises:
-            EngineError, UnreachableError: the engine died; what was answered is kept.
+            EngineError, UnreachableError: the engine died; items already answered are kept.
         """
-        walk = self.walk
+        suite_run = self.suite_run
         wanted = [q for q in questions if q.doc_id not in self.works[q.leaf.name].items]
-        sink = ItemSink(walk.items_path, walk.run.run_id, walk.job.flush_s)
+        sink = ItemSink(suite_run.items_path, suite_run.run.run_id, suite_run.job.flush_s)
         started = time.monotonic()
         try:
             for question, item in answer(
-                walk.engine, wanted, stop=lambda: walk.stopped() or walk.out_of_time
+                suite_run.engine, wanted, stop=lambda: suite_run.stopped() or suite_run.out_of_time
             ):
                 work = self.works[question.leaf.name]
                 work.items[item.doc_id] = item
                 sink.add(work.fingerprint, item)
-                walk.tally.count(item, is_choice=question.leaf.is_choice)
+                suite_run.tally.count(item, is_choice=question.leaf.is_choice)
                 self.report()
         finally:
             sink.flush()
             took = time.monotonic() - started
-            walk.tally.answering_s += took
+            suite_run.tally.answering_s += took
             if not all(question.leaf.is_choice for question in wanted):
-                walk.tally.generation_s += took
+                suite_run.tally.generation_s += took
 
-    def has_all(self, questions: Sequence[Question]) -> bool:
+    def has_all(self, questions: Sequence[TaskQuestion]) -> bool:
         """Whether every one of these has its item."""
         return all(q.doc_id in self.works[q.leaf.name].items for q in questions)
 
-    def values(self, questions: Sequence[Question]) -> tuple[float, ...]:
+    def values(self, questions: Sequence[TaskQuestion]) -> tuple[float, ...]:
         """The score of each question's item, in this order."""
         scores = (self.works[q.leaf.name].items[q.doc_id].score for q in questions)
         return tuple(score for score in scores if score is not None)
 
-    def half_width(self, questions: Sequence[Question], *, n_total: int) -> float:
+    def half_width(self, questions: Sequence[TaskQuestion], *, n_total: int) -> float:
         """Half the anytime interval of the mean over these questions; infinite if they have no scores."""
         values = self.values(questions)
         if not values:
             return float("inf")
-        target = self.walk.job.until_half_width
+        target = self.suite_run.job.until_half_width
         return anytime_interval(values, n_total=n_total, half_width=target).half_width
 
     def report(self, *, force: bool = False, event: Literal["task", "progress"] = "progress") -> None:
-        """Tell how far the task is, at most every half second."""
+        """Report the task's progress, at most every half second."""
         now = time.monotonic()
         if not force and now - self.last_report < PROGRESS_S:
             return
         self.last_report = now
-        tally = self.walk.tally
-        self.walk.emit(
+        tally = self.suite_run.tally
+        self.suite_run.emit(
             Event(
                 event,
-                self.walk.run.run_id,
+                self.suite_run.run.run_id,
                 self.task,
                 n_done=sum(len(work.items) for work in self.works.values()),
                 n_total=self.n_total,

@@ -1,8 +1,8 @@
 """The process that benchmarks one model: `python -m runners.harness job.json`.
 
-It loads the engine, walks the suites, appends items in chunks, and tells its parent what happens in JSON
-lines on standard output; everything that libraries print goes to standard error. SIGTERM and SIGINT stop it
-after the answer under way; its parent's death is a SIGTERM to it. What it leaves is complete at any moment.
+It loads the engine, runs the suites, appends items in chunks, and reports to its parent in JSON lines on
+standard output; all output of libraries goes to standard error. SIGTERM and SIGINT stop it after the current
+answer; it gets SIGTERM when its parent dies. Files on disk are complete at any moment.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import signal
 import statistics
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,41 +22,51 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from runners.engines import Engine, open_engine
+from runners.child import Pipe, heartbeat, own_stdout
+from runners.engines import Engine, open_engine, runs_remote_code
+from runners.engines.steps import n_steps
 from runners.hardware import MemoryWatch
-from runners.harness.begin import begun
-from runners.harness.events import Event, encode
-from runners.harness.walk import Prepared, Walk, prepare
-from runners.hub import download_model
-from runners.worker_pipe import Pipe, heartbeat, own_stdout
-from tracker.codec import load_json
-from tracker.errors import DiskFullError, ModelError, TrackerError, UnreachableError
-from tracker.items import write_run
+from runners.harness.begin import new_run
+from runners.harness.events import Event, encode, read_job
+from runners.harness.walk import PreparedTask, RunningSuite, prepare
+from runners.models.consent import code_files
+from runners.models.resolve import fetch_model
+from tracker.errors import (
+    EXIT_INTERRUPTED,
+    DiskFullError,
+    EngineError,
+    ModelError,
+    TrackerError,
+    UnreachableError,
+    describe_failure,
+    is_failure,
+    unicode_text,
+)
+from tracker.files.items import write_run
 from tracker.records import Cost, Job, Run, RunStatus
-
-EXIT_INTERRUPTED = 130
+from tracker.redaction import masked
 
 
 @dataclass(slots=True)
-class Stop:
-    """Whether somebody asked us to end."""
+class JobStop:
+    """Whether a stop was requested."""
 
     asked: bool = False
     is_urgent: bool = False
 
     def __call__(self) -> bool:
-        """Whether to end after the answer under way."""
+        """Whether to stop after the current answer."""
         return self.asked
 
     def on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        """End after the answer under way; at once while nothing can be lost."""
+        """Stop after the current answer, or at once while nothing can be lost."""
         self.asked = True
         if self.is_urgent:
             raise KeyboardInterrupt
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within this a signal, or one that came before, ends us at once: nothing can be lost."""
+        """Let an earlier or later signal end this block at once, for work that loses nothing."""
         self.is_urgent = True
         try:
             if self.asked:
@@ -66,35 +77,35 @@ class Stop:
 
 
 class Reporter:
-    """Tells the parent what happens."""
+    """Sends events to the parent."""
 
     def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe
 
     def emit(self, event: Event) -> None:
-        """Write one line; a parent that is gone is no reason to stop."""
+        """Send one event; a closed pipe is ignored."""
         self.pipe.send(encode(event))
 
 
 def main(argv: list[str]) -> int:
-    """Work off the job file; the exit code follows the contract of the command line."""
-    job = load_json(Job, Path(argv[1]).read_bytes(), where=argv[1])
-    reporter, stop = Reporter(Pipe(own_stdout())), Stop()
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # its advice is for its own command line
+    """Run the job in the given file; returns an exit code of the command line."""
+    job = read_job(Path(argv[1]))
+    reporter, stop = Reporter(Pipe(own_stdout())), JobStop()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # its advice concerns its own command line
     signal.signal(signal.SIGTERM, stop.on_signal)
     signal.signal(signal.SIGINT, stop.on_signal)
-    with heartbeat(reporter.pipe, encode(Event("heartbeat"))):
+    with heartbeat(reporter.pipe, lambda: encode(Event("heartbeat", n_steps=n_steps()))):
         try:
-            return work(job, reporter, stop)
+            return run_suites(job, reporter, stop)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
             reporter.emit(Event("warning", message=str(DiskFullError(job.items_path))))
-            return DiskFullError.exit_code  # not even `run.json` could be written: the parent will see to it
+            return DiskFullError.exit_code  # `run.json` could not be written either: the parent handles that
 
 
-def work(job: Job, reporter: Reporter, stop: Stop) -> int:
-    """Load the model, walk its runs; every run ends with a final `run.json`."""
+def run_suites(job: Job, reporter: Reporter, stop: JobStop) -> int:
+    """Load the model and run every suite of the job; every run ends with a final `run.json`."""
     session = Session(job, reporter, stop)
     try:
         with stop.at_once():
@@ -119,20 +130,20 @@ def work(job: Job, reporter: Reporter, stop: Stop) -> int:
         load_s = time.monotonic() - started
         reporter.emit(Event("ready", duration_s=load_s, message=engine.info.device))
         try:
-            return session.walk_all(engine, watch, load_s=load_s)
+            return session.run_all(engine, watch, load_s=load_s)
         finally:
             engine.close()
 
 
 @dataclass(slots=True)
 class Session:
-    """One job under way in this process."""
+    """The job in progress in this process."""
 
     job: Job
     reporter: Reporter
-    stop: Stop
+    stop: JobStop
     runs: dict[str, Run] = field(default_factory=dict)
-    tasks: dict[str, tuple[Prepared, ...]] = field(default_factory=dict)
+    tasks: dict[str, tuple[PreparedTask, ...]] = field(default_factory=dict)
 
     @property
     def items_path(self) -> Path:
@@ -140,28 +151,42 @@ class Session:
         return Path(self.job.items_path)
 
     def begin(self) -> None:
-        """Write each run's `run.json`, and get the tasks' data before the engine takes its minutes."""
+        """Write each run's `run.json`, and load the tasks' data before the engine, which takes minutes."""
         cache_path = self.items_path.parent / "cache"
         for request in self.job.runs:
-            self.runs[request.run_id] = begun(self.job, request, pid=os.getpid())
+            self.runs[request.run_id] = new_run(self.job, request, pid=os.getpid())
             write_run(self.items_path, self.runs[request.run_id])
         for request in self.job.runs:
             self.tasks[request.run_id] = prepare(request.suite, cache_path=cache_path)
 
     def load(self) -> Engine:
-        """The engine with the model; a signal meanwhile ends us at once.
+        """Load the model into the engine.
 
         Raises:
             ModelError: the model cannot be run here.
         """
         self.reporter.emit(Event("loading", message=self.job.model.model_id))
-        model = self.job.model
-        if model.path is None and self.job.settings.engine != "server":
-            model = replace(model, path=str(download_model(model)))
-        return open_engine(model, self.job.settings)
+        model = fetch_model(self.job.model, self.job.settings)
+        if runs_remote_code(model, self.job.settings):
+            names = ", ".join(code_files(Path(model.path or ".")))
+            self.warn(f"running Python code of `{model.model_id}` at {model.revision}: {names}")
+        try:
+            return open_engine(model, self.job.settings)
+        except BaseException as error:
+            known = _unexpected(error, f"`{model.model_id}` cannot be loaded", "unsupported")
+            if known is error:
+                raise
+            raise known from error
 
-    def walk_all(self, engine: Engine, watch: MemoryWatch, *, load_s: float) -> int:
-        """Walk the runs one after the other; once the engine has died, the rest fail for the same reason."""
+    def warn(self, message: str) -> None:
+        """Record the warning with every run and report it at once."""
+        for run_id, run in self.runs.items():
+            self.runs[run_id] = replace(run, warnings=(*run.warnings, message))
+            write_run(self.items_path, self.runs[run_id])
+        self.reporter.emit(Event("warning", message=message))
+
+    def run_all(self, engine: Engine, watch: MemoryWatch, *, load_s: float) -> int:
+        """Run the suites one by one; once the engine has died, the rest fail for the same reason."""
         deadline = time.monotonic() + self.job.minutes * 60 if self.job.minutes else None
         fatal: BaseException | None = None
         code = 0
@@ -174,38 +199,42 @@ class Session:
                 continue
             write_run(self.items_path, run)
             tasks = self.tasks[request.run_id]
-            run, fatal = _walk(
-                Walk(engine, self.job, request, tasks, self.reporter.emit, self.stop, deadline), run
+            run, fatal = _run_suite(
+                RunningSuite(engine, self.job, request, tasks, self.reporter.emit, self.stop, deadline), run
             )
             cost = replace(run.cost, load_s=load_s, peak_memory_bytes=watch.peak_memory_bytes)
             self.end(replace(run, cost=cost))
             if run.reason == "no_tasks":
                 code = UnreachableError.exit_code
+            elif run.reason == "unsupported":
+                code = ModelError.exit_code
         return exit_code(fatal) if fatal is not None else code
 
     def end(self, run: Run) -> None:
-        """Make the run's `run.json` final, and tell the parent."""
+        """Write the final `run.json` and notify the parent."""
         write_run(self.items_path, replace(run, ended_at=datetime.now(UTC)))
         self.reporter.emit(Event("run", run.run_id, message=run.status.value))
 
 
-def _walk(walk: Walk, run: Run) -> tuple[Run, BaseException | None]:
-    """Walk one suite; the run with its status, and what ended the whole job, if something did."""
-    prefilled, cut = walk.engine.prefilled_tokens, walk.engine.cut_requests
+def _run_suite(suite_run: RunningSuite, run: Run) -> tuple[Run, BaseException | None]:
+    """Run one suite; returns the run with its status, and the error that ends the job, if any."""
+    prefilled, cut = suite_run.engine.prefilled_tokens, suite_run.engine.cut_requests
     error: BaseException | None = None
     with MemoryWatch() as watch:
         try:
-            walk.all_tasks()
-        except (TrackerError, OSError) as caught:
-            error = caught
-    if n_cut := walk.engine.cut_requests - cut:
-        limit = walk.engine.info.max_model_len
-        walk.warn(f"{n_cut} prompts were cut at their beginning: they are longer than {limit} tokens")
-    tally = walk.tally
+            suite_run.run_tasks()
+        except BaseException as caught:
+            error = _unexpected(caught, "the run failed", "engine_died")
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+    if n_cut := suite_run.engine.cut_requests - cut:
+        limit = suite_run.engine.info.max_model_len
+        suite_run.warn(f"{n_cut} prompts were truncated on the left to the model's {limit} tokens")
+    tally = suite_run.tally
     cost = Cost(
         duration_s=tally.answering_s,
         prompt_tokens=tally.prompt_tokens,
-        prefilled_tokens=walk.engine.prefilled_tokens - prefilled,
+        prefilled_tokens=suite_run.engine.prefilled_tokens - prefilled,
         output_tokens=tally.output_tokens,
         tokens_per_s=tally.generated_tokens / tally.generation_s if tally.generated_tokens else None,
         ttft_s=statistics.median(tally.ttfts_s) if tally.ttfts_s else None,
@@ -214,43 +243,56 @@ def _walk(walk: Walk, run: Run) -> tuple[Run, BaseException | None]:
     run = replace(
         run,
         scores=tuple(tally.scores),
+        metrics=tuple(tally.metrics),
         warnings=(*run.warnings, *tally.warnings),
         n_items=tally.n_items,
         n_reused_items=tally.n_reused_items,
+        thinks=suite_run.thinks,
         cost=cost,
     )
     if error is not None:
         return failed(run, error), error
-    if walk.stopped():
+    if suite_run.stopped():
         return failed(run, KeyboardInterrupt()), KeyboardInterrupt()
-    return replace(run, **_ending(walk)), None
+    return replace(run, **_ending(suite_run)), None
 
 
-def _ending(walk: Walk) -> dict[str, Any]:
-    """Status, reason and detail of a run that nothing went wrong with."""
-    tally = walk.tally
-    if walk.out_of_time:
+def _ending(suite_run: RunningSuite) -> dict[str, Any]:
+    """Status, reason and detail of a run that ended without an error."""
+    tally = suite_run.tally
+    if suite_run.out_of_time:
         return {"status": RunStatus.PARTIAL, "reason": "time_budget"}
     if not tally.n_items:
-        detail = "; ".join(tally.warnings) or "nothing was asked"
-        return {"status": RunStatus.FAILED, "reason": "no_tasks", "detail": detail}
+        detail = "; ".join(tally.warnings) or "no question was asked"
+        is_model = len(tally.refused) == len(tally.unavailable) > 0
+        reason = "unsupported" if is_model else "no_tasks"
+        return {"status": RunStatus.FAILED, "reason": reason, "detail": detail}
     if tally.unavailable:
-        detail = "unavailable: " + ", ".join(tally.unavailable)
+        detail = "unavailable tasks: " + ", ".join(tally.unavailable)
         return {"status": RunStatus.PARTIAL, "reason": "tasks_unavailable", "detail": detail}
     return {"status": RunStatus.COMPLETE}
 
 
-def _without_tasks(run: Run, tasks: Sequence[Prepared]) -> Run:
-    """The run of a suite none of whose tasks can be had: the engine need not even be loaded."""
+def _without_tasks(run: Run, tasks: Sequence[PreparedTask]) -> Run:
+    """The failed run of a suite without any available task, for which the engine is not loaded."""
     errors = [task.error for task in tasks if task.error]
-    said = [f"{error} ({error.hint})" if error.hint else str(error) for error in errors]
+    messages = [f"{error} ({error.hint})" if error.hint else str(error) for error in errors]
     return replace(
-        run, status=RunStatus.FAILED, reason="no_tasks", detail="; ".join(said), warnings=tuple(said)
+        run, status=RunStatus.FAILED, reason="no_tasks", detail="; ".join(messages), warnings=tuple(messages)
     )
 
 
+def _unexpected(error: BaseException, doing: str, reason: str) -> BaseException:
+    """The error itself if it is one that we know, else an `EngineError`; the traceback is then in the log."""
+    if isinstance(error, TrackerError | OSError) or not is_failure(error):
+        return error
+    traceback.print_exception(error)
+    hint = "the worker's log has the details"
+    return EngineError(f"{doing}: {describe_failure(error)}", reason=reason, hint=hint)
+
+
 def failed(run: Run, error: BaseException) -> Run:
-    """The run as it ended by this error."""
+    """The run with the status, reason and detail of this error."""
     if isinstance(error, KeyboardInterrupt):
         return replace(run, status=RunStatus.INTERRUPTED, reason="interrupted")
     if isinstance(error, ModelError):
@@ -262,12 +304,12 @@ def failed(run: Run, error: BaseException) -> Run:
     else:
         reason = "error"
     hint = getattr(error, "hint", "")
-    detail = f"{error} ({hint})" if hint else str(error)
+    detail = masked(unicode_text(f"{error} ({hint})" if hint else str(error)))
     return replace(run, status=RunStatus.FAILED, reason=reason, detail=detail)
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code of the contract for this error."""
+    """The command line's exit code for this error."""
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     return error.exit_code if isinstance(error, TrackerError) else 1

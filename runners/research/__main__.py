@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from runners.harness.__main__ import die_with_parent
+from runners.child import die_with_parent
 
 if __name__ == "__main__":
     die_with_parent()

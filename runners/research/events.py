@@ -1,11 +1,11 @@
-"""What the worker of a study tells its parent: one JSON object per line on its standard output."""
+"""Events from the worker of a study to its parent: one JSON object per line on its standard output."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from tracker.codec import dump_json, load_json
+from tracker.serialization import dump_json, load_json
 
 EventName = Literal[
     "opening",  # the agent is being started

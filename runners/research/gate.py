@@ -7,8 +7,8 @@ non-informative prior (Jeffreys): one minus the one-sided p of the paired t-test
 so it is as honest for a spread of 0.001 as for one of 0.08, and it stays so at three pairs, where a bootstrap
 does not: three gains above 0, one time in eight by chance, are P = 1 to it.
 
-The rule as a whole, by simulation (`benchmarks/research_gate.py`): 1.4 % false accepts under normal noise,
-less under heavier tails, 1.6 % under the worst symmetric noise that was found (gains of ± one value).
+The rule as a whole, by simulation (`benchmarks/research_gate.py`): 1.4% false accepts under normal noise,
+less under heavier tails, 1.6% under the worst symmetric noise that was found (gains of ± one value).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from scipy import special
 LOOKS = (3, 6)  # pairs at which P(better) is asked; fewer than three say nothing of the spread
 ACCEPT_AT = 0.95
 GO_ON_AT = 0.75  # at the first look: below it the second look would accept too rarely to be worth its price
-N_CONFIRM = 3  # pairs on fresh seeds, parent and child trained anew
-CONFIRM_AT = 0.8  # with the looks' own 7 % this leaves 1.4 %; 0.9 would cost a third of the power for 0.7 %
+N_CONFIRM = 3  # pairs on fresh seeds, parent and child trained again
+CONFIRM_AT = 0.8  # with the looks' own 7% this leaves 1.4%; 0.9 would cost a third of the power for 0.7%
 # A difference of rounding alone is no gain: a mathematically neutral edit moved the published run by 0.000365
 # (karpathy/autoresearch, exp/H100/mar8); the smallest spread measured on the `cpu` tier is 0.001.
 FLOOR_BPB = 1e-4
 
 
 class Step(StrEnum):
-    """What comes next."""
+    """The next step of a trial."""
 
     MORE = "more"
     ACCEPT = "accept"
@@ -41,7 +41,7 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the gains so far mean; `n_pairs` is how many to have before asking again."""
+    """The decision on the gains so far; `n_pairs` is how many to have before asking again."""
 
     step: Step
     n_pairs: int

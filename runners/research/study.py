@@ -1,7 +1,7 @@
-"""The loop: ask, train, judge, keep what is better; at the end measure once on `test` what was kept.
+"""The loop of a study: ask, train, judge, keep improvements; at the end, measure once on `test`.
 
-All that it knows lies in the study's folder, and what it does next follows from that: killed at any moment it
-goes on as it would have, and loses the training under way.
+Its whole state is in the study's folder and determines what comes next: killed at any moment, it resumes as
+if nothing had happened and loses only the training in progress.
 """
 
 from __future__ import annotations
@@ -15,49 +15,64 @@ from statistics import fmean
 
 from runners.research.agents import Agent, Ask
 from runners.research.events import StudyEvent
-from runners.research.finish import baseline_trainings, finished, first_pair_val
+from runners.research.final_test import baseline_trainings, finished, first_pair_val
 from runners.research.gate import LOOKS
-from runners.research.judging import PLACEBO, Slot, duplicate_trial, invalid_trial, judged_trial
-from runners.research.slots import next_slots, placebo_slots, seed_of
-from runners.research.space import Tunable
-from runners.research.tiers import Tier
-from runners.research.workbench import Order, Workbench
-from tracker.studies import Change, Proposal, Split, Study, StudyStatus, Track, Trial, Verdict
-from tracker.study_files import Ledger, Wave
+from runners.research.problem.space import Tunable
+from runners.research.problem.tiers import Tier
+from runners.research.seeds import derive_seed, next_slots, placebo_slots
+from runners.research.training.pool import TrainingPool, TrainingRequest
+from runners.research.trial import (
+    PLACEBO,
+    TrialSpec,
+    duplicate_trial,
+    invalid_trial,
+    judged_trial,
+)
+from tracker.files.studies import Ledger, Wave
+from tracker.records.studies import (
+    Change,
+    Proposal,
+    Split,
+    Study,
+    StudyStatus,
+    Track,
+    Trial,
+    Verdict,
+)
 
-NO_GAIN = "nothing was kept that holds under fresh seeds: the gain is 0"
-NOTHING = "the agent answered with nothing"
+NO_GAIN = "no change was confirmed under fresh seeds: the gain is 0"
+NOTHING = "the agent returned no proposal"
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What a study works with."""
+class StudyContext:
+    """Everything that a study works with."""
 
     tier: Tier
     space: Sequence[Tunable]
     agent: Agent
-    bench: Workbench
+    pool: TrainingPool
     identity: Callable[[Change], str]  # equal for changes that train the same
     categories: Callable[[Change, Change], tuple[str, ...]]  # of `CATEGORIES`, from parent to child
     shipped_script: str
     say: Callable[[StudyEvent], None]
 
 
-def run_study(ledger: Ledger, parts: Parts) -> Study:
-    """The study with its result, after all that was missing has been done.
+def run_study(ledger: Ledger, context: StudyContext) -> Study:
+    """Run the study to its end; returns it with its result.
 
     Raises:
-        StoppedError: it is to end now; nothing that was finished is lost.
+        StoppedError: it was asked to stop; nothing that was finished is lost.
         UnreachableError: the agent's model is out of reach.
         TrackerError: something else of ours is missing, such as room on the disk.
     """
     study = ledger.read_study()
-    loop = _Loop(study, ledger, parts)
+    loop = _StudyLoop(study, ledger, context)
     loop.train_baseline()
     while (wave := loop.next_wave()) is not None:
         loop.work_off(wave)
-    parts.say(StudyEvent("test", n_done=study.n_trials, n_total=study.n_trials))
-    result = finished(study, ledger.trials(), parts.bench, incumbent=loop.incumbent)
+    context.say(StudyEvent("test", n_done=study.n_trials, n_total=study.n_trials))
+    result = finished(study, ledger.trials(), context.pool, incumbent=loop.incumbent)
     done = replace(
         ledger.read_study(),
         status=StudyStatus.COMPLETE,
@@ -89,18 +104,18 @@ def _merit(trial: Trial) -> float:
     return fmean(pair.gain(Split.SELECT) or 0.0 for pair in pairs)
 
 
-class _Loop:
+class _StudyLoop:
     """A study at work; everything it remembers was read from, or written to, its folder."""
 
-    def __init__(self, study: Study, ledger: Ledger, parts: Parts) -> None:
+    def __init__(self, study: Study, ledger: Ledger, context: StudyContext) -> None:
         self.study = study
         self._ledger = ledger
-        self._parts = parts
+        self._context = context
         self._trials = {trial.slot: trial for trial in ledger.trials()}
         self._lock = threading.Lock()
         self._n_waves, self._start = 0, 0  # waves seen, and the slot after them
         # where each change was tried first; -1: what the study begins with
-        self._first: dict[str, int] = {parts.identity(Change()): -1}
+        self._first: dict[str, int] = {context.identity(Change()): -1}
         self._placebos = placebo_slots(n_trials=study.n_trials, share=study.placebo_share, seed=study.seed)
 
     @property
@@ -115,8 +130,8 @@ class _Loop:
 
     def train_baseline(self) -> None:
         """Train what the first trial is compared with, before anybody is asked."""
-        first = baseline_trainings(self.study, self._parts.bench)[0]
-        self._parts.say(StudyEvent("baseline", val_bpb=first.bpb[Split.VAL]))
+        first = baseline_trainings(self.study, self._context.pool)[0]
+        self._context.say(StudyEvent("baseline", val_bpb=first.bpb[Split.VAL]))
 
     def next_wave(self) -> Wave | None:
         """The first wave that is not done, with what the agent proposes for it; None when all are.
@@ -139,31 +154,31 @@ class _Loop:
         """Give each proposal of the wave its verdict, all against the incumbent before the wave."""
         before = [self._trials[slot] for slot in sorted(self._trials) if self._trials[slot].wave < wave.wave]
         parent = incumbent_after(before)
-        open_slots = [
-            self._slot(wave.wave, slot, proposal, parent)
+        open_specs = [
+            self._spec(wave.wave, slot, proposal, parent)
             for slot, proposal in zip(wave.slots, wave.proposals, strict=True)
             if slot not in self._trials
         ]
-        first: list[Slot] = []
-        again: list[Slot] = []
-        for slot in open_slots:
-            (first if self._tried_first(slot) == slot.slot else again).append(slot)
-        with ThreadPoolExecutor(max_workers=max(1, len(first)), thread_name_prefix="trial") as pool:
-            list(pool.map(self._judge, first))
-        for slot in again:
-            earlier = self._trials.get(self._tried_first(slot))
-            self._keep(duplicate_trial(slot, earlier, at=datetime.now(UTC)))
+        first: list[TrialSpec] = []
+        again: list[TrialSpec] = []
+        for spec in open_specs:
+            (first if self._tried_first(spec) == spec.slot else again).append(spec)
+        with ThreadPoolExecutor(max_workers=max(1, len(first)), thread_name_prefix="trial") as threads:
+            list(threads.map(self._judge, first))
+        for spec in again:
+            earlier = self._trials.get(self._tried_first(spec))
+            self._keep(duplicate_trial(spec, earlier, at=datetime.now(UTC)))
         self._ledger.write_study(replace(self._ledger.read_study(), incumbent=self.incumbent))
 
     def _asked(self, number: int, start: int) -> Wave:
-        study, parts = self.study, self._parts
+        study, context = self.study, self._context
         n_slots = study.n_trials + len(self._placebos)
         asked, hidden = next_slots(start, k=study.wave_size, n_slots=n_slots, placebos=self._placebos)
         found: dict[int, Proposal] = {}
         if asked:
             ask = self._ask(asked)
-            parts.say(StudyEvent("asking", slot=asked[0], n_done=self.n_done, n_total=study.n_trials))
-            proposals = list(parts.agent.propose(ask))[: len(asked)]
+            context.say(StudyEvent("asking", slot=asked[0], n_done=self.n_done, n_total=study.n_trials))
+            proposals = list(context.agent.propose(ask))[: len(asked)]
             proposals = proposals or [Proposal(None, proposer=study.agent.kind, problem=NOTHING)]
             found = dict(zip(asked, proposals, strict=False))
         last = max(found) if len(found) < len(asked) else n_slots
@@ -173,16 +188,16 @@ class _Loop:
         return Wave(number, slots, tuple(found[slot] for slot in slots))
 
     def _ask(self, asked: Sequence[int]) -> Ask:
-        study, parts = self.study, self._parts
+        study, context = self.study, self._context
         history = tuple(
             self._trials[slot] for slot in sorted(self._trials) if not self._trials[slot].is_placebo
         )
         incumbent = self.incumbent
-        script = incumbent.script or parts.shipped_script
+        script = incumbent.script or context.shipped_script
         return Ask(
             study=study,
-            tier=parts.tier,
-            space=parts.space,
+            tier=context.tier,
+            space=context.space,
             incumbent=incumbent,
             incumbent_bpb=self._bpb(incumbent),
             history=history,
@@ -195,32 +210,34 @@ class _Loop:
 
     def _bpb(self, change: Change) -> Mapping[str, float]:
         """Of the change under the gate's first seed: known, for it has been compared."""
-        (training,) = self._parts.bench.trained([Order(change, seed_of(self.study.seed, "gate", 0))])
+        (training,) = self._context.pool.trained(
+            [TrainingRequest(change, derive_seed(self.study.seed, "gate", 0))]
+        )
         return {Split.VAL: training.bpb[Split.VAL]}
 
-    def _slot(self, wave: int, slot: int, proposal: Proposal, parent: Change) -> Slot:
+    def _spec(self, wave: int, slot: int, proposal: Proposal, parent: Change) -> TrialSpec:
         touched: tuple[str, ...] = ()
         if proposal.change is not None and proposal.proposer != PLACEBO:
-            touched = self._parts.categories(parent, proposal.change)
-        return Slot(self.study.study_id, self.study.seed, slot, wave, proposal, parent, touched)
+            touched = self._context.categories(parent, proposal.change)
+        return TrialSpec(self.study.study_id, self.study.seed, slot, wave, proposal, parent, touched)
 
     def _note(self, wave: Wave) -> None:
         """Remember which of the wave's changes are new."""
         for slot, proposal in zip(wave.slots, wave.proposals, strict=True):
             if proposal.change is not None and proposal.proposer != PLACEBO:
-                self._first.setdefault(self._parts.identity(proposal.change), slot)
+                self._first.setdefault(self._context.identity(proposal.change), slot)
 
-    def _tried_first(self, slot: Slot) -> int:
+    def _tried_first(self, spec: TrialSpec) -> int:
         """The slot in which this change was tried first: its own, if it is new, or cannot be a repetition."""
-        if slot.is_placebo or slot.proposal.change is None:
-            return slot.slot
-        return self._first[self._parts.identity(slot.child)]
+        if spec.is_placebo or spec.proposal.change is None:
+            return spec.slot
+        return self._first[self._context.identity(spec.child)]
 
-    def _judge(self, slot: Slot) -> None:
-        if slot.proposal.change is None:
-            self._keep(invalid_trial(slot, at=datetime.now(UTC)))
+    def _judge(self, spec: TrialSpec) -> None:
+        if spec.proposal.change is None:
+            self._keep(invalid_trial(spec, at=datetime.now(UTC)))
         else:
-            self._keep(judged_trial(slot, self._parts.bench))
+            self._keep(judged_trial(spec, self._context.pool))
 
     def _keep(self, trial: Trial) -> None:
         """Write the trial, then tell of it."""
@@ -228,7 +245,7 @@ class _Loop:
         with self._lock:  # the trials of a wave end side by side
             self._trials[trial.slot] = trial
             n_done = self.n_done
-        self._parts.say(
+        self._context.say(
             StudyEvent(
                 "trial",
                 slot=trial.slot,

@@ -13,32 +13,39 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
-from runners.hub import download_model
-from runners.research import sandbox, script, space, training
+from runners.child import Pipe, heartbeat, own_stdout, repeating
+from runners.models.resolve import fetch_model
 from runners.research.agents import Agent, open_agent
-from runners.research.corpora import corpus
+from runners.research.comparability import comparability_of
+from runners.research.corpora.build import corpus
 from runners.research.events import StudyEvent, encode
-from runners.research.facts import facts_of
-from runners.research.finish import TestedOnce
-from runners.research.study import Parts, run_study
-from runners.research.tiers import tier as tier_of
-from runners.research.workbench import StoppedError, Workbench
-from runners.worker_pipe import Pipe, heartbeat, own_stdout
-from tracker.errors import DiskFullError, ModelError, TrackerError, UnreachableError
-from tracker.studies import Change, Study, StudyStatus, Track, Training
-from tracker.study_files import Ledger
+from runners.research.final_test import FinalTestCache
+from runners.research.problem import script, space
+from runners.research.problem.tiers import tier as tier_of
+from runners.research.sandbox import run as sandbox
+from runners.research.study import StudyContext, run_study
+from runners.research.training import cache as training
+from runners.research.training.pool import StoppedError, TrainingPool
+from tracker.errors import EXIT_INTERRUPTED, DiskFullError, ModelError, TrackerError, UnreachableError
+from tracker.files.studies import Ledger
+from tracker.records.studies import (
+    Change,
+    Study,
+    StudyStatus,
+    Track,
+    Training,
+)
 
-EXIT_INTERRUPTED = 130
 LOOK_S = 1.0  # how soon the stop button is seen
 
 
-class Stop:
+class StudyStop:
     """Whether somebody asked us to end; a signal says so, and ends what the main thread waits for."""
 
     def __init__(self) -> None:
@@ -57,14 +64,14 @@ class Stop:
 
 def main(argv: list[str]) -> int:
     """Work on the study; the exit code follows the contract of the command line."""
-    ledger, pipe, stop = Ledger(Path(argv[1]).resolve()), Pipe(own_stdout()), Stop()
+    ledger, pipe, stop = Ledger(Path(argv[1]).resolve()), Pipe(own_stdout()), StudyStop()
     signal.signal(signal.SIGTERM, stop.on_signal)
     signal.signal(signal.SIGINT, stop.on_signal)
 
     def say(event: StudyEvent) -> None:
         pipe.send(encode(event))
 
-    with heartbeat(pipe, encode(StudyEvent("heartbeat"))), _button(ledger):
+    with heartbeat(pipe, lambda: encode(StudyEvent("heartbeat"))), _button(ledger):
         code = work(ledger, stop, say)
     if code == EXIT_INTERRUPTED:
         # Sandboxes die with us. Ended before us, a training under way would be kept as one that failed.
@@ -73,13 +80,13 @@ def main(argv: list[str]) -> int:
     return code
 
 
-def work(ledger: Ledger, stop: Stop, say: Callable[[StudyEvent], None]) -> int:
+def work(ledger: Ledger, stop: StudyStop, say: Callable[[StudyEvent], None]) -> int:
     """Run the study; `study.json` says how it ended."""
     try:
         study = replace(ledger.read_study(), status=StudyStatus.RUNNING, pid=os.getpid())
         ledger.write_study(replace(study, reason=None, detail=None, ended_at=None))
-        with _opened(study, ledger, stop, say) as parts:
-            done = run_study(ledger, parts)
+        with _opened(study, ledger, stop, say) as context:
+            done = run_study(ledger, context)
         say(StudyEvent("ended", status=done.status.value))
         return 0
     except (TrackerError, StoppedError, KeyboardInterrupt) as error:
@@ -107,10 +114,12 @@ def as_ended(study: Study, error: BaseException) -> Study:
 
 
 @contextmanager
-def _opened(study: Study, ledger: Ledger, stop: Stop, say: Callable[[StudyEvent], None]) -> Iterator[Parts]:
+def _opened(
+    study: Study, ledger: Ledger, stop: StudyStop, say: Callable[[StudyEvent], None]
+) -> Iterator[StudyContext]:
     """All that the study works with, under the facts that it was begun with."""
     tier, home = tier_of(study.tier), ledger.folder.parent.parent
-    facts = facts_of(tier, home)
+    facts = comparability_of(tier, home)
     facts.refuse(study)
     box = sandbox.for_study(study.sandbox, runs_code=study.track is Track.CODE)
     corpus_hash = corpus(tier.corpus, home).hash
@@ -124,8 +133,8 @@ def _opened(study: Study, ledger: Ledger, stop: Stop, say: Callable[[StudyEvent]
     def on_training(done: Training) -> None:
         say(StudyEvent("training", status=done.status.value, seed=done.seed, duration_s=done.train_s))
 
-    bench = Workbench(
-        TestedOnce(train, ledger, identity),
+    pool = TrainingPool(
+        FinalTestCache(train, ledger, identity),
         n_at_once=training.N_AT_ONCE["cpu" if tier.device == "cpu" else "cuda"],
         identity=identity,
         is_stopped=stop,
@@ -133,18 +142,18 @@ def _opened(study: Study, ledger: Ledger, stop: Stop, say: Callable[[StudyEvent]
     )
     agent = _agent(study, ledger, say)
     try:
-        yield Parts(
+        yield StudyContext(
             tier=tier,
             space=space.tunables(tier),
             agent=agent,
-            bench=bench,
+            pool=pool,
             identity=identity,
             categories=lambda parent, child: space.categories(parent, child, tier),
             shipped_script=script.shipped(tier),
             say=say,
         )
     finally:
-        bench.close()
+        pool.close()
         agent.close()
 
 
@@ -152,29 +161,18 @@ def _agent(study: Study, ledger: Ledger, say: Callable[[StudyEvent], None]) -> A
     started = time.monotonic()
     say(StudyEvent("opening", message=study.agent.name))
     spec = study.agent
-    if spec.model and spec.settings and spec.model.path is None and spec.settings.engine != "server":
-        path = str(download_model(spec.model))
-        study = replace(study, agent=replace(spec, model=replace(spec.model, path=path)))
+    if spec.model and spec.settings:
+        study = replace(study, agent=replace(spec, model=fetch_model(spec.model, spec.settings)))
     agent = open_agent(study, ledger.folder)
     say(StudyEvent("ready", message=study.agent.name, duration_s=time.monotonic() - started))
     return agent
 
 
-@contextmanager
-def _button(ledger: Ledger) -> Iterator[None]:
-    """Within this, the file `stop` works as SIGTERM does."""
-    done = threading.Event()
+def _button(ledger: Ledger) -> AbstractContextManager[None]:
+    """Treat the file `stop` as a SIGTERM until the block ends."""
 
     def look() -> None:
-        while not done.wait(LOOK_S):
-            if ledger.stop_path.exists():
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
+        if ledger.stop_path.exists():
+            os.kill(os.getpid(), signal.SIGTERM)  # a second one changes nothing
 
-    thread = threading.Thread(target=look, name="stop-button", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    return repeating(look, every_s=LOOK_S, name="stop-button")

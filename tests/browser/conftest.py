@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
-from tests.app_process import served
-from tests.store_builder import build_store
+from tests.builders.epoch_october import ingest_october, small_october
+from tests.builders.store_builder import NOW, build_store
+from tests.doubles.app_process import served
+from tracker.settings import Settings
 
 RESULTS = Path(__file__).parent.parent.parent / "test-results"
 # Chromium itself asks for updates and the like; what is left comes from the page
@@ -43,6 +45,15 @@ def browser() -> Iterator[Browser]:
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a dashboard over the small store."""
     home = build_store(tmp_path_factory.mktemp("home")).home
+    with served(home) as (_, line):
+        yield line.removeprefix("dashboard: ").strip()
+
+
+@pytest.fixture(scope="session")
+def ingested_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a dashboard over a home that has ingested Epoch's index of October."""
+    home = tmp_path_factory.mktemp("ingested")
+    ingest_october(Settings(home=home).model_copy(update={"fixed_now": NOW}), small_october())
     with served(home) as (_, line):
         yield line.removeprefix("dashboard: ").strip()
 

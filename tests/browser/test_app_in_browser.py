@@ -12,13 +12,18 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
-from tests.app_process import served
 from tests.browser.conftest import SIZES, OpenPage, saved, settled
-from tests.store_builder import CANDIDATES, ODD_ID, build_store, measure_published
-from tests.studies_builder import begin, stop_path
-from tracker.codec import load_json
-from tracker.items import RUN_FILE
+from tests.builders.store_builder import (
+    CANDIDATES,
+    ODD_ID,
+    build_store,
+    measure_published,
+)
+from tests.builders.studies_builder import begin, stop_path
+from tests.doubles.app_process import served
+from tracker.files.items import RUN_FILE
 from tracker.records import Run
+from tracker.serialization import load_json
 from tracker.store import Store, publish
 
 pytestmark = pytest.mark.browser
@@ -61,6 +66,7 @@ MAIN_PATH = pytest.mark.parametrize(("size", "scheme"), [("desktop", "light"), (
 def choose(page: Page, label: str, option: str) -> None:
     page.get_by_role("combobox", name=label).click()
     page.get_by_role("option", name=option, exact=True).click()
+    page.keyboard.press("Escape")  # a rerun meanwhile may have opened the list again, which hides the page
     settled(page)
 
 
@@ -112,11 +118,11 @@ def test_a_filter_is_in_the_link_and_a_colleague_sees_the_same(
 
 def test_a_frontier_without_a_model_is_a_link_too(address: str, open_page: OpenPage) -> None:
     page = open_page(f"{address}/?without=Kimi%20K3&definition=G6")
-    expect(page.get_by_text("Filtered: without Kimi K3")).to_be_visible()
-    expect(page.get_by_text("Open is behind by (G6)")).to_be_visible()
+    expect(page.get_by_text("Filters: without Kimi K3")).to_be_visible()
+    expect(page.get_by_text("Open models trail by (G6)")).to_be_visible()
     page.reload()
     settled(page)
-    expect(page.get_by_text("Filtered: without Kimi K3")).to_be_visible()
+    expect(page.get_by_text("Filters: without Kimi K3")).to_be_visible()
 
 
 def test_an_address_in_a_link_is_shown_and_leads_nowhere(address: str, open_page: OpenPage) -> None:
@@ -146,17 +152,17 @@ def test_a_months_figure_is_followed_down_to_an_item(
     measure_published(build_store(tmp_path), hub_id="moonshotai/Kimi-K3")
     with served(tmp_path) as (_, line):
         page = open_page(line.removeprefix("dashboard: ").strip(), size=size, scheme=scheme)
-        expect(page.get_by_text("4.4 months", exact=True).first).to_be_visible()
-        page.get_by_role("link", name="What is behind it: Kimi K3").click()
+        expect(page.get_by_text("5.6 months", exact=True).first).to_be_visible()
+        page.get_by_role("link", name="View Kimi K3, the best open model").click()
         expect(page.get_by_role("heading", name="Placement")).to_be_visible()
-        page.get_by_role("link", name="Every item of this run").click()
+        page.get_by_role("link", name="View all items of this run").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Items")
         expect(page.get_by_text("60 items.")).to_be_visible()
         expect(page.get_by_role("heading", name="gsm8k 0:")).to_be_visible()
 
 
 @MAIN_PATH
-def test_two_models_are_compared_and_an_item_that_tells_them_apart_is_opened(
+def test_two_models_are_compared_and_an_item_that_only_one_solved_is_opened(
     address: str, open_page: OpenPage, size: str, scheme: str
 ) -> None:
     page = open_page(
@@ -164,7 +170,7 @@ def test_two_models_are_compared_and_an_item_that_tells_them_apart_is_opened(
         size=size,
         scheme=scheme,
     )
-    expect(page.get_by_text("items tell these models apart")).to_be_visible()
+    expect(page.get_by_text("items were solved by only some of the models")).to_be_visible()
     tick(page, page.get_by_test_id("stDataFrame").nth(1), row=0)
     expect(page.get_by_role("heading", level=1)).to_have_text("Items")
     expect(page.get_by_role("combobox", name="Model")).to_have_value(FIRST)
@@ -221,7 +227,7 @@ def test_pages_are_reached_and_filters_set_by_the_keyboard_alone(address: str, o
 
 
 @MAIN_PATH
-def test_the_leaderboard_is_taken_along_as_csv(
+def test_the_leaderboard_can_be_downloaded_as_csv(
     address: str, open_page: OpenPage, size: str, scheme: str
 ) -> None:
     page = open_page(f"{address}/leaderboard?task=sort_words", size=size, scheme=scheme)
@@ -233,21 +239,28 @@ def test_the_leaderboard_is_taken_along_as_csv(
     assert all(0.0 <= float(row["score"]) <= 1.0 for row in rows)
 
 
-def test_the_frontier_is_taken_along_as_parquet(address: str, open_page: OpenPage) -> None:
+def test_the_frontier_can_be_downloaded_as_parquet(address: str, open_page: OpenPage) -> None:
     page = open_page(address)
     with page.expect_download() as download:
-        page.get_by_role("button", name="Models as Parquet").click()
+        page.get_by_role("button", name="Models as Parquet", exact=True).click()
     table = pq.read_table(download.value.path())
     assert {"model", "access", "released", "value"} <= set(table.column_names)
 
 
 @pytest.mark.timeout(400)
+def test_the_headline_is_of_the_data_that_was_ingested(ingested_address: str, open_page: OpenPage) -> None:
+    page = open_page(f"{ingested_address}/")
+    for text in ("Claude Opus 5.5", "07 Oct 2026", "48 days old"):
+        expect(page.get_by_text(text).first).to_be_visible()
+    saved(page, "frontier-ingested")
+
+
 def test_the_interval_appears_by_itself(tmp_path: Path, open_page: OpenPage) -> None:
     """A home without draws: the number is there at once, its interval when it is computed."""
     with served(build_store(tmp_path).home) as (_, line):
         page = open_page(line.removeprefix("dashboard: ").strip())
-        expect(page.get_by_text("4.4 months", exact=True).first).to_be_visible()
-        expect(page.get_by_text(re.compile(r"90 % interval \d")).first).to_be_visible(timeout=DRAWN_MS)
+        expect(page.get_by_text("5.6 months", exact=True).first).to_be_visible()
+        expect(page.get_by_text(re.compile(r"90% interval: \d")).first).to_be_visible(timeout=DRAWN_MS)
 
 
 def test_new_results_appear_on_an_open_page_by_themselves(tmp_path: Path, open_page: OpenPage) -> None:
@@ -263,7 +276,7 @@ def test_new_results_appear_on_an_open_page_by_themselves(tmp_path: Path, open_p
             store.add_run(replace(run, run_id="20261201T000000-000000", model=newcomer))
         publish(settings)
         expect(page.get_by_text("New results were published")).to_be_visible()
-        settled(page)  # a list that is opened while the page is made anew is closed by that
+        settled(page)  # a rerun of the page closes an open list
         choose(page, "Model", "zeta/newcomer")
         expect(page.get_by_test_id("stCode").first).to_have_text("zeta/newcomer")
 
@@ -272,7 +285,7 @@ def test_a_study_and_its_trial_are_chosen_and_the_link_brings_both_back(
     address: str, open_page: OpenPage
 ) -> None:
     page = open_page(f"{address}/research")
-    expect(page.get_by_role("heading", name="What it was asked and answered")).to_be_visible()
+    expect(page.get_by_role("heading", name="Prompt and reply")).to_be_visible()
     tick(page, page.get_by_role("region", name="All studies, newest first"), row=2)
     expect(page.get_by_role("combobox", name="Study")).to_have_value("20261124-000009-aaaaaa")
     expect(page.get_by_test_id("stText").get_by_text("10 of 10", exact=True)).to_be_visible()
@@ -296,8 +309,8 @@ def test_a_running_study_is_stopped_only_after_a_second_click(
         expect(page.get_by_text("4 of 10 trials")).to_be_visible()
         saved(page, f"research-live-{size}-{scheme}")
         page.get_by_role("button", name="Stop this study").click()
-        expect(page.get_by_text("What is finished is kept")).to_be_visible()
+        expect(page.get_by_text("Finished trials are kept")).to_be_visible()
         assert not stop.exists()
-        page.get_by_role("button", name="Yes, stop it").click()
-        expect(page.get_by_text("It is told to stop")).to_be_visible()
+        page.get_by_role("button", name="Stop", exact=True).click()
+        expect(page.get_by_text("Stopping…")).to_be_visible()
         assert stop.read_bytes() == b""

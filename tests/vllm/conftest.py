@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from runners.demo import demo_model
 from runners.engines import Engine
+from runners.models.demo import demo_model
 from tracker.records import EngineSettings, Model
 from tracker.settings import load_settings
 
@@ -31,7 +31,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture(scope="session")
 def vllm_engine(model: Model) -> Iterator[Engine]:
-    from runners.engines.vllm import VllmEngine
+    from runners.engines.vllm.engine import VllmEngine
 
     engine = VllmEngine(model, FP32)
     yield engine
@@ -40,7 +40,7 @@ def vllm_engine(model: Model) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def reference(model: Model) -> Iterator[Engine]:
-    from runners.engines.transformers import TransformersEngine
+    from runners.engines.transformers.engine import TransformersEngine
 
     engine = TransformersEngine(model, replace(FP32, engine="transformers"))
     yield engine

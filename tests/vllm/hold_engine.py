@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
-from runners.engines.vllm import VllmEngine
-from runners.engines.vllm_processes import children
+from runners.engines.vllm.engine import VllmEngine
+from runners.engines.vllm.processes import children
 from tests.vllm.conftest import FP32
 from tracker.records import Model
 

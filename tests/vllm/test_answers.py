@@ -158,7 +158,7 @@ def test_sampled_answers_can_be_repeated(vllm_engine: Engine) -> None:
     assert len({first[n].text for n in range(3)}) > 1
 
 
-def test_thinking_is_told_apart_from_the_answer(vllm_engine: Engine, reference: Engine) -> None:
+def test_thinking_is_separated_from_the_answer(vllm_engine: Engine, reference: Engine) -> None:
     shots = "".join(f"Q: is {word} a colour?\n<think>\nlet me see\n</think>\nyes\n\n" for word in WORDS)
     prompt = ChatPrompt(f"{shots}Q: is violet a colour?\n<think>\n", [])
     request = GenerationRequest(prompt, 24, stop=("\n\n", "let"))  # neither may end the thinking

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from runners.engines.architecture import read_architecture
-from runners.engines.kv_cache import BLOCK_TOKENS, LayerCache
+from runners.memory.architecture import read_architecture
+from runners.memory.kv_cache import BLOCK_TOKENS, LayerCache
 
 # vLLM brings libraries that warn on import
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("default")]
@@ -48,7 +48,7 @@ def specs(layers: Sequence[LayerCache], *, is_latent: bool) -> dict[str, Any]:
     block = BLOCK_TOKENS * max(1, ceil(state / (BLOCK_TOKENS * widest)))
     found: dict[str, Any] = {}
     for place, layer in enumerate(layers):
-        if layer.has_state:
+        if layer.conv_channels or layer.state_values:
             dtypes = (torch.bfloat16, torch.float32 if layer.state_is_float32 else torch.bfloat16)
             shapes = ((layer.conv_channels, max(0, layer.conv_kernel - 1)), (layer.state_values,))
             found[f"state.{place}"] = MambaSpec(
@@ -72,7 +72,7 @@ def specs(layers: Sequence[LayerCache], *, is_latent: bool) -> dict[str, Any]:
 
 
 def _state_bytes(layer: LayerCache) -> int:
-    if not layer.has_state:
+    if not (layer.conv_channels or layer.state_values):
         return 0
     state = layer.state_values * (4 if layer.state_is_float32 else VALUE_BYTES)
     return layer.conv_channels * max(0, layer.conv_kernel - 1) * VALUE_BYTES + state

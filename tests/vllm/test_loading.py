@@ -28,9 +28,9 @@ def test_the_engine_says_what_answers(vllm_engine: Engine) -> None:
 
 
 def test_a_context_beyond_the_model_is_refused_with_the_longest_it_has(model: Model) -> None:
-    from runners.engines.vllm import VllmEngine
+    from runners.engines.vllm.engine import VllmEngine
 
-    with pytest.raises(EngineError, match="99999 tokens of context were asked for") as caught:
+    with pytest.raises(EngineError, match="a context of 99999 tokens was requested") as caught:
         VllmEngine(model, replace(FP32, max_model_len=99999))
     assert (caught.value.reason, caught.value.hint) == ("unsupported", "--max-model-len 8192")
 
@@ -38,11 +38,13 @@ def test_a_context_beyond_the_model_is_refused_with_the_longest_it_has(model: Mo
 def test_a_context_that_does_not_fit_names_one_that_does(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runners.engines.vllm import VllmEngine
+    from runners.engines.vllm.engine import VllmEngine
 
     monkeypatch.setenv("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "1")
     before = children_named_vllm()
-    with pytest.raises(EngineError, match=r"does not fit beside the weights; \d+ tokens would") as caught:
+    with pytest.raises(
+        EngineError, match=r"does not fit in memory with the weights, but \d+ tokens would"
+    ) as caught:
         VllmEngine(model, replace(FP32, max_model_len=60000))
     assert caught.value.reason == "does_not_fit"
     assert int(caught.value.hint.split()[-1]) < 60000

@@ -12,10 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
-from runners.research import space
 from runners.research.agents import open_agent
-from runners.research.model_server import MARK, start_server
-from tests.research_asks import TIER, ask, study
+from runners.research.agents.vllm_server import MARK, start_server
+from runners.research.problem import space
+from tests.doubles.research_asks import TIER, ask, study
 from tracker.errors import EngineError
 from tracker.records import EngineSettings, Model
 

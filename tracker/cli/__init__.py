@@ -1,74 +1,131 @@
 """The command line: one file per command; each parses, calls, prints.
 
-Commands are named by import string, so that `tracker --help` imports none of them.
+`tracker --help` and `tracker --version` use the table below and import nothing else: importing the parser and
+every command would take ten times as long.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-from cyclopts import App
-from cyclopts.exceptions import CycloptsError
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
 
 import tracker
-from tracker.errors import DiskFullError, StoreError, TrackerError
+from tracker.errors import EXIT_INTERRUPTED, DiskFullError, FieldError, StoreError, TrackerError, UsageError
+from tracker.private_home import restrict_new_files
+from tracker.redaction import masked, print_masked_traceback
+
+if TYPE_CHECKING:
+    from tracker.settings import LogLevel
 
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
+LEVEL_FLAGS: dict[str, LogLevel] = {"--quiet": "error", "-q": "error", "--verbose": "info", "-v": "info"}
+HELP_FLAGS = ("--help", "-h")
+DESCRIPTION = "How far is an open-weight model behind the closed frontier, measured on your own GPU?"
+EPILOGUE = (
+    "Every command takes --json (print one JSON document), --quiet or -q (no progress, no warnings)"
+    " and --verbose or -v (print log lines)."
+)
 
-app = App(
-    name="tracker",
-    help="How far is an open-weight model behind the closed frontier, measured on your own card?",
-    version=tracker.__version__,
-    help_format="plaintext",
-    result_action="return_value",
-    suppress_keyboard_interrupt=False,
-)
-app.command("tracker.cli.bench:bench", name="bench", help="Measure one model: fit check, run, store, print.")
-app.command("tracker.cli.fit:fit", name="fit", help="Predict the memory that a model needs here.")
-app.command("tracker.cli.models:models", name="models", help="List the models known here.")
-app.command("tracker.cli.show:show", name="show", help="All that is known of one model.")
-app.command("tracker.cli.suites:suites", name="suites", help="List the suites and what is in them.")
-app.command("tracker.cli.query:query", name="query", help="Run one read-only SQL statement on the snapshot.")
-app.command("tracker.cli.app:app", name="app", help="Open the dashboard.")
-app.command("tracker.cli.doctor:doctor", name="doctor", help="Say what works on this machine.")
-app.command("tracker.cli.compare:compare", name="compare", help="Compare two models on shared items.")
-app.command("tracker.cli.frontier_views:app", name="frontier", help="How far open models are behind.")
-app.command("tracker.cli.index:app", name="index", help="The capability index: fit it, show it.")
-app.command("tracker.cli.ingest:ingest", name="ingest", help="Pull models and published scores.")
-app.command("tracker.cli.queue:app", name="queue", help="What is measured next, and why.")
-app.command(
-    "tracker.cli.weekly:weekly", name="weekly", help="Ingest, measure within a budget, write the digest."
-)
-app.command(
-    "tracker.cli.digest:digest", name="digest", help="What changed: models, scores, records, outages."
-)
-app.command("tracker.cli.schedule:app", name="schedule", help="Run `tracker weekly` by a timer.")
-app.command("tracker.cli.research:app", name="research", help="Let a model tune a small GPT-2.")
-app.command("tracker.cli.store:app", name="store", help="Rebuild, publish or check the store.")
+
+class Command(NamedTuple):
+    """A command: its name, its function, its line in the overview."""
+
+    name: str
+    target: str  # "package.module:name", imported only when the command runs
+    help: str
+
+
+COMMANDS: dict[str, tuple[Command, ...]] = {
+    "Measure": (
+        Command("bench", "tracker.cli.bench:bench", "Measure one model and store every answer."),
+        Command("fit", "tracker.cli.fit:fit", "Predict the memory that a model needs."),
+        Command("queue", "tracker.cli.queue:app", "Show, change and run the queue of models to measure."),
+        Command("suites", "tracker.cli.suites:suites", "List the suites and their tasks."),
+    ),
+    "Results": (
+        Command(
+            "models", "tracker.cli.models:models", "List the models measured here or known from the Hub."
+        ),
+        Command(
+            "leaderboard", "tracker.cli.leaderboard:leaderboard", "Rank the measured models by one task."
+        ),
+        Command("show", "tracker.cli.show:show", "Show everything known about one model."),
+        Command("compare", "tracker.cli.compare:compare", "Compare two models on the items both answered."),
+        Command("query", "tracker.cli.query:query", "Query the results with SQL (read-only)."),
+        Command("app", "tracker.cli.dashboard:app", "Open the dashboard."),
+    ),
+    "Frontier": (
+        Command(
+            "frontier", "tracker.cli.frontier_boards:app", "Show how far open models are behind closed ones."
+        ),
+        Command("index", "tracker.cli.index:app", "Fit and show the capability index."),
+    ),
+    "Sources and schedule": (
+        Command("ingest", "tracker.cli.ingest:ingest", "Fetch models and published scores."),
+        Command("weekly", "tracker.cli.weekly:weekly", "Ingest, run the queue, write the digest."),
+        Command("digest", "tracker.cli.digest:digest", "Report what is new."),
+        Command("schedule", "tracker.cli.schedule:app", "Run `tracker weekly` on a timer."),
+    ),
+    "Auto-research": (
+        Command(
+            "research", "tracker.cli.research:app", "Run a model or an optimizer that tunes a small GPT-2."
+        ),
+    ),
+    "This installation": (
+        Command("doctor", "tracker.cli.doctor:doctor", "Check what works on this machine."),
+        Command(
+            "store", "tracker.cli.store:app", "Rebuild, publish, check, repair, export or import the store."
+        ),
+        Command("completion", "tracker.cli.completion:completion", "Set up tab completion."),
+    ),
+}
+
+
+def overview() -> str:
+    """The text of `tracker --help`."""
+    width = max(len(command.name) for group in COMMANDS.values() for command in group) + 2
+    lines = ["Usage: tracker COMMAND [OPTIONS]", "", DESCRIPTION]
+    for title, group in COMMANDS.items():
+        lines += ["", f"{title}:", *(f"  {command.name:<{width}}{command.help}" for command in group)]
+    lines += ["", "`tracker COMMAND --help` shows the options of a command, `tracker --version` the version."]
+    return "\n".join([*lines, EPILOGUE])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command in `argv`; end the process with the exit code of the contract."""
-    tokens = list(sys.argv[1:] if argv is None else argv)
+    """Run the command in `argv`; exit with a nonzero code if it fails."""
+    restrict_new_files()
+    sys.excepthook = print_masked_traceback
+    with _own_output():
+        _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(tokens: list[str]) -> None:
     try:
-        app(tokens, exit_on_error=False, print_error=True)
-    except CycloptsError as error:
-        if "--json" in tokens:
-            hint = "`tracker --help` lists the commands, `tracker COMMAND --help` the flags of one"
-            print_json({"error": str(error), "hint": hint, "exit_code": EXIT_USAGE})
-        sys.exit(EXIT_USAGE)
+        try:
+            tokens, level = _without_level(tokens)
+            if not tokens or tokens[0] in HELP_FLAGS:
+                print(overview())
+            elif tokens == ["--version"]:
+                print(tracker.__version__)
+            elif sorted(tokens) == ["--json", "--version"]:
+                print_json({"version": tracker.__version__})
+            else:
+                _run(tokens, level)
+        finally:
+            sys.stdout.flush()  # now, while an error can still be told
+    except _OutputError as error:
+        _discard_output()
+        report(error, as_json=False)
+        sys.exit(error.exit_code)
     except TrackerError as error:
-        report(error, as_json="--json" in tokens)
+        report(error.as_flag() if isinstance(error, FieldError) else error, as_json="--json" in tokens)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # `tracker … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         sys.exit(0)
     except OSError as error:
         ours = _home_error(error)
@@ -77,12 +134,106 @@ def main(argv: Sequence[str] | None = None) -> None:
         report(ours, as_json="--json" in tokens)
         sys.exit(ours.exit_code)
     except KeyboardInterrupt:
-        print("interrupted; repeat the command to go on", file=sys.stderr)
+        print("interrupted; repeat the command to resume", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
 
 
+def _run(tokens: list[str], level: LogLevel | None) -> None:
+    from contextlib import nullcontext
+
+    from cyclopts.exceptions import CycloptsError
+
+    from tracker.cli.command_line import command_line
+    from tracker.settings import log_level
+
+    try:
+        with nullcontext() if level is None else log_level(level):
+            command_line(tokens, exit_on_error=False, print_error=True)
+    except CycloptsError as error:
+        if "--json" in tokens:
+            hint = "`tracker --help` lists the commands, `tracker COMMAND --help` the options of a command"
+            print_json({"error": masked(str(error)), "hint": hint, "exit_code": EXIT_USAGE})
+        sys.exit(EXIT_USAGE)
+
+
+def _without_level(tokens: list[str]) -> tuple[list[str], LogLevel | None]:
+    """The tokens without `--quiet` and `--verbose`, and the log level that these select.
+
+    Raises:
+        UsageError: both are given.
+    """
+    end = tokens.index("--") if "--" in tokens else len(tokens)
+    given = {LEVEL_FLAGS[token] for token in tokens[:end] if token in LEVEL_FLAGS}
+    if len(given) > 1:
+        raise UsageError("`--quiet` and `--verbose` cannot be combined", hint="use one of them")
+    rest = [token for token in tokens[:end] if token not in LEVEL_FLAGS]
+    return rest + tokens[end:], given.pop() if given else None
+
+
+class _OutputError(TrackerError):
+    """Standard output cannot be written."""
+
+    def __init__(self, problem: str) -> None:
+        message = f"cannot write to standard output: {problem}"
+        super().__init__(message, hint="send the output somewhere else; what was stored is kept")
+
+
+class _Output:
+    """Standard output whose failures are told from those of a file; None if the program has none."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        if self._stream is None:
+            raise _OutputError("it is closed")
+        with _output_errors():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            with _output_errors():
+                self._stream.flush()
+
+
+@contextmanager
+def _output_errors() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _OutputError(error.strerror or str(error)) from error
+
+
+@contextmanager
+def _own_output() -> Iterator[None]:
+    """Let failures of standard output be told in the block; what is left of it then goes nowhere."""
+    stream, errors = sys.stdout, sys.stderr
+    sys.stdout = cast("TextIO", _Output(stream))
+    if errors is None:  # Python has None for a closed stream, and would print errors to standard output
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - until the end
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = stream, errors
+
+
+def _discard_output() -> None:
+    """Let what is left of the output go nowhere, or Python would try again at its end."""
+    with suppress(
+        OSError, ValueError, AttributeError
+    ):  # a closed output and that of a test have no descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _home_error(error: OSError) -> TrackerError | None:
-    """Our error for a disk that is full, or a home that cannot be read or written; None for any other."""
+    """The error to report for a full disk, or for a home that cannot be read or written; else None."""
+    from pathlib import Path
+
     from tracker.settings import load_settings
     from tracker.store import WRITABLE_HINT
 
@@ -94,15 +245,22 @@ def _home_error(error: OSError) -> TrackerError | None:
 
 
 def report(error: TrackerError, *, as_json: bool) -> None:
-    """Print the error for people on stderr, and with `--json` also as the one document on stdout."""
-    print(f"error: {error}", file=sys.stderr)
+    """Print the error on stderr, and with `--json` also as a document on stdout."""
+    from tracker.foreign_text import indented
+
+    print(f"error: {indented(str(error))}", file=sys.stderr)
     if error.hint:
-        print(f"\nhint: {error.hint}", file=sys.stderr)
+        print(f"\nhint: {indented(error.hint)}", file=sys.stderr)
     if as_json:
-        print_json({"error": str(error), "hint": error.hint, "exit_code": error.exit_code})
+        try:
+            print_json({"error": str(error), "hint": error.hint, "exit_code": error.exit_code})
+            sys.stdout.flush()
+        except _OutputError:  # the sentence above has been said
+            _discard_output()
 
 
 def print_json(document: Any) -> None:
     """Print the one JSON document of a `--json` call."""
-    json.dump(document, sys.stdout, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write("\n")
+    from tracker.foreign_text import json_text
+
+    sys.stdout.write(json_text(document) + "\n")

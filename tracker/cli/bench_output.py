@@ -1,8 +1,8 @@
-"""How `tracker bench` shows a run: the JSON document of the contract, and a table for people."""
+"""The output of `tracker bench`: a JSON document, or a table for people."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -10,12 +10,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tracker.answers.documents import placement_document
+from tracker.answers.placement import equal_text
+from tracker.foreign_text import one_line, printable
 from tracker.frontier.placement import Placement, Unplaced
 from tracker.records import Run, TaskScore
+from tracker.serialization import dump
 
 
 def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]:
-    """The run as the JSON contract of `tracker bench --json` has it."""
+    """The run as `tracker bench --json` prints it."""
     cost = run.cost
     return {
         "run_id": run.run_id,
@@ -29,6 +33,8 @@ def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]
         "status": run.status.value,
         "reason": run.reason,
         "detail": run.detail,
+        "limit": run.limit,
+        "sample_seed": run.sample_seed,
         "n_items": run.n_items,
         "n_reused_items": run.n_reused_items,
         "duration_s": cost.duration_s,
@@ -41,8 +47,8 @@ def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]
         "peak_memory_bytes": cost.peak_memory_bytes,
         "energy_j": cost.energy_j,
         "scores": [_score_document(score) for score in run.scores],
-        "placement": asdict(placement) if isinstance(placement, Placement) else None,
-        "placement_note": _placement_note(placement),
+        "metrics": [dump(metric) for metric in run.metrics],
+        **placement_document(placement),
         "warnings": list(run.warnings),
     }
 
@@ -55,20 +61,18 @@ def _score_document(score: TaskScore) -> dict[str, Any]:
     return {name: getattr(score, name) for name in names}
 
 
-def _placement_note(placement: Placement | Unplaced | None) -> str | None:
-    if placement is None:
-        return None
-    return placement.note if isinstance(placement, Placement) else placement.reason
-
-
 def print_run(console: Console, run: Run, placement: Placement | Unplaced | None = None) -> None:
-    """Print the run for people: a table of scores, what it cost, what to know."""
+    """Print a table of scores, the cost, the placement and any warnings."""
     title = f"{run.model.model_id} · {run.suite} v{run.suite_version} · {run.status}"
     table = Table(
-        title=escape(title), title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False
+        title=escape(one_line(title)),
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
     )
     table.add_column("task", no_wrap=True, overflow="fold")
-    for name in ("score", "95 % interval", "chance", "items", "cut off", "unparsed"):
+    for name in ("score", "95% interval", "chance", "items", "truncated", "unparsed"):
         table.add_column(name, justify="right")
     for score in run.scores:
         if score.group is None:
@@ -76,31 +80,37 @@ def print_run(console: Console, run: Run, placement: Placement | Unplaced | None
     if table.row_count:
         console.print(table)
     else:
-        console.print(f"{escape(title)}: no scores")
-    console.print(escape(_cost_line(run)), style="dim", highlight=False)
+        console.print(f"{escape(one_line(title))}: no scores")
+    grouped = {score.task for score in run.scores if score.group is not None}
+    for line in metric_lines([dump(metric) for metric in run.metrics], grouped=grouped):
+        console.print(escape(one_line(line)), highlight=False)
+    console.print(escape(one_line(_cost_line(run))), style="dim", highlight=False)
     if placement is not None:
-        console.print(escape(_placement_line(placement)), highlight=False)
+        console.print(escape(printable(_placement_line(placement))), highlight=False)
     for warning in run.warnings:
-        console.print(f"warning: {escape(warning)}", highlight=False)
+        console.print(f"warning: {escape(one_line(warning))}", highlight=False)
 
 
 def _placement_line(placement: Placement | Unplaced) -> str:
     if isinstance(placement, Unplaced):
         return placement.reason
     bound = {"at_least": "at least ", "at_most": "at most ", None: ""}[placement.months_bound]
-    months = f"{bound}{placement.months_behind:.1f} months behind ({placement.definition}"
+    months = f"{bound}{placement.months_behind:.1f} months behind closed models ({placement.definition}"
     if placement.months_ci_low < placement.months_ci_high:
         months += f", {placement.months_ci_low:.1f} to {placement.months_ci_high:.1f}"
     index = f"index {placement.index:.1f} ({placement.ci_low:.1f} to {placement.ci_high:.1f})"
-    note = f"\n{placement.note}" if placement.note else ""
-    return f"placement: {index}, {months}); 90 % intervals{note}"
+    if placement.below_closed and (equal := equal_text(placement)):
+        line = f"placement: {index}; {equal}; {months}, below every closed model of the data); 90% intervals"
+    else:
+        line = f"placement: {index}, {months}); 90% intervals"
+    return f"{line}\n{placement.note}" if placement.note else line
 
 
 def _score_row(score: TaskScore) -> tuple[str, ...]:
     interval = "–" if score.ci_low is None else f"{100 * score.ci_low:.1f}–{score.ci_high:.1%}"
     unparsed = "–" if score.unparsed_fraction is None else f"{score.unparsed_fraction:.0%}"
     return (
-        escape(score.task),
+        escape(one_line(score.task)),
         f"{score.value:.1%}",
         interval,
         f"{score.chance:.1%}",
@@ -108,6 +118,20 @@ def _score_row(score: TaskScore) -> tuple[str, ...]:
         f"{score.truncated_fraction:.0%}",
         unparsed,
     )
+
+
+def metric_lines(metrics: Sequence[Mapping[str, Any]], *, grouped: Collection[str]) -> list[str]:
+    """Per task the metrics that are not its score, in their own units, with standard errors.
+
+    `metrics` are rows of `task_metrics`; `grouped` are tasks that are shown as part of their group only.
+    """
+    lines: dict[str, list[str]] = {}
+    for row in metrics:
+        if not row["is_headline"] and row["task"] not in grouped:
+            name = row["metric"] if row["filter"] == "none" else f"{row['metric']}, {row['filter']}"
+            error = "" if row["stderr"] is None else f" ± {row['stderr']:.4g}"
+            lines.setdefault(row["task"], []).append(f"{name} {row['value']:.5g}{error}")
+    return [f"{task}: {' · '.join(parts)}" for task, parts in lines.items()]
 
 
 def _cost_line(run: Run) -> str:
@@ -126,9 +150,9 @@ def _cost_line(run: Run) -> str:
 
 
 def end_hint(exit_code: int, log_path: str) -> str:
-    """What to do after a bench that did not end well."""
+    """The hint for a bench that ended early."""
     if exit_code == 130:
-        return "repeat the command to go on where it stopped"
+        return "repeat the command to resume"
     if exit_code == 4:
-        return "what was measured is kept; repeat the command when it is reachable again"
-    return f"what was measured is kept; the worker's log: {log_path}"
+        return "answers so far are stored; repeat the command once it is reachable again"
+    return f"answers so far are stored; the worker's log: {log_path}"

@@ -1,14 +1,15 @@
-"""`tracker digest`: what changed."""
+"""`tracker digest`: report what is new."""
 
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from tracker.cli import print_json
+from tracker.cli.help import OUTPUT, JsonDocument
 from tracker.errors import UnknownNameError
 from tracker.settings import load_settings
 
@@ -19,33 +20,40 @@ def digest(
     *,
     since: str | None = None,
     until: str | None = None,
-    format: str = "markdown",
-    write: Annotated[bool, Parameter(negative="")] = False,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    format: Annotated[str, Parameter(group=OUTPUT)] = "markdown",
+    write: Annotated[bool, Parameter(group=OUTPUT)] = False,
+    json: JsonDocument = False,
 ) -> None:
-    """Say what changed: new models, scores, records, claims that a measurement contradicts, outages.
+    """Report new models, scores and records, claims contradicted by measurements, and source outages.
 
     Parameters
     ----------
     since
-        From this day or moment on; default: a week ago.
+        Start, as a date or time; default: a week before `--until`.
     until
-        Up to this day or moment; default: now.
+        End, as a date or time; default: now.
     format
-        markdown, json or atom; atom is the feed of the digests that were written.
+        markdown, json or atom; atom is a feed of all saved digests.
     write
-        Also keep it under the home, in every format.
+        Also save it under TRACKER_HOME in every format.
     json
-        The same as `--format json`.
+        Print one JSON document; same as `--format json`.
     """
+    from tracker.answers.digest import digest as make_digest
+    from tracker.answers.digest_formats import (
+        FORMATS,
+        atom,
+        document,
+        keep,
+        kept,
+        markdown,
+    )
     from tracker.cli.ingest import day
-    from tracker.digest import digest as make_digest
-    from tracker.digest_forms import FORMATS, atom, document, keep, kept, markdown
 
     if format not in FORMATS:
         raise UnknownNameError("format", format, known=FORMATS)
     settings = load_settings()
-    end = day(until, flag="--until") if until else datetime.now(UTC)
+    end = day(until, flag="--until") if until else settings.now()
     start = day(since, flag="--since") if since else end - timedelta(days=DEFAULT_DAYS)
     found = make_digest(settings, since=start, until=end)
     if write:

@@ -1,4 +1,4 @@
-"""`tracker doctor`: what works on this machine, as a block to paste into a report; no secrets in it."""
+"""`tracker doctor`: check this machine; the output can be pasted into a report and holds no secrets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from tracker.cli import print_json
-from tracker.codec import dump
+from tracker.foreign_text import one_line
+from tracker.serialization import dump
 from tracker.settings import load_settings
 
 MARKS = {"ok": "ok  ", "warn": "warn", "missing": "miss"}
@@ -19,12 +20,12 @@ def doctor(
     deep: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Say what works on this machine, and what to do about the rest. Exit 1 only if the core is broken.
+    """Check what works on this machine and suggest fixes; exit code 1 only if the core is broken.
 
     Parameters
     ----------
     deep
-        Also import torch and vLLM, in a process of their own; takes up to a minute.
+        Also import torch and the engines that are installed, in a separate process; takes up to a minute.
     json
         Print one JSON document: `checks`, `works`.
     """
@@ -37,9 +38,9 @@ def doctor(
     else:
         width = max(len(check.name) for check in checks)
         for check in checks:
-            print(f"{MARKS[check.status]}  {check.name:<{width}}  {check.detail}".rstrip())
+            print(f"{MARKS[check.status]}  {check.name:<{width}}  {one_line(check.detail)}".rstrip())
             if check.hint and check.status != "ok":
-                print(f"{'':<{width + 8}}→ {check.hint}")
+                print(f"{'':<{width + 8}}→ {one_line(check.hint)}")
     if broken:
-        print(f"error: {broken[0].name}: {broken[0].detail}", file=sys.stderr)
+        print(f"error: {broken[0].name}: {one_line(broken[0].detail)}", file=sys.stderr)
         sys.exit(1)

@@ -1,8 +1,7 @@
-"""`tracker fit MODEL`: the memory that a model needs here, before anything of it is downloaded."""
+"""`tracker fit MODEL`: predict the memory that a model needs, before downloading it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -10,99 +9,58 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from runners.engines import choose_engine
-from runners.engines.architecture import read_architecture
-from runners.engines.fit import Fit, climb, predict, suggestions
-from runners.engines.twins import find_twins
-from runners.engines.weights import read_subject
-from runners.hardware import Gpu, Hardware, describe_hardware
-from runners.resolve import resolve_model
+from runners.memory.prediction import Fit
+from tracker.bench.fit import predict_fit
 from tracker.cli import print_json
-from tracker.cli.tables import console, printable
-from tracker.codec import dump
-from tracker.errors import TrackerError
-from tracker.records import EngineSettings
+from tracker.cli.flags import DEFAULT_MEMORY, MemoryFlags
+from tracker.cli.help import JsonFlag
+from tracker.cli.tables import console
+from tracker.foreign_text import one_line, printable
+from tracker.serialization import dump
 from tracker.settings import load_settings
 
 GIB = 2**30
-CONTEXTS = (4096, 8192, 32768, 131072)
-SUPPOSED_CAPABILITY = "9.0"  # of a card that is only supposed: one that can compute in fp8
 
 
 def fit(
     model: str,
     *,
-    vram: float | None = None,
+    vram_gb: float | None = None,
+    vram: Annotated[float | None, Parameter(show=False)] = None,  # GiB; until the next release
     context: int | None = None,
-    engine: str = "auto",
-    json: Annotated[bool, Parameter(negative="")] = False,
+    engine: MemoryFlags = DEFAULT_MEMORY,
+    json: JsonFlag = False,
 ) -> None:
-    """Predict the memory that a model needs, whether it fits, and the settings that would make it fit.
+    """Predict the memory that a model needs, whether it fits, and which settings would make it fit.
 
-    No weights are downloaded: their headers and `config.json` are read.
+    Only `config.json` and the headers of the weights are read; no weights are downloaded. Computed sizes are
+    in GiB (2^30 bytes).
 
     Parameters
     ----------
     model
-        A Hub id (`org/name[@revision]`), a local folder of safetensors, or `demo`.
-    vram
-        Suppose one card with so many GiB, instead of this machine.
+        Hub id (`org/name[@revision]`), local folder of safetensors, or `demo`.
+    vram_gb
+        Assume one GPU with N GB (10^9 bytes) instead of this machine's hardware.
     context
-        Tokens of context; default: what the engine would make room for.
-    engine
-        auto, vllm or transformers.
-    json
-        Print one JSON document.
+        Context length in tokens; default: as much as the engine would reserve.
     """
-    _check(vram=vram, context=context, engine=engine)
-    hardware = describe_hardware() if vram is None else _supposed(vram)
-    name = (
-        "vllm" if vram is not None and engine == "auto" else choose_engine(engine, has_gpu=hardware.has_gpu)
+    found = predict_fit(
+        model, engine.settings(), load_settings(), vram_gb=vram_gb, vram_gib=vram, context=context
     )
-    settings = EngineSettings(engine=name)
-    found = resolve_model(model, load_settings(), trust_remote_code=True)  # nothing of it is run here
-    subject = replace(read_subject(found), model_id=found.model_id if found.path is None else model)
-    asked = predict(subject, settings, hardware, context=context)
-    twins = () if asked.fits or found.path else find_twins(found.model_id)
-    offered = () if asked.fits else suggestions(subject, settings, hardware, twins=twins)
-    _, climbed = climb(subject, replace(settings, max_model_len=context), hardware)
-    answer = replace(asked, suggestions=offered, steps=climbed.steps)
-    longest = read_architecture(subject.config).max_context or max(CONTEXTS)
-    contexts = [c for c in CONTEXTS if c < longest] + [min(longest, max(CONTEXTS))]
-    by_context = [predict(subject, settings, hardware, context=c) for c in contexts]
     if json:
         rows = [
             {k: row[k] for k in ("context", "kv_cache_bytes", "total_bytes", "fits", "concurrency")}
-            for row in map(dump, by_context)
+            for row in map(dump, found.by_context)
         ]
-        print_json(dump(answer) | {"by_context": rows})
+        print_json(dump(found.fit) | {"by_context": rows})
     else:
-        _print(console(), answer, by_context)
+        _print(console(), found.fit, found.by_context)
 
 
-def _check(*, vram: float | None, context: int | None, engine: str) -> None:
-    if vram is not None and not 0 < vram < 1e6:
-        raise TrackerError(f"--vram must be a number of GiB, got {vram:g}", hint="--vram 24")
-    if context is not None and context < 1:
-        raise TrackerError(
-            f"--context must be a positive number of tokens, got {context}", hint="--context 8192"
-        )
-    if engine not in ("auto", "vllm", "transformers"):
-        raise TrackerError(
-            f"the memory of engine `{engine}` cannot be predicted", hint="known: vllm, transformers"
-        )
-
-
-def _supposed(vram: float) -> Hardware:
-    """This machine with one card of `vram` GiB instead of its own."""
-    size = round(vram * GIB)
-    card = Gpu(f"a card with {vram:g} GiB", "", size, size, SUPPOSED_CAPABILITY)
-    return replace(describe_hardware(), gpus=(card,))
-
-
-def _print(out: Console, answer: Fit, by_context: list[Fit]) -> None:
+def _print(out: Console, answer: Fit, by_context: tuple[Fit, ...]) -> None:
     verdict = "fits" if answer.fits else "does not fit"
-    out.print(Text(f"{printable(answer.model_id)}: {verdict} on {answer.device}", style="bold"))
+    out.print(Text(f"{one_line(answer.model_id)}: {verdict} on {answer.device}", style="bold"))
     out.print(f"{answer.engine}, {answer.dtype}, {answer.context:,} tokens of context\n", highlight=False)
     parts = Table(box=None, show_header=False, pad_edge=False)
     parts.add_column()
@@ -115,21 +73,21 @@ def _print(out: Console, answer: Fit, by_context: list[Fit]) -> None:
     parts.add_row("available", _gib(answer.available_bytes))
     out.print(parts)
     for note in answer.notes:
-        out.print(Text(f"note: {note}"))
+        out.print(Text(one_line(f"note: {note}")))
     out.print()
     out.print(_context_table(by_context))
     if answer.suggestions:
-        out.print("\nwhat would fit:")
+        out.print("\nalternatives that fit:")
         for suggestion in answer.suggestions:
             text = f"  {suggestion.action}, {_gib(suggestion.total_bytes)}, {suggestion.context:,} tokens"
             out.print(Text(f"{text}\n    {printable(suggestion.command)}"), soft_wrap=True)
     elif not answer.fits:
-        out.print("\nno setting makes it fit here; look for a smaller or a quantized model")
+        out.print("\nno settings make it fit here; try a smaller or a quantized model")
 
 
-def _context_table(by_context: list[Fit]) -> Table:
+def _context_table(by_context: tuple[Fit, ...]) -> Table:
     table = Table(header_style="bold")
-    for name in ("context", "KV cache", "total", "fits", "at once"):
+    for name in ("context", "KV cache", "total", "fits", "sequences"):
         table.add_column(name, justify="left" if name == "fits" else "right")
     for row in by_context:
         at_once = "–" if row.concurrency is None else f"{row.concurrency:,.1f}"

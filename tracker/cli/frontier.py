@@ -1,4 +1,4 @@
-"""`tracker frontier`: how far open models are behind closed ones, by six definitions."""
+"""`tracker frontier`: how far open models are behind closed models, by each definition of the gap."""
 
 from __future__ import annotations
 
@@ -11,205 +11,171 @@ from rich.table import Table
 from rich.text import Text
 
 from tracker.cli import print_json
-from tracker.cli.models import n_params
-from tracker.cli.tables import console, printable
-from tracker.errors import TrackerError, UsageError
+from tracker.cli.help import AXIS, DATA, FILTERS, JsonDocument
+from tracker.cli.tables import console
+from tracker.foreign_text import one_line
 from tracker.settings import load_settings
 
-JsonFlag = Annotated[bool, Parameter(name="--json", negative="")]
-Names = Annotated[tuple[str, ...], Parameter(negative="")]
+Vintage = Annotated[
+    str | None,
+    Parameter(group=DATA, help="Published data as of this day; default: the newest."),
+]
+AsOf = Annotated[
+    str | None,
+    Parameter(
+        group=DATA,
+        help="Day to evaluate, with the data known then and no later models; default: the newest data.",
+    ),
+]
+Names = tuple[str, ...]
+OLD_STYLE = "dark_orange"  # of data older than `tracker.answers.vintages.OLD_DAYS`
+PrivateListName = Literal["epoch_list", "extended_list"]
 
-app = App(name="frontier", help="How far open models are behind closed ones, by six definitions.")
-
-QUESTIONS = {
-    "G1": "how much later a level is reached, mean over levels",
-    "G2": "the same, caught up once the interval touches the level (Epoch AI's rule)",
-    "G3": "age of the closed level that the best open model equals",
-    "G4": "time until a closed record is no longer significantly ahead",
-    "G5": "distance between the two best, mean over the window",
-    "G6": "age of the closed level that open offers, mean over the window",
-}
+app = App(name="frontier")
 
 
 @app.default
 def frontier(
     *,
-    as_of: str | None = None,
-    since: str | None = None,
-    vintage: str | None = None,
-    without: Names = (),
-    only: Literal["private", "public"] | None = None,
-    private_list: Literal["epoch_list", "extended_list"] = "extended_list",
-    reported_by: Literal["first_party", "third_party"] | None = None,
-    max_params: str | None = None,
-    fits_gb: float | None = None,
-    override: Names = (),
-    benchmark: str | None = None,
-    series: str | None = None,
-    as_json: JsonFlag = False,
+    as_of: AsOf = None,
+    since: Annotated[str | None, Parameter(group=DATA)] = None,
+    vintage: Vintage = None,
+    without: Annotated[Names, Parameter(group=FILTERS)] = (),
+    only: Annotated[Literal["private", "public"] | None, Parameter(group=FILTERS)] = None,
+    private_list: Annotated[PrivateListName, Parameter(group=FILTERS)] = "extended_list",
+    reported_by: Annotated[Literal["first_party", "third_party"] | None, Parameter(group=FILTERS)] = None,
+    redistributable: Annotated[bool, Parameter(group=FILTERS)] = False,
+    max_params: Annotated[str | None, Parameter(group=FILTERS)] = None,
+    fits_gb: Annotated[float | None, Parameter(group=FILTERS)] = None,
+    bits: Annotated[float | None, Parameter(group=FILTERS)] = None,
+    override: Annotated[Names, Parameter(group=DATA)] = (),
+    benchmark: Annotated[str | None, Parameter(group=AXIS)] = None,
+    series: Annotated[str | None, Parameter(group=AXIS)] = None,
+    as_json: JsonDocument = False,
 ) -> None:
-    """Say how far open models are behind closed ones; every months figure carries its definition's id.
+    """Show how far open models are behind closed models, in months and points, by each definition of the gap.
 
     Parameters
     ----------
-    as_of
-        The day asked about; models released later do not count. Default: the day of the vintage.
     since
-        First day that G5 and G6 average over. Default: twelve months before --as-of.
-    vintage
-        The published data as it stood on that day. Default: the newest.
+        First day of averages over days; default: twelve months before `--as-of`.
     without
-        Leave this model out; may be repeated.
+        Leave out this model; repeatable.
     only
         Only private or only public benchmarks.
     private_list
-        Which list says what is private.
+        List that says which benchmarks are private.
     reported_by
-        Only scores reported by the developers, or only by others.
+        Only scores reported by the developer (first_party) or by others (third_party).
+    redistributable
+        Only scores whose license allows redistribution: Epoch AI's own evaluations, and leaderboards with an
+        open license.
     max_params
-        Only open models with at most so many parameters, such as 40B.
+        Only open models with at most N parameters, e.g. 40B.
     fits_gb
-        Only open models whose 16-bit weights fit so many gigabytes.
+        Only open models that fit in N GB of memory (10^9 bytes), and the best of them over time; with 16-bit
+        weights unless `--bits` says otherwise.
+    bits
+        Bits of a weight for `--fits-gb`, e.g. 4. Scores stay those of the published weights: quantization is
+        assumed to cost nothing.
     override
-        Correct dates or labels: release_scored, weights_published, access_label or all; may be repeated.
+        Correct dates or labels: release_scored, weights_published, access_label or all; repeatable.
     benchmark
-        Compare on one benchmark's score instead of the index.
+        Compare models by their scores on this benchmark instead of by the index.
     series
-        Compare on a dated series: SOURCE:BENCHMARK[/VARIANT] of what was ingested, such as
-        lmarena:LMArena text/overall, or a .csv file (model, access, released, value, ci_low, ci_high).
-        Goes with --as-of, --since and --without alone.
+        Compare an ingested series, SOURCE:BENCHMARK[/VARIANT], e.g. "lmarena:LMArena text/overall", or a .csv
+        file with the columns model, access, released, value, ci_low, ci_high. Only `--as-of`, `--since` and
+        `--without` can be combined with it.
     as_json
-        Print one JSON document: `as_of`, `vintage`, `best_open`, `best_closed`, `definitions`.
+        Print one JSON document: `as_of`, `vintage`, `age_days`, `best_open`, `best_closed`, `headline`,
+        `definitions`, `measured`, `not_placed`, `best_that_fits`.
     """
-    from tracker.frontier.answer import frontier_document
-    from tracker.frontier.facts import PrivateList, ReportedBy
-    from tracker.frontier.question import Only, Question
-    from tracker.frontier.tables import load_tables
+    from tracker.answers.asked import FrontierOptions, answer_asked, asked_document
+    from tracker.cli.frontier_measured import print_best_that_fits, print_measured
 
-    question = Question(
-        vintage=day("--vintage", vintage),
-        as_of=day("--as-of", as_of),
-        since=day("--since", since),
+    asked = FrontierOptions(
+        as_of=as_of,
+        since=since,
+        vintage=vintage,
         without=without,
-        only=Only(only) if only else None,
-        private_list=PrivateList(private_list),
-        reported_by=ReportedBy(reported_by) if reported_by else None,
-        max_params=size_limit(max_params, fits_gb),
-        overrides=override_kinds(override),
+        only=only,
+        private_list=private_list,
+        reported_by=reported_by,
+        redistributable=redistributable,
+        max_params=max_params,
+        fits_gb=fits_gb,
+        bits=bits,
+        override=override,
         benchmark=benchmark,
+        series=series,
     )
-    if series is None:
-        document = frontier_document(load_tables(), question, load_settings().frontier_path)
-    else:
-        document = _series_document(series, question)
+    settings = load_settings()
+    found = answer_asked(asked, settings)
+    document = asked_document(asked, found, settings)
     if as_json:
         print_json(document)
     else:
-        _print(document)
-
-
-def _series_document(name: str, question: Any) -> dict[str, Any]:
-    """The answer on a series.
-
-    Raises:
-        UsageError: an option was given that only the published tables know.
-    """
-    from dataclasses import replace
-
-    from tracker.frontier.answer import axis_document
-    from tracker.frontier.gap import Window
-    from tracker.frontier.question import Question
-    from tracker.series import read_series
-
-    if replace(question, as_of=None, since=None, without=()) != Question():
-        raise UsageError(
-            "--series takes --as-of, --since and --without; the other options belong to the published tables"
-        )
-    settings = load_settings()
-    found = read_series(name, settings)
-    as_of = question.as_of or found.vintage
-    window = Window(question.since or Window.year_to(as_of).since, as_of)
-    document = axis_document(
-        found.axis.without(question.without), window, settings.frontier_path, unit="rating"
-    )
-    return document | {"vintage": found.vintage.isoformat(), "notes": list(found.notes)}
-
-
-def day(option: str, text: str | None) -> date | None:
-    """The day that `2026-08-11` names.
-
-    Raises:
-        TrackerError: it is no date.
-    """
-    if text is None:
-        return None
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise TrackerError(f"{option} {text}: is not a date", hint=f"{option} 2026-08-11") from error
-
-
-def size_limit(max_params: str | None, fits_gb: float | None) -> int | None:
-    """The smaller of both limits, in parameters."""
-    from tracker.frontier.population import params_that_fit
-
-    limits = [n_params(max_params)] if max_params is not None else []
-    if fits_gb is not None:
-        limits.append(params_that_fit(fits_gb))
-    return min(limits, default=None)
-
-
-def override_kinds(names: tuple[str, ...]) -> Any:
-    """The kinds of override that are named; `all` is every one.
-
-    Raises:
-        UnknownNameError: there is no such kind.
-    """
-    from tracker.errors import UnknownNameError
-    from tracker.frontier.facts import OverrideKind
-
-    if "all" in names:
-        return frozenset(OverrideKind)
-    known = [kind.value for kind in OverrideKind]
-    for name in names:
-        if name not in known:
-            raise UnknownNameError("override", name, known=[*known, "all"])
-    return frozenset(OverrideKind(name) for name in names)
+        _print(document, found.unit)
+        print_best_that_fits(document, found.unit)
+        print_measured(document)
 
 
 def number(value: float | None, digits: int = 1) -> str:
-    """The number for people; a dash where there is none."""
+    """The rounded number; a dash if there is none."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
 def interval(low: float | None, high: float | None, digits: int = 1) -> str:
-    """`3.2 … 5.1`; empty where there is none."""
+    """`3.2 … 5.1`; empty if there is no interval."""
     return "" if low is None or high is None else f"{low:.{digits}f} … {high:.{digits}f}"
 
 
+def data_text(document: dict[str, Any]) -> str:
+    """Day and age of the data: `data of 11 Aug 2026, 109 days old`."""
+    from tracker.answers.vintages import DataAge
+
+    return DataAge(date.fromisoformat(document["vintage"]), document["age_days"]).text
+
+
 def print_notes(document: dict[str, Any]) -> None:
-    """The notes and the attribution, on stderr."""
+    """Print the notes and the attribution on stderr."""
     for line in [*document.get("notes", []), *document.get("attribution", [])]:
-        print(printable(line), file=sys.stderr)
+        print(one_line(line), file=sys.stderr)
 
 
-def _print(document: dict[str, Any]) -> None:
-    key = next(name for name in ("index", "score", "rating") if name in document["best_open"])
-    digits = 3 if key == "score" else 1
+def _print(document: dict[str, Any], unit: str) -> None:
+    digits = 3 if unit == "score" else 1
     out = console()
-    out.print(Text(f"as of {document['as_of']}, data of {document['vintage']}, axis: {document['axis']}"))
+    style = OLD_STYLE if document["is_old"] else ""
+    out.print(
+        Text.assemble(
+            f"as of {document['as_of']}, ", (data_text(document), style), f", axis: {document['axis']}"
+        )
+    )
     for group in ("open", "closed"):
         best = document[f"best_{group}"]
         counted = f"{document[f'n_{group}']} {group} models"
-        out.print(Text(f"best {group}: {printable(best['model'])}, {number(best[key], digits)} ({counted})"))
-    table = Table("id", "behind by", "90 % interval", "n", "censored", "what it asks")
+        out.print(
+            Text(f"best {group}: {one_line(best['model'])}, {number(best['value'], digits)} ({counted})")
+        )
     for row in document["definitions"]:
-        width = digits if row["id"] == "G5" else 1
+        if row["id"] == document["headline"]:
+            out.print(Text(f"open models trail by: {_headline(row)}"))
+    table = Table("id", "behind by", "90% interval", "n", "censored", "definition")
+    for row in document["definitions"]:
+        width = digits if row["unit"] == unit else 1
         value = f"{number(row['value'], width)} {row['unit']}" if row["value"] is not None else "–"
-        asks = QUESTIONS[row["id"]] + (f" – {row['note']}" if row["note"] else "")
+        asks = row["question"] + (f" – {row['note']}" if row["note"] else "")
         table.add_row(
             row["id"], value, interval(row["ci_low"], row["ci_high"], width),
             str(row["n"]), str(row["n_censored"]), asks,
         )  # fmt: skip
     out.print(table)
     print_notes(document)
+
+
+def _headline(row: dict[str, Any]) -> str:
+    if row["value"] is None:
+        return f"unknown ({row['id']}: {row['note']})"
+    ends = interval(row["ci_low"], row["ci_high"])
+    return f"{number(row['value'])} {row['unit']} ({row['id']}{f', 90% interval {ends}' if ends else ''})"

@@ -1,4 +1,4 @@
-"""`tracker index`: fit the capability index, show it."""
+"""`tracker index`: fit or show the capability index."""
 
 from __future__ import annotations
 
@@ -8,63 +8,70 @@ from cyclopts import App, Parameter
 from rich.table import Table
 from rich.text import Text
 
+from tracker.answers.options import day
 from tracker.cli import print_json
-from tracker.cli.frontier import JsonFlag, day, interval, number, print_notes
-from tracker.cli.tables import console, printable
+from tracker.cli.frontier import Vintage, data_text, interval, number, print_notes
+from tracker.cli.help import FILTERS, JsonDocument
+from tracker.cli.tables import cell, console
 from tracker.settings import load_settings
 
 SHOWN = 30  # models in the table for people; --json has all
 
-app = App(name="index", help="The capability index: fit it, show it.")
-Flag = Annotated[bool, Parameter(negative="")]
+app = App(name="index", help="Fit or show the capability index.")
+Reporter = Annotated[Literal["first_party", "third_party"] | None, Parameter(group=FILTERS)]
+Redistributable = Annotated[bool, Parameter(group=FILTERS)]
 
 
 @app.command
 def fit(
     *,
-    vintage: str | None = None,
-    reported_by: Literal["first_party", "third_party"] | None = None,
+    vintage: Vintage = None,
+    reported_by: Reporter = None,
+    redistributable: Redistributable = False,
     ridge: float = 0.1,
-    log_slope: Flag = False,
-    binomial: Flag = False,
+    log_slope: bool = False,
+    binomial: bool = False,
     draws: int = 500,
-    as_json: JsonFlag = False,
+    as_json: JsonDocument = False,
 ) -> None:
-    """Fit the index and its bootstrap draws anew, and say how the fit went.
+    """Fit the index and its bootstrap draws, and report the quality of the fit.
 
     Parameters
     ----------
-    vintage
-        The published data as it stood on that day. Default: the newest.
     reported_by
-        Only scores reported by the developers, or only by others.
+        Only scores reported by the developer (first_party) or by others (third_party).
+    redistributable
+        Only scores whose license allows redistribution: Epoch AI's own evaluations, and leaderboards with an
+        open license.
     ridge
-        Strength of the penalty; published: 0.1.
+        Strength of the penalty; the published index uses 0.1.
     log_slope
-        Penalise the logarithm of slopes instead of the slopes.
+        Penalize the logarithms of the slopes instead of the slopes.
     binomial
-        Use a likelihood that knows how many items a benchmark has.
+        Use a binomial likelihood, which accounts for the number of items in each benchmark.
     draws
-        Bootstrap refits behind the intervals.
+        Number of bootstrap refits for the intervals.
     as_json
         Print one JSON document: `vintage`, `objective`, `fit_s`, `draws_s`, `published`.
     """
+    from tracker.answers.frontier import fit_document
+    from tracker.answers.vintages import tables_for
     from tracker.errors import TrackerError
-    from tracker.frontier.answer import fit_document
     from tracker.frontier.facts import ReportedBy
     from tracker.frontier.index import FitOptions
     from tracker.frontier.question import Question
-    from tracker.frontier.tables import load_published_index, load_tables
 
     if draws < 2:
-        raise TrackerError(f"--draws {draws}: an interval needs at least 2")
+        raise TrackerError(f"`--draws {draws}` must be at least 2")
     question = Question(
-        vintage=day("--vintage", vintage),
+        vintage=day("vintage", vintage),
         reported_by=ReportedBy(reported_by) if reported_by else None,
+        redistributable=redistributable,
         options=FitOptions(ridge=ridge, log_slope=log_slope, binomial=binomial),
         n_draws=draws,
     )
-    document = fit_document(load_tables(), question, load_published_index(), load_settings().frontier_path)
+    settings = load_settings()
+    document = fit_document(tables_for(settings, question), question, settings)
     if as_json:
         print_json(document)
     else:
@@ -74,66 +81,103 @@ def fit(
 @app.command
 def show(
     *,
-    vintage: str | None = None,
-    reported_by: Literal["first_party", "third_party"] | None = None,
-    as_json: JsonFlag = False,
+    vintage: Vintage = None,
+    reported_by: Reporter = None,
+    redistributable: Redistributable = False,
+    as_json: JsonDocument = False,
 ) -> None:
-    """Show the index of every model with its 90 % interval, and each benchmark's difficulty and slope.
+    """Show each model's index with its 90% interval, and each benchmark's difficulty and slope.
 
     Parameters
     ----------
-    vintage
-        The published data as it stood on that day. Default: the newest.
     reported_by
-        Only scores reported by the developers, or only by others.
+        Only scores reported by the developer (first_party) or by others (third_party).
+    redistributable
+        Only scores whose license allows redistribution: Epoch AI's own evaluations, and leaderboards with an
+        open license.
     as_json
         Print one JSON document: `vintage`, `models`, `benchmarks`.
     """
-    from tracker.frontier.answer import index_document
+    from tracker.answers.frontier import index_document
+    from tracker.answers.vintages import tables_for
     from tracker.frontier.facts import ReportedBy
     from tracker.frontier.question import Question
-    from tracker.frontier.tables import load_tables
 
     reporter = ReportedBy(reported_by) if reported_by else None
-    question = Question(vintage=day("--vintage", vintage), reported_by=reporter)
-    document = index_document(load_tables(), question, load_settings().frontier_path)
+    question = Question(
+        vintage=day("vintage", vintage), reported_by=reporter, redistributable=redistributable
+    )
+    settings = load_settings()
+    document = index_document(tables_for(settings, question), question, settings)
     if as_json:
         print_json(document)
     else:
         _print_index(document)
 
 
+@app.command
+def vintages(*, as_json: JsonDocument = False) -> None:
+    """List every vintage of the published data, shipped or ingested, the newest first.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON document: `vintages`.
+    """
+    from tracker.answers.vintages import vintages_document
+
+    document = vintages_document(load_settings())
+    if as_json:
+        print_json(document)
+        return
+    table = Table("data of", "days old", "source", "ingested", "models", "scores", "refit differs by", "note")
+    for row in document["vintages"]:
+        note = row["reason"] or ""
+        table.add_row(
+            row["day"], str(row["age_days"]), row["source"], row["ingested_on"] or "–", str(row["n_models"]),
+            f"{row['n_scores']:,}", number(row["refit_mean_error"], 3),
+            cell(note if row["is_used"] else f"not used: {note}"),
+        )  # fmt: skip
+    console().print(table)
+
+
 def _print_fit(document: dict[str, Any]) -> None:
     out = console()
     out.print(Text(
-        f"vintage {document['vintage']}: {document['n_scores']:,} scores, {document['n_models']} models, "
+        f"{data_text(document)}: {document['n_scores']:,} scores, {document['n_models']} models, "
         f"{document['n_benchmarks']} benchmarks; objective {document['objective']:.6f}"
     ))  # fmt: skip
     out.print(Text(f"fit {document['fit_s']:.2f} s, {document['n_draws']} draws {document['draws_s']:.1f} s"))
+    _print_agreement(document)
+    print_notes(document)
+
+
+def _print_agreement(document: dict[str, Any]) -> None:
     if published := document["published"]:
-        out.print(Text(
+        console().print(Text(
             f"against {published['n']} published values: mean error {published['mean_abs_error']:.3f}, "
             f"largest {published['max_abs_error']:.3f}"
         ))  # fmt: skip
-    print_notes(document)
 
 
 def _print_index(document: dict[str, Any]) -> None:
     out = console()
-    models = Table("model", "index", "90 % interval", "access", "released", "benchmarks")
+    out.print(Text(data_text(document)))
+    _print_agreement(document)
+    models = Table("model", "index", "90% interval", "published", "access", "released", "benchmarks")
     for row in document["models"][:SHOWN]:
         models.add_row(
-            printable(row["model"]), number(row["index"]), interval(row["ci_low"], row["ci_high"]),
-            row["access"], row["released"], str(row["n_benchmarks"]),
+            cell(row["model"]), number(row["index"]), interval(row["ci_low"], row["ci_high"]),
+            number(row["published_index"]), row["access"], row["released"], str(row["n_benchmarks"]),
         )  # fmt: skip
     out.print(models)
     left = len(document["models"]) - SHOWN
     if left > 0:
-        out.print(Text(f"… and {left} more models; --json lists all"))
+        out.print(Text(f"{left} more models; `--json` lists all"))
     benchmarks = Table("benchmark", "difficulty", "slope", "models")
     for row in document["benchmarks"]:
         benchmarks.add_row(
-            printable(row["benchmark"]),
+            cell(row["benchmark"]),
             number(row["difficulty"]),
             number(row["slope"], 3),
             str(row["n_models"]),

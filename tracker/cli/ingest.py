@@ -1,80 +1,93 @@
-"""`tracker ingest`: bring the store up to date from the Hub and the published-score sources."""
+"""`tracker ingest`: update the store from the Hub and the sources of published scores."""
 
 from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from tracker.cli import print_json
-from tracker.cli.tables import console, printable
+from tracker.cli.help import JsonDocument
+from tracker.cli.tables import console
 from tracker.errors import TrackerError
-from tracker.ingested import IngestOutcome
+from tracker.foreign_text import one_line
+from tracker.records.published import IngestOutcome
 from tracker.settings import load_settings
 
 
 def ingest(
     *source: str,
     since: str | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    accept: bool = False,
+    json: JsonDocument = False,
 ) -> None:
-    """Pull models and published scores; what has not changed is not new, so repeating it is safe.
+    """Fetch models and published scores; safe to repeat, since unchanged rows are not stored twice.
 
-    Exit code 4 if a source was down, incomplete or wrong; nothing that is stored is lost by that.
+    Exit code 4 if a source was unreachable, incomplete or invalid; stored data is kept.
 
     Parameters
     ----------
     source
-        Names of sources; default: all of them. A wrong name lists them.
+        Names of sources, or `package.module:Class`; default: all built-in and installed sources.
     since
-        For the Hub: ask again for everything that moved since this day, such as 2026-11-01.
+        Hub only: fetch everything modified since this date again, e.g. 2026-11-01.
+    accept
+        Take the answers of the named sources as they are, also if much that was known is missing from them.
     json
         Print one JSON document: `sources`.
     """
-    from tracker.bench import bench_lock
-    from tracker.ingest import exit_code
-    from tracker.ingest import ingest as run_ingest
+    from tracker.bench.run import bench_lock
+    from tracker.ingest.run import exit_code
+    from tracker.ingest.run import ingest as run_ingest
 
+    if accept and not source:
+        raise TrackerError("`--accept` needs the name of a source", hint="`tracker ingest epoch --accept`")
     settings = load_settings()
     moment = day(since, flag="--since") if since else None
     with bench_lock(settings, what="ingest"):
         outcomes = run_ingest(
-            source, settings, since=moment, on_outcome=lambda _: None if json else print_outcome(_)
+            source,
+            settings,
+            since=moment,
+            accept=accept,
+            on_outcome=lambda _: None if json else print_outcome(_),
         )
     if json:
         print_json({"sources": [document(outcome) for outcome in outcomes]})
     code = exit_code(outcomes)
     if code:
-        print("\nhint: what was stored is kept; repeat the command later", file=sys.stderr)
+        print("\nhint: stored data is kept; repeat the command later", file=sys.stderr)
         sys.exit(code)
 
 
 def day(text: str, *, flag: str) -> datetime:
-    """The day as a moment; one without a zone is UTC.
+    """The start of a date, in UTC unless it names another zone.
 
     Raises:
-        TrackerError: it is no day, or lies ahead.
+        TrackerError: it is not a date, or is in the future.
     """
     try:
         found = datetime.fromisoformat(text)
     except ValueError as error:
-        raise TrackerError(f"`{flag} {text}` is no day", hint=f"{flag} 2026-11-01") from error
+        raise TrackerError(f"`{flag} {text}` is not a date", hint=f"example: `{flag} 2026-11-01`") from error
     found = found if found.tzinfo else found.replace(tzinfo=UTC)
-    if found > datetime.now(UTC):
-        raise TrackerError(f"`{flag} {text}` lies ahead", hint=f"{flag} 2026-11-01")
+    now = load_settings().now()
+    if found > now:
+        message = f"`{flag} {text}` is in the future: it is {now:%Y-%m-%d %H:%M} UTC"
+        raise TrackerError(message, hint=f"example: `{flag} 2026-11-01`")
     return found
 
 
 def document(outcome: IngestOutcome) -> dict[str, object]:
-    """The outcome by the contract of the command line."""
-    names = ("source", "status", "n_seen", "n_new", "n_changed", "n_gone", "duration_s", "reason", "problems")
+    """The outcome as JSON values."""
+    names = (
+        "source", "status", "n_seen", "n_new", "n_changed", "n_gone", "n_overwritten", "n_problems",
+        "duration_s", "reason", "problems",
+    )  # fmt: skip
     return {name: getattr(outcome, name) for name in names}
 
 
 def print_outcome(outcome: IngestOutcome) -> None:
-    """One line as soon as a source is through."""
+    """Print the outcome of a source, with its reason and problems on stderr."""
     counts = f"{outcome.n_seen:,} seen, {outcome.n_new:,} new, {outcome.n_changed:,} changed, "
     counts += f"{outcome.n_gone:,} gone"
     console().print(
@@ -83,7 +96,10 @@ def print_outcome(outcome: IngestOutcome) -> None:
         markup=False,
     )
     if outcome.reason:
-        print(f"  {outcome.source}: {printable(outcome.reason)}", file=sys.stderr)
-    if outcome.problems:
-        some = f"{len(outcome.problems)} left out, such as: {outcome.problems[0]}"
-        print(f"  {outcome.source}: {printable(some)}", file=sys.stderr)
+        print(f"  {outcome.source}: {one_line(outcome.reason)}", file=sys.stderr)
+    if outcome.n_problems:
+        some = f"{outcome.n_problems:,} left out, for example: {outcome.first_problem}"
+        print(f"  {outcome.source}: {one_line(some)}", file=sys.stderr)
+    if outcome.n_overwritten:
+        several = f"{outcome.n_overwritten:,} replaced by a later result for the same model and benchmark"
+        print(f"  {outcome.source}: {one_line(several)}", file=sys.stderr)

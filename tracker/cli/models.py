@@ -1,92 +1,89 @@
-"""`tracker models`: the models measured here."""
+"""`tracker models`: list models measured here or known from the Hub."""
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.table import Table
 
+from tracker.answers.models import measured_models
+from tracker.answers.options import param_limit
 from tracker.cli import print_json
-from tracker.cli.tables import cell, console, count, moment, plain
-from tracker.errors import TrackerError
+from tracker.cli.help import FILTERS, JsonDocument
+from tracker.cli.tables import INDEX_HEADERS, cell, console, count, index_cells, index_note, moment, plain
 from tracker.settings import load_settings
-from tracker.store import open_snapshot
 
-SIZES = {"": 1, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
-EMPTY = "no model has been measured here yet; `tracker bench demo` measures the embedded one"
+EMPTY = "no model has been measured here yet; `tracker bench demo` measures the embedded model"
 NO_MATCH = "no model measured here matches; `tracker models` without filters lists all"
 
 
 def models(
     *,
-    license: Annotated[str | None, Parameter(name="--license")] = None,
-    max_params: str | None = None,
-    known: Annotated[bool, Parameter(negative="")] = False,
-    fits_gb: float | None = None,
-    unmatched: Annotated[bool, Parameter(negative="")] = False,
+    license: Annotated[str | None, Parameter(group=FILTERS)] = None,
+    max_params: Annotated[str | None, Parameter(group=FILTERS)] = None,
+    known: bool = False,
+    fits_gb: Annotated[float | None, Parameter(group=FILTERS)] = None,
+    unmatched: bool = False,
     match: str | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: JsonDocument = False,
 ) -> None:
-    """List the models measured here, each with its last run, the newest first.
+    """List the models measured here, each with its latest run, newest first.
 
     Parameters
     ----------
     license
-        Only models whose licence contains this, such as apache.
+        Only models whose license contains this text, e.g. apache.
     max_params
-        Only models with at most so many parameters, such as 8B or 500M.
+        Only models with at most N parameters, e.g. 8B or 500M.
     known
-        The models that the Hub has, as `tracker ingest` last saw them, instead of those measured here.
+        List the models of the Hub, as last ingested, instead of those measured here.
     fits_gb
-        Of the known models, those that need at most so many GB of memory; an estimate from the weights' size.
+        Only models, measured here or on the Hub, that need at most N GB of memory (10^9 bytes) for a short
+        context, each with the best settings that fit; with `--known` only those on the Hub.
     unmatched
-        Names in other sources that may be models of the Hub, and what they look like.
+        List open models of other sources that are not matched to a model of the Hub, with similar models,
+        most widely scored first.
     match
-        Say which model such a name is: `SOURCE:NAME=org/name`.
+        Match a name from a source to a model of the Hub: `SOURCE:NAME=org/name`; without `SOURCE:`, all names
+        of that model.
     json
         Print one JSON document: `models`, or `unmatched`.
     """
     if unmatched or match or known or fits_gb is not None:
-        from tracker.cli.known_models import print_known, print_unmatched, settle
+        from tracker.cli.known_models import print_fits, print_known, print_unmatched, settle
 
-        limits = {"license": license, "max_params": n_params(max_params) if max_params else None}
+        limits = {"license": license, "max_params": param_limit(max_params)}
         if match:
             settle(match, as_json=json)
         elif unmatched:
             print_unmatched(as_json=json)
+        elif fits_gb is not None and not known:
+            print_fits(limits, fits_gb=fits_gb, as_json=json)
         else:
             print_known(limits, fits_gb=fits_gb, as_json=json)
         return
-    filters = {"license": license, "max_params": n_params(max_params) if max_params else None}
-    with open_snapshot(load_settings()) as snapshot:
-        rows = snapshot.query("models", **filters)
+    found = measured_models(load_settings(), license_part=license, max_params=param_limit(max_params))
+    rows = found.records()
     if json:
         print_json({"models": plain(rows)})
     elif rows:
+        from tracker.answers.index_places import INDEX_NOTE
+
         console().print(_table(rows))
+        if note := index_note(rows, INDEX_NOTE):
+            print(note, file=sys.stderr)
     else:
-        print(NO_MATCH if any(value is not None for value in filters.values()) else EMPTY, file=sys.stderr)
-
-
-def n_params(text: str) -> int:
-    """The number that `8B`, `500M` or `134515008` stands for.
-
-    Raises:
-        TrackerError: it is none of these.
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kmbt]?)", text.strip().lower())
-    if not found:
-        raise TrackerError(f"--max-params {text}: is not a number of parameters", hint="--max-params 8B")
-    return round(float(found.group(1)) * SIZES[found.group(2)])
+        print(NO_MATCH if license is not None or max_params is not None else EMPTY, file=sys.stderr)
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(header_style="bold")
-    for name in ("model", "parameters", "licence", "quantization", "runs", "last run", "status", "at"):
-        table.add_column(name, justify="right" if name in {"parameters", "runs"} else "left")
+    right = {"parameters", "runs", "months behind"}
+    names = ("model", "parameters", "license", "quantization", "runs", "latest run", "status", "started")
+    for name in (*names, *INDEX_HEADERS):
+        table.add_column(name, justify="right" if name in right else "left")
     for row in rows:
         table.add_row(
             cell(row["model_id"]),
@@ -97,5 +94,6 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             cell(row["suite"]),
             cell(row["status"] if not row["reason"] else f"{row['status']}: {row['reason']}"),
             moment(row["started_at"]),
+            *index_cells(row),
         )
     return table

@@ -1,17 +1,25 @@
-"""What a running bench shows on a terminal: one bar per task, on standard error."""
+"""Progress of a running bench on standard error: one bar per task."""
 
 from __future__ import annotations
 
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from runners.harness.events import Event
+from tracker.foreign_text import one_line
+from tracker.settings import load_settings
+
+
+def progress_console() -> Console:
+    """Where progress goes: standard error; nowhere with `--quiet`."""
+    return Console(stderr=True, quiet=load_settings().log_level in {"error", "critical"})
 
 
 class BenchProgress:
-    """Shows events: bars on a terminal, one line per task elsewhere."""
+    """Show events: bars on a terminal, one line per task elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -55,7 +63,9 @@ class BenchProgress:
             if not self._console.is_terminal:
                 reused = f", {event.n_done} already measured" if event.n_done else ""
                 self._say(f"{event.task}: {event.n_total} items{reused}")
-            self._bars[key] = self._progress.add_task(event.task or "", total=event.n_total, speed="")
+            self._bars[key] = self._progress.add_task(
+                escape(one_line(event.task or "")), total=event.n_total, speed=""
+            )
             self._first_tokens[key] = (event.output_tokens, self._progress.get_time())
         tokens, started = self._first_tokens[key]
         elapsed = self._progress.get_time() - started
@@ -63,4 +73,4 @@ class BenchProgress:
         self._progress.update(self._bars[key], completed=event.n_done, speed=speed)
 
     def _say(self, line: str) -> None:
-        self._progress.console.print(line, style="dim", markup=False, highlight=False)
+        self._progress.console.print(one_line(line), style="dim", markup=False, highlight=False)

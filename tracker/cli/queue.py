@@ -1,4 +1,4 @@
-"""`tracker queue`: what is measured next, and why; a person may change it."""
+"""`tracker queue`: show, change and run the queue of models to measure."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from cyclopts import App, Parameter
 from rich.table import Table
 
 from tracker.cli import print_json
+from tracker.cli.flags import DEFAULT_BUDGET, DEFAULT_ENGINE, BudgetFlags, EngineFlags
+from tracker.cli.help import JsonFlag
 from tracker.cli.tables import cell, console, count, plain
+from tracker.foreign_text import one_line
 from tracker.settings import load_settings
 
-JsonFlag = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")]
-Suite = Annotated[str, Parameter(name="--suite", help="The queue of this suite.")]
+Suite = Annotated[str, Parameter(name="--suite", help="Use the queue for this suite.")]
 SHOWN = 40
-BY_HAND = "by hand"
 STATUSES = ("queued", "running", "parked", "failed", "done")
 
-app = App(name="queue", help="What is measured next, and why.")
+app = App(name="queue")
 
 
 @app.default
 def show(*, suite: Suite = "quick", status: str | None = None, as_json: JsonFlag = False) -> None:
-    """List the queue, what comes first on top, with the points behind each place. `--json`: `jobs`.
+    """List the queue of models to measure, next one first, with the points that decide the order.
 
     Parameters
     ----------
     status
-        Only these: queued, running, parked, failed or done.
+        Only jobs that are queued, running, parked, failed or done.
     """
     from tracker.errors import UnknownNameError
     from tracker.store import open_snapshot
@@ -42,43 +43,67 @@ def show(*, suite: Suite = "quick", status: str | None = None, as_json: JsonFlag
     elif rows:
         console().print(_table(rows[:SHOWN]))
         print(
-            "memory: `about` is by the size of the weights, all else as `tracker fit` says", file=sys.stderr
+            "memory: `about` is estimated from the size of the weights; other values are from `tracker fit`",
+            file=sys.stderr,
         )
         if len(rows) > SHOWN:
-            print(f"{len(rows) - SHOWN} more; `--json` lists all")
+            print(f"{len(rows) - SHOWN:,} more; `--json` lists all")
     else:
-        print("the queue is empty; `tracker queue refresh` fills it from the last ingest")
+        print("the queue is empty; `tracker queue refresh` fills it from the latest ingest")
+
+
+@app.command
+def run(
+    *,
+    suite: tuple[str, ...] = (),
+    engine: EngineFlags = DEFAULT_ENGINE,
+    budget: BudgetFlags = DEFAULT_BUDGET,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure queued models in order until the queue is empty or the budget is spent.
+
+    With `--base-url` only models that the server lists under the same name are measured, and nothing is
+    downloaded.
+
+    Parameters
+    ----------
+    suite
+        Suite whose queue to run; repeatable; default: quick.
+    """
+    from tracker.cli.bench_queue import bench_queue
+
+    bench_queue(suite, engine.queue_settings(), budget.budget(), as_json=as_json)
 
 
 @app.command
 def refresh(*, suite: Suite = "quick", as_json: JsonFlag = False) -> None:
-    """Add what the last ingest brought and is worth it, park what cannot be run, close what is measured."""
+    """Update the queue from the latest ingest: add models, park any that cannot run, close measured ones."""
     from dataclasses import asdict
 
-    from tracker.queue import refresh as refresh_queue
+    from tracker.queue.jobs import refresh as refresh_queue
 
     found = refresh_queue(load_settings(), suite=suite)
     if as_json:
         print_json(asdict(found))
         return
     counts = (f"{found.n_queued:,} queued", f"{found.n_parked:,} parked", f"{found.n_done:,} done")
-    print(f"{found.n_added:,} added: {', '.join(counts)}; {found.n_passed_over:,} models passed over")
+    print(f"{found.n_added:,} added: {', '.join(counts)}; {found.n_passed_over:,} models skipped")
 
 
 @app.command
 def add(
     model: str, /, *, suite: Suite = "quick", priority: float | None = None, as_json: JsonFlag = False
 ) -> None:
-    """Put a model into the queue, take it back from being parked, or set its priority.
+    """Add a model to the queue, unpark it, or set its priority.
 
     Parameters
     ----------
     model
-        A Hub id, or `demo`.
+        Hub id, or `demo`.
     priority
-        Goes before the computed points; more is sooner.
+        Priority that overrides the computed points; higher is sooner.
     """
-    from tracker.queue import add as add_job
+    from tracker.queue.jobs import add as add_job
 
     job = add_job(load_settings(), model, suite=suite, priority=priority)
     _said(job, as_json=as_json, text=f"{job.model_id}: queued with {job.rank:g} points")
@@ -86,50 +111,51 @@ def add(
 
 @app.command
 def park(model: str, /, *, suite: Suite = "quick", reason: str = "", as_json: JsonFlag = False) -> None:
-    """Set a model aside; `tracker queue add` or `unpark` takes it back.
+    """Park a model, so that it is not measured; `tracker queue unpark` undoes it.
 
     Parameters
     ----------
     model
-        A Hub id.
+        Hub id.
     reason
-        Why, for whoever looks next.
+        Reason to show in the queue.
     """
-    from tracker.queue import park as park_job
+    from tracker.queue.jobs import PARKED_BY_USER
+    from tracker.queue.jobs import park as park_job
 
-    why = f"{BY_HAND}: {reason}" if reason else BY_HAND
+    why = f"{PARKED_BY_USER}: {reason}" if reason else PARKED_BY_USER
     job = park_job(load_settings(), model, suite=suite, reason=why)
     _said(job, as_json=as_json, text=f"{job.model_id}: parked")
 
 
 @app.command
 def unpark(model: str, /, *, suite: Suite = "quick", as_json: JsonFlag = False) -> None:
-    """Take a parked model back into the queue.
+    """Return a parked model to the queue.
 
     Parameters
     ----------
     model
-        A Hub id.
+        Hub id.
     """
     add(model, suite=suite, as_json=as_json)
 
 
 @app.command
 def remove(model: str, /, *, suite: Suite = "quick", as_json: JsonFlag = False) -> None:
-    """Take a model out of the queue; a refresh may find it again, parking keeps it out.
+    """Remove a model from the queue; `tracker queue refresh` may add it again, unlike a parked one.
 
     Parameters
     ----------
     model
-        A Hub id.
+        Hub id.
     """
-    from tracker.queue import remove as remove_job
+    from tracker.queue.jobs import remove as remove_job
 
     remove_job(load_settings(), model, suite=suite)
     if as_json:
         print_json({"model_id": model, "removed": True})
     else:
-        print(f"{model}: removed")
+        print(f"{one_line(model)}: removed")
 
 
 def _said(job: Any, *, as_json: bool, text: str) -> None:
@@ -137,7 +163,7 @@ def _said(job: Any, *, as_json: bool, text: str) -> None:
         names = ("model_id", "suite", "status", "priority", "set_priority", "parked_reason")
         print_json({name: getattr(job, name) for name in names})
     else:
-        print(text)
+        print(one_line(text))
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
@@ -150,7 +176,8 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         if memory and row["predicted_by"] != "fit":
             memory = f"about {memory}"
         mark = f"{row['rank']:g}" + ("*" if row["set_priority"] is not None else "")
-        why = row["parked_reason"] if row["status"] == "parked" else "; ".join(row["reasons"])
+        failed = [f"last attempt failed, {row['parked_reason']}"] if row["parked_reason"] else []
+        why = row["parked_reason"] if row["status"] == "parked" else "; ".join([*failed, *row["reasons"]])
         table.add_row(
             cell(mark),
             cell(row["model_id"]),

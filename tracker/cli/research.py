@@ -1,4 +1,4 @@
-"""`tracker research`: a model, or an optimiser, tunes a small GPT-2, and its score cannot be faked."""
+"""`tracker research`: a model or an optimizer tunes a small GPT-2; only confirmed gains count."""
 
 from __future__ import annotations
 
@@ -8,103 +8,96 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
+from runners.research.agents import agent_facts, agents_without_model, optimizers
 from tracker.cli import print_json
-from tracker.errors import TrackerError, UnknownNameError
+from tracker.cli.flags import DEFAULT_ENGINE, EngineFlags
+from tracker.cli.help import AGENT, JsonDocument
+from tracker.errors import TrackerError, UnknownNameError, UsageError
+from tracker.records.studies import BASELINES
 from tracker.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from tracker.studies import Study
-    from tracker.study_driver import StudyEnd
+    from tracker.records.studies import Study
+    from tracker.research.driver import StudyEnd
 
-JsonFlag = Annotated[bool, Parameter(name="--json", negative="")]
-Flag = Annotated[bool, Parameter(negative="")]
-EXIT_PASSED = 1  # a cheat got through
-BASELINES = ("random", "tpe")
+Tier = Annotated[str, Parameter(help="Training size: smoke, cpu, gpu-small or gpu.")]
+AgentName = Annotated[
+    str,
+    Parameter(
+        group=AGENT,
+        help="Model that proposes changes: `demo`, a Hub id, a local folder, or with `--base-url` the "
+        f"server's name for it; or an agent without a model: {', '.join(agents_without_model())} or "
+        "`package.module:Class`.",
+    ),
+]
+OptimizerName = Annotated[
+    str | None,
+    Parameter(
+        group=AGENT,
+        help="Track hybrid only: optimizer that proposes the trials the model does not override: "
+        f"{', '.join(optimizers())} or an installed one; default: tpe.",
+    ),
+]
+EXIT_PASSED = 1  # a cheat succeeded
 EXIT_HINTS = {
-    1: "what is finished is kept; `tracker research resume {study}` goes on; the worker's log: {log}",
-    3: "what is finished is kept; the worker's log: {log}",
-    4: "what is finished is kept; `tracker research resume {study}` goes on when it is reachable again",
-    130: "`tracker research resume {study}` goes on",
+    1: "finished trials are kept; `tracker research resume {study}` continues; the worker's log: {log}",
+    3: "finished trials are kept; the worker's log: {log}",
+    4: "finished trials are kept; `tracker research resume {study}` continues once it is reachable",
+    130: "`tracker research resume {study}` continues it",
 }
 
-app = App(name="research", help="Let a model tune a small GPT-2; confirmed gains only.")
+app = App(
+    name="research", help="Run a model or an optimizer that tunes a small GPT-2; only confirmed gains count."
+)
 
 
 @app.command
 def run(
     *,
-    agent: str = "demo",
-    tier: str = "cpu",
-    track: str = "params",
+    agent: AgentName = "demo",
+    tier: Tier = "cpu",
+    track: Annotated[str, Parameter(group=AGENT)] = "params",
     trials: int = 30,
     seed: int = 0,
-    wave: int = 1,
-    engine: str = "auto",
-    base_url: str | None = None,
-    dtype: str = "auto",
-    max_model_len: int | None = None,
-    thinking: bool | None = None,
+    wave: Annotated[int, Parameter(group=AGENT)] = 1,
+    engine: EngineFlags = DEFAULT_ENGINE,
     placebo_share: float = 0.1,
-    override_share: float | None = None,
-    optimiser: str | None = None,
-    proposals: Path | None = None,
-    no_sandbox: Flag = False,
-    as_json: JsonFlag = False,
+    override_share: Annotated[float | None, Parameter(group=AGENT)] = None,
+    optimizer: OptimizerName = None,
+    optimiser: Annotated[str | None, Parameter(show=False)] = None,  # until the next release
+    proposals: Annotated[Path | None, Parameter(group=AGENT)] = None,
+    no_sandbox: bool = False,
+    as_json: JsonDocument = False,
 ) -> None:
-    """Give an agent so many trials; keep what is really better; say what it is worth on unseen text.
+    """Run an agent for N trials, keep only confirmed improvements, measure the gain on held-out text.
 
     Each proposal is trained for a fixed number of tokens and compared with the best so far under shared
-    seeds, then again under fresh ones. The gain is measured once, at the end, on text that nobody has seen.
+    seeds, then again under fresh seeds. The gain is measured once, at the end, on unused text.
 
     Parameters
     ----------
-    agent
-        `demo`, a Hub id, a local folder, a served name with `--base-url`; or random, tpe, cma, scripted.
-    tier
-        How large a training is: smoke, cpu, gpu-small or gpu.
     track
-        What may be changed: params (numbers), code (the script), hybrid (numbers, beside an optimiser).
+        What the agent may change: params (numbers), code (the script), hybrid (numbers, with an optimizer).
     trials
-        How many proposals the agent has.
+        Number of trials.
     seed
-        Of the agent's choices and of every training.
+        Seed of the agent and of every training.
     wave
-        How many proposals are asked for at once.
-    engine
-        For a model: auto, vllm, transformers or server.
-    base_url
-        An OpenAI-compatible address, such as http://127.0.0.1:8000/v1.
-    dtype
-        Of the agent's model: auto, float32, bfloat16 or float16.
-    max_model_len
-        Longest context of the agent's model in tokens.
-    thinking
-        Switch the model's thinking on or off; default: as its chat template does.
+        Number of proposals to request at once.
     placebo_share
-        Trials without a change, on top of the agent's, which measure how often the gate is fooled.
+        Extra no-op trials, as a fraction of `--trials`, to measure the gate's false-accept rate.
     override_share
-        On the track hybrid: at most this share of the trials is the model's; default 0.3.
-    optimiser
-        On the track hybrid: whose the other trials are, tpe or cma; default tpe.
+        Track hybrid only: maximum fraction of trials the model may override; default: 0.3.
     proposals
-        For `--agent scripted`: a JSON file of proposals.
+        JSON file of proposals for `--agent scripted`.
     no_sandbox
-        Train without a sandbox: code that a model wrote can then do what you can, and stays off the board.
+        Train without a sandbox. Model-written code then runs with your permissions, and the study is excluded
+        from the board.
     as_json
         Print one JSON document.
     """
-    from tracker.cli.bench import engine_name, flags_named
-    from tracker.records import EngineSettings
-    from tracker.research import StudyRequest, begin_study
+    from tracker.research.begin import StudyRequest, begin_study
 
-    with flags_named():
-        settings = EngineSettings(
-            engine=engine_name(engine, base_url),
-            base_url=base_url,
-            dtype=dtype,
-            max_model_len=max_model_len,
-            thinking=thinking,
-        )
     request = StudyRequest(
         agent=agent,
         tier=tier,
@@ -112,10 +105,10 @@ def run(
         n_trials=trials,
         seed=seed,
         wave_size=wave,
-        engine=settings,
+        engine=engine.settings(),
         placebo_share=placebo_share,
         override_share=override_share,
-        optimiser=optimiser,
+        optimizer=optimizer or optimiser,
         has_sandbox=not no_sandbox,
         proposals=proposals,
     )
@@ -124,17 +117,17 @@ def run(
 
 
 @app.command
-def resume(study: str, /, *, as_json: JsonFlag = False) -> None:
-    """Go on with a study that was paused, interrupted or killed; at most one training is repeated.
+def resume(study: str, /, *, as_json: JsonDocument = False) -> None:
+    """Resume a study that was paused, interrupted or killed; at most one training is repeated.
 
     Parameters
     ----------
     study
-        Its id, or the start of it.
+        Id of the study, or the start of it.
     as_json
         Print one JSON document.
     """
-    from tracker.research import resumed_study
+    from tracker.research.begin import resumed_study
 
     home = load_settings()
     _finish(_work(resumed_study(study, home), home), home, as_json=as_json)
@@ -143,37 +136,39 @@ def resume(study: str, /, *, as_json: JsonFlag = False) -> None:
 @app.command
 def baseline(
     *,
-    tier: str = "cpu",
+    tier: Tier = "cpu",
     trials: int = 30,
-    seed: Annotated[tuple[int, ...], Parameter(negative="")] = (0,),
-    agent: Annotated[tuple[str, ...], Parameter(negative="")] = BASELINES,
+    seed: tuple[int, ...] = (0,),
+    agent: tuple[str, ...] = BASELINES,
     placebo_share: float = 0.1,
-    as_json: JsonFlag = False,
+    as_json: JsonDocument = False,
 ) -> None:
-    """Run the optimisers that a model is compared with, at the same number of trials; what is done is kept.
+    """Run the baselines that models are compared with, at the same number of trials.
+
+    Complete baselines are reused.
 
     Parameters
     ----------
-    tier
-        How large a training is.
     trials
-        How many proposals each has.
+        Number of trials of each study.
     seed
-        May be given several times: one study of each agent under each seed.
+        Seed; repeatable: one study per agent and seed.
     agent
-        May be given several times: random, tpe or cma. Default: random and tpe.
+        Agent that needs no model; repeatable.
     placebo_share
-        As of `tracker research run`.
+        Extra no-op trials, as a fraction of `--trials`, to measure the gate's false-accept rate.
     as_json
         Print one JSON document: `studies`.
     """
-    from runners.research.agents import NUMBERS_ONLY
     from tracker.cli.research_output import result_line, summary
-    from tracker.research import StudyRequest, begin_study, known_study
+    from tracker.research.begin import StudyRequest, begin_study, known_study
 
     for name in agent:
-        if name not in NUMBERS_ONLY:
-            raise UnknownNameError("optimiser", name, known=NUMBERS_ONLY)
+        facts = agent_facts(name)
+        if facts.needs_model or facts.needs_proposals:
+            raise UsageError(
+                f"agent `{name}` cannot be a baseline: a baseline needs neither a model nor proposals"
+            )
     home, rows = load_settings(), []
     for each in dict.fromkeys(seed):
         for name in dict.fromkeys(agent):
@@ -195,51 +190,51 @@ def baseline(
 
 
 @app.command
-def board(*, tier: str | None = None, track: str | None = None, as_json: JsonFlag = False) -> None:
-    """Agents by confirmed gain, where everything else is equal, beside random search and TPE.
+def board(*, tier: str | None = None, track: str | None = None, as_json: JsonDocument = False) -> None:
+    """Rank agents by confirmed gain against random search and TPE under equal conditions.
 
     Parameters
     ----------
     tier
-        Only this one.
+        Only this tier.
     track
-        Only this one.
+        Only this track.
     as_json
         Print one JSON document: `groups`.
     """
+    from tracker.answers.agent_board import StudyRow
+    from tracker.answers.agent_board import board as make_board
     from tracker.cli.research_output import group_document, print_group
-    from tracker.research_board import StudyRow
-    from tracker.research_board import board as make_board
     from tracker.store import open_snapshot
 
     with open_snapshot(load_settings()) as snapshot:
         rows = [StudyRow(**row) for row in snapshot.query("research_board", tier=tier)]
-    # the baselines beside the agents of one track are of another: the groups are chosen at the end
+    # an agent's baselines are of another track, so groups are filtered last
     groups = [group for group in make_board(rows) if track in (None, group.track)]
     if as_json:
         print_json({"groups": [group_document(group) for group in groups]})
     elif not groups:
-        print("no study is complete yet: `tracker research run --agent demo --trials 10`")
+        print("no study is complete yet; run `tracker research run --agent demo --trials 10`")
     for group in () if as_json else groups:
         print_group(group)
 
 
 @app.command
-def show(study: str | None = None, /, *, pairs: Flag = False, as_json: JsonFlag = False) -> None:
-    """All trials of a study with what they changed and their verdicts; without one, the list of studies.
+def show(study: str | None = None, /, *, pairs: bool = False, as_json: JsonDocument = False) -> None:
+    """Show a study with the changes and verdicts of its trials; without STUDY, list all studies.
 
     Parameters
     ----------
     study
-        Its id, or the start of it.
+        Id of the study, or the start of it.
     pairs
-        Also every training behind a verdict.
+        Also show the trainings behind each verdict.
     as_json
         Print one JSON document: the study with its `trials`, or `studies`.
     """
     from tracker.cli.research_output import print_study, study_document, summary
+    from tracker.files.studies import open_ledger
     from tracker.store import open_snapshot
-    from tracker.study_files import open_ledger
 
     home = load_settings()
     if study is None:
@@ -262,54 +257,52 @@ def show(study: str | None = None, /, *, pairs: Flag = False, as_json: JsonFlag 
 
 
 @app.command
-def stop(study: str, /, *, as_json: JsonFlag = False) -> None:
-    """End a study that is running, whoever runs it; `resume` goes on later.
+def stop(study: str, /, *, as_json: JsonDocument = False) -> None:
+    """Stop a running study, whichever process runs it; `tracker research resume` continues it.
 
     Parameters
     ----------
     study
-        Its id, or the start of it.
+        Id of the study, or the start of it.
     as_json
         Print one JSON document: `study`.
     """
-    from tracker.research import stop_study
+    from tracker.research.begin import stop_study
 
     stopped = stop_study(study, load_settings())
     if as_json:
         print_json({"study": stopped.study_id})
     else:
-        print(f"study {stopped.study_id}: is told to stop")
+        print(f"study {stopped.study_id}: stopping…")
 
 
 @app.command
 def attack(
     *,
-    name: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    tier: str = "smoke",
-    as_json: JsonFlag = False,
+    name: tuple[str, ...] = (),
+    tier: Tier = "smoke",
+    as_json: JsonDocument = False,
 ) -> None:
-    """Let scripted cheats loose on the real sandbox and evaluator; exit code 1 if any gets through.
+    """Run scripted cheats against the real sandbox and evaluator; exit code 1 if any succeeds.
 
-    What became of each is kept: `tracker query "select * from attacks"`.
+    The outcomes are stored: `tracker query "select * from attacks"`.
 
     Parameters
     ----------
     name
-        Only this cheat; may be given several times.
-    tier
-        How large a training is.
+        Only this cheat; repeatable.
     as_json
         Print one JSON document: `attacks` and `n_passed`.
     """
     from dataclasses import asdict
     from datetime import UTC, datetime
 
-    from runners.research.attacks import AttackOutcome, attack_names, run_attacks
-    from runners.research.sandbox import find
-    from runners.research.tiers import tier as tier_of
-    from tracker.bench import check_home
-    from tracker.research import keep_attacks
-    from tracker.studies import Attack
+    from runners.research.attacks.run import AttackOutcome, attack_names, run_attacks
+    from runners.research.problem.tiers import tier as tier_of
+    from runners.research.sandbox.run import find
+    from tracker.bench.run import check_home
+    from tracker.records.studies import Attack
+    from tracker.research.begin import keep_attacks
 
     for each in name:
         if each not in attack_names():
@@ -330,26 +323,26 @@ def attack(
     if as_json:
         print_json({"attacks": [asdict(outcome) for outcome in outcomes], "n_passed": n_passed})
     else:
-        print(f"{n_passed} of {len(outcomes)} attacks passed")
+        print(f"{n_passed} of {len(outcomes)} attacks succeeded")
     if n_passed:
         sys.exit(EXIT_PASSED)
 
 
 def _work(study: Study, home: Settings) -> StudyEnd:
-    """Follow the study on standard error."""
-    from rich.console import Console
-
+    """Run the study and show its progress on standard error."""
+    from tracker.cli.progress import progress_console
     from tracker.cli.research_progress import StudyProgress
-    from tracker.study_driver import run_study
+    from tracker.research.driver import run_study
 
     print(f"study {study.study_id}", file=sys.stderr)
-    with StudyProgress(Console(stderr=True), n_total=study.n_trials) as progress:
+    with StudyProgress(progress_console(), n_total=study.n_trials) as progress:
         return run_study(study, home, progress.show)
 
 
 def _finish(end: StudyEnd, home: Settings, *, as_json: bool) -> None:
-    """Print the study on stdout, on stderr what went wrong, and end with its exit code."""
+    """Print the study on stdout and any error on stderr; exit with its code."""
     from tracker.cli.research_output import print_study, study_document
+    from tracker.foreign_text import indented
     from tracker.store import open_snapshot
 
     study = end.study
@@ -360,9 +353,8 @@ def _finish(end: StudyEnd, home: Settings, *, as_json: bool) -> None:
         with open_snapshot(home) as snapshot:
             print_study(row, snapshot.query("trials", study_id=study.study_id), [])
     if end.exit_code:
-        print(
-            f"error: study {study.study_id}: {study.status}: {study.detail or study.reason}", file=sys.stderr
-        )
+        said = indented(f"study {study.study_id}: {study.status}: {study.detail or study.reason}")
+        print(f"error: {said}", file=sys.stderr)
         hint = EXIT_HINTS.get(end.exit_code, EXIT_HINTS[1]).format(study=study.study_id, log=end.log_path)
         print(f"\nhint: {hint}", file=sys.stderr)
         sys.exit(end.exit_code)
@@ -374,7 +366,7 @@ def _row(study_id: str, home: Settings) -> dict[str, Any]:
     with open_snapshot(home) as snapshot:
         rows = snapshot.query("studies", study_id=study_id)
     if not rows:
-        hint = "`tracker store rebuild` stores what lies in the files"
+        hint = "`tracker store rebuild` adds it from its files"
         raise TrackerError(f"study `{study_id}` is not in the store yet", hint=hint)
     return rows[0]
 

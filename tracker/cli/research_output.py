@@ -1,4 +1,4 @@
-"""How `tracker research` shows studies: the JSON documents of the contract, and tables for people."""
+"""The output of `tracker research`: JSON documents, and tables for people."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 from rich.table import Table
 
-from tracker.cli.tables import cell, console, plain, printable
-from tracker.research_board import Comparison, Group
-from tracker.studies import changed_numbers
+from tracker.answers.agent_board import AgentComparison, Group
+from tracker.cli.tables import cell, console, plain
+from tracker.foreign_text import one_line
+from tracker.records.studies import changed_numbers
 
 CONTRACT = (
     "agent", "tier", "track", "seed", "n_trials", "n_valid", "n_accepted", "baseline_bpb", "best_val_bpb",
@@ -22,11 +23,11 @@ MORE = (
     "n_placebos", "n_false_accepts", "n_trainings", "cpu_s", "latency_s", "corpus_hash", "sandbox",
     "warnings", "started_at", "ended_at",
 )  # fmt: skip
-LEFT = {"status", "agent", "diff", "what", "verdict", "track", "why"}
+LEFT = {"status", "agent", "diff", "change", "role", "verdict", "track", "reason"}
 
 
 def study_document(row: dict[str, Any], trials: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-    """The study as the JSON contract of `tracker research run --json` has it; `row` is of query `studies`."""
+    """The study as `tracker research run --json` prints it; `row` is a row of query `studies`."""
     n = row["n_placebos"]
     rates = {"false_accept_rate": row["n_false_accepts"] / n if n else None}
     names = {"agent": row["agent_name"], "study": row["study_id"]}
@@ -38,7 +39,7 @@ def study_document(row: dict[str, Any], trials: Sequence[dict[str, Any]] = ()) -
 
 
 def trial_document(row: dict[str, Any]) -> dict[str, Any]:
-    """One trial of query `trials`, without the scripts, which `tracker query` shows."""
+    """A row of query `trials` as JSON values, without the scripts, which `tracker query` shows."""
     left_out = {"study_id", "script", "parent"}
     parent = row["parent"].get("params", {}) if isinstance(row["parent"], dict) else {}
     return {name: row[name] for name in row if name not in left_out} | {"parent_params": parent}
@@ -47,10 +48,10 @@ def trial_document(row: dict[str, Any]) -> dict[str, Any]:
 def print_study(
     row: dict[str, Any], trials: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]]
 ) -> None:
-    """What a study came to, its trials with what they changed, and the pairs behind the verdicts."""
+    """Print a study, its trials and the pairs behind the verdicts."""
     print(f"study {row['study_id']}: {summary(row)}")
     for warning in row["warnings"]:
-        print(f"warning: {printable(warning)}")
+        print(f"warning: {one_line(warning)}")
     if trials:
         console().print(_trial_table(trials))
     if pairs:
@@ -59,25 +60,25 @@ def print_study(
 
 
 def summary(row: dict[str, Any]) -> str:
-    """One line: who did what, and how it went."""
+    """The agent, the progress and the status on one line."""
     parts = [
-        f"{printable(row['agent_name'])} on {row['tier']}/{row['track']}, seed {row['seed']}",
+        f"{one_line(row['agent_name'])} on {row['tier']}/{row['track']}, seed {row['seed']}",
         f"{row['n_done']} of {row['n_trials']} trials",
         f"{row['n_accepted']} kept",
-        row["status"] + (f" ({printable(row['detail'] or row['reason'])})" if row["reason"] else ""),
+        row["status"] + (f" ({one_line(row['detail'] or row['reason'])})" if row["reason"] else ""),
     ]
     return " · ".join(parts)
 
 
 def result_line(row: dict[str, Any]) -> str:
-    """The confirmed gain beside the claimed one, and what it cost."""
-    rate = f"{row['n_false_accepts']} of {row['n_placebos']} placebos falsely kept"
+    """The confirmed and the claimed gain, and the cost."""
+    rate = f"{row['n_false_accepts']} of {row['n_placebos']} placebos falsely accepted"
     cost = f"{row['n_trainings']} trainings, {row['train_s']:.0f} s, {row['cpu_s']:.0f} CPU s"
     tokens = f"{row['prompt_tokens']:,} + {row['output_tokens']:,} tokens"
     if row["gain_bpb"] is None:
         return f"no result yet · {rate} · {cost} · {tokens}"
     if row["gain_bpb"] == 0.0:
-        gain = "gain 0: nothing was kept that holds under fresh seeds"
+        gain = "gain 0, no change was confirmed under fresh seeds"
     else:
         gain = (
             f"gain {row['gain_bpb']:.4f} bpb on test ({row['gain_ci_low']:.4f} to {row['gain_ci_high']:.4f})"
@@ -86,7 +87,9 @@ def result_line(row: dict[str, Any]) -> str:
 
 
 def _trial_table(trials: Sequence[dict[str, Any]]) -> Table:
-    table = _table("slot", "verdict", "what", "val", "parent", "P", "claimed", "confirmed", "pairs", "why")
+    table = _table(
+        "slot", "verdict", "change", "val", "parent", "P", "claimed", "confirmed", "pairs", "reason"
+    )
     for row in trials:
         what = "(placebo)" if row["is_placebo"] else row["problem"] or changed(row)
         table.add_row(
@@ -109,7 +112,7 @@ def changed(row: dict[str, Any]) -> str:
 
 
 def _pair_table(pairs: Sequence[dict[str, Any]]) -> Table:
-    table = _table("slot", "phase", "pair", "what", "seed", "val", "select", "test", "status", "seconds")
+    table = _table("slot", "phase", "pair", "role", "seed", "val", "select", "test", "status", "seconds")
     for row in pairs:
         table.add_row(
             cell("final" if row["slot"] < 0 else row["slot"]),
@@ -125,19 +128,19 @@ def _pair_table(pairs: Sequence[dict[str, Any]]) -> Table:
 
 
 def group_document(group: Group) -> dict[str, Any]:
-    """One group of the board as JSON."""
+    """One group of the board as JSON values."""
     return dict(plain(asdict(group)))
 
 
 def print_group(group: Group) -> None:
-    """One group of the board, its agents best first, and what can be told apart."""
+    """Print a group of the board, best agent first, with the significance of the differences."""
     print(
         f"{group.tier}/{group.track}, {group.n_trials} trials each, corpus {group.corpus_hash[:12]}"
         f" (rules {group.rules})"
     )
     table = _table(
-        "rank", "agent", "gain bpb", "95 %", "of TPE", "claimed", "valid", "dupl.", "failed", "caught",
-        "tokens/0.01", "train s", "falsely kept", "studies",
+        "rank", "agent", "gain bpb", "95% interval", "of TPE", "claimed", "valid", "duplicate", "failed",
+        "caught", "tokens/0.01", "train s", "false accepts", "studies",
     )  # fmt: skip
     for row in group.rows:
         interval = f"{row.gain_ci_low:.3f} to {row.gain_ci_high:.3f}" if row.gain_ci_low is not None else None
@@ -145,15 +148,15 @@ def print_group(group: Group) -> None:
         false = None
         if row.false_accept_rate is not None:
             high = row.false_accept_ci_high or 0.0
-            false = f"{row.n_false_accepts}/{row.n_placebos} (to {100 * high:.0f} %)"
+            false = f"{row.n_false_accepts}/{row.n_placebos} (up to {100 * high:.0f}%)"
         table.add_row(
             cell(row.rank),
             cell(row.agent if row.track == group.track else f"{row.agent} ({row.track})"),
             cell(f"{row.gain_bpb:.4f}"),
             cell(None if interval is None else interval + mark),
-            cell(None if row.share_of_tpe is None else f"{100 * row.share_of_tpe:.0f} %"),
+            cell(None if row.share_of_tpe is None else f"{100 * row.share_of_tpe:.0f}%"),
             cell(f"{row.claimed_gain_bpb:.4f}"),
-            *(cell(f"{100 * v:.0f} %") for v in (row.valid_share, row.duplicate_share, row.failed_share)),
+            *(cell(f"{100 * v:.0f}%") for v in (row.valid_share, row.duplicate_share, row.failed_share)),
             cell(row.n_caught),
             cell(None if row.tokens_per_unit is None else f"{row.tokens_per_unit:,.0f}"),
             cell(f"{row.train_s:.0f}"),
@@ -162,17 +165,17 @@ def print_group(group: Group) -> None:
         )
     console().print(table)
     if any(row.interval_over != "agent seeds" for row in group.rows):
-        print("* one seed: the interval is over its own pairs of seeds, not over agent seeds")
+        print("* one agent seed only: the interval is over pairs of training seeds")
     for each in group.comparisons:
         print(comparison_line(each))
 
 
-def comparison_line(each: Comparison) -> str:
-    """Who is better than whom, and how sure that is."""
+def comparison_line(each: AgentComparison) -> str:
+    """The difference between two agents and its significance."""
     seeds = f"{each.n_seeds} seed" + "s" * (each.n_seeds != 1)
-    sure = "" if each.p_adjusted < 0.05 else ": cannot be told apart"
+    sure = "" if each.p_adjusted < 0.05 else ": not significant"
     return (
-        f"{printable(each.better)} over {printable(each.worse)}: {each.difference_bpb:.4f} bpb over"
+        f"{one_line(each.better)} over {one_line(each.worse)}: {each.difference_bpb:.4f} bpb over"
         f" {seeds}, p {each.p:.3f}, {each.p_adjusted:.3f} after Holm{sure}"
     )
 

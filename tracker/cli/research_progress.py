@@ -1,17 +1,19 @@
-"""What a running study shows on a terminal: one bar, and a line per trial, on standard error."""
+"""Progress of a running study on standard error: one bar, and one line per trial."""
 
 from __future__ import annotations
 
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from runners.research.events import StudyEvent
+from tracker.foreign_text import one_line
 
 
 class StudyProgress:
-    """Shows events: a bar on a terminal, lines everywhere."""
+    """Show events: a bar on a terminal, lines elsewhere."""
 
     def __init__(self, console: Console, *, n_total: int) -> None:
         self._progress = Progress(
@@ -42,18 +44,18 @@ class StudyProgress:
         if event.event == "opening":
             self._doing(f"loading {event.message}")
         elif event.event == "ready":
-            self._say(f"{event.message} is ready after {event.duration_s or 0:.0f} s")
+            self._say(f"{event.message} ready after {event.duration_s or 0:.0f} s")
         elif event.event == "baseline":
             self._say(f"baseline: {event.val_bpb:.4f} bpb on val")
         elif event.event == "asking":
-            self._doing(f"asking for trial {event.n_done + 1}")
+            self._doing(f"requesting trial {event.n_done + 1}")
         elif event.event == "training":
             self._n_trainings += 1
             self._doing(f"{self._n_trainings} trainings")
         elif event.event == "trial":
             self._trial(event)
         elif event.event == "test":
-            self._say("measuring on test, under seeds that were never used")
+            self._say("measuring the final gain on test with fresh seeds")
         elif event.event == "warning":
             self._say(f"warning: {event.message}")
 
@@ -64,7 +66,7 @@ class StudyProgress:
         self._say(f"{what}: {event.verdict}{val}: {event.message}")
 
     def _doing(self, what: str) -> None:
-        self._progress.update(self._bar, doing=what)
+        self._progress.update(self._bar, doing=escape(one_line(what)))
 
     def _say(self, line: str) -> None:
-        self._progress.console.print(line, style="dim", markup=False, highlight=False)
+        self._progress.console.print(one_line(line), style="dim", markup=False, highlight=False)

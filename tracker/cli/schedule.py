@@ -1,4 +1,4 @@
-"""`tracker schedule`: run `tracker weekly` by a timer."""
+"""`tracker schedule`: run `tracker weekly` from a timer."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from tracker.errors import TrackerError, UnknownNameError
 from tracker.settings import load_settings
 
 if TYPE_CHECKING:
-    from tracker.schedule import Plan
+    from tracker.weekly.schedule import Plan
 
 JsonFlag = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")]
 DEFAULT_MINUTES = 600.0
-Minutes = Annotated[float, Parameter(name="--minutes", help="How long each week may measure.")]
-MaxGb = Annotated[float | None, Parameter(name="--max-gb", help="How much each week may download.")]
-Suite = Annotated[str | None, Parameter(name="--suite", help="The suite to measure with; default: quick.")]
+Minutes = Annotated[float, Parameter(name="--minutes", help="Minutes of measuring per week.")]
+MaxGb = Annotated[float | None, Parameter(name="--max-gb", help="Maximum download per week in GB.")]
+Suite = Annotated[str | None, Parameter(name="--suite", help="Suite to run; default: quick.")]
 
-app = App(name="schedule", help="Run `tracker weekly` by a timer.")
+app = App(name="schedule", help="Run `tracker weekly` from a timer.")
 
 
 def _plan(minutes: float, max_gb: float | None, suite: str | None) -> Plan:
-    from tracker.schedule import plan
-    from tracker.suites import get_suite
+    from tracker.suites import stored_suite
+    from tracker.weekly.schedule import plan
 
+    settings = load_settings()
     if suite is not None:
-        get_suite(suite)  # a typo is told now, not in the night
-    return plan(load_settings(), minutes=minutes, max_gb=max_gb, suite=suite)
+        stored_suite(suite, own=settings.suites_path)  # a typo is refused now, not at night
+    return plan(settings, minutes=minutes, max_gb=max_gb, suite=suite)
 
 
 @app.command(name="print")
@@ -42,14 +43,14 @@ def print_(
     suite: Suite = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Print the timer for this home: to read it, or to put it where it belongs.
+    """Print the timer for this home without installing it.
 
     Parameters
     ----------
     kind
         systemd, cron, launchd, github, container or hf-jobs.
     """
-    from tracker.schedule import KINDS, render
+    from tracker.weekly.schedule import KINDS, render
 
     if kind not in KINDS:
         raise UnknownNameError("kind of timer", kind, known=KINDS)
@@ -69,20 +70,23 @@ def install(
     suite: Suite = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Install the timer for this user, or bring it up to date.
+    """Install or update the timer for this user.
 
     Parameters
     ----------
     kind
-        systemd or cron; default: systemd where it runs timers of this user, else cron.
+        systemd or cron; default: systemd if its user instance is running, else cron.
     """
-    from tracker.schedule import INSTALLABLE, KINDS, installed
-    from tracker.schedule import install as install_timer
+    from tracker.weekly.schedule import INSTALLABLE, KINDS, installed
+    from tracker.weekly.schedule import install as install_timer
 
     if kind is not None and kind not in KINDS:
         raise UnknownNameError("kind of timer", kind, known=KINDS)
     if kind is not None and kind not in INSTALLABLE:
-        raise TrackerError(f"`{kind}` can only be printed", hint=f"tracker schedule print --kind {kind}")
+        raise TrackerError(
+            f"a timer for `{kind}` can only be printed, not installed",
+            hint=f"tracker schedule print --kind {kind}",
+        )
     taken = install_timer(_plan(minutes, max_gb, suite), kind=kind)
     detail = installed().detail
     if as_json:
@@ -93,19 +97,20 @@ def install(
 
 @app.command
 def status(*, as_json: JsonFlag = False) -> None:
-    """Say whether a timer is installed, and when each source was last complete."""
-    from tracker.schedule import installed
+    """Show the installed timer, and when each source was last complete."""
     from tracker.store import open_snapshot
+    from tracker.weekly.schedule import installed
 
     found = installed()
-    with open_snapshot(load_settings()) as snapshot:
-        sources = snapshot.query("ingest_health")
+    settings = load_settings()
+    with open_snapshot(settings) as snapshot:
+        sources = snapshot.query("ingest_health", now=settings.now().replace(tzinfo=None))
     if as_json:
         print_json({"kind": found.kind, "detail": found.detail, "sources": plain(sources)})
         return
     print(f"timer: {found.kind or 'none'}: {found.detail}")
     if not sources:
-        print("nothing has been ingested yet: `tracker ingest`")
+        print("nothing has been ingested yet; run `tracker ingest`")
     for row in sources:
         age = "never complete" if row["age_days"] is None else f"{row['age_days']:.0f} days ago"
         late = ", overdue" if row["is_overdue"] else ""
@@ -114,8 +119,8 @@ def status(*, as_json: JsonFlag = False) -> None:
 
 @app.command
 def remove(*, as_json: JsonFlag = False) -> None:
-    """Take the timer out again."""
-    from tracker.schedule import remove as remove_timer
+    """Remove the timer."""
+    from tracker.weekly.schedule import remove as remove_timer
 
     removed = remove_timer()
     if as_json:

@@ -1,52 +1,88 @@
-"""`tracker store`: rebuild, publish or check what was measured."""
+"""`tracker store`: rebuild, publish, check, repair, export or import the store."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from tracker.cli import print_json
-from tracker.cli.tables import printable
-from tracker.settings import load_settings
+from tracker.foreign_text import one_line
+from tracker.settings import Settings, load_settings
 from tracker.store import check as check_store
 from tracker.store import publish as publish_store
 from tracker.store import rebuild as rebuild_store
+from tracker.store import repair as repair_store
+
+if TYPE_CHECKING:
+    from tracker.ingest.replay import RebuiltHistory
 
 EXIT_PROBLEMS = 1
+MB = 10**6
+FromRawFlag = Annotated[bool, Parameter(name="--from-raw", negative="")]
 JsonFlag = Annotated[bool, Parameter(name="--json", negative="")]
 
-app = App(name="store", help="Rebuild, publish or check the store.")
+app = App(name="store", help="Rebuild, publish, check, repair, export or import the store.")
 
 
 @app.command
-def rebuild(*, as_json: JsonFlag = False) -> None:
-    """Make the database anew from the item files, which are the truth, and publish it.
+def rebuild(*, from_raw: FromRawFlag = False, as_json: JsonFlag = False) -> None:
+    """Rebuild the database from the item files, which are the primary data, and publish it.
 
     Parameters
     ----------
+    from_raw
+        Also rebuild what was ingested, from the raw answers of the sources, instead of copying it.
     as_json
-        Print one JSON document: `n_runs`, `n_studies`, `interrupted`, `skipped`, `snapshot`.
+        Print one JSON document: `n_runs`, `n_studies`, `interrupted`, `skipped`, `ingests_from`, `restored`,
+        `lost`, `aside`, `snapshot`, and with `--from-raw` `history`: `n_ingests`, `earlier_from`,
+        `kept_aside`, `problems`.
     """
     settings = load_settings()
-    rebuilt = rebuild_store(settings)
+    history = _rebuilt_history(settings) if from_raw else None
+    rebuilt = history.rebuilt if history is not None else rebuild_store(settings)
     snapshot = publish_store(settings)
     for problem in rebuilt.skipped:
-        print(f"warning: passed over: {printable(problem)}", file=sys.stderr)
+        print(f"warning: skipped: {one_line(problem)}", file=sys.stderr)
+    for sentence in (*rebuilt.restored, *rebuilt.lost):
+        print(f"warning: {one_line(sentence)}", file=sys.stderr)
     if as_json:
-        print_json(asdict(rebuilt) | {"snapshot": snapshot})
+        more = (
+            {}
+            if history is None
+            else {"history": {k: v for k, v in asdict(history).items() if k != "rebuilt"}}
+        )
+        print_json(asdict(rebuilt) | {"snapshot": snapshot} | more)
         return
     studies = f", {rebuilt.n_studies:,} studies from {settings.studies_path}" if rebuilt.n_studies else ""
     print(f"{settings.db_path}: {rebuilt.n_runs:,} runs from {settings.items_path}{studies}")
+    if rebuilt.aside is not None:
+        print(f"the old database is kept as {one_line(rebuilt.aside)}")
     for run_id in rebuilt.interrupted:
-        print(f"run {printable(run_id)}: its process is gone; now `interrupted`")
+        print(f"run `{one_line(run_id)}` is now `interrupted`: its process ended without a result")
+
+
+def _rebuilt_history(settings: Settings) -> RebuiltHistory:
+    from tracker.ingest.replay import rebuild_history
+
+    history = rebuild_history(
+        settings, on_ingest=lambda ingest_id: print(f"replayed {ingest_id}", file=sys.stderr)
+    )
+    for problem in history.problems:
+        place = f"{problem.source} {problem.ingest_id}" if problem.ingest_id else problem.source
+        print(f"warning: {one_line(place)}: {one_line(problem.message)}", file=sys.stderr)
+    if history.kept_aside is not None:
+        print(f"the replaced database is kept as {history.kept_aside}", file=sys.stderr)
+    print(f"{history.n_ingests:,} ingests replayed from {settings.raw_path}", file=sys.stderr)
+    return history
 
 
 @app.command
 def publish(*, as_json: JsonFlag = False) -> None:
-    """Publish a new snapshot: what the app, `query` and other readers see.
+    """Publish a new snapshot, which the app, `tracker query` and other readers use.
 
     Parameters
     ----------
@@ -63,7 +99,7 @@ def publish(*, as_json: JsonFlag = False) -> None:
 
 @app.command
 def check(*, as_json: JsonFlag = False) -> None:
-    """Look for broken, left-over, missing and unpublished things; exit code 1 if there are any.
+    """Check for broken, leftover, missing and unpublished data; exit code 1 if any is found.
 
     Parameters
     ----------
@@ -74,9 +110,89 @@ def check(*, as_json: JsonFlag = False) -> None:
     if as_json:
         print_json({"ok": not problems, "problems": [asdict(problem) for problem in problems]})
     elif not problems:
-        print("nothing is wrong")
+        print("no problems found")
     else:
         for problem in problems:
-            print(f"{problem.kind}: {printable(problem.message)}\n  hint: {printable(problem.hint)}")
+            print(f"{problem.kind}: {one_line(problem.message)}\n  hint: {one_line(problem.hint)}")
     if problems:
         sys.exit(EXIT_PROBLEMS)
+
+
+@app.command
+def repair(*, as_json: JsonFlag = False) -> None:
+    """Repair what `tracker store check` finds; exit code 1 if something remains.
+
+    Nothing that may be the only copy of an answer is deleted: files that are replaced are kept in `aside/`.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON document: `ok`, `restored`, `missing`, `aside`, `snapshot` and the remaining
+        `problems`.
+    """
+    repaired = repair_store(load_settings())
+    if as_json:
+        print_json({"ok": not repaired.problems} | asdict(repaired))
+    elif repaired.is_idle:
+        print("nothing to repair")
+    else:
+        for name in ("restored", "missing", "aside"):
+            for sentence in getattr(repaired, name):
+                print(f"{name}: {one_line(sentence)}")
+        if repaired.snapshot is not None:
+            print(f"published {repaired.snapshot}")
+        for problem in repaired.problems:
+            print(f"{problem.kind}: {one_line(problem.message)}\n  hint: {one_line(problem.hint)}")
+    if repaired.problems:
+        sys.exit(EXIT_PROBLEMS)
+
+
+@app.command(name="export")
+def export_command(file: Path, /, *, as_json: JsonFlag = False) -> None:
+    """Write the whole home to one file, which `tracker store import` reads on any machine.
+
+    Runs and studies that are under way are left out, and said; so are downloaded models.
+
+    Parameters
+    ----------
+    file
+        New file, such as `home.tar.zst`.
+    as_json
+        Print one JSON document: `path`, `n_files`, `n_bytes`, `archive_bytes`, `left_out`.
+    """
+    from tracker.store.archive import export_home
+
+    done = export_home(load_settings(), file)
+    for text in done.left_out:
+        print(f"warning: left out: {one_line(text)}", file=sys.stderr)
+    if as_json:
+        print_json(asdict(done))
+        return
+    sizes = f"{done.n_bytes / MB:,.1f} MB, packed {done.archive_bytes / MB:,.1f} MB"
+    print(f"{one_line(done.path)}: {done.n_files:,} files, {sizes}")
+
+
+@app.command(name="import")
+def import_command(file: Path, /, *, as_json: JsonFlag = False) -> None:
+    """Read a file of `tracker store export` into this home, which must be empty, and publish it.
+
+    Parameters
+    ----------
+    file
+        Exported file.
+    as_json
+        Print one JSON document: `n_files`, `n_bytes`, `rebuilt`, `snapshot`.
+    """
+    from tracker.store.archive import import_home
+
+    settings = load_settings()
+    done = import_home(settings, file)
+    for problem in done.rebuilt.skipped:
+        print(f"warning: skipped: {one_line(problem)}", file=sys.stderr)
+    for sentence in (*done.rebuilt.restored, *done.rebuilt.lost):
+        print(f"warning: {one_line(sentence)}", file=sys.stderr)
+    if as_json:
+        print_json(asdict(done))
+        return
+    studies = f" and {done.rebuilt.n_studies:,} studies" if done.rebuilt.n_studies else ""
+    print(f"{settings.home}: {done.rebuilt.n_runs:,} runs{studies} from {done.n_files:,} files")

@@ -1,4 +1,4 @@
-"""`tracker weekly`: what the timer calls."""
+"""`tracker weekly`: the command that the timer runs."""
 
 from __future__ import annotations
 
@@ -9,51 +9,49 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from tracker.cli import print_json
+from tracker.cli.flags import DEFAULT_BUDGET, DEFAULT_ENGINE, BudgetFlags, EngineFlags
+from tracker.cli.help import OUTPUT, JsonFlag
+from tracker.foreign_text import one_line
 from tracker.settings import load_settings
 
 
 def weekly(
     *,
-    minutes: float | None = None,
-    max_gb: float | None = None,
-    max_models: int | None = None,
     suite: str = "quick",
-    notify: str | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    engine: EngineFlags = DEFAULT_ENGINE,
+    budget: BudgetFlags = DEFAULT_BUDGET,
+    notify: Annotated[str | None, Parameter(group=OUTPUT)] = None,
+    json: JsonFlag = False,
 ) -> None:
-    """Ingest, measure what is queued within a budget, and write the digest.
+    """Ingest all sources, measure queued models within a budget, and write the digest.
 
     Parameters
     ----------
-    minutes
-        How long to measure; default: until the queue is empty.
-    max_gb
-        How much to download.
-    max_models
-        How many models to measure.
     suite
-        The suite to measure them with.
+        Suite to run on the queued models.
     notify
-        Send the digest there: an address of `apprise`, such as ntfy://… (install the extra `notify`).
-    json
-        Print one JSON document: `sources`, `jobs`, `digest`, `paths`.
+        Send the digest to this `apprise` address, such as ntfy://… (needs the extra `notify`).
     """
-    from rich.console import Console
-
+    from tracker.answers.digest_formats import document as digest_document
+    from tracker.answers.digest_formats import markdown
     from tracker.cli.bench_queue import document as job_document
     from tracker.cli.bench_queue import print_worked
     from tracker.cli.ingest import document, print_outcome
-    from tracker.cli.progress import BenchProgress
-    from tracker.digest_forms import document as digest_document
-    from tracker.digest_forms import markdown
-    from tracker.notify import check_address, send
-    from tracker.weekly import weekly as run_weekly
-    from tracker.working_off import Budget
+    from tracker.cli.progress import BenchProgress, progress_console
+    from tracker.suites import stored_suite
+    from tracker.weekly.notify import check_address, send
+    from tracker.weekly.run import weekly as run_weekly
 
+    settings = load_settings()
+    stored_suite(suite, own=settings.suites_path)  # a typo is refused now, not after the ingest
     if notify:
         check_address(notify)
-    with BenchProgress(Console(stderr=True)) as progress:
-        week = run_weekly(load_settings(), Budget(minutes, max_gb, max_models), progress.show, suite=suite)
+    with BenchProgress(progress_console()) as progress:
+        week = run_weekly(
+            settings, budget.budget(), progress.show, suite=suite, engine=engine.queue_settings()
+        )
+    for problem in week.problems:
+        print(f"warning: {one_line(problem)}", file=sys.stderr)
     if json:
         print_json(
             {

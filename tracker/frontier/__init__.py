@@ -1,4 +1,4 @@
 """Pure arithmetic on published scores: the capability index, gaps in months, lags, placement.
 
-Reads only the tables under `data/frontier/`; every formula stands in `docs/method.md`.
+Reads only the tables under `data/frontier/`; the formulas are in `docs/method.md`.
 """

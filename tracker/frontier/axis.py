@@ -1,6 +1,6 @@
 """A score axis: dated open and closed models with values and joint draws on one scale.
 
-The scale may be the index, one benchmark or an Elo series; the gap definitions do not care.
+The scale may be the index, one benchmark or a rating series; the gap definitions work on any of them.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ _NEVER = np.array([np.inf])
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Axis:
-    """Models with an access label, a date and a value; draws keep what the models share."""
+    """Models with an access label, a date and a value; draws are joint, so shared errors are preserved."""
 
     name: str  # "index", or the benchmark
     models: tuple[str, ...]
     is_open: Flags  # (M,)
     released: Array  # (M,) days since 0001-01-01
     value: Array  # (M,)
-    draws: Array  # (K, M); a single row equal to `value` where no uncertainty is known
-    high: Array  # (M,) upper end of each model's interval: what G2 lets catch up
+    draws: Array  # (K, M); a single row equal to `value` if the uncertainty is unknown
+    high: Array  # (M,) upper end of each model's interval, used by G2
     high_error: Array | None = None  # (M,) sd of log(high − value) from one data set to the next
 
     def __post_init__(self) -> None:
-        """Both groups are there and every number is finite."""
+        """Check that both groups have models and every number is finite."""
         if not np.isfinite(self.value).all() or not np.isfinite(self.draws).all():
             raise ValueError(f"axis {self.name}: a value is not finite")
         for label, flags in (("open", self.is_open), ("closed", ~self.is_open)):
             if not flags.any():
                 raise TrackerError(
                     f"no {label} model is left on the axis `{self.name}`, so there is nothing to compare",
-                    hint="use a later --as-of or a wider filter",
+                    hint="use a later `--as-of` or fewer filters",
                 )
 
     @property
@@ -68,11 +68,11 @@ class Axis:
         )
 
     def until(self, day: date) -> Axis:
-        """The models that were out on that day."""
+        """The models released by that day."""
         return self.keep(self.released <= day.toordinal())
 
     def without(self, models: Sequence[str]) -> Axis:
-        """The axis without these models; the scale itself stays.
+        """The axis without these models, on the same scale.
 
         Raises:
             UnknownNameError: a model is not on the axis.
@@ -83,7 +83,7 @@ class Axis:
         return self.keep(np.array([model not in models for model in self.models]))
 
     def best(self, *, is_open: bool) -> int:
-        """Place of the best model of a group; the earlier one if two are level."""
+        """Position of the best model of a group; the earlier one in a tie."""
         members = np.flatnonzero(self.is_open == is_open)
         order = np.lexsort((self.released[members], -self.value[members]))
         return int(members[order[0]])
@@ -95,7 +95,7 @@ class Steps:
 
     day: Array
     level: Array
-    member: npt.NDArray[np.intp]  # who set each record, as places in what was given
+    member: npt.NDArray[np.intp]  # positions of the record setters in the input
 
     def reached(self, level: Array) -> Array:
         """T(x): the day on which each level was first reached; infinite if never."""
@@ -111,7 +111,7 @@ class Steps:
 
 
 def steps(released: Array, value: Array) -> Steps:
-    """The records of a group, in time; models of one day count as one moment."""
+    """The records of a group in order; models released on the same day count together."""
     order = np.lexsort((-value, released))
     running = np.maximum.accumulate(value[order])
     is_record = np.append(True, running[1:] > running[:-1])

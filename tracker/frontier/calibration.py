@@ -1,11 +1,10 @@
-"""How far to cut the draws' tails so that a nominal 90 % interval covers 90 %.
+"""Calibration of the draws' tails, so that a nominal 90% interval covers 90%.
 
-Quantiles of draws cover what they promise only where a statistic moves smoothly with its data. A gap is made
-of records and dates: noise on noisy values sets records of its own, and a date jumps. So each interval is
-calibrated by playing the whole game again with the estimate in the place of the truth (prepivoting: Beran,
-Biometrika 74, 1987; Loh, JASA 82, 1987): every draw is a data set that might have been seen, the same noise
-around it gives the draws that would have been made of it, and how deep the known truth lies in those says
-how far the tails may be cut.
+Quantiles of draws have the nominal coverage only if a statistic varies smoothly with its data. A gap depends
+on records and dates: noise creates new records, and a date jumps. So each interval is calibrated by repeating
+the procedure with the estimate as the truth (prepivoting: Beran, Biometrika 74, 1987; Loh, JASA 82, 1987):
+every draw is a simulated data set, the same noise around it gives its own draws, and the depth of the known
+truth among those says how far the tails may be cut.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ import numpy as np
 from tracker.frontier.axis import Array
 
 NOMINAL = 0.90
-# Share of the replayed worlds in which an interval must hold the truth. The replay takes the noise for known,
-# and it is an estimate itself: with 0.90 the intervals covered 77 to 93 % (`benchmarks/coverage.py`).
+# Share of the replayed worlds in which an interval must contain the truth. The replay treats the noise as
+# known although it is estimated: with 0.90 the intervals covered 77 to 93% (`benchmarks/coverage.py`).
 REPLAYED = 0.92
 TAIL = 0.5 * (1.0 - NOMINAL)  # at each end, before calibration
-LARGEST_TAIL = 0.49  # of a value that sits on one date in nearly every draw
-N_WORLDS = 60  # data sets that might have been seen: the tail is then known to about ± 0.02
+LARGEST_TAIL = 0.49  # for a value that is the same date in nearly every draw
+N_WORLDS = 60  # simulated data sets; the tail is then known to about ± 0.02
 N_INNER = 100  # draws of each
 
 
 def interval(draws: Array, tail: float = TAIL) -> tuple[float, float] | None:
-    """The draws without a share of `tail` at each end; None where there are none."""
+    """The ends of the draws after cutting a share of `tail` at each; None if there are no draws."""
     if not draws.size:
         return None
     low, high = np.quantile(draws, (tail, 1.0 - tail))
@@ -35,7 +34,7 @@ def interval(draws: Array, tail: float = TAIL) -> tuple[float, float] | None:
 
 
 def depth(draws: Array, truth: float) -> float:
-    """The largest tail at which the draws' interval still holds `truth`: 0 outside of all, 0.5 in the middle.
+    """The largest tail at which the draws' interval contains `truth`: 0 outside all draws, 0.5 at the median.
 
     Draws that equal it count on both sides, so that it may exceed 0.5.
     """
@@ -44,7 +43,7 @@ def depth(draws: Array, truth: float) -> float:
 
 
 def calibrated_tail(depths: Iterable[float]) -> float:
-    """The tail whose interval held the truth in `REPLAYED` of the worlds whose depths these are."""
+    """The tail at which the interval contained the truth in a share of `REPLAYED` of these worlds."""
     known = np.fromiter(depths, dtype=np.float64)
     if not known.size:
         return TAIL

@@ -1,8 +1,9 @@
-"""Does a model do worse where it cannot have seen the questions?
+"""Compare models on benchmarks whose questions they cannot have seen.
 
 A model's index on benchmarks that are private, or that came out after the model, against its index on
-all. Epoch AI's mask (eci-public `scripts/fit_subset.py` at 6ece2e1). Below zero: better on what it may
-have seen. It is a hint, not a proof: private benchmarks also ask other things.
+all. Epoch AI's mask (eci-public `scripts/fit_subset.py` at 6ece2e1). A negative
+difference means better on what it may have seen. This is a hint, not proof: private benchmarks also differ in
+other ways.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tracker.frontier.tables import Tables
 
 @dataclass(frozen=True, slots=True)
 class Contamination:
-    """One model on what it cannot have seen, against everything."""
+    """One model's index on benchmarks it cannot have seen, and on all."""
 
     model: str
     index: float

@@ -1,6 +1,6 @@
-"""One vintage as arrays: which model scored what on which benchmark, and what was left out.
+"""One vintage as arrays of scores by model and benchmark, with notes on what was left out.
 
-Refuses what no index can be fitted to, in one sentence each.
+Data to which no index can be fitted is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 MIN_BENCHMARKS = 4  # a model with fewer is left out; as published
-MIN_MODELS = 10  # fewer leave nothing to compare: our own choice
+MIN_MODELS = 10  # fewer are too few to compare; our choice
 SCORE_EDGE = 0.001  # scores are kept this far from 0 and 1; as published
 
 
@@ -37,9 +37,9 @@ class Dataset:
     model_of: Indices  # (R,)
     benchmark_of: Indices  # (R,)
     score: Array  # (R,) centered, from SCORE_EDGE to 1 − SCORE_EDGE
-    n_items: Array  # (N,) items of each benchmark; infinite where not known
+    n_items: Array  # (N,) items of each benchmark; infinite if unknown
     pinned: int  # the benchmark whose slope is fixed
-    notes: tuple[str, ...] = ()  # what was left out, for people
+    notes: tuple[str, ...] = ()  # what was left out
 
     @property
     def n_benchmarks_of(self) -> Indices:
@@ -50,7 +50,7 @@ class Dataset:
         """The rows of one model.
 
         Raises:
-            UnknownNameError: the vintage does not have it.
+            UnknownNameError: it is not in the vintage.
         """
         if model not in self.models:
             raise UnknownNameError("model", model, known=self.models)
@@ -58,7 +58,7 @@ class Dataset:
 
 
 def newest_vintage(tables: Tables, vintage: date | None) -> date:
-    """`vintage` if the tables have it, else the newest for None.
+    """`vintage`, or the newest one for None.
 
     Raises:
         TrackerError: there is no such vintage; the hint lists them.
@@ -67,12 +67,12 @@ def newest_vintage(tables: Tables, vintage: date | None) -> date:
         return tables.vintages[-1]
     if vintage not in tables.vintages:
         known = ", ".join(str(day) for day in tables.vintages)
-        raise TrackerError(f"there is no vintage of {vintage}", hint=f"known: {known}")
+        raise TrackerError(f"there is no vintage `{vintage}`", hint=f"known: {known}")
     return vintage
 
 
 def select(tables: Tables, *, vintage: date | None = None, reported_by: ReportedBy | None = None) -> Dataset:
-    """The scores of one vintage (None: the newest), of one kind of reporter if asked.
+    """The scores of one vintage (None: the newest), optionally from one kind of reporter.
 
     Raises:
         TrackerError: too few models, groups that share no score, scores that are all equal, the
@@ -89,19 +89,19 @@ def select(tables: Tables, *, vintage: date | None = None, reported_by: Reported
 def dataset(
     rows: Iterable[PublishedScore], benchmarks: dict[str, BenchmarkFacts], *, name: str, vintage: date
 ) -> Dataset:
-    """The rows as arrays, without models on too few benchmarks and benchmarks with a single model.
+    """The rows as arrays, without models on too few benchmarks or benchmarks with a single model.
 
     Raises:
         TrackerError: as `select`; `name` says which data is meant.
     """
-    kept, notes = _prune(list(rows))
+    kept, notes = pruned(list(rows))
     models = tuple(sorted({row.model for row in kept}, key=str.lower))
     columns = tuple(sorted({row.benchmark for row in kept}, key=str.lower))
     if len(models) < MIN_MODELS:
         raise TrackerError(
-            f"{name}: only {len(models)} models have scores on {MIN_BENCHMARKS} benchmarks or more, "
+            f"{name}: only {len(models)} models have scores on at least {MIN_BENCHMARKS} benchmarks; "
             f"an index needs {MIN_MODELS}",
-            hint="choose a larger vintage or a wider filter",
+            hint="use a later vintage or fewer filters",
         )
     place = {model: i for i, model in enumerate(models)}
     column = {benchmark: i for i, benchmark in enumerate(columns)}
@@ -119,12 +119,12 @@ def dataset(
     )
     _check_connected(found, name)
     if np.ptp(found.score) == 0.0:
-        raise TrackerError(f"{name}: all scores are equal, so no model can be told from another")
+        raise TrackerError(f"{name}: all scores are equal, so models cannot be distinguished")
     return found
 
 
-def _prune(rows: list[PublishedScore]) -> tuple[list[PublishedScore], tuple[str, ...]]:
-    """Drop thin models and single-model benchmarks until none is left; say which."""
+def pruned(rows: list[PublishedScore]) -> tuple[list[PublishedScore], tuple[str, ...]]:
+    """Drop models with few benchmarks and benchmarks with one model until none is left; note which."""
     thin: set[str] = set()
     single: set[str] = set()
     while True:
@@ -142,7 +142,7 @@ def _prune(rows: list[PublishedScore]) -> tuple[list[PublishedScore], tuple[str,
         notes.append(f"{len(thin)} models with fewer than {MIN_BENCHMARKS} benchmarks are left out")
     if single:
         names = ", ".join(sorted(single))
-        notes.append(f"benchmarks with a single model say nothing about difficulty, left out: {names}")
+        notes.append(f"benchmarks with a single model are left out: {names}")
     return rows, tuple(notes)
 
 
@@ -153,7 +153,7 @@ def _slope_anchor(columns: tuple[str, ...], benchmarks: dict[str, BenchmarkFacts
     if anchors[0] not in columns:
         raise TrackerError(
             f"{name}: no scores on {anchors[0]}, which fixes the slope of the index",
-            hint="choose a wider filter, or a vintage that has it",
+            hint="use fewer filters, or a vintage that has it",
         )
     return columns.index(anchors[0])
 

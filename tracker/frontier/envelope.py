@@ -1,4 +1,4 @@
-"""The best value of a group by each day, for many draws at once: the step functions that gaps are made of."""
+"""The best value of a group by each day, for many draws at once: step functions that the gaps use."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Members:
-    """The models of one group, sorted by their day, and where each day's models begin."""
+    """The models of one group sorted by day, with the start of each day's models."""
 
     place: npt.NDArray[np.intp]  # (M,) places on the axis
     day: Array  # (M,)
@@ -66,13 +66,23 @@ class Members:
         return cls(place, released[place], first)
 
     def envelope(self, value: Array) -> Envelope:
-        """The running best of (K, M) values; models of one day count as one moment."""
+        """The running best of (K, M) values; models of the same day count together."""
         running = np.maximum.accumulate(value, axis=1)
         last = np.append(self.first[1:], len(self.day)) - 1
         return Envelope(self.day[self.first], running[:, last])
 
+    def holders(self, value: Array) -> npt.NDArray[np.intp]:
+        """(K, D) the model that holds the record of (K, M) values by each day; the earlier one in a tie."""
+        before = np.maximum.accumulate(value, axis=1)[:, :-1]
+        sets = np.ones(value.shape, dtype=np.bool_)
+        np.greater(value[:, 1:], before, out=sets[:, 1:])
+        holder = np.maximum.accumulate(np.where(sets, np.arange(value.shape[1]), 0), axis=1)
+        last = np.append(self.first[1:], len(self.day)) - 1
+        held: npt.NDArray[np.intp] = holder[:, last]
+        return held
+
     def best_of_day(self, value: Array, day: int) -> npt.NDArray[np.intp]:
-        """(K,) which of the models of the day with that number has the highest of (K, M) values."""
+        """(K,) the model of that day with the highest of (K, M) values."""
         begin = self.first[day]
         end = self.first[day + 1] if day + 1 < len(self.first) else len(self.day)
         best: npt.NDArray[np.intp] = begin + np.argmax(value[:, begin:end], axis=1)
@@ -80,6 +90,6 @@ class Members:
 
 
 def lower(one: Envelope, other: Envelope) -> Envelope:
-    """The envelope that has reached a level once both have."""
+    """The envelope that reaches a level once both have reached it."""
     days = np.union1d(one.day, other.day)
     return Envelope(days, np.minimum(one.height(days), other.height(days)))

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Access(StrEnum):
-    """Whether the weights can be had."""
+    """Whether the weights are available."""
 
     OPEN = "open"
     CLOSED = "closed"
@@ -20,22 +20,30 @@ class Access(StrEnum):
 
 
 class ReportedBy(StrEnum):
-    """Who published a number, seen from the model's developer."""
+    """Whether the developer of a model or someone else published a number."""
 
     FIRST_PARTY = "first_party"
     THIRD_PARTY = "third_party"
     UNKNOWN = "unknown"
 
 
+class Redistribution(StrEnum):
+    """Whether the terms of a published number allow passing it on."""
+
+    ALLOWED = "allowed"
+    NOT_ALLOWED = "not_allowed"
+    NOT_STATED = "not_stated"
+
+
 class PrivateList(StrEnum):
-    """Which list says that a benchmark's items are not public; the extended one contains the other."""
+    """A list of benchmarks whose items are not public; the extended one contains the other."""
 
     EPOCH = "epoch_list"
     EXTENDED = "extended_list"
 
 
 class OverrideKind(StrEnum):
-    """What an override corrects; each kind can be switched off."""
+    """The kind of fact that an override corrects; each kind can be turned off."""
 
     RELEASE_SCORED = "release_scored"  # a group date earlier than the release that was scored
     WEIGHTS_PUBLISHED = "weights_published"  # an API date earlier than the weights
@@ -54,7 +62,7 @@ def _check_name(kind: str, value: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PublishedScore:
-    """One published number: a model on a benchmark as one vintage had it."""
+    """A published score of a model on a benchmark in one vintage."""
 
     vintage: date
     model: str
@@ -78,7 +86,7 @@ class PublishedScore:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What is known of one model, as the source labels it; corrections stand in `Override`."""
+    """The known facts about a model as the source labels it; for corrections see `Override`."""
 
     model: str
     organization: str
@@ -108,7 +116,7 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkFacts:
-    """What is known of one benchmark."""
+    """The known facts about a benchmark."""
 
     benchmark: str
     chance: float  # raw score that maps to 0
@@ -157,7 +165,7 @@ class Override:
     source: str
 
     def __post_init__(self) -> None:
-        """A correction says why, names a known field and a value that the field can hold."""
+        """Check the reason, the field and that the value suits the field."""
         _check_name("model", self.model)
         if not self.reason or not self.source:
             raise ValueError(f"{self.model}: an override needs a reason and a source")
@@ -203,13 +211,13 @@ class SmallOpenModel:
 
     @property
     def released(self) -> date:
-        """The first of the month: the day is not known, so the model may be younger."""
+        """The first of the month; the day is unknown, so the model may be newer."""
         return date.fromisoformat(f"{self.released_month}-01")
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedIndex:
-    """The index that Epoch AI published for a model: what a refit is checked against."""
+    """The index published by Epoch AI for a model, used to check a refit."""
 
     vintage: date
     model: str
@@ -243,21 +251,69 @@ class SelfReportedScore:
 
 
 @dataclass(frozen=True, slots=True)
+class BoardLicense:
+    """The terms of the leaderboard from which the scores on a benchmark were collected."""
+
+    benchmark: str
+    board: str
+    url: str | None
+    license: str  # "not stated" where none was found
+    redistribution: Redistribution
+    basis: str | None  # where the terms stand, or why they are unclear
+
+    def __post_init__(self) -> None:
+        """Check the names."""
+        _check_name("benchmark", self.benchmark)
+        _check_name("board", self.board)
+        _check_name("license", self.license)
+
+
+@dataclass(frozen=True, slots=True)
 class SeriesPoint:
-    """One dated model of a score series that somebody brings along, such as an Elo board."""
+    """One dated model of a score series from a file, such as a rating board."""
 
     model: str
     access: Access
     released: date
     value: float
-    ci_low: float | None  # of the 95 % interval
+    ci_low: float | None  # of the 95% interval
     ci_high: float | None
 
     def __post_init__(self) -> None:
-        """Check the order of the interval; half of one is none."""
+        """Check that the interval is complete and in order."""
         _check_name("model", self.model)
         if (self.ci_low is None) != (self.ci_high is None):
             raise ValueError(f"{self.model}: give both ends of the interval or none")
         low, high = (self.value if end is None else end for end in (self.ci_low, self.ci_high))
         if not low <= self.value <= high:
             raise ValueError(f"{self.model}: {self.value} is outside {low}..{high}")
+
+
+@dataclass(frozen=True, slots=True)
+class HarnessScore:
+    """A published score of an open model that was measured with lm-eval; joins by `hub_id` only."""
+
+    hub_id: str
+    variant: str  # "base" or "instruct"
+    task: str  # as lm-eval or the named fork calls it
+    n_shots: int
+    metric: str
+    filter: str
+    score: float  # a fraction of 1, not corrected for chance
+    stderr: float | None
+    harness_version: str
+    source: str
+    source_url: str
+    license: str
+    recorded_on: date | None
+    notes: str | None
+
+    def __post_init__(self) -> None:
+        """Check names and ranges."""
+        _check_name("hub_id", self.hub_id)
+        _check_name("task", self.task)
+        _check_fraction(f"{self.hub_id} on {self.task}", "score", self.score)
+        if self.variant not in {"base", "instruct"}:
+            raise ValueError(f"{self.hub_id}: variant must be `base` or `instruct`, got `{self.variant}`")
+        if not self.license:
+            raise ValueError(f"{self.hub_id} on {self.task}: a score without a license is not shipped")

@@ -1,4 +1,4 @@
-"""The capability index: one number per model from scores on benchmarks that few models share.
+"""The capability index: one number per model, from benchmarks that few models share.
 
 Epoch AI's published method (eci-public `src/eci/fitting.py` at 6ece2e1, MIT; read 2026-08) solved to
 its exact minimum; options, off by default, change the penalty or the loss. Formulas: `docs/method.md`.
@@ -17,7 +17,7 @@ from tracker.frontier.solver import Copies, Parameters, Problem, Solution, StopR
 
 ANCHORS = (("Claude 3.5 Sonnet", 130.0), ("GPT-5", 150.0))  # fix origin and unit; as published
 RIDGE = 0.1  # λ; as published
-INTERVAL = (0.05, 0.95)  # every interval is the middle 90 %
+INTERVAL = (0.05, 0.95)  # every interval is the middle 90%
 DRAWS = 500  # as published
 LEAST_SPAN = 0.05  # of capability between the anchors; the published fit has 1.02
 LEAST_FREEDOM = 0.3  # share of a benchmark's rows: one with few rows has hardly any residual left
@@ -26,9 +26,9 @@ DRAW_STOP = StopRule(decrease=1e-8, max_steps=100)  # index values then differ b
 
 
 class DrawMethod(StrEnum):
-    """What is drawn anew in a bootstrap draw."""
+    """The quantity resampled in a bootstrap draw."""
 
-    SCATTER = "scatter"  # every score, around what the index expects: widths match repeated data
+    SCATTER = "scatter"  # every score, around its expected value: widths match repeated data
     ROWS = "rows"  # each model's own rows with replacement: the published intervals
 
 
@@ -37,13 +37,13 @@ class FitOptions:
     """How to fit; the defaults are the published method."""
 
     ridge: float = RIDGE
-    log_slope: bool = False  # penalise log(slope)² instead of slope²
-    binomial: bool = False  # a likelihood that knows how many items a benchmark has
+    log_slope: bool = False  # penalize log(slope)² instead of slope²
+    binomial: bool = False  # a likelihood that accounts for the number of items of a benchmark
 
     def __post_init__(self) -> None:
-        """A ridge of 0 leaves the scale free to drift."""
+        """Check the ridge; with 0 the scale is not determined."""
         if not 0.0 < self.ridge <= 10.0:
-            raise TrackerError(f"ridge must be above 0 and at most 10, got {self.ridge}")
+            raise TrackerError(f"`--ridge {self.ridge}` must be more than 0 and at most 10")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +61,7 @@ class IndexFit:
 
     @property
     def residual(self) -> Array:
-        """(R,) score minus what the index expects."""
+        """(R,) score minus the score expected from the index."""
         expected = predicted(
             self.index[self.data.model_of],
             difficulty=self.difficulty[self.data.benchmark_of],
@@ -71,10 +71,10 @@ class IndexFit:
         return residual
 
     def scatter(self) -> Array:
-        """(N,) how far scores stray from what the index expects: their variance is scatter·p(1−p).
+        """(N,) the scatter of scores around their expected values: their variance is scatter·p(1−p).
 
-        Corrected for what the fit has swallowed: two parameters of the benchmark, and each model's
-        one shared among its rows.
+        Corrected for the degrees of freedom of the fit: two parameters of the benchmark, and one per
+        model, shared among its rows.
         """
         data, n = self.data, len(self.data.benchmarks)
         expected = data.score - self.residual
@@ -88,7 +88,7 @@ class IndexFit:
         return scatter
 
     def residual_rms(self) -> Array:
-        """(N,) root mean square residual of each benchmark: how far single models stray from it."""
+        """(N,) root mean square residual of each benchmark."""
         n = len(self.data.benchmarks)
         square = np.bincount(self.data.benchmark_of, weights=self.residual**2, minlength=n)
         rms: Array = np.sqrt(square / np.bincount(self.data.benchmark_of, minlength=n))
@@ -132,7 +132,7 @@ def fit_index(data: Dataset, options: FitOptions | None = None) -> IndexFit:
     """The exact minimum of the published objective on `data`.
 
     Raises:
-        TrackerError: an anchor model is missing, or the anchors cannot be told apart.
+        TrackerError: an anchor model is missing, or both anchors have the same capability.
     """
     options = options or FitOptions()
     problem = problem_of(data, options)
@@ -143,8 +143,8 @@ def fit_index(data: Dataset, options: FitOptions | None = None) -> IndexFit:
         solution = solve(problem, once, solution.parameters, stop=StopRule())
     if not solution.converged.all():
         raise TrackerError(
-            f"the index of vintage {data.vintage} did not settle in {solution.n_steps} steps",
-            hint="a larger ridge makes the scale firmer",
+            f"the index of vintage {data.vintage} did not converge in {solution.n_steps} steps",
+            hint="use a larger `--ridge`",
         )
     return _central(data, options, problem, solution)
 
@@ -166,7 +166,7 @@ def _central(data: Dataset, options: FitOptions, problem: Problem, solution: Sol
 def draw_index(
     fit: IndexFit, *, n_draws: int = DRAWS, seed: int = 0, method: DrawMethod = DrawMethod.SCATTER
 ) -> IndexDraws:
-    """Bootstrap refits. Draws in which the two anchors cannot be told apart are left out.
+    """Bootstrap refits, without draws in which both anchors have the same capability.
 
     Raises:
         TrackerError: that happened in every draw.
@@ -178,7 +178,7 @@ def draw_index(
     span = np.diff(solution.parameters.capability[:, place], axis=1)[:, 0]
     good = span > LEAST_SPAN
     if not good.any():
-        raise TrackerError("the anchors of the index cannot be told apart in any bootstrap draw")
+        raise TrackerError("the anchors of the index have the same capability in every bootstrap draw")
     scaled = on_index_scale(fit.data, solution.parameters.take(good))
     kept = np.flatnonzero(good)
     return IndexDraws(scaled.index, scaled.difficulty, scaled.slope, kept, n_draws, seed)
@@ -192,7 +192,7 @@ def scores_of(fit: IndexFit, draws: IndexDraws) -> Array:
 
 
 def _drawn_rows(fit: IndexFit, n_draws: int, rng: np.random.Generator) -> Copies:
-    """How often each row is drawn; each model keeps its number of rows."""
+    """The number of times each row is drawn; each model keeps its number of rows."""
     data = fit.data
     weights = np.zeros((n_draws, data.score.size))
     for m in range(len(data.models)):
@@ -202,7 +202,7 @@ def _drawn_rows(fit: IndexFit, n_draws: int, rng: np.random.Generator) -> Copies
 
 
 def _drawn_scores(fit: IndexFit, n_draws: int, rng: np.random.Generator) -> Copies:
-    """Every score drawn anew around what the index expects, with its benchmark's own scatter."""
+    """Every score redrawn around its expected value, with the scatter of its benchmark."""
     expected = np.clip(fit.data.score - fit.residual, SCORE_EDGE, 1.0 - SCORE_EDGE)
     score = drawn_scores(expected, scatter=fit.scatter()[fit.data.benchmark_of], n_draws=n_draws, rng=rng)
     return Copies(np.ones_like(score), score)
@@ -217,7 +217,7 @@ def drawn_scores(expected: Array, *, scatter: Array, n_draws: int, rng: np.rando
 
 
 def problem_of(data: Dataset, options: FitOptions) -> Problem:
-    """What the solver minimises; the number of parameters counts as published, one slope being fixed."""
+    """The solver's objective; parameters are counted as published, with one slope fixed."""
     n_models, n_benchmarks = len(data.models), len(data.benchmarks)
     return Problem(
         model_of=data.model_of,
@@ -240,14 +240,16 @@ def on_index_scale(data: Dataset, at: Parameters) -> Scaled:
     for model, _ in ANCHORS:
         if model not in data.models:
             raise TrackerError(
-                f"{model}, which anchors the scale of the index, has no scores in this selection",
-                hint="choose a wider filter",
+                f"`{model}`, which anchors the scale of the index, has no scores in this selection",
+                hint="use fewer filters",
             )
     (low_model, low), (high_model, high) = ANCHORS
     low_capability = at.capability[:, data.models.index(low_model)]
     span = at.capability[:, data.models.index(high_model)] - low_capability
     if (np.abs(span) < 1e-9).any():
-        raise TrackerError(f"{low_model} and {high_model} come out equal, so the index has no unit")
+        raise TrackerError(
+            f"the anchors `{low_model}` and `{high_model}` have the same capability, so the index has no unit"
+        )
     unit = ((high - low) / span)[:, None]
     origin = low - unit * low_capability[:, None]
     return Scaled(origin + unit * at.capability, origin + unit * at.difficulty, at.slope / unit)
@@ -256,8 +258,8 @@ def on_index_scale(data: Dataset, at: Parameters) -> Scaled:
 def _binomial(problem: Problem, data: Dataset, at: Parameters) -> Problem:
     """The same problem with a quasi-binomial loss, its overdispersion estimated from a first fit.
 
-    A score scatters by p(1−p)·(1/n + (1−1/n)·ρ): n items of a benchmark, ρ what all its items share.
-    The weights are scaled so that an average row pulls as in the published loss.
+    The variance of a score is p(1−p)·(1/n + (1−1/n)·ρ) for n items with correlation ρ. The weights are
+    scaled so that an average row counts as in the published loss.
     """
     z = at.slope[0, data.benchmark_of] * (
         at.capability[0, data.model_of] - at.difficulty[0, data.benchmark_of]

@@ -1,10 +1,10 @@
-"""How uneven a model is: its scores against what its one number on the index expects.
+"""The unevenness of a model: its scores compared with those expected from its index.
 
     J1  root mean square of its residuals, in score
     J2  the same with each residual in units of its benchmark's own residuals
     J3  standard deviation of the index that each benchmark alone implies, in index points
 
-Few benchmarks make a model look smooth: the number of benchmarks and a p-value stand beside each.
+With few benchmarks a model looks too even, so the number of benchmarks and a p-value are given for each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from tracker.frontier.dataset import Array
 from tracker.frontier.index import IndexFit
 
-INSIDE = (0.05, 0.95)  # a score outside says little about where on the scale the model is
+INSIDE = (0.05, 0.95)  # a score outside says little about the model's position on the scale
 LEAST_INSIDE = 3  # benchmarks that J3 needs
 PERMUTATIONS = 2000
 NAMED = 3  # worst and best benchmarks
@@ -24,7 +24,7 @@ NAMED = 3  # worst and best benchmarks
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One benchmark of a model: how far above or below what its index expects."""
+    """The residual of a model on one benchmark."""
 
     benchmark: str
     residual: float  # score minus expected score

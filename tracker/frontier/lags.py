@@ -1,7 +1,7 @@
-"""How far behind open models are on each benchmark by itself, and when open was last looked at.
+"""The lag of open models on each benchmark, with the date of the newest open model that was scored.
 
-A large lag may mean that open models are worse, or that nobody has evaluated a new one: the date of the
-newest open model with a score tells the two apart.
+A large lag may mean that open models are worse, or that no new one was evaluated; the date of the newest open
+model with a score shows which.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import numpy as np
 from tracker.errors import TrackerError
 from tracker.frontier.axis import Axis
 from tracker.frontier.dataset import newest_vintage
+from tracker.frontier.definitions import STANDING_LAG, Window
 from tracker.frontier.facts import Access, PrivateList
-from tracker.frontier.gap import Window, central_gaps
+from tracker.frontier.gap import gap
 from tracker.frontier.population import Label, benchmark_axis
 from tracker.frontier.tables import Tables
 
@@ -30,7 +31,7 @@ class Lag:
     domain: str
     is_private: bool
     months: float
-    definition: str  # always "G3"
+    definition: str  # always `STANDING_LAG`
     best_open: str
     best_closed: str
     gap: float  # centered score of the best closed minus that of the best open model
@@ -38,7 +39,7 @@ class Lag:
     n_closed: int
     newest_open: str  # the newest open model that has a score
     newest_open_released: date
-    open_evaluated_on: date | None  # last evaluation of an open model, where the source says so
+    open_evaluated_on: date | None  # last evaluation of an open model, if the source gives it
     is_stale: bool  # no open model of the last 14 months has a score
 
 
@@ -50,7 +51,7 @@ def lags(
     as_of: date | None = None,
     private_list: PrivateList = PrivateList.EXTENDED,
 ) -> tuple[Lag, ...]:
-    """Every benchmark that both groups have scores on, the largest lag first.
+    """Every benchmark with scores of both groups, largest lag first.
 
     Raises:
         TrackerError: no benchmark is left.
@@ -69,7 +70,7 @@ def lags(
 
 
 def median_months(rows: tuple[Lag, ...], *, is_private: bool) -> float | None:
-    """Median standing lag over benchmarks that are not stale; None where there is none."""
+    """Median standing lag over benchmarks that are not stale; None if there are none."""
     chosen = [row.months for row in rows if row.is_private == is_private and not row.is_stale]
     return float(np.median(chosen)) if chosen else None
 
@@ -98,14 +99,14 @@ def _lag(tables: Tables, axis: Axis, window: Window, *, vintage: date, private_l
         and row.model in open_models
         and row.evaluated_on is not None
     ]
-    months = central_gaps(axis, window)["G3"]
+    months = gap(STANDING_LAG, axis, window)
     assert months is not None  # both groups are there
     return Lag(
         benchmark=axis.name,
         domain=tables.benchmarks[axis.name].domain,
         is_private=tables.benchmarks[axis.name].is_private(private_list),
         months=months,
-        definition="G3",
+        definition=STANDING_LAG,
         best_open=axis.models[best_open],
         best_closed=axis.models[best_closed],
         gap=float(axis.value[best_closed] - axis.value[best_open]),

@@ -1,8 +1,8 @@
-"""Which models give most for their cost, as a probability rather than a line.
+"""The models with the best value for their cost, as a probability for each.
 
 One model dominates another if it scores at least as well, costs at most as much, and is better in one of
-the two. A cost is anything of which less is better: parameters, bytes of memory, seconds, dollars; for
-tokens per second give its inverse.
+the two. A cost is any quantity for which less is better: parameters, bytes of memory, seconds, dollars; for
+tokens per second, use the inverse.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LEAST_MODELS = 2
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One model with its cost, its value and how sure it is on the frontier."""
+    """One model with its cost, its value and the probability that it is on the frontier."""
 
     model: str
     is_open: bool
@@ -35,7 +35,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """What may be on the frontier: one entry per model, draws of shape (K, entries)."""
+    """Candidates for the frontier: one entry per model, draws of shape (K, entries)."""
 
     models: tuple[str, ...]
     is_open: Flags
@@ -45,7 +45,7 @@ class Candidates:
 
 
 def pareto_frontier(axis: Axis, cost: Mapping[str, float]) -> tuple[Offer, ...]:
-    """The models of `axis` whose cost is known, the cheapest first.
+    """The models of `axis` with a known cost, cheapest first.
 
     Raises:
         TrackerError: fewer than two models have a cost.
@@ -62,7 +62,7 @@ def pareto_frontier(axis: Axis, cost: Mapping[str, float]) -> tuple[Offer, ...]:
 
 
 def offers(candidates: Candidates) -> tuple[Offer, ...]:
-    """Every candidate with its standing, the cheapest first.
+    """Every candidate with its standing, cheapest first.
 
     Raises:
         TrackerError: there are fewer than two.
@@ -70,7 +70,7 @@ def offers(candidates: Candidates) -> tuple[Offer, ...]:
     costs, value, draws = candidates.cost, candidates.value, candidates.draws
     if len(candidates.models) < LEAST_MODELS:
         raise TrackerError(
-            f"a frontier needs the cost and the score of two models, known here: {len(candidates.models)}"
+            f"a frontier needs two models with a cost and a score; there are {len(candidates.models)}"
         )
     if not np.isfinite(costs).all():
         raise ValueError("a cost is not finite")

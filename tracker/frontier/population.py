@@ -1,6 +1,6 @@
-"""Which models stand on an axis, under which label and date, and how filters narrow them.
+"""The models on an axis with their labels and dates, and the filters on them.
 
-Labels and dates are the source's own, as every published gap uses them, unless overrides are asked for.
+Labels and dates are the source's own, as in every published gap, unless overrides are requested.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from datetime import date
 
 import numpy as np
 
-from tracker.errors import TrackerError, UnknownNameError
+from tracker.errors import UnknownNameError
 from tracker.frontier.axis import Array, Axis
 from tracker.frontier.dataset import newest_vintage
 from tracker.frontier.facts import Access, OverrideKind, SmallOpenModel
 from tracker.frontier.index import DRAWS, INTERVAL, IndexDraws, IndexFit
 from tracker.frontier.tables import Tables
+from tracker.stats import Z90
 
-BYTES_PER_PARAM = 2  # weights in 16 bits
-MEMORY_OVERHEAD = 1.2  # cache and activations on top of the weights: a rule of thumb, see docs/method.md
-HIGH_ERROR = 0.2  # beside the counting error; benchmarks/coverage.py, 2026-11-24: 60 data sets, 222 models
-Z90 = 1.6449  # half width of a 90 % interval in standard deviations of a normal distribution
+HIGH_ERROR = (
+    0.2  # in addition to the counting error; benchmarks/coverage.py, 2026-11-24: 60 data sets, 222 models
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """Under what a model is counted."""
+    """The access label and date under which a model is counted."""
 
     access: Access
     released: date
@@ -44,7 +44,7 @@ class Rated:
 
 
 def labels(tables: Tables, overrides: Collection[OverrideKind] = ()) -> dict[str, Label]:
-    """Every model's label and date, corrected by the kinds of override that are switched on."""
+    """Every model's label and date, corrected by the chosen kinds of override."""
     found = {row.model: Label(row.access, row.released) for row in tables.models.values()}
     for row in tables.overrides:
         if row.kind not in overrides:
@@ -58,10 +58,10 @@ def labels(tables: Tables, overrides: Collection[OverrideKind] = ()) -> dict[str
 
 
 def index_axis(fit: IndexFit, draws: IndexDraws, by_model: dict[str, Label], *, high: Array) -> Axis:
-    """The labelled models of a fit on the index; `high` (M,) is the upper end that G2 goes by.
+    """The labeled models of a fit on the index; `high` (M,) is the upper end used by G2.
 
-    Those ends come from resampling each model's own n scores, which knows a half-width to a factor of about
-    exp(1/√(2(n−1))); the rest of the factor was measured from one simulated data set to the next.
+    Those ends come from resampling each model's n scores, which gives a half-width within a factor of about
+    exp(1/√(2(n−1))); the rest of the factor was measured between simulated data sets.
     """
     chosen = _axis("index", fit.data.models, by_model, (fit.index, draws.index, high))
     place = {model: i for i, model in enumerate(fit.data.models)}
@@ -72,7 +72,7 @@ def index_axis(fit: IndexFit, draws: IndexDraws, by_model: dict[str, Label], *, 
 def projected_axis(
     name: str, models: Sequence[str], by_model: dict[str, Label], value: Array, draws: Array
 ) -> Axis:
-    """Models on values of any origin; those without a value (NaN) or label are left out.
+    """An axis of values of any origin; models without a value (NaN) or label are left out.
 
     Raises:
         TrackerError: no open or no closed model is left.
@@ -101,7 +101,7 @@ def _axis(
 
 
 def series_axis(name: str, rated: Sequence[Rated], *, n_draws: int = DRAWS, seed: int = 0) -> Axis:
-    """Any dated series, such as an Elo board; draws are normal where every standard error is known.
+    """A dated series, such as a rating board, with normal draws if every standard error is known.
 
     Raises:
         TrackerError: no open or no closed model is among them.
@@ -126,7 +126,7 @@ def series_axis(name: str, rated: Sequence[Rated], *, n_draws: int = DRAWS, seed
 def benchmark_axis(
     tables: Tables, benchmark: str, by_model: dict[str, Label], *, vintage: date | None = None
 ) -> Axis:
-    """One benchmark as an axis of centered scores; drawn from its number of items where known.
+    """One benchmark as an axis of centered scores, with draws if its number of items is known.
 
     Raises:
         UnknownNameError: no such benchmark in the vintage.
@@ -151,30 +151,14 @@ def benchmark_axis(
     return series_axis(benchmark, rated)
 
 
-def memory_bytes(n_params: int) -> float:
-    """What a model of that size needs at least, in 16 bits, by a rule of thumb."""
-    return n_params * BYTES_PER_PARAM * MEMORY_OVERHEAD
-
-
 def at_most(axis: Axis, sizes: dict[str, int], *, max_params: int) -> Axis:
-    """The axis with open models of known size up to `max_params`; closed ones all stay.
+    """The axis with all closed models, and open models of known size up to `max_params`.
 
     Raises:
         TrackerError: no open model is that small.
     """
     small = np.array([sizes.get(model, max_params + 1) <= max_params for model in axis.models])
     return axis.keep(~axis.is_open | small)
-
-
-def params_that_fit(memory_gb: float) -> int:
-    """The largest number of parameters whose 16-bit weights fit `memory_gb` gigabytes.
-
-    Raises:
-        TrackerError: the memory is not positive.
-    """
-    if not memory_gb > 0.0:
-        raise TrackerError(f"--fits-gb must be positive, got {memory_gb:g}")
-    return int(memory_gb * 1e9 / (BYTES_PER_PARAM * MEMORY_OVERHEAD))
 
 
 def with_small_models(axis: Axis, small: Sequence[SmallOpenModel], *, seed: int = 0) -> Axis:
@@ -201,18 +185,18 @@ def with_small_models(axis: Axis, small: Sequence[SmallOpenModel], *, seed: int 
 
 
 def small_name(row: SmallOpenModel) -> str:
-    """How an estimate is listed beside the published models."""
+    """The name under which an estimate is listed."""
     return f"{row.model} ({row.variant}, TECI)"
 
 
 def sizes(tables: Tables) -> dict[str, int]:
-    """Parameters of every open model whose size is known, small estimates included."""
+    """Parameters of every open model of known size, including estimated small models."""
     known = {row.model: row.n_params for row in tables.models.values() if row.n_params is not None}
     return known | {small_name(row): row.n_params for row in tables.small_open_models}
 
 
 def prices(tables: Tables) -> dict[str, float]:
-    """US dollars per million output tokens of every model whose price is known."""
+    """US dollars per million output tokens of every model with a known price."""
     return {
         row.model: row.price_out_usd_per_mtok
         for row in tables.models.values()

@@ -1,7 +1,7 @@
-"""Place models by part of their scores, with difficulties and slopes held where the full fit has them.
+"""Place models by some of their scores, with difficulties and slopes fixed at those of the full fit.
 
 Epoch AI's procedure for subsets of benchmarks (eci-public `scripts/fit_subset.py`): one capability per
-model by least squares. The same arithmetic places a model that was measured here.
+model by least squares. The same arithmetic places a model measured here.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tracker.frontier.dataset import Array, Indices
 from tracker.frontier.index import IndexDraws, IndexFit, predicted, scores_of
 
 INDEX_BOUNDS = (-100.0, 300.0)  # as published
-GRID = np.linspace(*INDEX_BOUNDS, 201)  # every 2 points: where the descent starts
-LEAST_ROWS = 3  # fewer scores say too little about a model: our own choice
+GRID = np.linspace(*INDEX_BOUNDS, 201)  # every 2 points: candidate starts for the descent
+LEAST_ROWS = 3  # fewer scores say too little about a model; our choice
 STEPS = 40
 TOLERANCE = 1e-4  # index points
 FLAT = 1e-12  # keeps a step finite where all expected scores are 0 or 1
@@ -25,7 +25,7 @@ LARGEST_STEP = 10.0  # index points
 
 
 class Instrument(NamedTuple):
-    """What each row was measured with."""
+    """The difficulty and slope of each row."""
 
     difficulty: Array  # (…, R)
     slope: Array  # (…, R)
@@ -43,7 +43,7 @@ class Projection:
 def best_index(score: Array, instrument: Instrument, *, first: float | None = None) -> Array:
     """(B,) the index in -100..300 whose expected scores are nearest to `score` (B, R).
 
-    Without a `first` guess a grid finds the valley; damped Gauss-Newton steps find its floor.
+    Without a `first` guess the start is the best point of a grid; damped Gauss-Newton steps follow.
     """
     at: Array = np.full(score.shape[0], 0.0 if first is None else first)
     if first is None:
@@ -68,9 +68,9 @@ def project(
 ) -> Projection:
     """Every model's index from the flagged rows alone.
 
-    A draw takes its scores, difficulties and slopes from the same draw of the full fit, so that the two
-    can be compared draw by draw. Those scores lie around what the model's index over all rows expects;
-    the draws are moved to lie around what the flagged rows say.
+    A draw takes its scores, difficulties and slopes from the same draw of the full fit, so the two
+    can be compared draw by draw. Those scores are centered on the model's index over all rows; the draws are
+    shifted to be centered on its index over the flagged rows.
     """
     data = fit.data
     drawn = scores_of(fit, draws)

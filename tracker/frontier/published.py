@@ -1,4 +1,4 @@
-"""The published optimiser, as published: what our exact minimum is checked and timed against.
+"""The published optimizer, unchanged, to check and time our exact minimum against.
 
 scipy's trust-region least squares with a sparse analytic Jacobian, the whole penalty as one
 residual √(λ‖p‖²/P), default tolerances, the published start (Epoch AI, eci-public
@@ -20,7 +20,7 @@ SEED = 42  # of the start; as published
 
 
 def fit_as_published(data: Dataset, *, weights: Array | None = None, first: Array | None = None) -> Scaled:
-    """Where the published optimiser stops on `data`, as a single copy on the index scale.
+    """The point where the published optimizer stops on `data`, as a single copy on the index scale.
 
     `weights` (R,) repeats rows for a bootstrap draw, `first` is the start (None: the published one).
     """
@@ -30,7 +30,7 @@ def fit_as_published(data: Dataset, *, weights: Array | None = None, first: Arra
 
 
 def fitted_vector(problem: Problem, *, weights: Array | None, first: Array | None) -> Array:
-    """Capabilities, difficulties and free slopes in one row, where the published optimiser stops."""
+    """Capabilities, difficulties and free slopes in one row, where the published optimizer stops."""
     n_models, n_benchmarks = problem.n_models, problem.n_benchmarks
     if first is None:
         # the published start is numpy's legacy generator with this seed

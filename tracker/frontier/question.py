@@ -1,4 +1,4 @@
-"""A question about the frontier, and the axis on which it is answered."""
+"""A question about the frontier, and the axis that answers it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from tracker.errors import TrackerError
 from tracker.frontier.axis import Axis
 from tracker.frontier.cache import cached_draws
 from tracker.frontier.dataset import Array, Dataset, newest_vintage, select
+from tracker.frontier.definitions import Window
 from tracker.frontier.facts import OverrideKind, PrivateList, ReportedBy
-from tracker.frontier.gap import Window
 from tracker.frontier.index import DRAWS, DrawMethod, FitOptions, IndexDraws, IndexFit, fit_index
+from tracker.frontier.ingested import published_axis
+from tracker.frontier.licenses import redistributable
 from tracker.frontier.population import (
     at_most,
     benchmark_axis,
@@ -31,7 +33,7 @@ from tracker.frontier.tables import Tables
 
 
 class Only(StrEnum):
-    """Which benchmarks count."""
+    """The kind of benchmarks to include."""
 
     PRIVATE = "private"
     PUBLIC = "public"
@@ -39,15 +41,16 @@ class Only(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked; the defaults are the newest vintage as its source labels it."""
+    """A question; by default about the newest vintage with its source's labels."""
 
     vintage: date | None = None
-    as_of: date | None = None  # None: the vintage's own day
-    since: date | None = None  # first day that G5 and G6 average over; None: twelve months before as_of
+    as_of: date | None = None  # None: the day of the vintage
+    since: date | None = None  # first day of averages over days; None: twelve months before as_of
     without: tuple[str, ...] = ()
     only: Only | None = None
     private_list: PrivateList = PrivateList.EXTENDED
     reported_by: ReportedBy | None = None
+    redistributable: bool = False  # only scores whose license allows redistribution
     max_params: int | None = None  # of open models
     overrides: frozenset[OverrideKind] = frozenset()
     benchmark: str | None = None  # the axis; None: the index
@@ -57,7 +60,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """The index of a question's vintage with its draws, and the published kind of upper interval ends."""
+    """The index of a question's vintage with its draws and upper interval ends as published."""
 
     fit: IndexFit
     draws: IndexDraws
@@ -65,31 +68,46 @@ class Fitted:
 
 
 def fitted(tables: Tables, question: Question, cache: Path | None) -> Fitted:
-    """The index that the question is about; the draws are kept in `cache` if one is given.
+    """The index for the question; draws are stored in `cache` if given.
 
     Raises:
         TrackerError: no index can be fitted to the selection.
     """
-    data = select(tables, vintage=question.vintage, reported_by=question.reported_by)
-    fit = fit_index(data, question.options)
+    fit = fit_index(selection(tables, question), question.options)
     draws = cached_draws(fit, cache, n_draws=question.n_draws)
     rows = cached_draws(fit, cache, n_draws=question.n_draws, method=DrawMethod.ROWS)
     return Fitted(fit, draws, rows.interval()[1])
 
 
-def window(tables: Tables, question: Question) -> Window:
-    """The days asked about.
+def selection(tables: Tables, question: Question) -> Dataset:
+    """The scores to which the index of the question is fitted.
 
     Raises:
-        TrackerError: as_of is later than the vintage, which knows no model after its day.
+        TrackerError: no index can be fitted to them.
+    """
+    known = licensed(tables, question)
+    return select(known, vintage=question.vintage, reported_by=question.reported_by)
+
+
+def licensed(tables: Tables, question: Question) -> Tables:
+    """The tables, without scores whose terms do not allow redistribution if the question says so.
+
+    Raises:
+        TrackerError: no score is left.
+    """
+    if not question.redistributable:
+        return tables
+    return redistributable(tables, newest_vintage(tables, question.vintage))
+
+
+def window(tables: Tables, question: Question) -> Window:
+    """The window of the question; it ends with the data, since nothing is known of later days.
+
+    Raises:
+        TrackerError: the vintage does not exist.
     """
     vintage = newest_vintage(tables, question.vintage)
-    as_of = question.as_of or vintage
-    if as_of > vintage:
-        raise TrackerError(
-            f"--as-of {as_of} is later than the data, which ends on {vintage}",
-            hint="leave --as-of away for the newest answer",
-        )
+    as_of = min(question.as_of or vintage, vintage)
     whole_year = Window.year_to(as_of)
     return Window(question.since, as_of) if question.since else whole_year
 
@@ -97,13 +115,17 @@ def window(tables: Tables, question: Question) -> Window:
 def axis(tables: Tables, question: Question, found: Fitted | None) -> Axis:
     """The models of the question on its axis, before the window's last day is applied.
 
-    `found` is the fitted index; it may be None when the axis is a benchmark.
+    `found` is the fitted index; it may be None when the axis is a benchmark, or for a vintage of published
+    values alone: they are the axis then.
 
     Raises:
         TrackerError: a filter leaves nothing, or two filters contradict each other.
         UnknownNameError: a benchmark or a model to leave out that is not there.
     """
-    if question.benchmark is not None or found is None:
+    published = tables.only_published(newest_vintage(tables, question.vintage))
+    if question.benchmark is None and found is None and published is not None:
+        chosen = published_axis(published, labels(tables, question.overrides))
+    elif question.benchmark is not None or found is None:
         chosen = _benchmark_axis(tables, question)
     elif question.only is not None:
         chosen = _subset_axis(tables, question, found)
@@ -128,15 +150,16 @@ def _benchmark_axis(tables: Tables, question: Question) -> Axis:
         raise TrackerError("the index axis needs a fitted index")
     if question.only is not None or question.reported_by is not None:
         raise TrackerError(
-            "--only and --reported-by choose benchmarks and scores for the index, not for one benchmark",
-            hint="leave one of the options away",
+            "`--only` and `--reported-by` apply to the index and cannot be combined with `--benchmark`",
+            hint="omit one of the options",
         )
     by_model = labels(tables, question.overrides)
-    return benchmark_axis(tables, question.benchmark, by_model, vintage=question.vintage)
+    known = licensed(tables, question)
+    return benchmark_axis(known, question.benchmark, by_model, vintage=question.vintage)
 
 
 def _subset_axis(tables: Tables, question: Question, found: Fitted) -> Axis:
-    """The index from private or public benchmarks alone, difficulties held."""
+    """The index from only private or only public benchmarks, with fixed difficulties."""
     rows = private_rows(tables, found.fit.data, question.private_list)
     if question.only is Only.PUBLIC:
         rows = ~rows

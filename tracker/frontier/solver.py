@@ -1,13 +1,13 @@
-"""Minimise the index's objective for many reweighted copies of the data at once.
+"""Minimize the index's objective for many reweighted copies of the data at once.
 
 The model is score = σ(z), z = slope·(capability − difficulty). Far from the minimum each step is a
 damped Gauss-Newton step (Levenberg-Marquardt) on the analytic derivatives; near it a Newton step
 with the exact second derivatives. A score ties one model to one benchmark, so the models' block of
 the equations is diagonal: it is eliminated, and what is left to solve has two unknowns per
-benchmark (Schur complement). Bounds are held by freezing what pushes outward.
+benchmark (Schur complement). Bounds are enforced by freezing parameters that would cross them.
 
-Formulas: `docs/method.md`. What is minimised is exact, with one penalty term per parameter; where
-the published optimiser stops instead is in `published.py`.
+Formulas: `docs/method.md`. The minimum is exact, with one penalty term per parameter; the published
+optimizer, which stops earlier, is in `published.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CAPABILITY_BOUND = 10.0  # of capability and difficulty, both signs; as publishe
 SLOPE_BOUNDS = (0.1, 10.0)  # as published
 DAMPING_START = 1e-3
 DAMPING_LEAST, DAMPING_MOST = 1e-9, 1e9
-NEWTON_BELOW = 1e-3  # promised decrease, as a share of the objective, from which second derivatives are used
+NEWTON_BELOW = 1e-3  # predicted decrease, as a share of the objective, below which Newton steps are used
 CHUNK = 50  # copies solved at once: about 10 MB for each array of models × benchmarks
 
 
@@ -42,7 +42,7 @@ class Problem:
     n_benchmarks: int
     pinned: int  # the benchmark whose slope is 1
     penalty: float  # λ/P: weight of each squared parameter
-    log_slope: bool = False  # penalise log(slope)² instead of slope²
+    log_slope: bool = False  # penalize log(slope)² instead of slope²
     trials: Array | None = None  # (R,) weight of the binomial loss; None: least squares
 
 
@@ -77,7 +77,7 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """B versions of the data that differ in how often a row counts, or in what it scored."""
+    """B versions of the data that differ in the weights or the scores of the rows."""
 
     weight: Array  # (B, R)
     score: Array  # (B, R) strictly between 0 and 1
@@ -89,7 +89,7 @@ class Copies:
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """Where each copy ended."""
+    """The minimum of each copy."""
 
     parameters: Parameters
     objective: Array  # (B,)
@@ -99,7 +99,7 @@ class Solution:
 
 @dataclass(frozen=True, slots=True)
 class StopRule:
-    """When a copy is finished: a step promises to lower the objective by less than this share of it."""
+    """Stop a copy once a step is predicted to lower the objective by less than this share of it."""
 
     decrease: float = 1e-15
     max_steps: int = 200
@@ -180,7 +180,7 @@ def _solve_chunk(rows: _Rows, copies: Copies, current: Parameters, stop: StopRul
 
 
 class _Rows:
-    """A problem with what each step needs again and again."""
+    """A problem with the values that every step needs."""
 
     def __init__(self, problem: Problem) -> None:
         self.p = problem
@@ -215,7 +215,7 @@ class _Rows:
     def step(
         self, copies: Copies, at: Parameters, damping: Array, newton: npt.NDArray[np.bool_]
     ) -> tuple[Parameters, Array]:
-        """The next point of each copy, and by how much its quadratic model says the objective falls."""
+        """The next point of each copy, and the decrease predicted by its quadratic model."""
         system = self._system(copies, at, newton)
         move_c, move_b = system.solve(damping)
         n = self.p.n_benchmarks
@@ -292,7 +292,7 @@ class _System:
         n2 = self.grad_b.shape[1]
         n = n2 // 2
         grow = 1.0 + damping[:, None]
-        least = 1e-9  # a Newton curvature can be negative: such a step is refused by its promise
+        least = 1e-9  # a Newton curvature can be negative; the predicted decrease then rejects the step
         diagonal_c = np.maximum(self.curve_c * grow, least)
         scaled = self.cross / diagonal_c[:, :, None]
         schur = -np.matmul(self.cross.transpose(0, 2, 1), scaled)
@@ -307,7 +307,7 @@ class _System:
 
 
 def _pushing_out(value: Array, gradient: Array, low: float, high: float) -> npt.NDArray[np.bool_]:
-    """Which parameters sit on a bound that the descent would cross."""
+    """The parameters at a bound that the descent would cross."""
     out: npt.NDArray[np.bool_] = ((value <= low) & (gradient > 0.0)) | ((value >= high) & (gradient < 0.0))
     return out
 

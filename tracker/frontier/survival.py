@@ -1,4 +1,4 @@
-"""Durations of which some have not ended yet: the mean that does not throw those away."""
+"""The mean of durations of which some have not ended yet."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tracker.frontier.axis import Array, Flags
 def restricted_mean(duration: Array, ended: Flags, known: Flags | None = None) -> Array:
     """Kaplan-Meier mean of each row, restricted to its longest duration seen (ended or not).
 
-    With every duration ended it is the plain mean; a duration that is still running counts as longer
-    than it is by what the ended ones suggest, up to the longest seen. Durations may be negative.
-    `duration`, `ended`, `known`: (K, J); what is not known is left out. Returns (K,), NaN for a row
+    If all durations have ended, this is the plain mean; a duration that has not ended is extended as the
+    ended ones suggest, up to the longest seen. Durations may be negative.
+    `duration`, `ended`, `known`: (K, J); unknown durations are left out. Returns (K,), NaN for a row
     without a known duration.
     """
     known = np.ones(duration.shape, dtype=np.bool_) if known is None else known

@@ -1,6 +1,6 @@
-"""Read the tables under `data/frontier/`, refusing every row that cannot be true.
+"""Read the tables under `data/frontier/`, refusing invalid rows.
 
-An error names file and line. The published numbers keep their licence: see `data/README.md`.
+An error names file and line. The published numbers keep their license: see `data/README.md`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import io
 import types
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tracker.errors import TrackerError
 from tracker.frontier.facts import (
     BenchmarkFacts,
+    BoardLicense,
+    HarnessScore,
     ModelFacts,
     Override,
     PublishedIndex,
@@ -28,25 +30,33 @@ from tracker.frontier.facts import (
     SmallOpenModel,
 )
 
+if TYPE_CHECKING:
+    from tracker.frontier.ingested import IngestedIndex
+
 Row = TypeVar("Row")
-Columns = dict[str, Callable[[str], Any]]  # what reads the cells of each column
+Columns = dict[str, Callable[[str], Any]]  # parsers of cells by column
 
 IN_CHECKOUT = Path(__file__).resolve().parents[2] / "data" / "frontier"
 IN_WHEEL = Path(__file__).resolve().parent / "data"  # the build copies the tables here
 
+FIRST_ZONE = timedelta(hours=14)  # UTC+14, Kiribati; no zone is further ahead
 ATTRIBUTION = (
-    'Benchmark scores and capability index: Epoch AI, "AI Benchmarking Hub" and '
+    'Capability index and evaluations run by Epoch AI: Epoch AI, "AI Benchmarking Hub" and '
     '"Epoch Capabilities Index", epoch.ai, CC BY 4.0, modified.',
+    "Other benchmark scores: collected by Epoch AI from leaderboards, papers and model cards, which keep "
+    "their own terms (`tracker frontier licenses`).",
     "Small open models: estimates by Tim Duffy (TECI), CC BY 4.0, derived from Epoch AI's data; "
     "not Epoch AI's own figures.",
     "Self-reported scores: LLM-Stats, github.com/JonathanChavezTamales/llm-leaderboard, CC BY 4.0, modified.",
+    "lm-eval scores behind placements: Open LLM Leaderboard (Hugging Face), copied by sloth (MIT), "
+    "ObsScaling (Apache-2.0) and TECI (CC BY 4.0); Tenstorrent, vLLM Ascend (Apache-2.0); Lambda (MIT).",
     "Prices: models.dev, MIT.",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Everything that is published and shipped, checked row by row."""
+    """All published tables shipped with the program, checked row by row."""
 
     scores: tuple[PublishedScore, ...]
     models: dict[str, ModelFacts]
@@ -54,11 +64,18 @@ class Tables:
     overrides: tuple[Override, ...]
     small_open_models: tuple[SmallOpenModel, ...]
     digest: str  # sha256 of the files behind the index, for caches
+    ingested: IngestedIndex | None = None  # the vintage that was ingested, if an answer needs one
 
     @property
     def vintages(self) -> tuple[date, ...]:
-        """The days on which the published data was taken, oldest first."""
-        return tuple(sorted({row.vintage for row in self.scores}))
+        """The days of the published data, oldest first."""
+        days = {row.vintage for row in self.scores}
+        return tuple(sorted(days | ({self.ingested.day} if self.ingested else set())))
+
+    def only_published(self, vintage: date) -> IngestedIndex | None:
+        """The published values of that vintage if they are all it has: no scores to fit an index to."""
+        found = self.ingested
+        return found if found is not None and found.day == vintage and not found.is_refitted else None
 
 
 def default_folder() -> Path:
@@ -67,15 +84,15 @@ def default_folder() -> Path:
 
 
 def load_tables(folder: Path | None = None, *, today: date | None = None) -> Tables:
-    """All tables of `folder` that the frontier needs.
+    """All tables in `folder` that the frontier needs.
 
     Raises:
-        TrackerError: a missing file or column, an unknown column, a duplicate, a value that cannot
-            be true, a date after `today`, a row that names an unknown model or benchmark; with
+        TrackerError: a missing file or column, an unknown column, a duplicate, an invalid
+            value, a date after `today`, a row that names an unknown model or benchmark; with
             file and line.
     """
     folder = folder or default_folder()
-    read = _Reader(folder, today or datetime.now(UTC).date())
+    read = _Reader(folder, today or _latest_today())
     models = read.rows("models.csv", ModelFacts, key=lambda row: row.model)
     benchmarks = read.rows("benchmarks.csv", BenchmarkFacts, key=lambda row: row.benchmark)
     known_models = {row.model for row in models}
@@ -104,15 +121,27 @@ def load_tables(folder: Path | None = None, *, today: date | None = None) -> Tab
 
 
 def load_published_index(folder: Path | None = None) -> tuple[PublishedIndex, ...]:
-    """The published index of about half of the models, by vintage, to check a refit against."""
-    read = _Reader(folder or default_folder(), datetime.now(UTC).date())
+    """The published index of about half of the models by vintage, to check a refit."""
+    read = _Reader(folder or default_folder(), _latest_today())
     return read.rows("published_index.csv", PublishedIndex, key=lambda row: (row.vintage, row.model))
 
 
+def load_licenses(folder: Path | None = None) -> tuple[BoardLicense, ...]:
+    """The terms of the leaderboards behind the scores, one row per benchmark."""
+    read = _Reader(folder or default_folder(), _latest_today())
+    return read.rows("licenses.csv", BoardLicense, key=lambda row: row.benchmark)
+
+
 def load_self_reported(folder: Path | None = None) -> tuple[SelfReportedScore, ...]:
-    """What developers say of their own models; several values of one pair may differ in settings."""
-    read = _Reader(folder or default_folder(), datetime.now(UTC).date())
+    """The scores that developers report; several values for one pair may differ in settings."""
+    read = _Reader(folder or default_folder(), _latest_today())
     return read.rows("self_reported.csv", SelfReportedScore, key=None)
+
+
+def load_harness_scores(folder: Path | None = None) -> tuple[HarnessScore, ...]:
+    """The lm-eval scores of open models with an index; several values for one pair differ in settings."""
+    read = _Reader(folder or default_folder(), _latest_today())
+    return read.rows("harness_scores.csv", HarnessScore, key=None)
 
 
 def load_series(path: Path, *, today: date | None = None) -> tuple[SeriesPoint, ...]:
@@ -121,12 +150,18 @@ def load_series(path: Path, *, today: date | None = None) -> tuple[SeriesPoint, 
     Raises:
         TrackerError: as `load_tables`, with file and line.
     """
-    read = _Reader(path.parent, today or datetime.now(UTC).date())
+    read = _Reader(path.parent, today or _latest_today())
     return read.rows(path.name, SeriesPoint, key=lambda row: row.model)
 
 
+def _latest_today() -> date:
+    """Today in the earliest time zone, since a date in a table may be from any zone."""
+    read_at = datetime.now(UTC)
+    return (read_at + FIRST_ZONE).date()
+
+
 class _Reader:
-    """Reads tables of one folder and keeps a digest of what it read."""
+    """Reader of the tables in one folder that keeps a digest of what it read."""
 
     def __init__(self, folder: Path, today: date) -> None:
         self._folder = folder
@@ -195,7 +230,9 @@ def _check_header(path: Path, header: Sequence[str], *, known: tuple[str, ...]) 
         if name not in header:
             raise TrackerError(f"{path}:1: column `{name}` is missing")
     if tuple(header) != known:
-        raise TrackerError(f"{path}:1: columns are out of order or twice", hint="order: " + ", ".join(known))
+        raise TrackerError(
+            f"{path}:1: columns are duplicated or out of order", hint="order: " + ", ".join(known)
+        )
 
 
 def _check_rows(
@@ -208,7 +245,7 @@ def _check_rows(
     seen: dict[Hashable, int] = {}
     for line, row in found:
         if known is not None and not known(row):
-            raise TrackerError(f"{path}:{line}: names a model or benchmark that is in no table: {row}")
+            raise TrackerError(f"{path}:{line}: unknown model or benchmark: {row}")
         if key is None:
             continue
         first = seen.setdefault(key(row), line)
@@ -222,7 +259,7 @@ def _columns(record: type[Any]) -> Columns:
 
 
 def _parser(kind: Any) -> Callable[[str], Any]:
-    """What reads one cell of the annotated type; an empty cell is None where that is allowed."""
+    """The parser of a cell of the annotated type; an empty cell is None if the type allows it."""
     if get_origin(kind) in {Union, types.UnionType}:
         inner = _parser(next(arg for arg in get_args(kind) if arg is not type(None)))
         return lambda cell: inner(cell) if cell else None

@@ -1,4 +1,4 @@
-"""How a source fails, where it matters which way."""
+"""Errors of sources that need different treatment."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from tracker.errors import UnreachableError
 
 
 class LayoutError(UnreachableError):
-    """It answered with something that cannot be right: no JSON, a missing column, a page that comes again."""
+    """The response is invalid: not JSON, a missing column, a repeated page."""
 
 
 class TooLargeError(LayoutError):
-    """It answered with far more than it ever does; `next_url` is the page after it, if there is one."""
+    """The response is much larger than expected; `next_url` is the page after it, if any."""
 
     def __init__(self, message: str, *, next_url: str | None) -> None:
         super().__init__(message)
@@ -18,15 +18,15 @@ class TooLargeError(LayoutError):
 
 
 class RefusedError(UnreachableError):
-    """It refuses the token or key."""
+    """The source refuses the token or key."""
 
 
 class TimeUpError(UnreachableError):
-    """It took longer than a source may."""
+    """The source exceeded its time limit."""
 
 
 class AbsentError(UnreachableError):
-    """It has no such thing, or does not show it to us."""
+    """The requested resource does not exist, or is not visible to us."""
 
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)

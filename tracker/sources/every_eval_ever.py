@@ -1,6 +1,8 @@
 """Every Eval Ever: evaluation records of some 25 collections in one format, from its datastore on the Hub.
 
-A record is a file of its own and never changes, so each is asked for once.
+Each record is a separate file that never changes, so it is downloaded once. Scores that several evaluators
+report for one model and benchmark are kept apart; of two records by the same evaluator, the one that the
+collection retrieved later counts.
 """
 
 from __future__ import annotations
@@ -8,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tracker.ingested import Batch, SourceFacts, SourceScore
+from tracker.records.published import Batch, SourceFacts, SourceScore
 from tracker.settings import Settings
-from tracker.sources import Question
+from tracker.sources import SourceRequest
 from tracker.sources.errors import AbsentError, LayoutError
 from tracker.sources.fetch import Fetcher
-from tracker.sources.fields import day, entries, mapping, number, parsed, text, whole
+from tracker.sources.fields import day, entries, mapping, moment, number, parsed, text, whole
 
 DATASET = "evaleval/EEE_datastore"
 INDEXES = "flat/indexes/by_collection"
-AT_ONCE = 50  # records in a batch
-MAX_RECORDS = 5000  # asked for in one ingest; the next one goes on with the rest
+MAX_RECORDS = 5000  # per ingest; the next one continues with the rest
 RELATION = {"first_party": "first_party", "third_party": "third_party"}
 
 
@@ -40,31 +41,34 @@ class EveryEvalEver:
         """None: the datastore is open."""
         return None
 
-    def read(self, question: Question, fetch: Fetcher) -> Iterator[Batch]:
-        """Batches of records that have not been read before."""
-        del question
+    def read(self, request: SourceRequest, fetch: Fetcher) -> Iterator[Batch]:
+        """Yield one batch with the scores of all records, in the order in which they were retrieved."""
+        del request
         listed = fetch.hub(f"/api/datasets/{DATASET}/tree/main/{INDEXES}")
         paths = [text(mapping(entry).get("path")) for entry in entries(listed.json(), DATASET)]
         indexes = sorted(path for path in paths if path and path.endswith(".jsonl"))
         if not indexes:
-            raise LayoutError(f"{DATASET}: there is no index in {INDEXES}")
-        left = MAX_RECORDS
-        for index in indexes:
-            objects = parse_index(fetch.hub(_file(index)).body, where=index)
-            for start in range(0, len(objects), AT_ONCE):
-                batch, n_asked = _records(objects[start : start + AT_ONCE], fetch, left)
-                left -= n_asked
-                yield batch
-            if left <= 0:
-                yield Batch(missing=(f"{DATASET}: more than {MAX_RECORDS} new records; the rest next time",))
-                return
+            raise LayoutError(f"{DATASET}: no index in {INDEXES}")
+        found: list[tuple[float, Batch]] = []
+        try:
+            n_asked = 0
+            for index in indexes:
+                for path in parse_index(fetch.hub(_file(index)).body, where=index):
+                    record, is_new = _record(path, fetch, may_ask=n_asked < MAX_RECORDS)
+                    n_asked += is_new
+                    found.append(record)
+        finally:
+            yield _together(found)
+        if n_asked > MAX_RECORDS:
+            why = f"{DATASET}: more than {MAX_RECORDS:,} new records; the next ingest reads the rest"
+            yield Batch(missing=(why,))
 
 
 def parse_index(body: bytes, *, where: str) -> list[str]:
     """The paths of the records that an index names.
 
     Raises:
-        LayoutError: a line is no JSON, or names no record.
+        LayoutError: a line is not JSON, or names no record.
     """
     found = []
     for number_, line in enumerate(body.splitlines(), 1):
@@ -72,7 +76,7 @@ def parse_index(body: bytes, *, where: str) -> list[str]:
             continue
         path = text(mapping(parsed(line, f"{where}: line {number_}")).get("object_path"))
         if path is None or not path.startswith("flat/objects/") or ".." in path:
-            raise LayoutError(f"{where}: line {number_} has no `object_path`, so its layout has changed")
+            raise LayoutError(f"{where}: line {number_} has no `object_path`; its layout may have changed")
         found.append(path)
     return found
 
@@ -84,7 +88,7 @@ def parse_record(document: Any) -> Batch:
     name = text(model.get("id")) or text(model.get("name"))
     results = record.get("evaluation_results")
     if name is None or not isinstance(results, list):
-        return Batch(problems=(f"{DATASET}: a record without `model_info` or `evaluation_results`",))
+        return Batch(problems=(f"{DATASET}: a record lacks `model_info` or `evaluation_results`",))
     scores, problems = [], []
     for raw in results:
         try:
@@ -98,7 +102,7 @@ def parse_record(document: Any) -> Batch:
 
 
 def _score(name: str, result: Any, meta: Any) -> SourceScore | None:
-    """One result as a fraction of its own range; None if it names no range or lower is better."""
+    """One result as a fraction of its range; None if it has no range or lower is better."""
     config, details = mapping(result.get("metric_config")), mapping(result.get("score_details"))
     value, low, high = (
         number(details.get("score")), number(config.get("min_score")), number(config.get("max_score")),
@@ -130,29 +134,38 @@ def _score(name: str, result: Any, meta: Any) -> SourceScore | None:
         reporter=text(meta.get("source_organization_name")),
         source_url=text(meta.get("source_organization_url")),
         evaluated_on=day(result.get("evaluation_timestamp")),
+        is_per_reporter=True,
     )
 
 
-def _records(paths: list[str], fetch: Fetcher, left: int) -> tuple[Batch, int]:
-    """The records at these paths, of which at most `left` are asked for; and how many were."""
-    scores: list[SourceScore] = []
-    problems: list[str] = []
-    n_asked = 0
-    for path in paths:
-        answer = fetch.known(fetch.hub_url(_file(path)))
-        if answer is None:
-            if n_asked >= left:
-                break
-            n_asked += 1
-            try:
-                answer = fetch.hub(_file(path))
-            except AbsentError as error:
-                problems.append(str(error))
-                continue
-        batch = parse_record(answer.json())
-        scores += batch.scores
-        problems += batch.problems
-    return Batch(scores=tuple(scores), problems=tuple(problems)), n_asked
+def _record(path: str, fetch: Fetcher, *, may_ask: bool) -> tuple[tuple[float, Batch], bool]:
+    """The record at this path with the time of its retrieval, and whether it was not stored here yet."""
+    answer = fetch.known(fetch.hub_url(_file(path)))
+    is_new = answer is None
+    if answer is None:
+        if not may_ask:
+            return (0.0, Batch()), True
+        try:
+            answer = fetch.hub(_file(path))
+        except AbsentError as error:
+            return (0.0, Batch(problems=(str(error),))), True
+    document = answer.json()
+    return (_retrieved_s(document), parse_record(document)), is_new
+
+
+def _retrieved_s(document: Any) -> float:
+    """When the collection retrieved the record, in seconds since 1970; 0 if it does not say."""
+    stamp = mapping(document).get("retrieved_timestamp")
+    at = moment(stamp)
+    return number(stamp) or (at.timestamp() if at else 0.0)
+
+
+def _together(records: list[tuple[float, Batch]]) -> Batch:
+    in_order = [batch for _, batch in sorted(records, key=lambda record: record[0])]
+    return Batch(
+        scores=tuple(score for batch in in_order for score in batch.scores),
+        problems=tuple(problem for batch in in_order for problem in batch.problems),
+    )
 
 
 def _file(path: str) -> str:

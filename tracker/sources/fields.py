@@ -1,21 +1,27 @@
-"""Single values out of somebody else's JSON or CSV: what is not what it should be is None, never a guess."""
+"""Read single values of external JSON or CSV: an invalid value becomes None, never a guess."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 
+from tracker.http_client import parse_json
+from tracker.redaction import masked
 from tracker.sources.errors import LayoutError
+
+SHOWN_BYTES, SHOWN_CHARS = (
+    4096,
+    40,
+)  # of a body that is not JSON; more is read so that no half a secret is shown
 
 Row = TypeVar("Row")
 Record = TypeVar("Record")
 
 
 def built(rows: Iterable[Row], build: Callable[[Row], Record]) -> tuple[list[Record], list[str]]:
-    """The records that `build` makes of the rows, and why it refused the others."""
+    """Build a record from each row; also return why rows were refused."""
     records, problems = [], []
     for row in rows:
         try:
@@ -26,17 +32,17 @@ def built(rows: Iterable[Row], build: Callable[[Row], Record]) -> tuple[list[Rec
 
 
 def parsed(body: bytes, where: str) -> Any:
-    """The body as JSON. Half a surrogate pair, which JSON can carry and no file can, becomes a question mark.
+    """Parse the body as JSON. A lone surrogate, which UTF-8 cannot encode, becomes a question mark.
 
     Raises:
-        LayoutError: it is no JSON, or nested far deeper than any answer.
+        LayoutError: it is not JSON, or nested too deeply.
     """
     try:
-        found = json.loads(body)
+        found = parse_json(body)
         return _whole_text(found) if b"\\ud" in body.lower() else found
     except (ValueError, RecursionError) as error:
-        start = body[:40].decode(errors="replace").strip()
-        raise LayoutError(f"{where} answers with something that is no JSON (`{start}…`)") from error
+        start = masked(body[:SHOWN_BYTES].decode(errors="replace")).strip()[:SHOWN_CHARS]
+        raise LayoutError(f"{where} did not return JSON but `{start}…`") from error
 
 
 def _whole_text(value: Any) -> Any:
@@ -50,12 +56,12 @@ def _whole_text(value: Any) -> Any:
 
 
 def text(value: Any) -> str | None:
-    """A text that says something."""
+    """A non-empty string without surrounding spaces; None for anything else."""
     return value.strip() or None if isinstance(value, str) else None
 
 
 def whole(value: Any) -> int | None:
-    """A whole number of at least 0; also one written as text."""
+    """A non-negative integer, also from text; None for anything else."""
     if isinstance(value, bool) or value is None:
         return None
     try:
@@ -66,18 +72,18 @@ def whole(value: Any) -> int | None:
 
 
 def number(value: Any) -> float | None:
-    """A finite number; also one written as text."""
+    """A finite number, also from text; None for anything else."""
     if isinstance(value, bool) or value is None:
         return None
     try:
         found = float(value)
-    except (TypeError, ValueError, OverflowError):  # a whole number of 400 digits is good JSON
+    except (TypeError, ValueError, OverflowError):  # an integer of 400 digits is valid JSON
         return None
     return found if math.isfinite(found) else None
 
 
 def moment(value: Any) -> datetime | None:
-    """A moment in UTC. One without a zone is taken as UTC; a month is its first day."""
+    """A time in UTC. Without a zone it is read as UTC; a month is its first day."""
     if isinstance(value, datetime):
         return _in_utc(value)
     if isinstance(value, date):
@@ -100,7 +106,7 @@ def _in_utc(found: datetime) -> datetime | None:
 
 
 def day(value: Any) -> date | None:
-    """The day of a moment."""
+    """The date of a time."""
     found = moment(value)
     return found.date() if found else None
 
@@ -116,10 +122,10 @@ def listed(value: Any) -> list[Any]:
 
 
 def required(value: Any, problem: str) -> str:
-    """A text that says something.
+    """A non-empty string.
 
     Raises:
-        ValueError: it does not; `problem` says what that is.
+        ValueError: it is anything else; the message is `problem`.
     """
     found = text(value)
     if found is None:
@@ -131,7 +137,7 @@ def entries(value: Any, where: str) -> list[Any]:
     """A list.
 
     Raises:
-        LayoutError: it is none.
+        LayoutError: it is anything else.
     """
     if not isinstance(value, list):
         raise LayoutError(f"{where}: expected a list, got {type(value).__name__}")
@@ -139,23 +145,23 @@ def entries(value: Any, where: str) -> list[Any]:
 
 
 def data_of(document: Any, where: str) -> list[Mapping[str, Any]]:
-    """The objects under `data`, which is where many an API puts them.
+    """The list of objects under `data`, as in many APIs.
 
     Raises:
         LayoutError: there is no such list.
     """
     if "data" not in mapping(document):
-        raise LayoutError(f"{where}: there is no `data`, so its layout has changed")
+        raise LayoutError(f"{where}: the response has no `data`; its layout may have changed")
     return [mapping(row) for row in entries(document["data"], where)]
 
 
 def require_columns(found: Iterable[str], wanted: Iterable[str], where: str) -> None:
-    """Refuse a table that lacks a column, by name.
+    """Refuse a table that lacks a column.
 
     Raises:
-        LayoutError: one is missing.
+        LayoutError: a column is missing; the message names it.
     """
     have = set(found)
     missing = [name for name in wanted if name not in have]
     if missing:
-        raise LayoutError(f"{where}: there is no column `{missing[0]}`, so its layout has changed")
+        raise LayoutError(f"{where}: no column `{missing[0]}`; its layout may have changed")

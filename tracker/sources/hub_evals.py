@@ -1,7 +1,7 @@
-"""Scores on the Hugging Face Hub: what model repositories claim, and the leaderboards of benchmark data sets.
+"""Scores on the Hugging Face Hub: claims in model repositories, and leaderboards of benchmark datasets.
 
-A value's unit is not declared: most are percent, some fractions. On a board where values above 1 stand, one
-of 1 or less is left out rather than guessed.
+The unit of a value is not declared: most are percent, some are fractions. On a leaderboard with values
+above 1, a value of 1 or less is left out rather than guessed.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 
 from huggingface_hub import get_token
 
-from tracker.ingested import Batch, SourceFacts, SourceScore
+from tracker.records.published import Batch, SourceFacts, SourceScore
 from tracker.settings import Settings
-from tracker.sources import Question
+from tracker.sources import SourceRequest
 from tracker.sources.errors import AbsentError, LayoutError
 from tracker.sources.fetch import Fetcher
 from tracker.sources.fields import day, entries, listed, mapping, number, text
@@ -30,7 +30,7 @@ class HubEvals:
         name="hub-evals",
         title="Hugging Face Hub, evaluation results",
         url="https://huggingface.co/docs/hub/eval-results",
-        license="Hub terms; each repository has its own licence",
+        license="Hub terms; each repository has its own license",
         attribution="Evaluation results: Hugging Face Hub, as reported by the authors named with each",
         is_whole=True,
     )
@@ -39,16 +39,16 @@ class HubEvals:
         self._page = settings.hub_page
 
     def missing_credential(self) -> str | None:
-        """None: what needs a token is left out and named."""
+        """None: leaderboards that need a token are left out and reported."""
         return None
 
-    def read(self, question: Question, fetch: Fetcher) -> Iterator[Batch]:
-        """One batch per leaderboard, then one per page of model repositories that carry results."""
-        del question  # the boards change in place, so the whole is read each time
+    def read(self, request: SourceRequest, fetch: Fetcher) -> Iterator[Batch]:
+        """Yield one batch per leaderboard, then one per page of model repositories with results."""
+        del request  # the boards change in place, so the whole is read each time
         listed = fetch.hub("/api/datasets", params=[("filter", "benchmark:official")])
         boards = entries(listed.json(), "the Hub's list of benchmarks")
         if not boards:
-            raise LayoutError("the Hub lists no benchmark at all")
+            raise LayoutError("the Hub lists no benchmarks")
         for board in boards:
             name = text(mapping(board).get("id"))
             if name is None:
@@ -57,10 +57,10 @@ class HubEvals:
                 answer = fetch.hub(f"/api/datasets/{name}/leaderboard", params=[("base_model", "false")])
             except AbsentError as error:
                 if error.status in (401, 403) and get_token() is None:
-                    why = f"{name}: its leaderboard is shown with a token only: `hf auth login`"
+                    why = f"the leaderboard of {name} needs a token: run `hf auth login`"
                     yield Batch(problems=(why,), unread=(name,))
                     continue
-                yield Batch(missing=(f"{name}: no leaderboard for us: {error}",))
+                yield Batch(missing=(f"the leaderboard of {name} is not available: {error}",))
                 continue
             yield parse_board(name, answer.json())
         yield from self._repositories(fetch)
@@ -73,7 +73,7 @@ class HubEvals:
                 yield Batch(missing=(f"the Hub lists more than {MAX_PAGES} pages of models with results",))
                 return
             if page.answer is None:
-                yield Batch(missing=("a model with results has an entry that is far too large",))
+                yield Batch(missing=("the entry of a model with results is too large",))
                 continue
             rows = entries(page.answer.json(), "the Hub's list of models")
             found = [parse_repository(mapping(row)) for row in rows]
@@ -91,10 +91,10 @@ def parse_board(dataset: str, document: Any) -> Batch:
     for row in rows:
         name, value = text(row.get("modelId")), number(row.get("value"))
         if name is None or value is None:
-            problems.append(f"{dataset}: an entry without a model or value")
+            problems.append(f"{dataset}: an entry lacks its model or value")
             continue
         if is_percent and 0.0 < value <= 1.0:
-            problems.append(f"{dataset}: {name}: whether {value} is a fraction or percent is not said")
+            problems.append(f"{dataset}: {name}: {value} may be a fraction or percent")
             continue
         source, author = mapping(row.get("source")), mapping(row.get("author"))
         entry = {
@@ -157,7 +157,7 @@ def _variant(row: Mapping[str, Any]) -> str:
 
 
 def _reported_by(row: Mapping[str, Any], name: str, author: str | None) -> str:
-    """Who says so: a verified run is a third party's, an open pull request is anybody's."""
+    """Who reports the score: a verified run counts as third party; an open pull request may be anybody's."""
     if row.get("verified") is True:
         return "third_party"
     owner = name.partition("/")[0].casefold()

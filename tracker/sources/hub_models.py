@@ -1,7 +1,7 @@
-"""Models on the Hugging Face Hub: what is trending, what is downloaded most, and what moved since last time.
+"""Models on the Hugging Face Hub: trending, most downloaded, and changed since the last ingest.
 
-What moved is walked from the newest backwards to the watermark, which is where the walks of the last complete
-ingest began: whatever moved while they went on is seen by the next one.
+Changed models are read from the newest back to the watermark, the time at which the last complete ingest
+started reading: the next ingest sees whatever changed meanwhile.
 """
 
 from __future__ import annotations
@@ -14,41 +14,47 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from tracker.ingested import Access, Batch, SourceFacts, SourceModel, WeightsAt
+from tracker.records.parameter_counts import count_parameters, read_quantization
+from tracker.records.published import (
+    Access,
+    Batch,
+    ModelKind,
+    SourceFacts,
+    SourceModel,
+    WeightsAt,
+)
 from tracker.settings import Settings
-from tracker.sources import Question
+from tracker.sources import SourceRequest
 from tracker.sources.errors import AbsentError, LayoutError
-from tracker.sources.fetch import MAX_BYTES, Answer, Fetcher
+from tracker.sources.fetch import MAX_BYTES, Fetcher, SourceResponse
 from tracker.sources.fields import entries, listed, mapping, moment, text, whole
 from tracker.sources.lineage import model_kind, parents
 from tracker.sources.pages import pages
 
 MAX_ENTRY_BYTES = 1 << 20  # an ordinary entry has 2 to 10 KB
-ABSENT = (401, 404, 410)  # to who has no token, the Hub answers 401 for what is not there
+ABSENT = (401, 404, 410)  # without a token, the Hub answers 401 for a missing repository
 TOO_LARGE = f"an entry is larger than {MAX_BYTES >> 20} MiB and was left out"
-OVERLAP = timedelta(hours=1)  # read again: the Hub's list may lag behind what it lists
-FIRST_DAYS = 7  # of changes, when there is no watermark: a first ingest takes minutes, not hours
-PIPELINES = ("text-generation", "image-text-to-text")  # many chat models see pictures too
+OVERLAP = timedelta(hours=1)  # read again: the Hub's list may lag behind its repositories
+FIRST_DAYS = 7  # of changes, without a watermark: a first ingest takes minutes, not hours
+PIPELINES = ("text-generation", "image-text-to-text")  # many chat models also accept images
 EXPAND = (
     "author", "baseModels", "cardData", "createdAt", "disabled", "downloads", "gated", "lastModified",
     "likes", "pipeline_tag", "private", "safetensors", "sha", "tags", "trendingScore",
 )  # fmt: skip
-N_TRENDING, N_DOWNLOADED = 500, 1000  # beyond these the ranking is noise
-BYTES = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}
-PACKED = ("I32", "U8", "I8", "U32")  # of quantized checkpoints: several weights in one value
+N_TRENDING, N_DOWNLOADED = 500, 1000  # beyond this rank, the order is noise
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One walk through the list: sorted by what, and where it ends."""
+    """One pass over the list: its sort order and its end."""
 
     pipeline_tag: str
     sort: str
-    n_models: int | None = None  # None: until what is older than the watermark
+    n_models: int | None = None  # None: down to the watermark
 
     @property
     def is_moved(self) -> bool:
-        """Whether this is the walk through what moved."""
+        """Whether this pass reads changed models."""
         return self.n_models is None
 
 
@@ -61,20 +67,18 @@ LISTINGS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in the walks an ingest is: kept with every page."""
+    """Position of an ingest in its passes, stored with every page."""
 
     listing: int = 0
     next_url: str | None = None
-    n_seen: int = 0  # in this walk
-    n_listed: int = 0  # in all walks so far
-    since: datetime | None = None  # how far back what moved is read
-    watermark: datetime | None = (
-        None  # of the walks through what moved, the newest that the earlier one began at
-    )
+    n_seen: int = 0  # in this pass
+    n_listed: int = 0  # in all passes so far
+    since: datetime | None = None  # changes since then are read
+    watermark: datetime | None = None  # of an earlier pass over changed models: its start
 
     @classmethod
     def parse(cls, raw: str | None, *, hub_url: str) -> Place:
-        """The place that was kept; the beginning if it is of another version, or on another Hub."""
+        """The stored position; the beginning if it is from another version or another Hub."""
         try:
             kept = json.loads(raw or "{}")
             times = {name: moment(kept.get(name)) for name in ("since", "watermark")}
@@ -85,7 +89,7 @@ class Place:
         return cls(since=place.since) if elsewhere else place
 
     def dump(self) -> str:
-        """The place as text."""
+        """The position as text."""
         times = {name: mark.isoformat() for name in ("since", "watermark") if (mark := getattr(self, name))}
         return json.dumps(asdict(self) | times)
 
@@ -97,7 +101,7 @@ class HubModels:
         name="hub-models",
         title="Hugging Face Hub, models",
         url="https://huggingface.co/models",
-        license="Hub terms; each model has its own licence",
+        license="Hub terms; each model has its own license",
         attribution="Model metadata: Hugging Face Hub",
     )
 
@@ -108,34 +112,34 @@ class HubModels:
         """None: the Hub lists without a token."""
         return None
 
-    def read(self, question: Question, fetch: Fetcher) -> Iterator[Batch]:
-        """One batch per page, then what became of the watched models."""
-        place = Place.parse(question.resume, hub_url=fetch.hub_url("/"))
-        since = question.since or place.since or question.now - timedelta(days=FIRST_DAYS)
-        if question.resume is not None and place.since is not None:
+    def read(self, request: SourceRequest, fetch: Fetcher) -> Iterator[Batch]:
+        """Yield one batch per page, then the state of the watched models."""
+        place = Place.parse(request.resume, hub_url=fetch.hub_url("/"))
+        since = request.since or place.since or request.now - timedelta(days=FIRST_DAYS)
+        if request.resume is not None and place.since is not None:
             since = min(since, place.since)
         place = replace(place, since=since)
         for number, listing in enumerate(LISTINGS[place.listing :], place.listing):
             place = replace(place, listing=number)
-            for batch, at in self._walk(listing, place, fetch, now=question.now):
+            for batch, at in self._walk(listing, place, fetch, now=request.now):
                 place = at
                 yield batch
             place = replace(place, listing=number + 1, next_url=None, n_seen=0)
         if place.n_listed == 0:
-            raise LayoutError("the Hub lists no model at all")
-        yield from watched_models(question, fetch)
-        yield Batch(watermark=(place.watermark or question.now) - OVERLAP)
+            raise LayoutError("the Hub lists no models")
+        yield from watched_models(request, fetch)
+        yield Batch(watermark=(place.watermark or request.now) - OVERLAP)
 
     def _walk(
         self, listing: Listing, place: Place, fetch: Fetcher, *, now: datetime
     ) -> Iterator[tuple[Batch, Place]]:
-        """Page by page to the end of this walk, each with the place to go on at."""
+        """Yield the pages of this pass, each with the position to resume from."""
         is_first = place.next_url is None
         for page in pages(fetch, first_url(listing, self._page, fetch), resume_url=place.next_url):
             models, problems = parse_page(page.answer) if page.answer else ([], [TOO_LARGE])
             moved = [m.last_modified_at for m in models if m.last_modified_at and m.last_modified_at <= now]
             if listing.is_moved and is_first and moved:
-                # what moves while the walks go on lies behind none of their beginnings
+                # a model that changes during a pass is newer than the start of every pass
                 place = replace(place, watermark=min(max(moved), place.watermark or now))
             is_first = False
             place = replace(
@@ -151,9 +155,9 @@ class HubModels:
                 return
 
 
-def watched_models(question: Question, fetch: Fetcher) -> Iterator[Batch]:
-    """What became of models that are measured or queued here: deleted, renamed, with other weights."""
-    for model_id, revision in question.watched:
+def watched_models(request: SourceRequest, fetch: Fetcher) -> Iterator[Batch]:
+    """Check the models that are measured or queued here: deleted, renamed, or with new weights."""
+    for model_id, revision in request.watched:
         try:
             answer = fetch.hub(f"/api/models/{model_id}", params=[("expand", name) for name in EXPAND])
         except AbsentError as error:
@@ -171,14 +175,14 @@ def watched_models(question: Question, fetch: Fetcher) -> Iterator[Batch]:
 
 
 def _moved(model_id: str, measured: str, newest: str, fetch: Fetcher) -> Batch:
-    """Which weights there are at the commit that was measured here, and at the newest one."""
+    """The weights at the commit that was measured here, and at the newest one."""
     found = []
     for revision in (measured, newest):
         try:
             answer = fetch.hub(f"/api/models/{model_id}/tree/{revision}")
         except AbsentError as error:
             if revision == measured and error.status in ABSENT:
-                why = f"{model_id}: commit {revision[:12]} is gone, the history was rewritten"
+                why = f"{model_id}: commit `{revision[:12]}` no longer exists; the history was rewritten"
                 return Batch(problems=(why,))
             return Batch(problems=(str(error),))
         hashed = weights_hash(answer.json())
@@ -198,11 +202,11 @@ def weights_hash(tree: Any) -> str | None:
     return hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest() if files else None
 
 
-def parse_page(answer: Answer) -> tuple[list[SourceModel], list[str]]:
-    """The models of one page, and what was left out.
+def parse_page(answer: SourceResponse) -> tuple[list[SourceModel], list[str]]:
+    """The models of one page, and the problems of omitted entries.
 
     Raises:
-        LayoutError: it is no list of models.
+        LayoutError: it is not a list of models.
     """
     rows = entries(answer.json(), "the Hub's list of models")
     models, problems = [], []
@@ -218,21 +222,31 @@ def parse_page(answer: Answer) -> tuple[list[SourceModel], list[str]]:
         else:
             models.append(model)
     if rows and not models:
-        raise LayoutError(f"none of the Hub's {len(rows)} entries is a model: {problems[0]}")
+        raise LayoutError(f"none of the Hub's {len(rows)} entries is a valid model: {problems[0]}")
     return models, problems
 
 
 def parse_entry(row: Any) -> tuple[SourceModel | None, str]:
-    """The model of one entry, or why there is none."""
+    """The model of one entry, or why it has none."""
     entry = mapping(row)
     name = text(entry.get("id")) or text(entry.get("modelId"))
     if name is None:
-        return None, f"an entry without a name: {str(row)[:60]}"
+        return None, f"an entry has no name: {str(row)[:60]}"
     if entry.get("private") is True:
-        return None, f"{name}: is private"
+        return None, f"{name} is private"
     counts = {str(kind): n for kind, raw in _dtypes(entry).items() if (n := whole(raw)) is not None}
     tags = [tag for tag in listed(entry.get("tags")) if isinstance(tag, str)]
     card = mapping(entry.get("cardData"))
+    made_from, kind = parents(entry, card), model_kind(name, entry, tags)
+    quantization = read_quantization(mapping(entry.get("config")), tags)
+    if kind is ModelKind.QUANTIZED:
+        quantization = replace(quantization, is_quantized=True)
+    size = count_parameters(
+        counts,
+        total=whole(mapping(entry.get("safetensors")).get("total")),
+        quantization=quantization,
+        names=(name, *made_from),
+    )
     try:
         return (
             SourceModel(
@@ -240,20 +254,20 @@ def parse_entry(row: Any) -> tuple[SourceModel | None, str]:
                 hub_id=name,
                 organization=text(entry.get("author")) or name.partition("/")[0],
                 access=Access.OPEN,
-                kind=model_kind(name, entry, tags),
+                kind=kind,
                 released_at=moment(entry.get("createdAt")),
                 last_modified_at=moment(entry.get("lastModified")),
                 revision=text(entry.get("sha")),
                 license=_license(card, tags),
                 gated=text(entry.get("gated")),
                 pipeline_tag=text(entry.get("pipeline_tag")),
-                n_params=whole(mapping(entry.get("safetensors")).get("total")),
-                weights_bytes=whole(sum(n * BYTES.get(kind, 1) for kind, n in counts.items())) or None,
-                is_packed=any(kind in counts for kind in PACKED),
+                n_params=whole(size.n_params),
+                weights_bytes=whole(size.weights_bytes),
+                is_packed=size.is_packed,
                 has_safetensors="safetensors" in tags or bool(counts),
                 needs_remote_code="custom_code" in tags,
                 is_disabled=entry.get("disabled") is True,
-                base_models=parents(entry, card),
+                base_models=made_from,
                 downloads=whole(entry.get("downloads")),
                 likes=whole(entry.get("likes")),
                 trending=whole(entry.get("trendingScore")),
@@ -278,7 +292,7 @@ def _license(card: Any, tags: list[str]) -> str | None:
 
 
 def first_url(listing: Listing, page: int, fetch: Fetcher) -> str:
-    """The address of the first page of a walk."""
+    """The address of the first page of a pass."""
     n = page if listing.n_models is None else min(page, listing.n_models)
     params = [("pipeline_tag", listing.pipeline_tag), ("filter", "safetensors"), ("sort", listing.sort)]
     words = [*params, ("limit", str(n)), *(("expand", name) for name in EXPAND)]

@@ -1,4 +1,4 @@
-"""What a repository of the Hub is: a model of its own, or made from another one."""
+"""The kind of a Hub repository: an original model, or one derived from another."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tracker.ingested import ModelKind
+from tracker.records.published import ModelKind
 from tracker.sources.fields import mapping, text
 
 RELATIONS = {
@@ -15,7 +15,7 @@ RELATIONS = {
     "merge": ModelKind.MERGE,
     "finetune": ModelKind.FINETUNE,
 }
-# a name that says how it was packed, for repositories that declare no parent
+# quantization in a name, for repositories that declare no parent
 PACKED_NAME = re.compile(
     r"(?i)(?:[-_.](?:awq|gptq|gguf|exl[23]|bnb|nf4|int[48]|fp8|nvfp4|mxfp4|w\d+a\d+|[48]bit|mlx))(?:[-_.]|$)"
 )
@@ -24,7 +24,7 @@ CHAT_NAME = re.compile(r"(?i)(?:[-_.])(?:it|chat|instruct|thinking|reasoning|sft
 
 
 def parents(entry: Mapping[str, Any], card: Mapping[str, Any]) -> tuple[str, ...]:
-    """The repositories that it declares to be made from."""
+    """The base models that the repository declares."""
     declared = mapping(entry.get("baseModels")).get("models")
     if isinstance(declared, list):
         return tuple(name for model in declared if (name := text(mapping(model).get("id"))))
@@ -34,7 +34,7 @@ def parents(entry: Mapping[str, Any], card: Mapping[str, Any]) -> tuple[str, ...
 
 
 def model_kind(name: str, entry: Mapping[str, Any], tags: Sequence[str]) -> ModelKind:
-    """What the repository is. One made by those who trained its base is a model of its own."""
+    """The kind of the repository. A model by the developers of its base counts as original."""
     relation = mapping(entry.get("baseModels")).get("relation") or _tagged_relation(tags)
     owner = name.partition("/")[0].casefold()
     made_from = parents(entry, mapping(entry.get("cardData")))

@@ -1,10 +1,15 @@
-"""models.dev: which models are open, since when, and what each provider asks for them."""
+"""models.dev: openness, release dates and prices per provider."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tracker.ingested import Access, Batch, SourceFacts, SourceModel
+from tracker.records.published import (
+    Access,
+    Batch,
+    SourceFacts,
+    SourceModel,
+)
 from tracker.settings import Settings
 from tracker.sources.errors import LayoutError
 from tracker.sources.fields import built, mapping, moment, number, text, whole
@@ -33,11 +38,11 @@ def parse(document: Any) -> Batch:
     """The models of all providers, named `provider/model`.
 
     Raises:
-        LayoutError: there are no providers in it, or a provider has no models.
+        LayoutError: there are no providers, or none has models.
     """
     providers = mapping(document)
     if not providers or not any("models" in mapping(p) for p in providers.values()):
-        raise LayoutError("models.dev: no provider with `models`, so its layout has changed")
+        raise LayoutError("models.dev: no provider has `models`; its layout may have changed")
     rows = [
         (str(provider), str(name), mapping(entry))
         for provider, listed in providers.items()

@@ -1,6 +1,6 @@
-"""OpenRouter: prices, and which of its models is which repository of the Hub.
+"""OpenRouter: prices, and the Hub repositories of its models.
 
-The indices of Artificial Analysis that it repeats are left out: they come without a right to pass them on.
+The indices of Artificial Analysis that it includes are left out: they may not be redistributed.
 """
 
 from __future__ import annotations
@@ -8,13 +8,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from tracker.ingested import Access, Batch, SourceFacts, SourceModel
+from tracker.records.published import (
+    Access,
+    Batch,
+    SourceFacts,
+    SourceModel,
+)
 from tracker.settings import Settings
 from tracker.sources.fields import built, data_of, mapping, number, required, text, whole
-from tracker.sources.one_answer import OneAnswer, address
+from tracker.sources.one_answer import address
+from tracker.sources.paged import PagedAnswer
 
 URL = "https://openrouter.ai/api/v1/models"
-PER_MILLION = 1e6  # its prices are per token, as text
+PER_MILLION = 1e6  # its prices are per token, as strings
 MAX_EPOCH_S = 4e9  # the year 2096
 
 
@@ -22,30 +28,30 @@ FACTS = SourceFacts(
     name="openrouter",
     title="OpenRouter",
     url="https://openrouter.ai/models",
-    license="site terms: show with a link, do not republish as a whole",
+    license="site terms: show with a link, do not republish in full; its daily exports are CC BY 4.0",
     attribution="Prices: OpenRouter, openrouter.ai/models",
     is_private=True,
     is_whole=True,
 )
 
 
-def source(settings: Settings) -> OneAnswer:
-    """The models that OpenRouter sells access to."""
-    return OneAnswer(FACTS, address(FACTS, URL, settings), lambda answer: [parse(answer.json())])
+def source(settings: Settings) -> PagedAnswer:
+    """The models that OpenRouter offers."""
+    return PagedAnswer(FACTS, address(FACTS, URL, settings), parse)
 
 
 def parse(document: Any) -> Batch:
     """The models in its list.
 
     Raises:
-        LayoutError: there is no `data` in it.
+        LayoutError: it has no `data`.
     """
     models, problems = built(data_of(document, "OpenRouter"), _model)
     return Batch(models=tuple(models), problems=tuple(problems))
 
 
 def _model(entry: Any) -> SourceModel:
-    name = required(entry.get("id"), "OpenRouter: a model without `id`")
+    name = required(entry.get("id"), "OpenRouter: a model has no `id`")
     hub_id, pricing = text(entry.get("hugging_face_id")), mapping(entry.get("pricing"))
     created_s = number(entry.get("created"))
     is_time = created_s is not None and 0 < created_s < MAX_EPOCH_S

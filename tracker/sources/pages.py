@@ -1,8 +1,8 @@
-"""A list of the Hub, page by page: it ends where a page comes again, and goes round what is far too large.
+"""Read a list of the Hub page by page: stops at a repeated page and skips entries that are too large.
 
-`HfApi.list_models` walks the same pages, and is not used for it: it hides the answers, which are kept as they
-came, and the address of the next page, at which an ingest that was cut off goes on; and one entry without an
-`id` ends it. A test holds the two against each other.
+`HfApi.list_models` reads the same pages but is not used: it hides the raw responses, which are stored, and
+the address of the next page, at which an interrupted ingest resumes; and it fails at an entry without an
+`id`. A test compares the two.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from tracker.sources.errors import AbsentError, LayoutError, TooLargeError
-from tracker.sources.fetch import Answer, Fetcher
+from tracker.sources.fetch import Fetcher, SourceResponse
 
-SHRINK = 10  # times: a page that is too large is asked for in so many parts
+SHRINK = 10  # a page that is too large is requested again with a limit divided by this
 EMPTY = b"[]"
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page, and where the next one is; the answer is None for an entry that is too large by itself."""
+    """One page and the address of the next; `answer` is None for a single entry that is too large."""
 
-    answer: Answer | None
+    answer: SourceResponse | None
     next_url: str | None
 
 
 def pages(fetch: Fetcher, first_url: str, *, resume_url: str | None = None) -> Iterator[Page]:
-    """The pages from `resume_url` on, or from the first one if that place is not given or has expired.
+    """Yield the pages from `resume_url`, or from the first one if it is None or has expired.
 
     Raises:
-        LayoutError: a page comes again.
-        UnreachableError: the Hub is down, or refuses.
+        LayoutError: a page is repeated.
+        UnreachableError: the Hub is down or refuses the request.
     """
     url, n_entries = resume_url or first_url, limit_of(first_url)
     hashes: set[str] = set()
@@ -65,18 +65,18 @@ def pages(fetch: Fetcher, first_url: str, *, resume_url: str | None = None) -> I
 
 
 def limit_of(url: str) -> int:
-    """How many entries a page has at the most; 1 if the address does not say."""
+    """Maximum number of entries per page; 1 if the address has no limit."""
     found = dict(parse_qsl(urlsplit(url).query)).get("limit", "")
     return int(found) if found.isdigit() else 1
 
 
 def with_limit(url: str, limit: int) -> str:
-    """The address of the same page with at most so many entries."""
+    """The address of the same page with at most `limit` entries."""
     parts = urlsplit(url)
     words = [(name, str(limit) if name == "limit" else value) for name, value in parse_qsl(parts.query)]
     return urlunsplit(parts._replace(query=urlencode(words)))
 
 
 def _next(url: str | None, n_entries: int) -> str | None:
-    """The next page, whole again after a small one."""
+    """The address of the next page, with the full limit again."""
     return url if url is None or limit_of(url) == n_entries else with_limit(url, n_entries)

@@ -1,4 +1,4 @@
-"""What became of the scripted cheats as rows, and made anew from their files."""
+"""Results of the attack suite as rows, rebuilt from their files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import duckdb
 
-from tracker.errors import TrackerError
+from tracker.errors import NewerFormatError, TrackerError
+from tracker.files.studies import read_suite_run, suite_run_paths
+from tracker.records.studies import SuiteRun
 from tracker.store.ingests import utc
-from tracker.studies import SuiteRun
-from tracker.study_files import read_suite_run, suite_run_paths
 
 
 def write_suite_run(connection: duckdb.DuckDBPyConnection, run: SuiteRun) -> None:
@@ -30,11 +30,13 @@ def write_suite_run(connection: duckdb.DuckDBPyConnection, run: SuiteRun) -> Non
 
 
 def rebuild_attacks(connection: duckdb.DuckDBPyConnection, attacks_path: Path) -> list[str]:
-    """Write every run of the suite; what was passed over. The caller holds the transaction."""
+    """Write every run of the suite; return the problems of skipped files, inside a transaction."""
     skipped = []
     for path in suite_run_paths(attacks_path):
         try:
             write_suite_run(connection, read_suite_run(path))
+        except NewerFormatError:
+            raise
         except TrackerError as error:
             skipped.append(str(error))
     return skipped

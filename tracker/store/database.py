@@ -1,4 +1,4 @@
-"""A DuckDB file: opened, brought up to date, and its failures put into words."""
+"""Open DuckDB files, migrate them, and translate their errors."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ from tracker.errors import BusyError, StoreError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 RETRY_S = 0.1
-# What is wrong in our own code stays an exception of DuckDB's, and ends in a traceback.
+COMMENTS = "comments"  # name of the step that only comments on tables and columns
+# Errors in our own SQL stay DuckDB exceptions and end in a traceback.
 BUGS = (duckdb.ProgrammingError, duckdb.DataError, duckdb.IntegrityError, duckdb.NotSupportedError)
-WRITABLE_HINT = "set TRACKER_HOME to a folder that you can write to"
+DAMAGE = ("Corrupt database file", "Could not read enough bytes", "database has been invalidated")
+WRITABLE_HINT = "set TRACKER_HOME to a writable folder"
 OTHER_HOME_HINT = "set TRACKER_HOME to another folder"
-REBUILD_HINT = "`tracker store rebuild` makes it anew from the item files"
+REPAIR_HINT = "`tracker store repair` restores what can be restored and says what is missing"
+
+
+class NewerSchemaError(StoreError):
+    """A newer version of this program wrote the database; it is left unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class Migration:
 
 
 def migrations() -> list[Migration]:
-    """All steps in their order, from the files `NNNN_what_it_does.sql`."""
+    """All steps in order, from the files `NNNN_what_it_does.sql`."""
     return [
         Migration(version=int(path.stem[:4]), name=path.stem[5:], sql=path.read_text())
         for path in sorted(MIGRATIONS.glob("[0-9][0-9][0-9][0-9]_*.sql"))
@@ -41,10 +47,10 @@ def migrations() -> list[Migration]:
 
 
 def open_database(path: Path, *, wait_s: float) -> duckdb.DuckDBPyConnection:
-    """A connection for writing, with the newest schema and the session in UTC.
+    """Open a connection for writing, with the newest schema and the session in UTC.
 
     Raises:
-        BusyError: a process outside our lock, such as the DuckDB shell, has it open.
+        BusyError: a process that ignores our lock, such as the DuckDB shell, has the file open.
         StoreError: the file is unreadable, was written by a newer version, or the disk is full.
     """
     if not path.exists():
@@ -63,10 +69,10 @@ def open_database(path: Path, *, wait_s: float) -> duckdb.DuckDBPyConnection:
 
 @contextmanager
 def new_database(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An empty database with the newest schema, which takes the place of `path` when the block ends well.
+    """Create an empty database with the newest schema that replaces `path` when the block succeeds.
 
-    It is built under a temporary name: a kill while a file is being made would leave one that DuckDB refuses.
-    The caller holds the lock.
+    It is built under a temporary name, since a kill during creation would leave a file that DuckDB refuses.
+    The caller holds the lock, and has kept the old log elsewhere if it may contain anything.
 
     Raises:
         StoreError: the disk is full or failing; what was at `path` stays.
@@ -82,28 +88,110 @@ def new_database(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
                 connection.execute("checkpoint")
             finally:
                 connection.close()
-            log_path(path).unlink(missing_ok=True)  # DuckDB would play the old log into the new file
+            log_path(path).unlink(missing_ok=True)  # DuckDB would replay the old log into the new file
             temporary.replace(path)
     finally:
         for left in (temporary, log_path(temporary)):
             left.unlink(missing_ok=True)
 
 
+@contextmanager
+def open_to_read(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a file that nobody writes.
+
+    Raises:
+        BusyError: a process that ignores our lock has the file open for writing.
+        StoreError: it cannot be opened, or what the block reads is damaged.
+    """
+    with store_errors(path), _connect(path, wait_s=0.0, read_only=True) as connection:
+        yield connection
+
+
+def damaged_tables(path: Path) -> dict[str, str]:
+    """Read every column of every table of a file that nobody writes; the tables that cannot be read, and why.
+
+    DuckDB holds each block against its checksum when it reads it, so what was read is what was written.
+
+    Raises:
+        BusyError: a process that ignores our lock has the file open for writing.
+        StoreError: the file cannot be opened at all.
+    """
+    problems = {}
+    with open_to_read(path) as connection:
+        for name in table_names(connection):
+            try:
+                connection.execute(f'select bit_xor(hash(rows)) from "{name}" as rows').fetchall()  # noqa: S608
+            except duckdb.OutOfMemoryException:
+                raise
+            except duckdb.Error as error:
+                problems[name] = first_line(error)
+    return problems
+
+
+def damaged_indexes(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """The tables whose primary key cannot be read, and why; changes nothing.
+
+    A key is only read where it is needed, so a damaged one breaks a later write. Setting every key to itself
+    needs all of it; the change is rolled back. 100,000 rows take a few seconds.
+    """
+    problems = {}
+    for name, columns in primary_keys(connection).items():
+        assignments = ", ".join(f'"{column}" = "{column}"' for column in columns)
+        try:
+            connection.begin()
+            connection.execute(f'update "{name}" set {assignments}')  # noqa: S608 - names from the catalog
+            connection.rollback()
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error as error:
+            problems[name] = first_line(error)
+            with suppress(duckdb.Error):
+                connection.rollback()
+            if isinstance(error, duckdb.FatalException):  # nothing else can be read from this connection
+                break
+    return problems
+
+
+def table_names(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """The tables of the database, by name."""
+    rows = connection.execute("select table_name from duckdb_tables() order by table_name").fetchall()
+    return [str(name) for (name,) in rows]
+
+
+def primary_keys(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+    """The columns of the primary key of each table that has one."""
+    rows = connection.execute(
+        "select table_name, constraint_column_names from duckdb_constraints()"
+        " where constraint_type = 'PRIMARY KEY' order by table_name"
+    ).fetchall()
+    return {str(name): [str(column) for column in columns] for name, columns in rows}
+
+
 def log_path(path: Path) -> Path:
-    """Where DuckDB keeps what it has committed but not yet written into the database."""
+    """DuckDB's write-ahead log: commits that are not yet in the database file."""
     return path.with_name(f"{path.name}.wal")
 
 
-def _connect(path: Path, *, wait_s: float) -> duckdb.DuckDBPyConnection:
+def is_damage(error: BaseException | None) -> bool:
+    """Whether DuckDB found that the content of a file is not what was written."""
+    return isinstance(error, duckdb.Error) and any(sign in str(error) for sign in DAMAGE)
+
+
+def is_held_elsewhere(error: duckdb.Error) -> bool:
+    """Whether a file cannot be opened because another process, such as the DuckDB shell, writes it."""
+    return "Could not set lock" in str(error)
+
+
+def _connect(path: Path, *, wait_s: float, read_only: bool = False) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            return duckdb.connect(path)
+            return duckdb.connect(path, read_only=read_only)
         except duckdb.Error as error:
-            if "Could not set lock" not in str(error):
-                raise StoreError(f"{path}: cannot be read: {first_line(error)}", hint=_hint(error)) from error
+            if not is_held_elsewhere(error):
+                raise StoreError(f"cannot read `{path}`: {first_line(error)}", hint=_hint(error)) from error
             if time.monotonic() > deadline:
-                raise BusyError(f"{path}: {_other(error)} has it open", hint="close it there") from error
+                raise BusyError(f"{_other(error)} has `{path}` open", hint="close it there") from error
             time.sleep(RETRY_S)
 
 
@@ -112,22 +200,25 @@ def set_up(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("set timezone = 'UTC'")
 
 
-def migrate(connection: duckdb.DuckDBPyConnection, *, where: str) -> None:
-    """Apply what is missing, each step in one transaction with the row that records it.
+def migrate(connection: duckdb.DuckDBPyConnection, *, where: str, has_comments: bool = True) -> None:
+    """Apply missing migrations, each in one transaction with the row that records it.
+
+    Without comments, the migration that only comments on tables and columns is skipped: it takes 70 ms, which
+    an empty in-memory database for one read does not need.
 
     Raises:
-        StoreError: a newer version of this program, or another program, has already been here.
+        StoreError: the file is from a newer version, or not a database of this program.
     """
     tables = {name for (name,) in connection.execute("select table_name from duckdb_tables()").fetchall()}
     if tables and "migrations" not in tables:
-        raise StoreError(f"{where}: is not a database of tracker", hint=OTHER_HOME_HINT)
+        raise StoreError(f"`{where}` is not a tracker database", hint=OTHER_HOME_HINT)
     connection.execute(
         "create table if not exists migrations (version integer primary key, name text not null,"
         " applied_at timestamp not null)"
     )
     done = check_version(connection, where=where)
     for migration in migrations():
-        if migration.version <= done:
+        if migration.version <= done or (migration.name == COMMENTS and not has_comments):
             continue
         with transaction(connection):
             connection.execute(migration.sql)
@@ -137,53 +228,67 @@ def migrate(connection: duckdb.DuckDBPyConnection, *, where: str) -> None:
             )
 
 
+def add_comments(connection: duckdb.DuckDBPyConnection) -> None:
+    """Apply the migration that `migrate` skips without comments."""
+    for migration in migrations():
+        if migration.name == COMMENTS:
+            connection.execute(migration.sql)
+
+
 def check_version(connection: duckdb.DuckDBPyConnection, *, where: str) -> int:
-    """The newest migration that was applied here; 0 for none.
+    """The newest migration applied to this database; 0 for none.
 
     Raises:
-        StoreError: it is one that this version does not know.
+        StoreError: this version does not know that migration.
     """
-    # An answer that is not read to its end keeps the connection: hence `fetchall` for one row.
+    # A result that is not fully fetched blocks the connection, hence `fetchall` for one row.
     ((done,),) = connection.execute("select coalesce(max(version), 0) from migrations").fetchall()
     known = migrations()[-1].version
     if done > known:
-        message = f"{where}: written by a newer version (schema {done}, this one knows {known})"
-        raise StoreError(message, hint=f"upgrade tracker, or {OTHER_HOME_HINT}")
+        message = (
+            f"`{where}` was written by a newer version (schema {done}; this version supports up to {known})"
+        )
+        raise NewerSchemaError(message, hint=f"upgrade tracker, or {OTHER_HOME_HINT}")
     return int(done)
 
 
+def mark_change(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give the database a new id, so that its snapshot counts as out of date."""
+    connection.execute("update store_state set change_id = $id", {"id": secrets.token_hex(8)})
+
+
 def change_id(connection: duckdb.DuckDBPyConnection) -> str:
-    """The mark of the last write: equal in a database and in its up-to-date snapshot."""
+    """Id of the last write: equal in a database and its up-to-date snapshot."""
     ((mark,),) = connection.execute("select change_id from store_state").fetchall()
     return str(mark)
 
 
 @contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """All statements inside, or none."""
+    """Run the block in one transaction: all of its statements take effect, or none."""
     connection.begin()
     try:
         yield
         connection.commit()
     except BaseException:
-        with suppress(duckdb.TransactionException):  # a commit that failed has already rolled back
+        with suppress(duckdb.TransactionException):  # a failed commit has already rolled back
             connection.rollback()
         raise
 
 
 @contextmanager
 def store_errors(path: Path) -> Iterator[None]:
-    """Turn a failing disk or file into a `StoreError` that names `path`; a mistake of ours stays as it is."""
+    """Convert disk and file errors to a `StoreError` that names `path`; bugs pass unchanged."""
     try:
         yield
     except BUGS:
         raise
     except duckdb.Error as error:
-        raise StoreError(f"{path}: {first_line(error)}", hint=_hint(error)) from error
+        raise StoreError(f"`{path}`: {first_line(error)}", hint=_hint(error)) from error
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}", hint=_hint(error)) from error
+        raise StoreError(f"`{path}`: {error.strerror}", hint=_hint(error)) from error
     except RuntimeError as error:
-        if "interrupted" in str(error):  # what DuckDB makes of Ctrl-C
+        if "interrupted" in str(error):  # how DuckDB reports Ctrl-C
             raise KeyboardInterrupt from error
         raise
 
@@ -193,14 +298,14 @@ def _hint(error: Exception) -> str:
     if isinstance(error, duckdb.OutOfMemoryException):
         return "close other programs and repeat the command"
     if any(words in text for words in ("No space left", "File too large", "quota")):
-        return "free some disk space and repeat the command; what was stored before is intact"
+        return "free some disk space and repeat the command; stored data is intact"
     if "ermission" in text or "Read-only" in text:
         return WRITABLE_HINT
-    return REBUILD_HINT
+    return REPAIR_HINT
 
 
 def first_line(error: Exception) -> str:
-    """What an error of DuckDB's says, without the place it points at."""
+    """First line of a DuckDB error, without the position it points at."""
     return str(error).strip().splitlines()[0]
 
 

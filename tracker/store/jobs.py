@@ -8,6 +8,7 @@ from datetime import datetime
 
 import duckdb
 
+from tracker.redaction import masked
 from tracker.store.ingests import utc
 
 STATUSES = ("queued", "parked", "running", "done", "failed")
@@ -15,7 +16,7 @@ STATUSES = ("queued", "parked", "running", "done", "failed")
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
-    """One model to be measured with one suite, and why."""
+    """One model to measure with one suite, and why."""
 
     model_id: str
     suite: str
@@ -38,28 +39,29 @@ class JobRow:
     run_id: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the status, and that what is parked says why."""
+        """Check the status, and that a parked job has a reason."""
         if self.status not in STATUSES:
-            raise ValueError(f"{self.model_id}: no job has status {self.status}")
+            raise ValueError(f"{self.model_id}: unknown job status `{self.status}`")
         if self.status == "parked" and not self.parked_reason:
             raise ValueError(f"{self.model_id}: a parked job needs a reason")
 
     @property
     def rank(self) -> float:
-        """What a person set, else what was computed."""
+        """The priority that a person set, else the computed one."""
         return self.priority if self.set_priority is None else self.set_priority
 
 
 def write_job(connection: duckdb.DuckDBPyConnection, job: JobRow) -> None:
     """Replace the job of this model and suite."""
     row = asdict(job)
+    row["parked_reason"] = masked(job.parked_reason) if job.parked_reason else job.parked_reason
     row["reasons"] = json.dumps(list(job.reasons), ensure_ascii=False)
     row |= {"added_at": utc(job.added_at), "updated_at": utc(job.updated_at)}
     connection.execute("insert or replace into jobs by name select unnest($row)", {"row": row})
 
 
 def delete_job(connection: duckdb.DuckDBPyConnection, *, model_id: str, suite: str) -> bool:
-    """Whether there was one to delete."""
+    """Delete the job; return whether there was one."""
     ((n,),) = connection.execute(
         "delete from jobs where lower(model_id) = lower($model_id) and suite = $suite",
         {"model_id": model_id, "suite": suite},

@@ -1,4 +1,4 @@
-"""One writer at a time: a file lock beside the database that says who holds it."""
+"""Allow one writer at a time: a file lock beside the database that records its holder."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from tracker.errors import BusyError, StoreError
 from tracker.store.database import WRITABLE_HINT
 
 POLL_S = 0.02  # a write takes a few milliseconds
+WAIT_S = 10.0  # many times the duration of one write
 
 
 @contextmanager
-def writing(db_path: Path, *, wait_s: float) -> Iterator[None]:
-    """Hold the right to write `db_path`. The system gives it back when the process ends, however it ends.
+def write_lock(db_path: Path, *, wait_s: float) -> Iterator[None]:
+    """Hold the lock for writing `db_path`; the system releases it even if the process is killed.
 
     Raises:
-        BusyError: another process still holds it after `wait_s`; it is named.
-        StoreError: the folder cannot be made or written.
+        BusyError: another process still holds it after `wait_s`; the message names that process.
+        StoreError: the folder cannot be created or written.
     """
     holder = db_path.with_name(f"{db_path.name}.pid")
     lock = filelock.FileLock(f"{db_path}.lock", timeout=wait_s, poll_interval=POLL_S)
@@ -29,10 +30,10 @@ def writing(db_path: Path, *, wait_s: float) -> Iterator[None]:
         db_path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except filelock.Timeout as error:
-        hint = "wait for it to finish, or end it, and repeat the command"
-        raise BusyError(f"{db_path}: {_name(holder)} is writing to it", hint=hint) from error
+        hint = "wait for it to finish, or stop it, and repeat the command"
+        raise BusyError(f"{_name(holder)} is writing to `{db_path}`", hint=hint) from error
     except OSError as error:
-        raise StoreError(f"{db_path}: cannot be locked: {error.strerror}", hint=WRITABLE_HINT) from error
+        raise StoreError(f"cannot lock `{db_path}`: {error.strerror}", hint=WRITABLE_HINT) from error
     try:
         _sign(holder)
         yield
@@ -43,7 +44,7 @@ def writing(db_path: Path, *, wait_s: float) -> Iterator[None]:
 def _sign(holder: Path) -> None:
     try:
         holder.write_text(str(os.getpid()))
-    except OSError:  # a full disk: the lock holds without the name
+    except OSError:  # a full disk: the lock works without the holder's name
         holder.unlink(missing_ok=True)
 
 

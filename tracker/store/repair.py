@@ -1,120 +1,229 @@
-"""The database made anew from the item files, the studies and the attacks, which are the truth."""
+"""Rebuild the database from the item files, studies and attacks, which are the primary data."""
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psutil
+import duckdb
 
-from tracker.errors import TrackerError
-from tracker.items import RUN_FILE, read_run, run_folders
-from tracker.records import Run, RunStatus
+from tracker.errors import NewerFormatError, TrackerError
+from tracker.files.items import RUN_FILE, read_run, run_folders
+from tracker.files.studies import study_folders, suite_run_paths
+from tracker.files.workers import WorkKind, worker_files
+from tracker.records import Run
 from tracker.settings import Settings
+from tracker.store.alive import is_alive, settled
+from tracker.store.aside import drop_whole_databases, keep_database
 from tracker.store.attacks import rebuild_attacks
-from tracker.store.carrying import carry_over
-from tracker.store.database import new_database, transaction
-from tracker.store.locks import writing
+from tracker.store.database import log_path, mark_change, new_database, transaction
+from tracker.store.kept_rows import keep_rows
+from tracker.store.leftovers import remove_leftovers
+from tracker.store.locks import WAIT_S, write_lock
+from tracker.store.old_files import old_files
+from tracker.store.preserve import copy_preserved_rows
+from tracker.store.run_repair import restore_run_files
 from tracker.store.runs import write_run
-from tracker.store.study_repair import rebuild_studies
-from tracker.store.writing import WAIT_S, mark_change
+from tracker.store.snapshot_files import snapshot_paths
+from tracker.store.study_repair import read_studies, rebuild_studies, study_lives
 
-CLOCK_SLACK_S = 60.0  # a process may look a little younger than the run that it started
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What a rebuild found."""
+    """The result of a rebuild."""
 
     n_runs: int
-    interrupted: tuple[str, ...]  # runs whose process was gone
-    skipped: tuple[str, ...]  # run files that could not be read, and why
-    ingests_from: str | None = None  # the file that what the sources said was taken over from
+    interrupted: tuple[str, ...]  # runs whose process had ended
+    skipped: tuple[str, ...]  # unreadable run files, and why
+    ingests_from: str | None = None  # the file that ingested data was copied from
     n_studies: int = 0
+    restored: tuple[str, ...] = ()  # sentences: what came from elsewhere
+    lost: tuple[str, ...] = ()  # sentences: what is missing
+    aside: str | None = None  # the old database
 
 
 @dataclass(frozen=True, slots=True)
 class RunFile:
-    """One `run.json`: the run in it, or why it cannot be read."""
+    """One `run.json`: its run, or why it cannot be read."""
 
     path: Path
     run: Run | None
     problem: str = ""
+    newer: NewerFormatError | None = None  # it is whole, and this program is too old for it
+
+
+def retold(rebuilt: Rebuilt, *, built_in: Path, home: Path) -> Rebuilt:
+    """The result of a rebuild in a temporary folder, in the words of the home that the folder becomes."""
+
+    def moved(texts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(text.replace(str(built_in), str(home)) for text in texts)
+
+    return replace(
+        rebuilt,
+        skipped=moved(rebuilt.skipped),
+        restored=moved(rebuilt.restored),
+        lost=moved(rebuilt.lost),
+        ingests_from=None if rebuilt.ingests_from is None else moved((rebuilt.ingests_from,))[0],
+        aside=None,  # it was in the temporary folder
+    )
 
 
 def rebuild(settings: Settings, *, wait_s: float = WAIT_S) -> Rebuilt:
-    """Replace the database by one made from every `run.json`, study and attack, in one step at the end.
+    """Replace the database by one built from every `run.json`, study and attack, atomically at the end.
 
-    What the sources said stands in no item file: it is taken over from the old database, or from the newest
-    snapshot that can be read.
+    Ingested data is in no item file: it is copied from the old database, table by table, and what cannot be
+    read there from the newest snapshot that has it. The old database is kept in `aside/`.
 
-    A run that says `running` without a process becomes `interrupted`; a broken file is passed over and named.
+    A run that says `running` without a process becomes `interrupted`. A broken `run.json` is written again
+    from the old database where that has the run, and otherwise skipped and reported. A run without a folder
+    is gone.
 
     Raises:
         BusyError: another process writes for longer than `wait_s`.
-        StoreError: the disk is full or failing; the old database stays.
+        NewerFormatError: a newer version wrote one of the files; the old database is kept.
+        StoreError: a newer version wrote the old database, or the disk is full or failing; the old database
+            is kept.
+    """
+    with write_lock(settings.db_path, wait_s=wait_s):
+        return rebuild_database(settings, keeps_rows=False)
+
+
+def rebuild_database(settings: Settings, *, keeps_rows: bool, kept_from: Settings | None = None) -> Rebuilt:
+    """The rebuild itself; the caller holds the lock.
+
+    With `keeps_rows`, a run or study whose folder is gone keeps its rows. `kept_from`: the home whose old
+    database and snapshots have the rows of broken files, if it is another one than that of the ingested rows.
     """
     n_runs, interrupted, skipped = 0, [], []
-    with writing(settings.db_path, wait_s=wait_s):
-        remove_leftovers(settings)
-        with new_database(settings.db_path) as connection, transaction(connection):
-            carried = carry_over(connection, settings)
-            for file in run_files(settings.items_path):
-                if file.run is None:
-                    skipped.append(file.problem)
-                    continue
-                run = settled(file.run)
-                if run is not file.run:
-                    interrupted.append(run.run_id)
-                write_run(connection, run)
-                n_runs += 1
-            n_studies, broken = rebuild_studies(connection, settings.studies_path)
-            broken += rebuild_attacks(connection, settings.attacks_path)
-            mark_change(connection)
-    return Rebuilt(n_runs, tuple(interrupted), (*skipped, *broken), carried, n_studies)
+    remove_leftovers(settings)
+    _fold_log(settings.db_path)
+    for file in run_files(settings.items_path):
+        if file.newer is not None:
+            raise file.newer
+    with ExitStack() as stack:
+        old = stack.enter_context(old_files(settings))
+        before = old if kept_from is None else stack.enter_context(old_files(kept_from))
+        run_restored = restore_run_files(kept_from or settings, before)
+        with new_database(settings.db_path) as connection:
+            with transaction(connection):
+                preserved = copy_preserved_rows(connection, old)
+                for file in run_files(settings.items_path):
+                    if file.newer is not None:
+                        raise file.newer
+                    if file.run is None:
+                        skipped.append(file.problem)
+                        continue
+                    run = settled(file.run)
+                    if run is not file.run:
+                        interrupted.append(run.run_id)
+                    write_run(connection, run)
+                    n_runs += 1
+                n_studies, broken = rebuild_studies(connection, settings.studies_path)
+                broken += rebuild_attacks(connection, settings.attacks_path)
+                kept = keep_rows(connection, before, settings, keeps_all=keeps_rows)
+                mark_change(connection)
+            is_whole = not (preserved.lost or preserved.restored or kept.lost)
+            aside = keep_database(settings, is_whole=is_whole)
+    drop_whole_databases(settings)
+    return Rebuilt(
+        n_runs,
+        tuple(interrupted),
+        (*skipped, *broken),
+        preserved.origin,
+        n_studies,
+        restored=(*run_restored, *preserved.restored, *kept.restored),
+        lost=(*preserved.lost, *kept.lost),
+        aside=None if aside is None else str(aside),
+    )
+
+
+def restore_lost_database(settings: Settings) -> None:
+    """Rebuild the database if it is gone or empty although this home had one; the caller holds the lock.
+
+    Before the first write of a new home there is nothing to rebuild; the run that is about to be stored, or
+    is under way, does not count.
+    """
+    if not is_lost(settings.db_path):
+        return
+    snapshots = bool(snapshot_paths(settings.snapshots_path))
+    if not snapshots and not any(_folders(settings)):
+        if settings.db_path.exists() or log_path(settings.db_path).exists():
+            keep_database(settings, is_whole=False)
+            settings.db_path.unlink(missing_ok=True)
+            log_path(settings.db_path).unlink(missing_ok=True)
+        return
+    is_new = not snapshots and not settings.db_path.exists() and not any(unowned_folders(settings))
+    what = f"`{settings.db_path}` is {'empty' if settings.db_path.exists() else 'missing'}"
+    if not snapshots and not settings.db_path.exists():
+        what = f"`{settings.home}` has folders of runs or studies, but no database"
+    rebuilt = rebuild_database(settings, keeps_rows=True)
+    if is_new:
+        return
+    for sentence in (
+        f"{what}; it was rebuilt from the files of the home: {rebuilt.n_runs:,} runs",
+        *rebuilt.restored,
+        *rebuilt.lost,
+        *rebuilt.skipped,
+    ):
+        _log.warning("%s", sentence)
+    if not snapshots:
+        _log.warning("what was ingested was only in the database: `tracker ingest` fetches it again")
+
+
+def is_lost(db_path: Path) -> bool:
+    """Whether the database is gone, or has no content."""
+    try:
+        return db_path.stat().st_size == 0
+    except FileNotFoundError:
+        return True
+
+
+def unowned_folders(settings: Settings) -> Iterator[Path]:
+    """Folders of runs and studies that no living process is about to store: what a lost database had."""
+    held = [file for kind in WorkKind for file in worker_files(settings, kind) if file.is_held]
+    ids = {run_id for file in held for run_id in file.run_ids} | {file.study_id for file in held}
+    for run_file in run_files(settings.items_path):
+        if run_file.path.parent.name not in ids and not (run_file.run and is_alive(run_file.run)):
+            yield run_file.path.parent
+    for found in read_studies(settings.studies_path):
+        is_ours = found.study is not None and (found.study.pid == os.getpid() or study_lives(found.study))
+        if found.path.parent.name not in ids and not is_ours:
+            yield found.path.parent
+
+
+def _folders(settings: Settings) -> Iterator[Path]:
+    """Everything that a database can be rebuilt from."""
+    yield from run_folders(settings.items_path)
+    yield from study_folders(settings.studies_path)
+    yield from suite_run_paths(settings.attacks_path)
 
 
 def run_files(items_path: Path) -> Iterator[RunFile]:
-    """Every `run.json`, oldest run first; one that stands in a folder of another name counts as broken."""
+    """Read every `run.json`, oldest run first; one whose folder has another name counts as broken."""
     for folder in run_folders(items_path):
         path = folder / RUN_FILE
         try:
             run = read_run(folder)
         except TrackerError as error:
-            yield RunFile(path, run=None, problem=str(error))
+            newer = error if isinstance(error, NewerFormatError) else None
+            yield RunFile(path, run=None, problem=str(error), newer=newer)
             continue
         if run.run_id != folder.name:
-            yield RunFile(path, run=None, problem=f"{path}: belongs to run `{run.run_id}`")
+            yield RunFile(path, run=None, problem=f"`{path}` belongs to run `{run.run_id}`")
             continue
         yield RunFile(path, run=run)
 
 
-def settled(run: Run) -> Run:
-    """The run itself; or, if it says `running` and its process is gone, the same run as interrupted."""
-    if run.status is not RunStatus.RUNNING or is_alive(run):
-        return run
-    detail = f"process {run.pid} ended without a result; repeat the command to go on"
-    return replace(run, status=RunStatus.INTERRUPTED, reason="killed", detail=detail)
-
-
-def is_alive(run: Run) -> bool:
-    """Whether the process that wrote `running` still runs: the same pid, and not started after the run."""
-    try:
-        born_at_s = psutil.Process(run.pid).create_time()
-    except (psutil.NoSuchProcess, ValueError):
-        return False
-    return bool(born_at_s < run.started_at.timestamp() + CLOCK_SLACK_S)
-
-
-def leftovers(settings: Settings) -> list[Path]:
-    """Temporary files of killed writes beside the database and the snapshots."""
-    home, snapshots = settings.home, settings.snapshots_path
-    found = [*home.glob(f".{settings.db_path.name}.*"), *snapshots.glob("*.tmp"), *snapshots.glob(".*")]
-    return sorted(found)
-
-
-def remove_leftovers(settings: Settings) -> None:
-    """Delete them; the caller holds the lock, so no one is writing them now."""
-    for path in leftovers(settings):
-        path.unlink(missing_ok=True)
+def _fold_log(db_path: Path) -> None:
+    """Write the commits of DuckDB's log into the database, if both can be read."""
+    if log_path(db_path).is_file() and not is_lost(db_path):
+        try:
+            duckdb.connect(db_path).close()
+        except duckdb.Error as error:
+            _log.info("the log of `%s` is not folded in: %s", db_path, error)

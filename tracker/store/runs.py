@@ -1,20 +1,22 @@
-"""A run as rows: flat where it is asked for, JSON where it is only shown.
+"""A run as rows: columns for what is queried, JSON for what is only shown.
 
-The pattern for what is yet to come: one module per noun, with the rows and the statements that write them
-inside a transaction that `Store` opens, and one line in `Store` that calls it.
+The pattern for new tables: one module per noun with its rows and the statements that write them inside a
+transaction that `Store` opens, and one line in `Store` that calls it.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
 
-from tracker.codec import dump
-from tracker.records import EngineInfo, Run, TaskScore
+from tracker.records import Cost, EngineInfo, Model, Run, TaskMetric, TaskScore
+from tracker.redaction import masked
+from tracker.serialization import dump, load_json
 
 
 def write_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
@@ -28,11 +30,17 @@ def write_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
             "insert into task_scores by name select unnest(row) from (select unnest($rows) as row)",
             {"rows": rows},
         )
-    _update_model(connection, model_id=run.model.model_id, revision=run.model.revision)
+    connection.execute("delete from task_metrics where run_id = $run_id", key)
+    if metrics := [key | {"place": place} | asdict(metric) for place, metric in enumerate(run.metrics)]:
+        connection.execute(
+            "insert into task_metrics by name select unnest(row) from (select unnest($rows) as row)",
+            {"rows": metrics},
+        )
+    update_model(connection, model_id=run.model.model_id, revision=run.model.revision)
 
 
-def _update_model(connection: duckdb.DuckDBPyConnection, *, model_id: str, revision: str) -> None:
-    """Derive the model from all of its runs, so that the order in which they came does not matter."""
+def update_model(connection: duckdb.DuckDBPyConnection, *, model_id: str, revision: str) -> None:
+    """Derive the model from all of its runs, so that their order does not matter."""
     key = {"model_id": model_id, "revision": revision}
     connection.execute("delete from models where model_id = $model_id and revision = $revision", key)
     connection.execute(
@@ -63,12 +71,13 @@ def run_row(run: Run) -> dict[str, Any]:
             "suite": run.suite,
             "suite_version": run.suite_version,
             "limit": run.limit,
+            "sample_seed": run.sample_seed,
             "settings": _json(dump(run.settings)),
             "harness_version": run.harness_version,
             "status": run.status.value,
             "reason": run.reason,
-            "detail": run.detail,
-            "warnings": _json(run.warnings),
+            "detail": masked(run.detail) if run.detail else run.detail,
+            "warnings": _json([masked(warning) for warning in run.warnings]),
             "started_at": _utc(run.started_at),
             "ended_at": _utc(run.ended_at),
             "pid": run.pid,
@@ -86,6 +95,43 @@ def run_row(run: Run) -> dict[str, Any]:
 def score_row(run_id: str, place: int, score: TaskScore) -> dict[str, Any]:
     """The score as a row of `task_scores`."""
     return {"run_id": run_id, "place": place} | asdict(score)
+
+
+def run_of_rows(
+    row: Mapping[str, Any], scores: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]] = ()
+) -> Run:
+    """The run in these rows of `runs`, `task_scores` and `task_metrics`; `thinks` is in none of them.
+
+    Raises:
+        TrackerError: a value is missing or out of range.
+    """
+    model = {field.name: row.get(field.name) for field in fields(Model)}
+    model["quantization"] = row.get("model_quantization")
+    engine = None
+    if row.get("engine_version") is not None:  # otherwise `engine` is the one that was asked for
+        engine = {field.name: row.get(field.name) for field in fields(EngineInfo)}
+        engine["versions"] = json.loads(row["versions"])
+    cost = {field.name: row[field.name] for field in fields(Cost) if row.get(field.name) is not None}
+    rows = sorted(scores, key=lambda score: int(score["place"]))
+    known = {field.name for field in fields(Run)} - {"model", "engine", "cost", "scores", "metrics", "thinks"}
+    document = {name: row[name] for name in known if row.get(name) is not None}
+    document |= {
+        "model": model,
+        "engine": engine,
+        "cost": cost,
+        "scores": [{field.name: score.get(field.name) for field in fields(TaskScore)} for score in rows],
+        "metrics": [
+            {field.name: metric.get(field.name) for field in fields(TaskMetric)}
+            for metric in sorted(metrics, key=lambda metric: int(metric["place"]))
+        ],
+    }
+    for name in ("settings", "warnings", "hardware", "fit"):
+        if row.get(name) is not None:
+            document[name] = json.loads(row[name])
+    for name in ("started_at", "ended_at"):
+        if row.get(name) is not None:
+            document[name] = row[name].replace(tzinfo=UTC).isoformat()
+    return load_json(Run, json.dumps(document), where=f"run `{row.get('run_id')}`")
 
 
 def _json(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""A study as rows: the study itself, its trials, what was asked and answered, the trainings."""
+"""A study as rows: the study itself, its trials, exchanges and trainings."""
 
 from __future__ import annotations
 
@@ -9,19 +9,25 @@ from typing import Any
 
 import duckdb
 
-from tracker.codec import dump
 from tracker.records import EngineSettings
+from tracker.records.studies import (
+    Pair,
+    Study,
+    Track,
+    Training,
+    Trial,
+)
+from tracker.serialization import dump
 from tracker.store.ingests import utc
-from tracker.studies import Pair, Study, Track, Training, Trial
 
-OF_ENGINE = ("dtype", "quantization", "max_model_len", "thinking", "seed")  # what changes answers
+OF_ENGINE = ("dtype", "quantization", "max_model_len", "thinking", "seed")  # settings that change answers
 FINAL_SLOT = -1  # of the trainings that were compared on `test`
 FORGET_TRIAL = (
     "delete from trials where study_id = $study_id and slot = $slot",
     "delete from proposals where study_id = $study_id and slot = $slot",
     "delete from trainings where study_id = $study_id and slot = $slot",
 )
-# what a row calls as its record does
+# columns named like the fields of the record
 OF_STUDY = (
     "study_id", "tier", "seed", "n_trials", "wave_size", "placebo_share", "reason", "detail", "pid",
     "corpus_hash", "script_hash", "program_hash", "harness_version", "program", "sandbox",
@@ -85,7 +91,7 @@ def study_row(study: Study) -> dict[str, Any]:
 
 
 def agent_settings(study: Study) -> dict[str, Any]:
-    """What else than model, engine and wave makes an agent another one, where it is not as usual."""
+    """Non-default settings, besides model, engine and wave, that distinguish one agent from another."""
     agent, usual = study.agent, EngineSettings()
     found: dict[str, Any] = {}
     if agent.settings is not None:

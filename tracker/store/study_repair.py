@@ -1,4 +1,4 @@
-"""Studies in the store made anew from their files, and what is wrong with either."""
+"""Rebuild studies in the store from their files, and compare the two."""
 
 from __future__ import annotations
 
@@ -9,43 +9,47 @@ from pathlib import Path
 import duckdb
 import psutil
 
-from tracker.errors import TrackerError
+from tracker.errors import NewerFormatError, TrackerError
+from tracker.files.studies import STUDY_FILE, Ledger, study_folders
+from tracker.records.studies import Study, StudyStatus, Trial
 from tracker.store.studies import write_study, write_trial
-from tracker.studies import Study, StudyStatus, Trial
-from tracker.study_files import STUDY_FILE, Ledger, study_folders
 
 
 @dataclass(frozen=True, slots=True)
 class StudyFolder:
-    """One study as its files have it, or why they cannot be read."""
+    """One study as read from its files, or why they cannot be read."""
 
     path: Path
     study: Study | None
     trials: tuple[Trial, ...] = ()
     problem: str = ""
+    newer: NewerFormatError | None = None  # it is whole, and this program is too old for it
 
 
 def read_studies(studies_path: Path) -> Iterator[StudyFolder]:
-    """Every study, oldest first; one in a folder of another name counts as broken."""
+    """Read every study, oldest first; one whose folder has another name counts as broken."""
     for folder in study_folders(studies_path):
         ledger = Ledger(folder)
         path = folder / STUDY_FILE
         try:
             study, trials = ledger.read_study(), ledger.trials()
         except TrackerError as error:
-            yield StudyFolder(path, study=None, problem=str(error))
+            newer = error if isinstance(error, NewerFormatError) else None
+            yield StudyFolder(path, study=None, problem=str(error), newer=newer)
             continue
         if study.study_id != folder.name:
-            problem = f"{path}: belongs to study `{study.study_id}`"
+            problem = f"`{path}` belongs to study `{study.study_id}`"
             yield StudyFolder(path, study=None, problem=problem)
             continue
         yield StudyFolder(path, study, trials)
 
 
 def rebuild_studies(connection: duckdb.DuckDBPyConnection, studies_path: Path) -> tuple[int, list[str]]:
-    """Write every study; how many there are, and what was passed over. The caller holds the transaction."""
+    """Write every study; return their number and the problems of skipped ones, inside a transaction."""
     n_studies, skipped = 0, []
     for found in read_studies(studies_path):
+        if found.newer is not None:
+            raise found.newer
         if found.study is None:
             skipped.append(found.problem)
             continue
@@ -57,18 +61,18 @@ def rebuild_studies(connection: duckdb.DuckDBPyConnection, studies_path: Path) -
 
 
 def settled_study(study: Study) -> Study:
-    """The study itself; or, if it says `running` and its process is gone, the same one as interrupted."""
+    """Return the study, marked as interrupted if it says `running` but its process is gone."""
     if study.status is not StudyStatus.RUNNING or study_lives(study):
         return study
-    detail = f"process {study.pid} ended without a result; `tracker research resume` goes on"
+    detail = f"process {study.pid} ended without a result; `tracker research resume` continues the study"
     return replace(study, status=StudyStatus.INTERRUPTED, reason="killed", detail=detail)
 
 
 def study_lives(study: Study) -> bool:
-    """Whether the process that wrote `running` still runs and is a worker of auto-research."""
+    """Whether the process that wrote `running` still runs and is a research worker."""
     try:
         process = psutil.Process(study.pid)
-        is_ours = any("research" in word for word in process.cmdline())  # an id may be another's by now
+        is_ours = any("research" in word for word in process.cmdline())  # the id may have been reused by now
         return is_ours and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.Error, ValueError):
         return False
@@ -77,16 +81,17 @@ def study_lives(study: Study) -> bool:
 def stale_studies(
     found: Sequence[StudyFolder], statuses: dict[str, str], n_trials: dict[str, int]
 ) -> Iterator[str]:
-    """What the files say and the database does not: `statuses` and `n_trials` by study, as stored."""
+    """Differences between the files and the database, whose values are `statuses` and `n_trials` by study."""
     for folder in found:
         if folder.study is None or study_lives(folder.study):
             continue
         study = settled_study(folder.study)
         status = statuses.get(study.study_id)
         if status is None:
-            yield f"study {study.study_id}: is not in the database"
+            yield f"study `{study.study_id}` is not in the database"
         elif status != study.status:
-            yield f"study {study.study_id}: is {study.status} in its folder and {status} in the database"
+            yield f"study `{study.study_id}` is {study.status} in its folder and {status} in the database"
         elif n_trials.get(study.study_id, 0) != len(folder.trials):
             stored = n_trials.get(study.study_id, 0)
-            yield f"study {study.study_id}: {len(folder.trials)} trials in its folder, {stored} stored"
+            n = len(folder.trials)
+            yield f"study `{study.study_id}` has {n} trials in its folder and {stored} in the database"

@@ -1,4 +1,7 @@
-"""Who proposes: one protocol, one file per kind of agent.
+"""The agents that propose changes: one protocol, one registry, one file per agent.
+
+An agent from another package needs no line here: an entry point of the group below, or
+`package.module:Class`. What a face must know of it stands in the attribute `facts` of its class.
 
 An agent keeps nothing between two calls. All it knows is in the `Ask`, and what it draws at random depends
 on the study's seed and the slot alone, so that a study that was killed goes on exactly as it would have.
@@ -6,29 +9,116 @@ on the study's seed and the slot alone, so that a study that was killed goes on 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from tracker.errors import UnknownNameError, UsageError
-from tracker.studies import Change, Proposal, Study, Track, Trial
+from tracker.errors import TrackerError, UsageError
+from tracker.extensions import Registry
+from tracker.records.studies import (
+    Change,
+    Proposal,
+    Study,
+    Track,
+    Trial,
+)
 
 if TYPE_CHECKING:
-    from runners.research.space import Tunable
-    from runners.research.tiers import Tier
+    from runners.research.problem.space import Tunable
+    from runners.research.problem.tiers import Tier
 
-AGENTS = {
-    "model": "runners.research.agents.model:ModelAgent",
-    "random": "runners.research.agents.optuna_agents:RandomAgent",
-    "tpe": "runners.research.agents.optuna_agents:TpeAgent",
-    "cma": "runners.research.agents.cma:CmaAgent",
-    "scripted": "runners.research.agents.scripted:ScriptedAgent",
+
+@dataclass(frozen=True, slots=True)
+class AgentFacts:
+    """All that a face needs to know of an agent before it is opened."""
+
+    tracks: tuple[Track, ...] = (Track.PARAMS,)  # on which it can work
+    needs_model: bool = False  # it is named by its model
+    needs_proposals: bool = False  # it reads a file that the user gives
+    is_optimizer: bool = False  # it can propose the trials of a hybrid that the model does not override
+    needs_package: str | None = None  # of an extra; None: it works in every installation
+
+
+@dataclass(frozen=True, slots=True)
+class _BuiltIn:
+    """One of our own agents."""
+
+    place: str  # `package.module:Class`, imported only when it is opened
+    facts: AgentFacts
+
+
+_ALL_TRACKS = tuple(Track)
+_BUILT_IN = {
+    "model": _BuiltIn(
+        "runners.research.agents.model:ModelAgent",
+        AgentFacts(tracks=_ALL_TRACKS, needs_model=True),
+    ),
+    "random": _BuiltIn(
+        "runners.research.agents.optuna_agents:RandomAgent",
+        AgentFacts(needs_package="optuna"),
+    ),
+    "tpe": _BuiltIn(
+        "runners.research.agents.optuna_agents:TpeAgent",
+        AgentFacts(needs_package="optuna", is_optimizer=True),
+    ),
+    "cma": _BuiltIn(
+        "runners.research.agents.cma:CmaAgent",
+        AgentFacts(needs_package="optuna", is_optimizer=True),
+    ),
+    "scripted": _BuiltIn(
+        "runners.research.agents.scripted:ScriptedAgent",
+        AgentFacts(tracks=_ALL_TRACKS, needs_proposals=True),
+    ),
 }
-HYBRID = "runners.research.agents.hybrid:HybridAgent"  # what `model` is on the track of that name
-NUMBERS_ONLY = ("random", "tpe", "cma")  # these know nothing of a script
-OPTIMISERS = ("tpe", "cma")  # a hybrid's
+AGENTS = Registry(
+    "agent",
+    group="open_weight_tracker.agents",
+    built_in={name: agent.place for name, agent in _BUILT_IN.items()},
+)
+HYBRID = "runners.research.agents.hybrid:HybridAgent"  # the agent `model` on the track of that name
+
+
+def agent_facts(name: str) -> AgentFacts:
+    """The facts of the agent of that name, or of `package.module:Class`.
+
+    Raises:
+        UnknownNameError: there is none.
+        TrackerError: it cannot be imported.
+    """
+    if name in _BUILT_IN:
+        return _BUILT_IN[name].facts
+    facts = getattr(AGENTS.load(name), "facts", AgentFacts())
+    if not isinstance(facts, AgentFacts):
+        message = f"agent `{name}`: the attribute `facts` of its class must be an `AgentFacts`"
+        raise TrackerError(message, hint="see `AgentFacts` in `runners/research/agents/__init__.py`")
+    return facts
+
+
+def agents_without_model() -> list[str]:
+    """The names of the agents that are not named by a model; imports none of them."""
+    return [name for name in AGENTS if name not in _BUILT_IN or not _BUILT_IN[name].facts.needs_model]
+
+
+def optimizers() -> list[str]:
+    """The names of our own agents that can propose in a hybrid; those of other packages can say so too."""
+    return [name for name, agent in _BUILT_IN.items() if agent.facts.is_optimizer]
+
+
+def check_track(name: str, track: Track) -> None:
+    """Refuse an agent that cannot work on the track.
+
+    Raises:
+        UsageError: it cannot.
+        UnknownNameError: there is no such agent.
+    """
+    tracks = agent_facts(name).tracks
+    if track not in tracks:
+        allowed = " and ".join(f"`{each}`" for each in tracks)
+        raise UsageError(
+            f"agent `{name}` cannot work on the track `{track}`, only on {allowed}",
+            hint=f"--track {tracks[0]}",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +173,6 @@ def open_agent(study: Study, folder: Path) -> Agent:
         UnreachableError: its server does not answer.
     """
     kind = study.agent.kind
-    place = AGENTS.get(kind)
-    if place is None:
-        raise UnknownNameError("agent", kind, known=AGENTS)
-    if study.track is Track.CODE and kind in NUMBERS_ONLY:
-        raise UsageError(f"agent `{kind}` cannot write code", hint="--track params")
-    if study.track is Track.HYBRID and kind in NUMBERS_ONLY:
-        hint = "`--track params` for the optimiser alone"
-        raise UsageError(f"agent `{kind}` is no model: the track `hybrid` needs one", hint=hint)
-    if study.track is Track.HYBRID and kind == "model":
-        place = HYBRID
-    module_name, _, class_name = place.partition(":")
-    return cast(AgentClass, getattr(importlib.import_module(module_name), class_name))(study, folder)
+    check_track(kind, study.track)
+    place = HYBRID if study.track is Track.HYBRID and agent_facts(kind).needs_model else kind
+    return cast(AgentClass, AGENTS.load(place))(study, folder)

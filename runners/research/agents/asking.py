@@ -1,7 +1,7 @@
-"""Questions to an engine and its answers: budgets that grow, the room in the context, what is written down.
+"""Queries to an engine: growing token budgets, the limit of the context, the recorded exchanges.
 
-A model that thinks may need 16 to 32 thousand tokens; one that does not is cut off early. What was cut off is
-asked again with more room, as long as there is some.
+A model that thinks may need 16 to 32 thousand tokens; one that does not is cut off early. An answer that was
+cut off is requested again with a larger budget while the context has room.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runners.engines import Engine, Generation, GenerationRequest
-from runners.research.prompting import Message
+from runners.research.agents.prompting import Message
 from tracker.errors import EngineError, UnreachableError
-from tracker.studies import Exchange
+from tracker.records.studies import Exchange
 
 # tokens of one answer, thinking included; autoresearch-unified: 2,048 lost up to 30 of 100 answers of models
 # that think, and 16 to 32 thousand were needed
@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Question:
-    """One question under way: its messages, and all that was answered to it."""
+class ModelQuery:
+    """One query: its messages and every answer so far."""
 
     messages: list[Message]
     seed: int
@@ -42,12 +42,12 @@ class Question:
     answer: str = ""
 
     def ask_again(self, messages: list[Message]) -> None:
-        """Go on with these messages, and draw anew."""
+        """Continue with these messages and another seed."""
         self.messages = messages
         self.seed += 1
 
 
-class Asking:
+class ModelDialog:
     """Asks an engine; remembers only that it cannot keep to a schema."""
 
     def __init__(self, engine: Engine, *, is_server: bool, thinking: bool | None) -> None:
@@ -64,7 +64,7 @@ class Asking:
         answer = min(self._budgets[0], int(context * ANSWER_SHARE))
         return int((context - answer - MARGIN_TOKENS) * CHARS_PER_TOKEN)
 
-    def ask(self, questions: Sequence[Question]) -> None:
+    def ask(self, questions: Sequence[ModelQuery]) -> None:
         """Answer each question, all at once; what was cut off again with a larger budget.
 
         Raises:
@@ -81,12 +81,12 @@ class Asking:
             if not waiting or budget >= self._context:
                 return
 
-    def _is_cut_off(self, question: Question, answer: Generation) -> bool:
+    def _is_cut_off(self, question: ModelQuery, answer: Generation) -> bool:
         """Whether more room may help: text within a schema that did not end by then never ends."""
         is_kept = question.schema is not None and self._keeps_schema and not answer.thinking
         return answer.finish_reason == "length" and not (is_kept and answer.text)
 
-    def _answers(self, questions: Sequence[Question], budget: int) -> list[Generation]:
+    def _answers(self, questions: Sequence[ModelQuery], budget: int) -> list[Generation]:
         """One answer each, written down."""
         requests = [self._request(question, budget) for question in questions]
         found = self._generated(requests)
@@ -97,7 +97,7 @@ class Asking:
             question.exchanges.append(_exchange(question.messages, answer))
         return found
 
-    def _request(self, question: Question, budget: int) -> GenerationRequest:
+    def _request(self, question: ModelQuery, budget: int) -> GenerationRequest:
         prompt = self._prompt(question.messages)
         room = self._context - int(len(prompt) / CHARS_PER_TOKEN) - MARGIN_TOKENS
         return GenerationRequest(
@@ -124,7 +124,7 @@ class Asking:
             found = dict(self._engine.generate(requests))
         except EngineError as error:
             if error.reason == "unsupported" and any(request.json_schema for request in requests):
-                _log.warning("answers are not kept to a schema: %s", error)
+                _log.warning("answers are not constrained to a schema: %s", error)
                 self._keeps_schema = False
                 return self._generated([replace(request, json_schema=None) for request in requests])
             if self._is_server and error.reason == "engine_died":
@@ -132,7 +132,7 @@ class Asking:
             raise
         if self._engine.cut_requests > n_cut:
             message = f"the model's context of {self._context} tokens is too short for the prompt"
-            raise EngineError(message, reason="unsupported", hint="a model with a longer context")
+            raise EngineError(message, reason="unsupported", hint="use a model with a longer context")
         return [found[place] for place in range(len(requests))]
 
     @property

@@ -1,6 +1,6 @@
 """CMA-ES (arXiv 1604.00772) from the package that Optuna uses for it.
 
-Optuna's own sampler keeps its state in the trials that it asked for itself; here the state is made anew from
+Optuna's own sampler keeps its state in the trials that it asked for itself; here the state is rebuilt from
 the history, whoever proposed, and the search begins at the tier's defaults.
 """
 
@@ -13,11 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runners.research import space
 from runners.research.agents import Ask
+from runners.research.agents.history import change_key, trial_outcomes
 from runners.research.agents.optuna_agents import DRAWS, Values, all_values, seed_of
-from runners.research.history import change_key, standings
-from tracker.studies import Change, Proposal, Split, Study, Verdict
+from runners.research.problem import space
+from tracker.records.studies import (
+    Change,
+    Proposal,
+    Split,
+    Study,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     import cmaes
@@ -50,7 +56,7 @@ class CmaAgent:
                 found.append(Proposal(change, rationale=f"suggested by {self.name}", proposer=self.name))
                 if len(found) == ask.k:
                     break
-        return found or [Proposal(None, proposer=self.name, problem="nothing new could be drawn")]
+        return found or [Proposal(None, proposer=self.name, problem="no untried proposal could be drawn")]
 
     def close(self) -> None:
         """Nothing is held."""
@@ -70,7 +76,7 @@ def _optimizer(ask: Ask) -> cmaes.CMA:
         seed=ask.study.seed,
     )
     generation: list[tuple[Any, float]] = []
-    for standing in standings(ask.history, baseline_bpb=ask.baseline_bpb.get(Split.VAL)):
+    for standing in trial_outcomes(ask.history, baseline_bpb=ask.baseline_bpb.get(Split.VAL)):
         if standing.params is None or standing.trial.verdict is Verdict.DUPLICATE:
             continue
         bpb = math.inf if standing.val_bpb is None else standing.val_bpb

@@ -1,4 +1,4 @@
-"""An optimiser proposes; a model sees what it would try, and may override a share of the trials.
+"""An optimizer proposes; a model sees what it would try, and may override a share of the trials.
 
 Thirty percent is what worked best (ferreirafabio/autoresearch-automl, `centaur.md`): more overrides hurt.
 """
@@ -10,11 +10,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from runners.research.agents import OPTIMISERS, Agent, Ask, open_agent
+from runners.research.agents import Agent, Ask, agent_facts, open_agent, optimizers
 from runners.research.agents.model import ModelAgent
-from runners.research.prompting import Suggestion
+from runners.research.agents.prompting import OptimizerSuggestion
 from tracker.errors import UnknownNameError
-from tracker.studies import AgentSpec, Proposal, Study, Track
+from tracker.records.studies import (
+    AgentSpec,
+    Proposal,
+    Study,
+    Track,
+)
 
 
 class HybridAgent:
@@ -24,23 +29,23 @@ class HybridAgent:
         """Load the model.
 
         Raises:
-            UnknownNameError: there is no such optimiser.
+            UnknownNameError: there is no such optimizer.
             TrackerError: as `ModelAgent`.
         """
         name = study.agent.optimiser
-        if name not in OPTIMISERS:
-            raise UnknownNameError("optimiser", name, known=OPTIMISERS)
+        if not agent_facts(name).is_optimizer:
+            raise UnknownNameError("optimizer", name, known=optimizers())
         alone = replace(study, agent=AgentSpec(name, name), track=Track.PARAMS)
-        self._optimiser: Agent = open_agent(alone, folder)
+        self._optimizer: Agent = open_agent(alone, folder)
         self._model = ModelAgent(study, folder)
 
     def propose(self, ask: Ask) -> Sequence[Proposal]:
-        """The optimiser's proposals, some of them overridden by the model.
+        """The optimizer's proposals, some of them overridden by the model.
 
         Raises:
             TrackerError: as `ModelAgent.propose`.
         """
-        suggested = self._optimiser.propose(ask)
+        suggested = self._optimizer.propose(ask)
         overridden = overridden_trials(ask.study)
         n_past = len(ask.history)
         places = [
@@ -50,9 +55,9 @@ class HybridAgent:
         ]
         if not places:
             return suggested
-        offers = [Suggestion(ask.study.agent.optimiser, suggested[place]) for place in places]
+        offers = [OptimizerSuggestion(ask.study.agent.optimiser, suggested[place]) for place in places]
         own = self._model.propose(replace(ask, k=len(places)), suggestions=offers)
-        # fewer come back where two were equal; the optimiser does not step in for the model
+        # fewer come back where two were equal; the optimizer does not step in for the model
         kept = [proposal for place, proposal in enumerate(suggested) if place not in places]
         return [*kept, *own]
 

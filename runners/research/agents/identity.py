@@ -1,4 +1,4 @@
-"""Which model answers a study: written down when it begins, compared whenever it goes on.
+"""The model that answers a study: recorded at its beginning, compared whenever it is resumed.
 
 A server may serve another model under the same address tomorrow; a study has one agent from end to end.
 """
@@ -8,16 +8,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracker.codec import dump_json, load_json, writable_text, write_atomically
 from tracker.errors import TrackerError
 from tracker.records import EngineInfo
+from tracker.serialization import (
+    DiskFormat,
+    dump_versioned,
+    load_versioned,
+    writable_text,
+    write_atomically,
+)
 
 FILE = "served.json"
+SERVED_FORMAT = DiskFormat()
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a server says of its model."""
+    """A server's name for its model."""
 
     name: str
     root: str
@@ -33,12 +40,12 @@ def check_served(info: EngineInfo, folder: Path) -> None:
     served = Served(writable_text(name), writable_text(root))
     path = folder / FILE
     if not path.exists():
-        write_atomically(path, dump_json(served))
+        write_atomically(path, dump_versioned(served, SERVED_FORMAT))
         return
-    before = load_json(Served, path.read_bytes(), where=str(path))
+    before = load_versioned(Served, path.read_bytes(), SERVED_FORMAT, where=str(path))
     if before != served:
-        message = f"the server serves {_shown(served)} now; this study was begun with {_shown(before)}"
-        raise TrackerError(message, hint="serve that model again and resume, or begin a new study")
+        message = f"the server now serves {_shown(served)}, but this study was started with {_shown(before)}"
+        raise TrackerError(message, hint="serve that model again and resume, or start a new study")
 
 
 def _shown(served: Served) -> str:

@@ -9,20 +9,47 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
-from runners.engines import Engine, open_engine
+from runners.engines import Engine, engine_spec, open_engine
 from runners.research.agents import Ask
-from runners.research.agents.asking import Asking, Question, question_seed
+from runners.research.agents.asking import ModelDialog, ModelQuery, question_seed
+from runners.research.agents.history import change_key
 from runners.research.agents.identity import check_served
-from runners.research.history import change_key
-from runners.research.model_server import ModelServer, start_server
-from runners.research.prompting import Suggestion, answer_schema, prompt_messages, repair_messages
-from runners.research.reading import Read, read_change
+from runners.research.agents.parse_change import Read, read_change
+from runners.research.agents.prompting import (
+    OptimizerSuggestion,
+    answer_schema,
+    prompt_messages,
+    repair_messages,
+)
 from tracker.errors import EngineError, UsageError
 from tracker.records import EngineSettings, Model
-from tracker.studies import Proposal, Study
+from tracker.records.studies import Proposal, Study
 
 NAME = "model"
+
+
+class StartedServer(Protocol):
+    """A server that was started for one study."""
+
+    settings: EngineSettings  # of the engine that asks it
+
+    def check_still_there(self) -> None:
+        """Raise UnreachableError if it has died."""
+        ...
+
+    def close(self) -> None:
+        """End it and all that it started."""
+        ...
+
+
+class StudyServer(Protocol):
+    """How an engine is started as a server that leaves room for the trainings of a study."""
+
+    def __call__(self, model: Model, settings: EngineSettings, *, tier: str, log_path: Path) -> StartedServer:
+        """Start it, and return when it answers."""
+        ...
 
 
 class ModelAgent:
@@ -39,19 +66,24 @@ class ModelAgent:
         """
         spec = study.agent
         if spec.model is None or spec.settings is None:
-            raise UsageError("agent `model` needs a model", hint="--agent MODEL, such as `demo`")
+            raise UsageError(
+                "agent `model` needs a model", hint="use `--agent MODEL`, for example `--agent demo`"
+            )
         self._model: Model = spec.model
         self._settings: EngineSettings = spec.settings
         self._folder = folder
-        self._server: ModelServer | None = None
-        if spec.settings.engine == "vllm":
-            log_path = folder / "vllm.log"
-            self._server = start_server(spec.model, spec.settings, tier=study.tier, log_path=log_path)
+        self._server: StartedServer | None = None
+        engine = engine_spec(spec.settings.engine)
+        if engine.study_server is not None:
+            start: StudyServer = engine.load(engine.study_server)
+            log_path = folder / f"{engine.name}.log"
+            self._server = start(spec.model, spec.settings, tier=study.tier, log_path=log_path)
             self._settings = self._server.settings
+        self._is_served = not engine_spec(self._settings.engine).loads_weights
         self._engine = self._open()
 
-    def propose(self, ask: Ask, *, suggestions: Sequence[Suggestion] = ()) -> Sequence[Proposal]:
-        """One proposal per question; `suggestions`: an optimiser's, one for each.
+    def propose(self, ask: Ask, *, suggestions: Sequence[OptimizerSuggestion] = ()) -> Sequence[Proposal]:
+        """One proposal per question; `suggestions`: an optimizer's, one for each.
 
         Raises:
             UnreachableError: the model's server is out of reach, or the one that was started has died.
@@ -59,12 +91,12 @@ class ModelAgent:
             EngineError: the model failed, or its context is too short.
         """
         self._look_again()
-        asking = Asking(
+        asking = ModelDialog(
             self._engine,
-            is_server=self._settings.engine == "server",
+            is_server=self._is_served,
             thinking=self._settings.thinking,
         )
-        offered: list[Suggestion | None] = [*suggestions] or [None] * ask.k
+        offered: list[OptimizerSuggestion | None] = [*suggestions] or [None] * ask.k
         questions = [self._question(asking, ask, place, offer) for place, offer in enumerate(offered)]
         asking.ask(questions)
         problems = [_problem(q, ask, offer) for q, offer in zip(questions, offered, strict=True)]
@@ -83,7 +115,7 @@ class ModelAgent:
     def _open(self) -> Engine:
         try:
             engine = open_engine(self._model, self._settings)
-            if self._server is None and self._settings.engine == "server":
+            if self._server is None and self._is_served:
                 check_served(engine.info, self._folder)
         except BaseException:
             if self._server is not None:
@@ -95,23 +127,25 @@ class ModelAgent:
         """Ask the server once more what it is: it may have been started again with another model."""
         if self._server is not None:
             self._server.check_still_there()
-        elif self._settings.engine == "server":
+        elif self._is_served:
             self._engine.close()
             self._engine = self._open()
 
-    def _question(self, asking: Asking, ask: Ask, place: int, offer: Suggestion | None) -> Question:
+    def _question(
+        self, asking: ModelDialog, ask: Ask, place: int, offer: OptimizerSuggestion | None
+    ) -> ModelQuery:
         messages = prompt_messages(ask, max_chars=asking.max_prompt_chars, suggestion=offer)
         if messages is None:
             message = f"the context of `{self._model.model_id}` is too short for the shortest prompt"
-            raise EngineError(message, reason="unsupported", hint="a model with a longer context")
+            raise EngineError(message, reason="unsupported", hint="use a model with a longer context")
         # A server that is told to think and cannot tell thinking apart would keep that to the schema too.
-        thinks_elsewhere = self._settings.thinking is True and self._settings.engine == "server"
+        thinks_elsewhere = self._settings.thinking is True and self._is_served
         is_free = thinks_elsewhere and self._server is None
         schema = None if is_free else answer_schema(ask, may_be_empty=offer is not None)
-        return Question(messages, question_seed(ask.study.seed, ask.slot, place), schema)
+        return ModelQuery(messages, question_seed(ask.study.seed, ask.slot, place), schema)
 
 
-def _problem(question: Question, ask: Ask, offer: Suggestion | None) -> str:
+def _problem(question: ModelQuery, ask: Ask, offer: OptimizerSuggestion | None) -> str:
     """Why the answer cannot be used; nothing if it can."""
     try:
         _read(question, ask, offer)
@@ -120,7 +154,7 @@ def _problem(question: Question, ask: Ask, offer: Suggestion | None) -> str:
     return ""
 
 
-def _read(question: Question, ask: Ask, offer: Suggestion | None) -> Read:
+def _read(question: ModelQuery, ask: Ask, offer: OptimizerSuggestion | None) -> Read:
     last = question.exchanges[-1]
     try:
         return read_change(question.answer, ask, suggestion=offer.proposal if offer else None)
@@ -130,7 +164,7 @@ def _read(question: Question, ask: Ask, offer: Suggestion | None) -> Read:
         raise
 
 
-def _proposal(question: Question, ask: Ask, offer: Suggestion | None) -> Proposal:
+def _proposal(question: ModelQuery, ask: Ask, offer: OptimizerSuggestion | None) -> Proposal:
     exchanges = tuple(question.exchanges)
     try:
         read = _read(question, ask, offer)

@@ -1,8 +1,8 @@
 """The classical references: random search and TPE, by Optuna, over the same space as the models.
 
 Both move a few numbers of the incumbent per trial, as a model may: twenty numbers drawn at once are far worse
-than the defaults almost always, and thirty trials teach no optimiser the way back.
-The Optuna study is made anew for each call, from the history.
+than the defaults almost always, and thirty trials teach no optimizer the way back.
+The Optuna study is rebuilt from the history for each call.
 """
 
 from __future__ import annotations
@@ -12,11 +12,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runners.research import space
 from runners.research.agents import Ask
-from runners.research.history import change_key, standings
-from runners.research.replies import MAX_CHANGES
-from tracker.studies import Change, Proposal, Split, Study, Verdict
+from runners.research.agents.history import change_key, trial_outcomes
+from runners.research.agents.parse_json import MAX_CHANGES
+from runners.research.problem import space
+from tracker.records.studies import (
+    Change,
+    Proposal,
+    Split,
+    Study,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -50,7 +56,7 @@ class RandomAgent:
                 found.append(Proposal(change, rationale=f"suggested by {self.name}", proposer=self.name))
                 if len(found) == ask.k:
                     break
-        return found or [Proposal(None, proposer=self.name, problem="nothing new could be drawn")]
+        return found or [Proposal(None, proposer=self.name, problem="no untried proposal could be drawn")]
 
     def close(self) -> None:
         """Nothing is held."""
@@ -118,7 +124,7 @@ def _study(ask: Ask, sampler: Any) -> optuna.Study:
     baseline_bpb = ask.baseline_bpb.get(Split.VAL)
     if baseline_bpb is not None:
         tell({}, baseline_bpb)
-    for standing in standings(ask.history, baseline_bpb=baseline_bpb):
+    for standing in trial_outcomes(ask.history, baseline_bpb=baseline_bpb):
         if standing.params is not None and standing.trial.verdict is not Verdict.DUPLICATE:
             tell(standing.params, standing.val_bpb)
     return study

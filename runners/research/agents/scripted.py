@@ -13,10 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from runners.research.agents import Ask
-from runners.research.reading import read_proposal
-from tracker.codec import load_json
+from runners.research.agents.parse_change import read_proposal
 from tracker.errors import TrackerError, UsageError
-from tracker.studies import Change, Params, Proposal, Study
+from tracker.records.studies import (
+    Change,
+    Params,
+    Proposal,
+    Study,
+)
+from tracker.serialization import load_json
 
 FILE = "scripted.json"
 NAME = "scripted"
@@ -72,6 +77,6 @@ class ScriptedAgent:
 
 
 def _params(entry: Entry, ask: Ask) -> Any:
-    from runners.research import space
+    from runners.research.problem import space
 
     return space.validate({**ask.incumbent.params, **entry.changes}, ask.tier)

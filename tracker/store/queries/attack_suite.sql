@@ -1,4 +1,4 @@
--- At most one row: the newest run of the whole suite of scripted cheats, and how many passed in it.
+-- At most one row: the newest complete run of the attack suite, and how many attacks passed in it.
 select
     suite_run_id, started_at, ended_at, tier, sandbox, version,
     count(*) as n_attacks,

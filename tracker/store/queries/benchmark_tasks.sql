@@ -1,2 +1,2 @@
--- One row per benchmark of a source that is a task here.
+-- One row per benchmark of a source that corresponds to a task here.
 select * from benchmark_tasks order by benchmark

@@ -1,4 +1,4 @@
--- One row per benchmark and access: the best published score as it was known at $at.
+-- One row per benchmark and access: the best published score known at $at.
 with known as (
     select *
     from published_scores

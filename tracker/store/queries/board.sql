@@ -1,7 +1,7 @@
--- One row per model, settings that a person would call another subject, and task of one suite: the score that
--- rests on the most items, of equals that of the run that answered most of them anew, then the newest. Of a suite
--- only its newest version here counts, whatever tasks are asked for, so a task that it dropped has no row. The same
--- choice as in `leaderboard.sql`, narrowed before it is made.
+-- One row per model, distinguishing settings, and task of one suite: the score with the most items; ties go to the
+-- run that reused fewest of them, then to the newest. Only the newest version here of a suite counts, whichever
+-- tasks are selected, so a task that it dropped has no row. The same choice as in `leaderboard.sql`, but filtered
+-- before choosing.
 -- $suite: only this one; $tasks: only these; null for all.
 with scored as (
     select

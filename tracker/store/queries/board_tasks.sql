@@ -1,5 +1,5 @@
--- One row per suite and task that is no part of another: how many models have a score on it, in the suite's newest
--- version here as in `board.sql`. The suite with the most scores comes first.
+-- One row per suite and top-level task: how many models have a score on it in the suite's newest version here, as
+-- in `board.sql`. The suite with the most scores comes first.
 with scored as (
     select
         runs.run_id, runs.model_id, runs.suite, runs.suite_version,

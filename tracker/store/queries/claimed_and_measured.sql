@@ -1,6 +1,6 @@
--- One row per pair: what a source says that a model scores, and what it scored here on the same task.
--- `difference` is measured minus claimed. `verdict` compares with the 95 % interval of what was measured,
--- widened by the claim's own standard error. $model_id: only this one; null for all.
+-- One row per pair: a model's score as claimed by a source, and as measured here on the same task.
+-- `difference` is measured minus claimed. `verdict` compares with the 95% interval of the measured score,
+-- widened by the claim's own standard error, $standard_errors times. $model_id: only this one; null for all.
 with named as (
     select scores.*, coalesce(aliases.model_id, scores.name) as model_id
     from current_scores as scores
@@ -32,7 +32,7 @@ measured as (
       and ($model_id is null or runs.model_id = $model_id)
 ),
 
--- the names under which sources may know a measured model: an equal key for each, or the join takes seconds
+-- names that sources may use for a measured model: one equality key each, since the join takes seconds otherwise
 known_as as (
     select distinct model_id, lower(model_id) as key from measured
     union
@@ -50,8 +50,8 @@ select
     measured.value - named.value as difference,
     case
         when measured.ci_low is null then 'unclear'
-        when named.value > measured.ci_high + 1.96 * coalesce(named.stderr, 0) then 'claimed_higher'
-        when named.value < measured.ci_low - 1.96 * coalesce(named.stderr, 0) then 'claimed_lower'
+        when named.value > measured.ci_high + $standard_errors * coalesce(named.stderr, 0) then 'claimed_higher'
+        when named.value < measured.ci_low - $standard_errors * coalesce(named.stderr, 0) then 'claimed_lower'
         else 'agrees'
     end as verdict
 from named

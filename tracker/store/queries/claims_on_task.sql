@@ -1,6 +1,7 @@
--- One row per claimed score of a model of the Hub on the benchmarks that are $task here, the newest of each reporter.
+-- One row per claimed score of a Hub model on the benchmarks that correspond to $task, the newest per reporter.
 with named as (
-    select scores.*, coalesce(aliases.model_id, hub.name) as model_id, hub.n_params, hub.license, hub.weights_bytes
+    select scores.*, coalesce(aliases.model_id, hub.name) as model_id,
+        case when not hub.is_packed then hub.n_params end as n_params, hub.license, hub.weights_bytes
     from current_scores as scores
     join benchmark_tasks using (benchmark)
     left join aliases on aliases.source = scores.source and lower(aliases.name) = lower(scores.name)

@@ -1,10 +1,11 @@
 -- One row per task of the run that counts for each of these models and each suite: the run with the most scored
--- items, of equals that which answered most of them anew, then the newest, as in `paired_items.sql`. Tasks that were
--- named one by one are no suite: there the run is chosen per task.
+-- items; ties go to the run that reused fewest of them, then to the newest, as in `paired_items.sql`. Individually
+-- selected tasks are not a suite: for them the run is chosen per task.
 -- $models: only these; null for all.
 with scored as (
     select
-        runs.run_id, runs.model_id, runs.suite, runs.suite_version, runs."limit" as n_first,
+        runs.run_id, runs.model_id, runs.suite, runs.suite_version,
+        case when runs.sample_seed is null then runs."limit" end as n_first, runs.sample_seed,
         runs.n_items - runs.n_reused_items as n_new_items,
         case when runs.suite = 'tasks' then task_scores.task end as chosen_for,
         sum(task_scores.n_items) over (partition by runs.run_id, chosen_for) as n_scored_items,

@@ -1,4 +1,4 @@
--- One row per source: when it was last asked and last complete. $now: the moment from which ages are counted.
+-- One row per source: when it was last ingested and last complete. $now: the moment that ages are relative to.
 with last_asked as (
     select source, arg_max(status, ingest_id) as status, arg_max(reason, ingest_id) as reason,
         max(started_at) as asked_at
@@ -15,11 +15,9 @@ last_good as (
 
 select
     source, title, status, reason, asked_at, completed_at,
-    date_diff('second', completed_at, coalesce($now::timestamp, now()::timestamp)) / 86400.0 as age_days,
+    date_diff('second', completed_at, $now::timestamp) / 86400.0 as age_days,
     status <> 'skipped_missing_credential'
-        and coalesce(
-            date_diff('day', completed_at, coalesce($now::timestamp, now()::timestamp)) > 8, true
-        ) as is_overdue
+        and coalesce(date_diff('day', completed_at, $now::timestamp) > 8, true) as is_overdue
 from last_asked
 left join last_good using (source)
 left join sources using (source)

@@ -1,4 +1,4 @@
--- One row per ingest, newest first. $source: only this one; $since: only those that began later; null for all.
+-- One row per ingest, newest first. $source: only this one; $since: only those that started later; null for all.
 select ingests.*, sources.title, sources.license, sources.attribution, sources.is_private
 from ingests
 left join sources using (source)

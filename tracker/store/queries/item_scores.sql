@@ -1,19 +1,30 @@
--- One row per scored item of one run: what it scored, without its texts. $run_id: only this one; null for all.
+-- One row per scored item of one run: its score, without its texts. $run_id: only this one; null for all.
 with scored as (
-    select task_scores.fingerprint, task_scores.task, min(task_scores.place) as place, max(runs."limit") as n_first
+    select
+        run_id, task_scores.fingerprint, task_scores.task, task_scores.place, task_scores.n_items, runs.sample_seed,
+        case when runs.sample_seed is null then runs."limit" end as n_first
     from task_scores
     join runs using (run_id)
     where $run_id is null or run_id = $run_id
-    group by task_scores.fingerprint, task_scores.task
+),
+
+-- A longer or later run may have answered more items of the same task than this run counts. Those of a random sample
+-- are the ones whose hashes are the smallest, as `runners.harness.sample` draws them.
+counted as (
+    select scored.place, items.task, items.doc_id, items.doc_hash, items.score, items.cluster
+    from items
+    join scored using (fingerprint, task)
+    where (scored.n_first is null or items.doc_id < scored.n_first)
+      and (scored.sample_seed is null or items.run_id <= scored.run_id)
+    qualify scored.sample_seed is null or scored.n_items >= dense_rank() over (
+        partition by scored.run_id, scored.fingerprint, scored.task, scored.place
+        order by sha256(scored.sample_seed || ':' || scored.task || ':' || items.doc_id)
+    )
 )
 
 select
-    scored.place, items.task, items.doc_id, items.doc_hash,
-    any_value(items.score) as score, any_value(items.cluster) as cluster
-from items
-join scored using (fingerprint, task)
-where items.score is not null
-  -- a longer run may have asked more of the same task than this one counted
-  and (scored.n_first is null or items.doc_id < scored.n_first)
-group by all
-order by scored.place, items.task, items.doc_id
+    min(place) as place, task, doc_id, doc_hash, any_value(score) as score, any_value(cluster) as cluster
+from counted
+where score is not null
+group by task, doc_id, doc_hash
+order by place, task, doc_id

@@ -1,26 +1,52 @@
--- One row per item of a run, in the order of its tasks; `n_matching` is how many there are on all pages.
+-- One row per item of a run, in the order of its tasks; `n_matching` is their number on all pages.
 -- $run_id, $task, $doc_id: only these; $only: 'right', 'wrong', 'unparsed' or 'truncated'. Null for all.
 -- $limit rows (50 if null) from $offset on (0 if null).
--- $preview: shorten the long texts to so many characters, the prompt to its end. Null for all of them.
+-- $preview: shorten long texts to this many characters, keeping the end of the prompt. Null for full texts.
 with scored as (
-    select task_scores.fingerprint, task_scores.place, runs."limit" as n_first
+    select
+        run_id, task_scores.fingerprint, task_scores.task, task_scores.place, task_scores.n_items, runs.sample_seed,
+        case when runs.sample_seed is null then runs."limit" end as n_first
     from task_scores
     join runs using (run_id)
     where $run_id is null or run_id = $run_id
 ),
 
+-- the items of a random sample: those whose hashes are the smallest, as `runners.harness.sample` draws them
+sampled as (
+    select fingerprint, items.doc_id
+    from items
+    join scored using (fingerprint, task)
+    where scored.sample_seed is not null
+      and items.run_id <= scored.run_id
+    qualify scored.n_items >= dense_rank() over (
+        partition by scored.run_id, fingerprint, task, scored.place
+        order by sha256(scored.sample_seed || ':' || task || ':' || items.doc_id)
+    )
+),
+
+tasks as (
+    select
+        fingerprint, min(place) as place, max(n_first) as n_first,
+        bool_or(n_first is null and sample_seed is null) as is_whole
+    from scored
+    group by fingerprint
+),
+
 wanted as (
-    select items.*, scored.place,
+    select items.*, tasks.place,
         coalesce(score >= 1, false) as is_right,
         finish_reason = 'length' as is_truncated,
-        extracted = '[invalid]' as is_unparsed  -- what lm-eval's filters say when they find nothing
+        extracted = '[invalid]' as is_unparsed  -- lm-eval's filters return this when they find nothing
     from items
-    left join (select fingerprint, min(place) as place, max(n_first) as n_first from scored group by fingerprint)
-        as scored using (fingerprint)
+    left join tasks using (fingerprint)
     where ($task is null or task = $task)
       and ($doc_id is null or doc_id = $doc_id)
-      -- a longer run may have asked more of the same task than this one counted
-      and (n_first is null or doc_id < n_first)
+      -- a longer or later run may have answered more items of the same task than this run counts
+      and (
+          coalesce(tasks.is_whole, true)
+          or doc_id < tasks.n_first
+          or (fingerprint, doc_id) in (select (fingerprint, doc_id) from sampled)
+      )
 )
 
 select

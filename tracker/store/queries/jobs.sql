@@ -1,4 +1,4 @@
--- One row per job, the one to be done first on top. $suite, $status: only these; null for all.
+-- One row per job, in the order of processing. $suite, $status: only these; null for all.
 select *, coalesce(set_priority, priority) as rank
 from jobs
 where ($suite is null or suite = $suite)

@@ -1,4 +1,4 @@
--- One row per run, the newest first: at most $n of them; null for all.
+-- One row per run, newest first. $n: at most this many; null for all.
 select *
 from runs
 order by started_at desc, run_id desc

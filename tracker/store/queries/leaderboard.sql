@@ -1,8 +1,7 @@
--- One row per model, settings that a person would call another subject, suite and task: the score that rests on
--- the most items, so that a quick look with `--limit` never hides a whole measurement; of equals that of the run
--- that answered most of its items anew, so that a repetition with nothing left to do never hides what it cost;
--- then the newest. Of a suite only its newest version here counts.
--- `asked_max_model_len` and not the length that was granted, which changes with the memory that is free.
+-- One row per model, distinguishing settings, suite and task: the score with the most items, so that a quick look
+-- with `--limit` never hides a complete measurement; ties go to the run that reused fewest items, so that a
+-- repetition with nothing left to do never hides the cost, then to the newest. Only the newest version here of a
+-- suite counts. `asked_max_model_len` is the requested length: the granted one varies with free memory.
 -- $suite, $model_id: only these; null for all.
 with scored as (
     select *,

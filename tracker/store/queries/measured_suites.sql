@@ -1,4 +1,4 @@
--- One row per model and suite: its newest run, whatever became of it.
+-- One row per model and suite: its newest run, whatever its status.
 select
     model_id, suite,
     arg_max(suite_version, run_id) as suite_version, arg_max(status, run_id) as status,

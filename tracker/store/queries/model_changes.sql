@@ -1,29 +1,37 @@
--- One row per change of a Hub model that was seen in ($since, $until]: `what` is new, back, gone, renamed, gated,
--- opened, license or revision. Popularity is no change.
-with history as (
-    select *,
-        lag(fingerprint) over known as fingerprint_before, lag(is_gone) over known as was_gone,
-        lag(gated) over known as gated_before, lag(license) over known as license_before,
-        lag(revision) over known as revision_before
-    from model_snapshots
-    where source = 'hub-models'
-    window known as (partition by key order by ingest_id, seen_at)
-)
+-- One row per Hub model that is another one at $until than it was at $since, or than it was first seen after that
+-- (`is_new`): its facts at $until, and those before. Popularity does not count, nor what changed and changed back.
+-- Of a packed checkpoint, which stores several weights in one value, n_params_at_least is the number of values.
+with known as (
+    select * from model_snapshots where source = 'hub-models' and seen_at <= $until
+    qualify row_number() over (partition by key order by ingest_id desc, seen_at desc) = 1
+),
+
+earlier as (
+    select *, false as is_new from model_snapshots where source = 'hub-models' and seen_at <= $since
+    qualify row_number() over (partition by key order by ingest_id desc, seen_at desc) = 1
+),
+
+first_seen as (
+    select *, true as is_new from model_snapshots
+    where source = 'hub-models' and seen_at <= $until and key not in (select key from earlier)
+    qualify row_number() over (partition by key order by ingest_id, seen_at) = 1
+),
+
+before as (select * from earlier union all by name select * from first_seen)
 
 select
-    name, seen_at, kind, n_params, weights_bytes, license, gated, revision, renamed_to, downloads, trending,
-    case
-        when is_gone and renamed_to is not null then 'renamed'
-        when is_gone then 'gone'
-        when fingerprint_before is null then 'new'
-        when was_gone then 'back'
-        when gated is not null and gated_before is null then 'gated'
-        when gated is null and gated_before is not null then 'opened'
-        when license is distinct from license_before then 'license'
-        else 'revision'
-    end as what,
-    license_before
-from history
-where seen_at > $since and seen_at <= $until
-  and (fingerprint_before is distinct from fingerprint or is_gone or was_gone)
-order by trending desc nulls last, downloads desc nulls last, name
+    known.name, known.seen_at, known.kind,
+    case when not known.is_packed then known.n_params end as n_params,
+    case when known.is_packed then known.n_params end as n_params_at_least,
+    known.weights_bytes, known.revision, known.downloads, known.trending, known.renamed_to, known.is_gone,
+    known.gated, known.license,
+    before.is_new, before.is_gone as was_gone, before.gated as gated_before, before.license as license_before
+from known
+join before using (key)
+where known.seen_at > $since
+  and (
+      before.is_new
+      or before.is_gone <> known.is_gone
+      or (not known.is_gone and before.fingerprint <> known.fingerprint)
+  )
+order by known.trending desc nulls last, known.downloads desc nulls last, known.name

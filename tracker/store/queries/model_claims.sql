@@ -1,4 +1,4 @@
--- One row per claimed score of a model of the Hub, as published now.
+-- One row per claimed score of a Hub model, as currently published.
 with named as (
     select scores.*, coalesce(aliases.model_id, hub.name) as model_id
     from current_scores as scores

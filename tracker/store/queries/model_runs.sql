@@ -1,4 +1,4 @@
--- One row per run of one model, newest first, failed ones with their reason.
+-- One row per run of one model, newest first, including failed ones with their reason.
 select *
 from runs
 where $model_id is null or model_id = $model_id

@@ -1,5 +1,5 @@
 -- One row per model measured here, with its newest run.
--- $license: only licences that contain this; $max_params: only models of at most so many. Null for all.
+-- $license: only licenses that contain this; $max_params: only models with at most this many. Null for all.
 with newest as (
     select model_id, revision, count(*) as n_runs, max(run_id) as run_id
     from runs

@@ -1,4 +1,4 @@
--- One row per model that got other weights, seen in ($since, $until], than those that were last measured here.
+-- One row per model whose weights, as seen in ($since, $until], differ from those last measured here.
 with measured as (
     select model_id, arg_max(revision, run_id) as revision
     from runs

@@ -1,4 +1,4 @@
--- One row per failed run that no later run of the same model and suite has made good, newest first.
+-- One row per failed run without a later successful run of the same model and suite, newest first.
 -- $model_id: only this one; null for all.
 select *
 from runs as failed

@@ -1,15 +1,16 @@
 -- One row per question that both models answered in the same suite: their scores side by side.
 -- $first, $second: model ids. $suite, $task: only these; null for all.
--- Of each model and suite one run counts, so that one row of settings answered all of it: the run with the most
--- items, of equals that which answered most of them anew, then the newest. Tasks that were named one by one are no
--- suite: there the run is chosen per task.
+-- One run counts per model and suite, so that all of its answers have the same settings: the run with the most
+-- items; ties go to the run that reused fewest of them, then to the newest. Individually selected tasks are not a
+-- suite: for them the run is chosen per task.
 with scored as (
     select
-        runs.run_id, runs.model_id, runs.suite, runs.suite_version, runs."limit" as n_first,
+        runs.run_id, runs.model_id, runs.suite, runs.suite_version,
+        case when runs.sample_seed is null then runs."limit" end as n_first, runs.sample_seed,
         runs.n_items - runs.n_reused_items as n_new_items,
         case when runs.suite = 'tasks' then task_scores.task end as chosen_for,
         sum(task_scores.n_items) over (partition by runs.run_id, chosen_for) as n_scored_items,
-        task_scores.task, task_scores.metric, task_scores.filter, task_scores.fingerprint
+        task_scores.task, task_scores.metric, task_scores.filter, task_scores.fingerprint, task_scores.n_items
     from runs
     join task_scores using (run_id)
     where runs.status in ('complete', 'partial')
@@ -27,17 +28,30 @@ chosen as (
     )
 ),
 
--- an item may stand in several runs; it is the same answer
-answered as (
+-- A longer or later run may have answered more items of the same task than this run counts. Those of a random sample
+-- are the ones whose hashes are the smallest, as `runners.harness.sample` draws them.
+counted as (
     select
         chosen.run_id, chosen.model_id, chosen.suite, chosen.suite_version, chosen.task, chosen.metric, chosen.filter,
-        items.doc_id, items.doc_hash,
-        any_value(items.score) as score,
-        any_value(items.cluster) as cluster
+        items.doc_id, items.doc_hash, items.score, items.cluster
     from chosen
     join items on items.fingerprint = chosen.fingerprint and items.task = chosen.task
-    where items.score is not null
-      and (chosen.n_first is null or items.doc_id < chosen.n_first)
+    where (chosen.n_first is null or items.doc_id < chosen.n_first)
+      and (chosen.sample_seed is null or items.run_id <= chosen.run_id)
+    qualify chosen.sample_seed is null or chosen.n_items >= dense_rank() over (
+        partition by chosen.run_id, chosen.fingerprint, chosen.task
+        order by sha256(chosen.sample_seed || ':' || chosen.task || ':' || items.doc_id)
+    )
+),
+
+-- an item may belong to several runs; the answer is the same
+answered as (
+    select
+        run_id, model_id, suite, suite_version, task, metric, filter, doc_id, doc_hash,
+        any_value(score) as score,
+        any_value(cluster) as cluster
+    from counted
+    where score is not null
     group by all
 )
 

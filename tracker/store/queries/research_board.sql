@@ -1,5 +1,5 @@
--- One row per complete study: what the board compares. Running studies are not on it, nor those
--- whose agent wrote code that ran without a sandbox: it could have written its own score.
+-- One row per complete study on the board of agents. It excludes running studies, and studies whose agent's code
+-- ran without a sandbox, since such code could have forged its score.
 -- $tier, $track: only these; null for all.
 with counted as (
     select

@@ -1,5 +1,5 @@
--- One row per trial that an agent made, in the order of the trials: what its study had gained by then, summed
--- over the gains that held under fresh seeds. Placebos do not count; a study that failed is left out.
+-- One row per trial of an agent, in order: the study's gain so far, summed over the gains that were confirmed under
+-- fresh seeds. Placebos do not count; failed studies are left out.
 select
     studies.study_id, agent_name as agent, agent as kind, tier, track, n_trials, corpus_hash,
     rules, settings, seed, status,

@@ -1,4 +1,4 @@
--- One row per score series of at least two models that the sources brought.
+-- One row per published score series with at least two models.
 select source, benchmark, variant, min(unit) as unit, count(distinct name) as n_models
 from current_scores
 where not is_withdrawn

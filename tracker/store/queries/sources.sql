@@ -1,2 +1,2 @@
--- One row per source that was ever asked: its title, address, licence and whom to credit.
+-- One row per source ingested so far: its title, address, license and attribution.
 select * from sources order by source

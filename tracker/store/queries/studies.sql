@@ -1,6 +1,6 @@
--- One row per study, newest first, with what its trials came to so far and what was paid: a training counts
--- once in a study, however often it was compared with. Seconds are rounded as they were measured: the order in
--- which a sum is taken must not show.
+-- One row per study, newest first, with its trials by verdict and its cost so far: a training counts once per
+-- study, however many comparisons use it. Seconds are rounded as measured, so that the order of summation does not
+-- show.
 -- $study_id, $tier, $track: only these; null for all.
 with counted as (
     select

@@ -1,5 +1,5 @@
--- One row per suite version: the most items that a run of it without a limit had, to say how far a running one is.
--- Without the tasks that were named one by one: they are another set each time.
+-- One row per suite version: the most items of any run without a limit, to show the progress of a running one.
+-- Individually selected tasks are excluded: they are a different set each time.
 select suite, suite_version, max(n_items) as n_items
 from runs
 where status = 'complete' and "limit" is null and suite <> 'tasks'

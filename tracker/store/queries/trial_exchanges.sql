@@ -1,4 +1,4 @@
--- One row per question to a model and its answer, as they were.
+-- One row per request to a model and its verbatim answer.
 -- $study_id, $slot: only these; null for all.
 select *
 from proposals

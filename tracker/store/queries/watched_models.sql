@@ -1,5 +1,5 @@
--- One row per Hub model that is measured or queued here, with the commit that was measured last, if any. The first
--- $n of them: those of which the Hub's list said nothing for longest.
+-- One row per Hub model that is measured or queued here, with the commit measured last, if any. $n: at most this
+-- many, those not seen in the Hub's list for the longest time.
 with ours as (
     select model_id, revision, first_run_at
     from models

@@ -1,4 +1,4 @@
-"""The hook that lm-eval calls for the items of a task: a recipe, a seed, a number of items.
+"""The hook through which lm-eval gets the items of a task: a recipe, a seed, a number of items.
 
 Same recipe, seed and reasoning-gym: same items, on every machine and every Python. Only generators that draw
 from `random.Random` and iterate over nothing unordered are used.
@@ -17,35 +17,35 @@ import reasoning_gym
 
 SPLIT = "test"
 SHOTS_SPLIT = "shots"
-MAX_TRIES = 50_000  # entries looked at for one level; 32 items of the rarest kind need about 10,000
+MAX_TRIES = 50_000  # entries checked for one level; 32 items of the rarest kind need about 10,000
 
-Entry = Mapping[str, Any]  # what reasoning-gym makes: question, answer, metadata
+Entry = Mapping[str, Any]  # from reasoning-gym: question, answer, metadata
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One item that asks for written text."""
+    """One item with a written answer."""
 
     question: str
     answer: str
     level: int  # 1: easy
 
     def key(self) -> str:
-        """What must not appear twice."""
+        """The text that must be unique among the items."""
         return self.question
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One item that asks which of the choices is the likeliest."""
+    """One multiple-choice item, scored by the most probable choice."""
 
     question: str
     choices: tuple[str, ...]
-    gold: int  # place of the right one
+    gold: int  # index of the correct one
     level: int
 
     def key(self) -> str:
-        """What must not appear twice."""
+        """The text that must be unique among the items."""
         return self.question
 
 
@@ -54,7 +54,7 @@ Drawn = Question | Choice
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One grade of difficulty: where its entries come from and which of them are good."""
+    """One level of difficulty: the source of its entries and the filter for valid ones."""
 
     generator: str  # reasoning-gym's name
     options: Mapping[str, Any]
@@ -63,9 +63,9 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the items of a task are made: levels of rising difficulty, and an item from an entry.
+    """How to build the items of a task: levels of increasing difficulty, and a function from entry to item.
 
-    `item` gets the entry, its level and place in it, and a source of chance; None passes the entry over.
+    `item` gets the entry, its level, its place in the level and a random generator; None skips the entry.
     """
 
     levels: Sequence[Level]
@@ -73,10 +73,10 @@ class Recipe:
 
 
 def drawn_items(recipe: Recipe, *, name: str, seed: int, n_items: int) -> list[Drawn]:
-    """`n_items` different items, the levels in turn, so that the first few are of all levels.
+    """Draw `n_items` different items, the levels in turn, so that the first few cover all levels.
 
     Raises:
-        ValueError: there are not that many different ones.
+        ValueError: there are not enough different items.
     """
     sources = [
         _items_of_level(recipe, number, name=name, seed=seed) for number in range(1, len(recipe.levels) + 1)
@@ -87,14 +87,14 @@ def drawn_items(recipe: Recipe, *, name: str, seed: int, n_items: int) -> list[D
             return list(items.values())
         item = next((i for i in source if i.key() not in items), None)
         if item is None:
-            raise ValueError(f"{name}: a level has fewer items than {n_items} in all need")
+            raise ValueError(f"task `{name}`: one level has too few different items for {n_items} in all")
         items[item.key()] = item
     raise AssertionError("a recipe has at least one level")
 
 
 def _items_of_level(recipe: Recipe, number: int, *, name: str, seed: int) -> Iterator[Drawn]:
     level = recipe.levels[number - 1]
-    chance = Random(f"{name}/{number}/{seed}")  # a text seed is hashed with sha512 on every Python
+    chance = Random(f"{name}/{number}/{seed}")  # a text seed is hashed with sha512 on every Python version
     entries = reasoning_gym.create_dataset(
         level.generator, seed=entry_seed(name, number, seed), size=MAX_TRIES, **level.options
     )
@@ -110,13 +110,13 @@ def _items_of_level(recipe: Recipe, number: int, *, name: str, seed: int) -> Ite
 
 
 def entry_seed(name: str, level: int, seed: int) -> int:
-    """The seed for reasoning-gym, which adds the place of an entry to it: neighbours would share entries."""
+    """The seed for reasoning-gym, which adds an entry's index to it, so nearby seeds would share entries."""
     digest = hashlib.sha256(f"{name}/{level}/{seed}".encode()).digest()
     return int.from_bytes(digest[:6], "big")
 
 
 def items_hash(items: Sequence[Drawn]) -> str:
-    """16 hex digits that change when any item does."""
+    """Hash of the items, 16 hex digits."""
     return hashlib.sha256(repr([asdict(item) for item in items]).encode()).hexdigest()[:16]
 
 

@@ -1,9 +1,8 @@
-"""How each task of `quick` is made of reasoning-gym's entries: levels, wording, choices.
+"""The recipes of the `quick` tasks from reasoning-gym's entries: levels, wording, choices.
 
-Written answers are unique and can be checked by comparing text. Choices carry no hint: given only the
-choices, each is equally likely to be the right one, so that a guesser by place, length or size stays at
-chance. Entries of reasoning-gym 0.1.25 with an ambiguous or wrong answer are passed over; the places say
-which.
+Written answers are unique and can be checked by comparing text. Choices give no hint: given only the choices,
+each is equally likely to be correct, so that guessing by position, length or size stays at chance. Entries of
+reasoning-gym 0.1.25 with an ambiguous or wrong answer are skipped; comments say which.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from reasoning_gym.data import read_data_file
 from runners.harness.tasks.quick.draw import Choice, Entry, Level, Question, Recipe
 
 N_CHOICES = 4
-GAPS = (1, 2, 9, 10, 11)  # between choices that are numbers: slips of counting and of carrying
+GAPS = (1, 2, 9, 10, 11)  # between numeric choices: typical errors of counting and of carrying
 
-# Of reasoning-gym's relations these are right; its nieces, nephews and in-laws are the wrong person's.
+# reasoning-gym's correct relations; its nieces, nephews and in-laws belong to the wrong person.
 RELATIONS = (
     "mother", "father", "daughter", "son", "wife", "husband",
     "sister", "brother", "grandmother", "grandfather", "aunt", "uncle",
 )  # fmt: skip
-N_RELATIONS = (10, 10, 12)  # of these at each level: aunts and uncles need a large family
-COUNTS = ((1, 2, 3), (4, 5, 6), (7, 8, 9))  # answers wanted at each level, in turn: none is commoner
+N_RELATIONS = (10, 10, 12)  # number of them at each level: aunts and uncles need a large family
+COUNTS = ((1, 2, 3), (4, 5, 6), (7, 8, 9))  # answers at each level, in turn, so that all are equally frequent
 SMALL_BASES, LARGE_BASES = range(3, 10), range(11, 17)
 
 
@@ -79,7 +78,7 @@ def _sequences(entry: Entry, level: int, _place: int, chance: Random) -> Choice 
 
 
 def _number_choice(question: str, answer: int, *, level: int, chance: Random) -> Choice | None:
-    """Four numbers of as many digits; which place by size the right one takes is left to chance."""
+    """Four numbers with equally many digits; the rank by size of the correct one is random."""
     gaps = [chance.choice(GAPS) for _ in range(N_CHOICES - 1)]
     offsets = [sum(gaps[:i]) for i in range(N_CHOICES)]
     start = answer - chance.choice(offsets)
@@ -106,7 +105,7 @@ def _lookup(entry: Entry, level: int, _place: int, chance: Random) -> Choice | N
     said = [sentence.removesuffix(".").split(" ", 1) for sentence in story.split(". ")]
     names, statements = [name for name, _ in said], [statement for _, statement in said]
     if len(set(names)) < len(names) or len(set(statements)) < len(statements):
-        return None  # two things may be said of one, and one thing of two
+        return None  # one name may have two attributes, and two names the same one
     name = entry["answer"]
     right = statements.pop(names.index(name))
     question = f"{story}\nQuestion: What is said of {name}?\nAnswer: {name}"
@@ -140,7 +139,7 @@ def _product(n_digits: int) -> Level:
 
 
 def _words(shortest: int, longest: int) -> Level:
-    # words of a novel: the list itself has rare and rude ones
+    # words from a novel: the package's own list has rare and rude ones
     common = set(re.findall("[a-z]+", read_data_file("in_the_year_2889.txt")))
 
     def is_good(entry: Entry) -> bool:
@@ -187,7 +186,7 @@ def _statements(n_statements: int) -> Level:
 
 def _turns(n_turns: int) -> Level:
     def is_good(entry: Entry) -> bool:
-        # half a turn may go over the front or over the side, with different outcomes
+        # a half turn may go over the front or over the side, with different results
         return "bottom" not in entry["metadata"]["rotations"]
 
     return Level("color_cube_rotation", {"min_rotations": n_turns, "max_rotations": n_turns}, is_good)

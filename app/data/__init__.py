@@ -1,0 +1,1 @@
+"""Cached readers of the snapshot and of files for the pages and the JSON routes."""

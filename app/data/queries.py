@@ -1,0 +1,373 @@
+"""The app's only reader of the database: cached queries on the newest published snapshot.
+
+The snapshot's id is part of each cache key, so the next query sees a new snapshot. The database is opened
+for one query and closed again; no connection is cached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app.data.running_benches import Running, running_benches
+from app.data.running_studies import UnderWay, under_way
+from tracker.answers.agent_board import StudyRow
+from tracker.answers.fits import KNOWN_MODELS, fit_candidates
+from tracker.answers.leaderboard import ranked_rows, read_board
+from tracker.answers.token_share import TokenShare, token_share
+from tracker.errors import TrackerError
+from tracker.settings import load_settings
+from tracker.store import open_snapshot, published_at, snapshot_id
+
+KEPT_ANSWERS = 64  # a page runs about five queries
+KEPT_TABLES = 12  # a suite's scores of 5,000 models are about 10 MB
+LATEST_RUNS = 200  # a few weeks of work; also the size of the download
+MISSING_TTL_S = 60.0  # a disk can lose a file without a new snapshot
+KEPT_ITEMS = 8  # an item or a prompt with its reply can take megabytes
+PREVIEW_CHARS = 160  # what fits into a table cell
+ALL_ITEMS = 10**9  # more than any task has
+PAGE_ITEMS = 25  # a screen of table rows
+
+
+def snapshot() -> str:
+    """The id of the newest snapshot of this home; each publication changes it."""
+    settings = load_settings()
+    newest = f"{settings.home}:{snapshot_id(settings)}"
+    _forget_others(newest)
+    return newest
+
+
+def now() -> datetime:
+    """The current time, from which ages and "this week" are counted."""
+    return load_settings().now()
+
+
+def published() -> datetime | None:
+    """When the newest snapshot was written; None before the first."""
+    return published_at(load_settings())
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _forget_others(newest: str) -> None:
+    """Clear the caches of older snapshots, once per snapshot."""
+    for kept in (
+        _rows, _table, _board, _ranked_board, _candidates, _item_scores, _item_rows, _exchange_rows,
+        _token_shares, _missing,
+    ):  # fmt: skip
+        kept.clear()
+
+
+def source_ingests() -> pd.DataFrame:
+    """The newest ingest of each source: the columns of `ingests`, and the `url` of the source."""
+    rows = _rows(snapshot(), "ingests")
+    frame = pd.DataFrame(rows).drop_duplicates("source") if rows else pd.DataFrame()
+    urls = {row["source"]: row["url"] for row in _rows(snapshot(), "sources")}
+    frame = frame.drop(columns=["problems", "raw_sha256", "resume"], errors="ignore")
+    return (
+        frame.assign(url=frame["source"].map(urls)).sort_values("source", ignore_index=True)
+        if rows
+        else frame
+    )
+
+
+def runs_in_progress() -> list[Running]:
+    """The runs in progress, not cached."""
+    return running_benches(load_settings())
+
+
+def expected_items(suite: str, version: int) -> int | None:
+    """The number of items in a complete run of that suite; None if there was none."""
+    rows = _rows(snapshot(), "suite_sizes")
+    return next(
+        (row["n_items"] for row in rows if (row["suite"], row["suite_version"]) == (suite, version)), None
+    )
+
+
+def jobs() -> pd.DataFrame:
+    """The queue, next job first: `rank` and the columns of `jobs`, with `reasons` joined into `why`."""
+    rows = _rows(snapshot(), "jobs")
+    frame = pd.DataFrame([{**row, "why": "; ".join(row["reasons"])} for row in rows])
+    return frame.drop(columns="reasons", errors="ignore")
+
+
+def latest_runs() -> list[dict[str, Any]]:
+    """The newest runs of all models; the columns of the table `runs`."""
+    return _rows(snapshot(), "latest_runs", n=LATEST_RUNS)
+
+
+def board_tasks() -> list[dict[str, Any]]:
+    """One row per suite and task: `suite task place n_models metric chance`; suite with most scores first."""
+    return _rows(snapshot(), "board_tasks")
+
+
+def task_scores(suite: str, tasks: Sequence[str]) -> pd.DataFrame:
+    """The best run of each model and settings on these tasks of a suite, one row per task.
+
+    Columns: `model_id revision suite task metric score ci_low ci_high n_items n_total chance
+    truncated_fraction engine dtype quantization device asked_max_model_len thinking limit path asked_dtype
+    asked_quantization n_params license tokens_per_s ttft_s peak_memory_bytes weights_bytes overhead_bytes
+    cache_bytes_per_token status measured_at run_id`.
+    """
+    return _board(snapshot(), suite, tuple(sorted(tasks)))
+
+
+@st.cache_resource(max_entries=KEPT_TABLES, show_spinner=False)
+def _board(snapshot: str, suite: str, tasks: tuple[str, ...]) -> pd.DataFrame:
+    with open_snapshot(load_settings()) as store:
+        return read_board(store, suite, tasks)
+
+
+def ranked_board(suite: str, task: str, columns: tuple[str, ...]) -> pd.DataFrame:
+    """The rows of `ranked_rows`: one per model and settings, ranked by `task`; shared, so do not modify."""
+    return _ranked_board(snapshot(), suite, task, columns)
+
+
+def candidates(suite: str, task: str) -> pd.DataFrame:
+    """The rows of `fit_candidates`: measured settings with their score on `task`, then Hub models."""
+    return _candidates(snapshot(), suite, task)
+
+
+@st.cache_resource(max_entries=KEPT_TABLES, show_spinner=False)
+def _ranked_board(snapshot: str, suite: str, task: str, columns: tuple[str, ...]) -> pd.DataFrame:
+    return ranked_rows(task_scores(suite, (task, *columns)), task, columns)
+
+
+@st.cache_resource(max_entries=KEPT_TABLES, show_spinner=False)
+def _candidates(snapshot: str, suite: str, task: str) -> pd.DataFrame:
+    return fit_candidates(task_scores(suite, (task,)), hub_sizes(), task)
+
+
+def claims_on(task: str) -> pd.DataFrame:
+    """The claims of Hub models on the benchmark of this task, best first."""
+    return _table(snapshot(), "claims_on_task", times=("seen_at",), task=task)
+
+
+def claims_of(model_id: str) -> pd.DataFrame:
+    """The claims of a Hub model, one row per benchmark and source; the columns of `model_claims`."""
+    claims = _claims()
+    return claims[claims["model_id"] == model_id].reset_index(drop=True)
+
+
+def hub_ids() -> set[str]:
+    """The Hub models with a known size or claim."""
+    return {*hub_sizes()["model_id"], *_claims()["model_id"]}
+
+
+def _claims() -> pd.DataFrame:
+    return _table(snapshot(), "model_claims", times=("seen_at",))
+
+
+def claimed_and_measured(model_id: str) -> pd.DataFrame:
+    """The claims of a model beside its scores measured here; the columns of the query of that name."""
+    return _table(snapshot(), "claimed_and_measured", times=("seen_at", "measured_at"), model_id=model_id)
+
+
+def hub_sizes() -> pd.DataFrame:
+    """The runnable Hub models of known size, most popular first.
+
+    Columns: `model_id organization kind n_params n_params_at_least weights_bytes license gated max_context
+    released_at downloads trending`.
+    """
+    return _table(snapshot(), "hub_sizes", times=("released_at",), n=KNOWN_MODELS)
+
+
+def open_failures(model_id: str | None = None) -> pd.DataFrame:
+    """The failed runs without a later successful one, newest first; the columns of `runs`."""
+    return _frame(_rows(snapshot(), "open_failures", model_id=model_id), times=("started_at",))
+
+
+def score_series() -> list[dict[str, Any]]:
+    """One row per ingested series of scores: `source benchmark variant unit n_models`."""
+    return _rows(snapshot(), "series")
+
+
+def ingest_health() -> list[dict[str, Any]]:
+    """The times of each source's last ingest and last complete one, and whether it is overdue."""
+    minute = now().replace(second=0, microsecond=0, tzinfo=None)
+    return _rows(snapshot(), "ingest_health", now=minute)
+
+
+def token_shares() -> TokenShare | None:
+    """The shares of open and closed models in the tokens of each day; None if they have not been ingested."""
+    return _token_shares(snapshot())
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _token_shares(newest: str) -> TokenShare | None:
+    del newest  # part of the cache key
+    try:
+        return token_share(load_settings())
+    except TrackerError:
+        return None
+
+
+def measured_models() -> list[dict[str, Any]]:
+    """One row per model measured here, with its newest run."""
+    return _rows(snapshot(), "models")
+
+
+def model_ids() -> list[str]:
+    """The IDs of the models measured here, sorted."""
+    return sorted({row["model_id"] for row in _rows(snapshot(), "models")}, key=str.casefold)
+
+
+def newest_models(n: int) -> list[str]:
+    """The IDs of the `n` models with the newest runs that have scores."""
+    rows = [row for row in _rows(snapshot(), "models") if row["status"] in ("complete", "partial")]
+    return list(dict.fromkeys(row["model_id"] for row in rows))[:n]
+
+
+def comparable_runs(models: tuple[str, ...]) -> list[dict[str, Any]]:
+    """One row per task of the runs that a comparison uses, with engine, settings and date."""
+    return _rows(snapshot(), "comparable_runs", models=models)
+
+
+def item_scores(run_id: str) -> pd.DataFrame:
+    """One row per scored item of a run, in suite order: `place task doc_id doc_hash score cluster`."""
+    return _item_scores(snapshot(), run_id)
+
+
+def model_runs(model_id: str) -> list[dict[str, Any]]:
+    """All runs of a model, newest first; the columns of `runs`."""
+    return _rows(snapshot(), "model_runs", model_id=model_id)
+
+
+def run_scores(run_id: str) -> pd.DataFrame:
+    """One row per task of a run, in suite order; the columns of `task_scores`, with `value` as `score`."""
+    return _frame(_rows(snapshot(), "run_scores", run_id=run_id)).rename(columns={"value": "score"})
+
+
+def other_metrics(run_id: str) -> pd.DataFrame:
+    """The metrics of a run that are not the score of their task, each in its own unit."""
+    metrics = _frame(_rows(snapshot(), "task_metrics", run_id=run_id))
+    if metrics.empty:
+        return metrics
+    shown = ["task", "metric", "filter", "value", "stderr", "n_items", "higher_is_better"]
+    return metrics.loc[~metrics["is_headline"].astype(bool), shown].reset_index(drop=True)
+
+
+def missing_items(run_id: str) -> str:
+    """A sentence on the items of a run that can no longer be read; empty if all can."""
+    return _missing(snapshot(), run_id)
+
+
+def items_page(run_id: str, *, task: str | None, only: str | None, page: int) -> list[dict[str, Any]]:
+    """One page of a run's items with long texts shortened; `n_matching` is the number on all pages."""
+    offset = (page - 1) * PAGE_ITEMS
+    where = {"run_id": run_id, "task": task, "only": only}
+    return _rows(snapshot(), "items_page", **where, limit=PAGE_ITEMS, offset=offset, preview=PREVIEW_CHARS)
+
+
+def items(run_id: str, *, task: str | None, only: str | None) -> pd.DataFrame:
+    """All matching items of a run with full texts, for a download; not cached."""
+    with open_snapshot(load_settings()) as store:
+        rows = store.query("items_page", run_id=run_id, task=task, only=only, limit=ALL_ITEMS)
+    return pd.DataFrame(rows).drop(columns=["place", "n_matching"], errors="ignore")
+
+
+def item(run_id: str, *, task: str, doc_id: int) -> dict[str, Any] | None:
+    """One item with full texts; None if the run has no such item."""
+    rows = _item_rows(snapshot(), run_id, task, doc_id)
+    return rows[0] if rows else None
+
+
+def studies() -> list[dict[str, Any]]:
+    """The auto-research studies, newest first; the columns of the query of that name."""
+    return _rows(snapshot(), "studies", study_id=None, tier=None, track=None)
+
+
+def agent_models() -> list[str]:
+    """The IDs of the models that acted as agents, sorted."""
+    return sorted({row["model_id"] for row in studies() if row["model_id"]}, key=str.casefold)
+
+
+def complete_studies() -> list[StudyRow]:
+    """The complete studies, which the agent leaderboard compares."""
+    return [StudyRow(**row) for row in _rows(snapshot(), "research_board", tier=None, track=None)]
+
+
+def attack_suite() -> dict[str, Any] | None:
+    """The newest complete run of the suite of scripted attacks; None if there was none."""
+    rows = _rows(snapshot(), "attack_suite")
+    return rows[0] if rows else None
+
+
+def study_curves() -> pd.DataFrame:
+    """The gain of each study after each trial; the columns of the query `research_curves`."""
+    return _table(snapshot(), "research_curves")
+
+
+def trials(study_id: str) -> list[dict[str, Any]]:
+    """The finished trials of a study in order, placebos included; the columns of `trials`."""
+    return _rows(snapshot(), "trials", study_id=study_id)
+
+
+def trainings(study_id: str, slot: int) -> list[dict[str, Any]]:
+    """The trainings behind one verdict, with their curves; the columns of `trainings`."""
+    return _rows(snapshot(), "trial_trainings", study_id=study_id, slot=slot)
+
+
+def exchanges(study_id: str, slot: int) -> list[dict[str, Any]]:
+    """The prompts and replies of one trial, in full; the columns of `proposals`."""
+    return _exchange_rows(snapshot(), study_id, slot)
+
+
+def studies_under_way() -> list[UnderWay]:
+    """The studies in progress, not cached."""
+    return under_way(load_settings())
+
+
+@st.cache_resource(max_entries=KEPT_ANSWERS, show_spinner=False)
+def _rows(snapshot: str, name: str, **params: Any) -> list[dict[str, Any]]:
+    """The rows of a named query, shared by all sessions, so do not modify them.
+
+    `snapshot` is only part of the cache's key.
+    """
+    with open_snapshot(load_settings()) as store:
+        return store.query(name, **{key: list(v) if isinstance(v, tuple) else v for key, v in params.items()})
+
+
+@st.cache_resource(max_entries=KEPT_TABLES, show_spinner=False)
+def _table(snapshot: str, name: str, *, times: tuple[str, ...] = (), **params: Any) -> pd.DataFrame:
+    """The same as a frame, shared because a copy per session is expensive; do not modify it."""
+    with open_snapshot(load_settings()) as store:
+        frame = store.table(name, **params).to_pandas()
+    for column in times:
+        frame[column] = pd.to_datetime(frame[column], utc=True)
+    return frame
+
+
+@st.cache_resource(max_entries=KEPT_TABLES, show_spinner=False)
+def _item_scores(snapshot: str, run_id: str) -> pd.DataFrame:
+    columns = ["place", "task", "doc_id", "doc_hash", "score", "cluster"]
+    with open_snapshot(load_settings()) as store:
+        return pd.DataFrame(store.query("item_scores", run_id=run_id), columns=columns)
+
+
+@st.cache_data(max_entries=KEPT_ANSWERS, show_spinner=False, ttl=MISSING_TTL_S)
+def _missing(snapshot: str, run_id: str) -> str:
+    with open_snapshot(load_settings()) as store:
+        return store.read("scores_on_disk", run_id=run_id).missing.sentence
+
+
+@st.cache_resource(max_entries=KEPT_ITEMS, show_spinner=False)
+def _item_rows(snapshot: str, run_id: str, task: str, doc_id: int) -> list[dict[str, Any]]:
+    with open_snapshot(load_settings()) as store:
+        return store.query("items_page", run_id=run_id, task=task, doc_id=doc_id, limit=1)
+
+
+@st.cache_resource(max_entries=KEPT_ITEMS, show_spinner=False)
+def _exchange_rows(snapshot: str, study_id: str, slot: int) -> list[dict[str, Any]]:
+    with open_snapshot(load_settings()) as store:
+        return store.query("trial_exchanges", study_id=study_id, slot=slot)
+
+
+def _frame(rows: list[dict[str, Any]], *, times: tuple[str, ...] = ()) -> pd.DataFrame:
+    frame = pd.DataFrame(rows)
+    for name in times if len(frame) else ():
+        frame[name] = pd.to_datetime(frame[name], utc=True)
+    return frame

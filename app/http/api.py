@@ -1,0 +1,303 @@
+"""The answers of the JSON routes as plain values; `app/http/routes.py` serves them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from datetime import date
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from app.data import (
+    digests,
+    frontier_views,
+    gap_histories,
+    measured_models,
+    placements,
+    queries,
+    rating_boards,
+)
+from tracker.answers.agent_board import board as agents_board
+from tracker.answers.best_that_fits import CardBudget, best_that_fits, best_that_fits_document
+from tracker.answers.comparison import compare_models, comparison_document
+from tracker.answers.documents import json_row, json_rows, placement_document
+from tracker.answers.fits import fits_document, read_fits
+from tracker.answers.frontier import frontier_document, point_document
+from tracker.answers.index_places import place_columns, with_index
+from tracker.answers.leaderboard import Narrowing, choose_task, exported, narrowed, ranked_rows
+from tracker.answers.measured import measured_document
+from tracker.answers.outlook import history_document, outlook_document
+from tracker.answers.pareto import (
+    MeasuredCost,
+    PublishedCost,
+    measured_offers,
+    pareto_document,
+    published_offers,
+)
+from tracker.answers.placement import newest_placement
+from tracker.errors import TrackerError
+from tracker.frontier.definitions import HEADLINE, definition
+from tracker.frontier.gap import BEING_DRAWN
+from tracker.frontier.placement import Unplaced
+from tracker.frontier.population import sizes
+from tracker.frontier.question import Only, Question
+from tracker.frontier.tables import ATTRIBUTION
+from tracker.memory_estimate import BITS, MOST_BITS, SHORT_CONTEXT
+from tracker.settings import load_settings
+
+WAIT_S = 20.0  # for the models measured here: a program should not get half an answer
+FEED_DAYS = 7
+MOST_DAYS = 3660  # ten years
+MOST_GB = 1e6  # a petabyte, more than any machine has
+CARD_GB = "24"  # the default of the page “Run it”
+Answer = Callable[[Mapping[str, str]], Any]
+
+
+def leaderboard_route(asked: Mapping[str, str]) -> Any:
+    """The scores on `?suite=`, ranked within each task; `?task=` and `?fits_gb=` filter."""
+    known = queries.board_tasks()
+    if not known:
+        return []
+    suite, _ = choose_task(known, suite=asked.get("suite", known[0]["suite"]), task=asked.get("task"))
+    tasks = [asked["task"]] if "task" in asked else [row["task"] for row in known if row["suite"] == suite]
+    scores = queries.task_scores(suite, tasks)
+    ranked = pd.concat([ranked_rows(scores, task, ()) for task in tasks], ignore_index=True)
+    limit = _gigabytes("fits_gb", asked["fits_gb"]) if "fits_gb" in asked else None
+    shown = narrowed(ranked, Narrowing(fits_gb=limit))
+    return json_rows(exported(with_index(shown, measured_models.index_places(wait_s=WAIT_S))))
+
+
+def fits_route(asked: Mapping[str, str]) -> Any:
+    """The models that fit `?gb=` with `?context=` tokens, by the score on `?suite=` and `?task=`."""
+    found = read_fits(
+        load_settings(),
+        memory_gb=_gigabytes("gb", asked.get("gb", CARD_GB)),
+        context=_whole_number(asked, "context", default=SHORT_CONTEXT),
+        suite=asked.get("suite"),
+        task=asked.get("task"),
+    )
+    return fits_document(found)
+
+
+def compare_route(asked: Mapping[str, str]) -> Any:
+    """`?first=` against `?second=` on the items that both answered; by default the two newest models."""
+    newest = queries.newest_models(2)
+    if len(newest) < 2:
+        return []
+    first, second = asked.get("first", newest[0]), asked.get("second", newest[1])
+    found = compare_models(first, second, load_settings(), suite=asked.get("suite"), task=asked.get("task"))
+    return json_row(comparison_document(found))
+
+
+def placement_route(asked: Mapping[str, str]) -> Any:
+    """The placement of the model of `?run_id=`, by default of the newest complete run that is placed."""
+    complete = [row["run_id"] for row in queries.latest_runs() if row["status"] == "complete"]
+    wanted = [asked["run_id"]] if "run_id" in asked else complete
+    newest = newest_placement(wanted, partial(placements.run_placement, queries.snapshot()))
+    if newest is None:
+        return []
+    run_id, found = newest
+    return json_row({"run_id": run_id} | placement_document(found or Unplaced(BEING_DRAWN)))
+
+
+def pareto_route(asked: Mapping[str, str]) -> Any:
+    """The Pareto front of score against `?cost=`; for memory and time, the score is on `?task=`."""
+    cost = _one_of(asked, "cost", [*PublishedCost, *MeasuredCost])
+    if cost in tuple(MeasuredCost):
+        found = measured_offers(load_settings(), MeasuredCost(cost), task=asked.get("task"))
+    else:
+        found = published_offers(load_settings(), PublishedCost(cost), Question())
+    return json_row(pareto_document(found))
+
+
+def frontier_route(asked: Mapping[str, str]) -> Any:
+    """The gap by each definition, and the models measured here.
+
+    Filters: `?vintage=`, `?axis=`, `?only=`, `?fits_gb=` with `?bits=`, `?without=`,
+    `?redistributable=true`.
+    """
+    budget, question = _budget(asked), _question(asked)
+    if question.benchmark in rating_boards.names():
+        if budget is not None or replace(question, without=(), benchmark=None) != Question():
+            raise TrackerError("a rating board can be combined only with `without`")
+        found = frontier_views.on_board(question.benchmark, question, queries.snapshot())
+    else:
+        found = frontier_views.frontier(question)
+    answer = found.answer
+    fits = best_that_fits(answer, budget, sizes(frontier_views.tables())) if budget else None
+    document = frontier_document(answer) | measured_document(
+        measured_models.measured(question, wait_s=WAIT_S)
+    )
+    models = [point_document(point) for point in answer.points]
+    return document | best_that_fits_document(fits) | {"models": models, "attribution": list(ATTRIBUTION)}
+
+
+def _budget(asked: Mapping[str, str]) -> CardBudget | None:
+    """The memory of `?fits_gb=` and the bits of a weight of `?bits=`.
+
+    Raises:
+        TrackerError: a value is no number or out of range, or there are bits without memory.
+    """
+    if "fits_gb" not in asked:
+        if "bits" in asked:
+            raise TrackerError("`bits` needs `fits_gb`", hint="fits_gb=24&bits=4")
+        return None
+    memory_gb = _gigabytes("fits_gb", asked["fits_gb"])
+    try:
+        bits = float(asked.get("bits", BITS))
+    except ValueError:
+        bits = math.nan
+    if not 1.0 <= bits <= MOST_BITS:
+        raise TrackerError(f"`bits` must be a number from 1 to {MOST_BITS:g}, got `{asked['bits']}`")
+    return CardBudget(memory_gb, bits)
+
+
+def over_time_route(asked: Mapping[str, str]) -> Any:
+    """The gap by `?definition=` at past month ends, and the outlook, with the filters of `frontier`."""
+    name = definition(asked.get("definition", HEADLINE)).id
+    found = gap_histories.over_time(_question(asked), name)
+    if found is None:
+        return {"status": BEING_DRAWN, "history": None, "outlook": None}
+    if found.history is None:
+        raise TrackerError(found.problem)
+    ahead = outlook_document(found.outlook) if found.outlook else None
+    return {"status": found.problem or "given", "history": history_document(found.history), "outlook": ahead}
+
+
+def _question(asked: Mapping[str, str]) -> Question:
+    budget = _budget(asked)
+    return Question(
+        vintage=_day(asked["vintage"]) if "vintage" in asked else None,
+        only=Only(_one_of(asked, "only", list(Only))) if "only" in asked else None,
+        max_params=budget.max_params if budget else None,
+        redistributable=_one_of(asked, "redistributable", ["false", "true"]) == "true",
+        without=(asked["without"],) if "without" in asked else (),
+        benchmark=asked.get("axis"),
+    )
+
+
+def _gigabytes(name: str, text: str) -> float:
+    """Parse an amount of memory in GB.
+
+    Raises:
+        TrackerError: it is not a number, or out of range.
+    """
+    try:
+        memory_gb = float(text)
+    except ValueError:
+        memory_gb = math.nan
+    if not 0.0 < memory_gb <= MOST_GB:
+        raise TrackerError(f"`{name}` must be a number of GB above 0 and at most 1,000,000, got `{text}`")
+    return memory_gb
+
+
+def _whole_number(asked: Mapping[str, str], name: str, *, default: int) -> int:
+    """Parse a whole number.
+
+    Raises:
+        TrackerError: it is not one.
+    """
+    text = asked.get(name, str(default))
+    try:
+        return int(text)
+    except ValueError as error:
+        raise TrackerError(f"`{name}` must be a whole number, got `{text}`") from error
+
+
+def _day(text: str) -> date:
+    """Parse the date of a vintage.
+
+    Raises:
+        TrackerError: it is not a date.
+    """
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise TrackerError(f"`vintage` must be a date such as 2026-04-29, got `{text}`") from error
+
+
+def lags_route(_: Mapping[str, str]) -> Any:
+    """The current lag on each benchmark."""
+    return json_rows(frontier_views.benchmark_lags(Question()))
+
+
+def models_route(_: Mapping[str, str]) -> Any:
+    """The models measured here, each with its newest run."""
+    places = measured_models.index_places(wait_s=WAIT_S)
+    return [json_row(row | place_columns(places.of(row))) for row in queries.measured_models()]
+
+
+def research_route(_: Mapping[str, str]) -> Any:
+    """The agent leaderboard by group of comparable studies, as in `tracker research board --json`."""
+    return [json_row(asdict(group)) for group in agents_board(queries.complete_studies())]
+
+
+def runs_route(_: Mapping[str, str]) -> Any:
+    """The newest runs."""
+    return [json_row(row) for row in queries.latest_runs()]
+
+
+def queue_route(_: Mapping[str, str]) -> Any:
+    """The queue, next job first."""
+    return json_rows(queries.jobs())
+
+
+def sources_route(_: Mapping[str, str]) -> Any:
+    """The newest ingest of each source."""
+    return json_rows(queries.source_ingests())
+
+
+def changes_route(asked: Mapping[str, str]) -> Any:
+    """The changes of the last `?days=` days, by default a week."""
+    days = _whole_number(asked, "days", default=FEED_DAYS)
+    if not 1 <= days <= MOST_DAYS:
+        raise TrackerError(f"`days` must be from 1 to {MOST_DAYS:,}, got {days}")
+    return json_rows(digests.change_rows(digests.recent_digest(days, most=None)))
+
+
+TABLES: dict[str, Answer] = {
+    "leaderboard": leaderboard_route,
+    "fits": fits_route,
+    "compare": compare_route,
+    "placement": placement_route,
+    "pareto": pareto_route,
+    "frontier": frontier_route,
+    "frontier-over-time": over_time_route,
+    "lags": lags_route,
+    "models": models_route,
+    "research": research_route,
+    "runs": runs_route,
+    "queue": queue_route,
+    "sources": sources_route,
+    "changes": changes_route,
+}
+
+
+def feed_route() -> bytes:
+    """The Atom feed."""
+    return digests.atom_feed(FEED_DAYS)
+
+
+def shown_snapshot() -> str:
+    """The id of the newest snapshot, after one query to check that it is readable.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    queries.board_tasks()
+    return queries.snapshot().rpartition(":")[2]
+
+
+def _one_of(asked: Mapping[str, str], key: str, known: list[str]) -> str:
+    """The value of a parameter, by default the first known one.
+
+    Raises:
+        TrackerError: the value is not among the known ones.
+    """
+    name = asked.get(key, known[0])
+    if name not in known:
+        raise TrackerError(f"`{key}` must be one of {', '.join(known)}; got `{name}`")
+    return name

@@ -1,0 +1,5 @@
+"""The page “Compare”."""
+
+from app.pages import PageEntry
+
+PAGE = PageEntry("Compare", order=50)

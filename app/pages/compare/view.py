@@ -1,0 +1,133 @@
+"""The parts of the page that compares models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app.data import queries, row_labels
+from app.pages.compare import charts, columns, rows
+from app.widgets import cached_chart, downloads, missing_items, safe_text, url_select
+from app.widgets.columns import engine_phrase
+from tracker.answers.comparison import RunsOf, shared_suites, tasks_by_run
+
+EMPTY = "These models share no items: run `tracker bench` on them with the same suite"
+
+
+def choose_models(measured: Sequence[str]) -> list[str]:
+    """Two to four models; at first the two measured last."""
+    return url_select.select_many(
+        f"Models ({rows.LEAST} to {rows.MOST})",
+        measured,
+        key="compare",
+        first=queries.newest_models(rows.LEAST),
+        most=rows.MOST,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shared:
+    """The items that all models answered, from `rows.shared_scores`, and the runs behind them."""
+
+    items: pd.DataFrame
+    models: Sequence[str]
+    runs_of: RunsOf
+    runs: Mapping[str, Mapping[str, Any]]  # by run id: rows of `queries.comparable_runs`
+
+
+def shared_items(models: Sequence[str]) -> Shared:
+    """The shared items of the suite that the reader picks."""
+    runs = queries.comparable_runs(tuple(models))
+    suites = shared_suites(runs, models)
+    if not suites:
+        return Shared(pd.DataFrame(), models, {}, {})
+    suite = url_select.select_one("Suite", list(suites), key="compare_suite")
+    runs_of = suites[suite]
+    counting = {run_id for of_model in runs_of.values() for run_id in of_model.values()}
+    missing_items.show_missing(counting)
+    items = {run_id: queries.item_scores(run_id) for run_id in counting}
+    shared = rows.shared_scores(items, runs_of, models)
+    return Shared(shared, models, runs_of, {row["run_id"]: row for row in runs if row["run_id"] in counting})
+
+
+def show_scores(shared: Shared) -> None:
+    """Show the runs compared, the scores per task, and the paired differences."""
+    models = shared.models
+    scores = rows.score_rows(shared.items, models)
+    cached_chart.render(charts.model_legend, models, alt="Legend: " + ", ".join(models))
+    for model in models:
+        for run_id, tasks in tasks_by_run(shared.runs_of, model).items():
+            of_tasks = f" on {', '.join(tasks)}" if len(tasks) < len(shared.runs_of) else ""
+            st.caption(safe_text.escaped(f"{model}{of_tasks}: {_run(shared.runs[run_id])}"))
+    cached_chart.render(charts.score_chart, scores, models, alt=charts.score_alt(scores))
+    downloads.download_buttons(scores, what="Scores", name="shared-scores")
+    st.header("Paired differences", anchor=False)
+    st.caption(
+        "All models answer the same items, so item difficulty cancels out: a paired difference can be"
+        " significant even when the separate intervals overlap. Tasks are not averaged."
+    )
+    differences = rows.difference_rows(shared.items, models)
+    st.dataframe(
+        columns.difference_table(differences),
+        column_config=columns.DIFFERENCE_COLUMNS,
+        placeholder="–",
+        hide_index=True,
+        alt="One row per task and pair: difference with 95% interval, and items solved by only one model",
+    )
+    downloads.download_buttons(differences, what="Differences", name="differences")
+
+
+def _run(run: Mapping[str, Any]) -> str:
+    """One run as a phrase: when, with what, its id."""
+    return f"{run['measured_at']:%Y-%m-%d}, {engine_phrase(run)}; run {run['run_id']}"
+
+
+def show_solved(shared: Shared) -> None:
+    """Show the items of one task that each model solved; a row of those that only some solved opens the
+    item.
+    """
+    models = shared.models
+    st.header("Items solved", anchor=False)
+    task = st.selectbox(
+        "Task", row_labels.distinct(shared.items, "task"), key="compare_task", bind="query-params"
+    )
+    of_task = rows.solved_rows(shared.items[shared.items["task"] == task], models)
+    cached_chart.render(charts.solved_chart, of_task, models, alt=charts.solved_alt(of_task, models, task))
+    split = rows.split_rows(of_task, models)
+    if split.empty:
+        st.caption("All of these models solved the same items of this task.")
+        return
+    st.caption(
+        f"{len(split)} of {len(of_task)} items were solved by only some of the models. Click a row to open"
+        " the item."
+    )
+    chosen = st.dataframe(
+        split,
+        column_config=columns.SPLIT_COLUMNS,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key="split_rows",
+        alt="Items solved by only some of the models",
+    )
+    if chosen.selection.rows:
+        st.switch_page(
+            "pages/items/page.py",
+            query_params=_item_link(shared, task, int(split["doc_id"].iloc[chosen.selection.rows[0]])),
+        )
+    downloads.download_buttons(split, what="Differing items", name=f"split-{task}")
+    downloads.download_buttons(of_task, what="Items", name=f"solved-{task}")
+
+
+def _item_link(shared: Shared, task: str, doc_id: int) -> dict[str, str]:
+    """The link to the first model's answer to an item: its run, task and page."""
+    model = shared.models[0]
+    run_id = shared.runs_of[task][model]
+    of_task = queries.item_scores(run_id).query("task == @task")
+    page = int((of_task["doc_id"] < doc_id).sum()) // queries.PAGE_ITEMS + 1
+    link = {"items_of": model, "of_run": run_id, "of_task": task, "item": f"{task} {doc_id}"}
+    return link | ({"page": str(page)} if page > 1 else {})

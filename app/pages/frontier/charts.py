@@ -1,0 +1,273 @@
+"""Charts of the frontier: open models are dots in the theme's first color, closed diamonds in its second.
+
+Models measured here are triangles in the third, with their interval and a link to their page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from app.widgets.chart_theme import FONT_PX, GREY, THEME_COLORS, TRACK, themed
+from app.widgets.safe_text import ends, months
+
+MEASURED, MEASURED_COLOR, MEASURED_SIZE = "measured here", "third", 110
+GROUPS = {"open": ("first", "circle"), "closed": ("second", "diamond")}  # color and shape
+HEIGHT_PX = 430
+LAG_ROW_PX = 24
+LEGEND_PX = 12  # from the upper left corner
+SHAPES = alt.Scale(domain=[*GROUPS], range=[shape for _, shape in GROUPS.values()])
+LAG_NAMES = alt.Axis(
+    title=None, domain=False, ticks=False, labelLimit=210, labelPadding=8, labelFontSize=FONT_PX
+)
+COLORS = alt.Scale(domain=list(THEME_COLORS))
+AXIS_TITLES = {"index": "Capability index", "score": "Score above chance (%)", "rating": "Rating"}
+SHOWN_LAGS = 40
+
+
+def frontier_chart(
+    points: pd.DataFrame,
+    measured: pd.DataFrame | None = None,
+    *,
+    unit: str,
+    as_of: date,
+    standing: float | None,
+) -> alt.LayerChart:
+    """Every model as a point, both frontiers as steps; `standing` months (G3) as a line of that length.
+
+    Reads `model organization access released value ci_low ci_high is_record`. `measured` has the rows of
+    `measured.point_rows`, or none.
+    """
+    scale = 100.0 if unit == "score" else 1.0
+    rows = _dated(points, scale)
+    # one pass with its own data per layer: the same rows are not sent twice
+    marks = [
+        _steps(rows, as_of),
+        _models(rows, unit),
+        *_names(rows, as_of),
+        *(_arrow(rows, standing) if standing is not None and standing > 0 else []),
+        *(_measured(measured) if measured is not None and not measured.empty else []),
+    ]
+    return alt.LayerChart(layer=marks, height=HEIGHT_PX)
+
+
+def _dated(points: pd.DataFrame, scale: float) -> pd.DataFrame:
+    rows = points.assign(
+        released=pd.to_datetime(points["released"]),
+        value=points["value"] * scale,
+        color=points["access"].map({group: color for group, (color, _) in GROUPS.items()}),
+    )
+    for end in ("ci_low", "ci_high"):
+        rows[end] = rows[end] * scale
+    return rows
+
+
+def _y(unit: str) -> alt.Y:
+    title = AXIS_TITLES[unit]
+    axis = alt.Axis(title=title, grid=True, gridColor=TRACK, domain=False, ticks=False, tickCount=6)
+    return alt.Y(field="value", type="quantitative", scale=alt.Scale(zero=False, nice=True), axis=axis)
+
+
+def _x() -> alt.X:
+    axis = alt.Axis(title=None, grid=False, ticks=False, domainColor=TRACK, format="%Y", tickCount="year")
+    return alt.X(field="released", type="temporal", axis=axis)
+
+
+def _color() -> alt.Color:
+    return alt.Color(field="color", type="nominal", legend=None, scale=COLORS)
+
+
+def _steps(rows: pd.DataFrame, as_of: date) -> alt.Chart:
+    """Both running maxima, each drawn on to the last day."""
+    records = rows[rows["is_record"]]
+    last = records.groupby("access", as_index=False).last().assign(released=pd.Timestamp(as_of))
+    lines = pd.concat([records, last])[["released", "value", "color"]]
+    line: alt.Chart = (
+        alt.Chart(lines)
+        .mark_line(interpolate="step-after", strokeWidth=2.5, clip=True)
+        .encode(x=_x(), y=alt.Y(field="value", type="quantitative"), color=_color())
+    )
+    return line
+
+
+def _models(rows: pd.DataFrame, unit: str) -> alt.Chart:
+    digits = 1
+    said = rows.assign(
+        says_value=[f"{value:.{digits}f}" for value in rows["value"]],
+        says_interval=[ends(low, high) for low, high in zip(rows["ci_low"], rows["ci_high"], strict=True)],
+        says_released=rows["released"].dt.strftime("%d %b %Y"),
+    )
+    columns = ["model", "organization", "access", "released", "value", "color", "is_record"]
+    says = {"model": "model", "organization": "by", "access": "weights", "says_released": "released"}
+    says |= {"says_value": "score (%)" if unit == "score" else unit, "says_interval": "90% interval"}
+    dots: alt.Chart = (
+        alt.Chart(said[[*columns, "says_value", "says_interval", "says_released"]])
+        .mark_point(filled=True, size=52)
+        .encode(
+            x=_x(),
+            y=_y(unit),
+            color=_color(),
+            shape=alt.Shape(field="access", type="nominal", legend=None, scale=SHAPES),
+            opacity=alt.condition("datum.is_record", alt.value(1.0), alt.value(0.32)),
+            tooltip=_tooltips(says),
+        )
+    )
+    return dots
+
+
+def _names(rows: pd.DataFrame, as_of: date) -> list[alt.Chart]:
+    """The name of each line at its end: of the higher one above, of the lower one below."""
+    last = rows[rows["is_record"]].groupby("access", as_index=False).last()
+    names = last.assign(released=pd.Timestamp(as_of)).sort_values("value", ascending=False)
+    marks = []
+    for place, dy in enumerate((-14, 16)):
+        base = alt.Chart(names.iloc[[place]][["released", "value", "access", "color"]])
+        text = base.mark_text(align="right", baseline="middle", dy=dy, fontSize=FONT_PX, fontWeight=600)
+        marks.append(
+            text.encode(
+                x=_x(),
+                y=alt.Y(field="value", type="quantitative"),
+                text=alt.Text(field="access", type="nominal"),
+                color=_color(),
+            )
+        )
+    return marks
+
+
+def _arrow(rows: pd.DataFrame, standing: float) -> list[alt.Chart]:
+    """A line from the day on which closed reached the level of the best open model to that model's
+    release.
+    """
+    best = rows[rows["access"] == "open"].sort_values(["value", "released"], ascending=[False, True]).iloc[0]
+    reached = best["released"] - pd.Timedelta(days=standing * 30.4375)
+    data = pd.DataFrame(
+        {"from": [reached], "to": [best["released"]], "value": [best["value"]], "says": [months(standing)]}
+    )
+    base = alt.Chart(data).encode(y=alt.Y(field="value", type="quantitative"))
+    rule = base.mark_rule(strokeWidth=2, strokeDash=[4, 3])
+    text = base.mark_text(align="right", baseline="middle", dx=-7, fontSize=FONT_PX, fontWeight=600)
+    start = alt.X(field="from", type="temporal")
+    return [
+        themed(rule.encode(x=start, x2=alt.X2(field="to")), "ink"),
+        themed(text.encode(x=start, text=alt.Text(field="says", type="nominal")), "ink"),
+    ]
+
+
+def _measured(measured: pd.DataFrame) -> list[alt.Chart]:
+    """Models measured here: the interval as a bar, a triangle that links to the model, some names."""
+    about = {
+        "model": "measured here",
+        "says_measured": "suite",
+        "says_day": "date",
+        "says_value": "index",
+        "says_interval": "90% interval",
+        "says_months": "behind closed models",
+        "says_calibrated": "calibrated",
+        "says_published": "published index",
+    }
+    rows = measured.assign(
+        released=pd.to_datetime(measured["released"]),
+        says_value=[f"{value:.1f}" for value in measured["value"]],
+        says_interval=[
+            ends(low, high) for low, high in zip(measured["ci_low"], measured["ci_high"], strict=True)
+        ],
+        color=MEASURED_COLOR,
+    )
+    columns = [*about, "label", "href", "released", "value", "ci_low", "ci_high", "color"]
+    base = alt.Chart(rows[columns]).encode(x=_x(), tooltip=_tooltips(about))
+    bar = base.transform_filter("isValid(datum.ci_low)").mark_rule(strokeWidth=3, opacity=0.35)
+    dot = base.mark_point(filled=True, shape="triangle-up", size=MEASURED_SIZE, opacity=1, cursor="pointer")
+    text = base.transform_filter("datum.label != ''").mark_text(
+        align="right", baseline="middle", dx=-9, fontSize=FONT_PX - 1, limit=170, cursor="pointer"
+    )
+    y, link = alt.Y(field="value", type="quantitative"), alt.Href(field="href", type="nominal")
+    return [
+        bar.encode(y=alt.Y(field="ci_low", type="quantitative"), y2=alt.Y2(field="ci_high"), color=_color()),
+        dot.encode(y=y, color=_color(), href=link),
+        themed(text.encode(y=y, href=link, text=alt.Text(field="label", type="nominal")), "ink"),
+        *_legend(),
+    ]
+
+
+def _legend() -> list[alt.Chart]:
+    """One entry at the upper left; the two frontiers are named at their ends."""
+    base = alt.Chart(pd.DataFrame({"says": [MEASURED]}))
+    dot = base.mark_point(filled=True, shape="triangle-up", size=MEASURED_SIZE, opacity=1)
+    text = base.mark_text(align="left", baseline="middle", dx=9, fontSize=FONT_PX)
+    x, y = alt.value(LEGEND_PX), alt.value(LEGEND_PX)
+    return [
+        themed(dot.encode(x=x, y=y), MEASURED_COLOR),
+        themed(text.encode(x=x, y=y, text=alt.Text(field="says", type="nominal")), "ink"),
+    ]
+
+
+def _tooltips(about: Mapping[str, str]) -> list[alt.Tooltip]:
+    return [alt.Tooltip(field=f, title=t, type="nominal") for f, t in about.items()]
+
+
+def lag_chart(frame: pd.DataFrame) -> alt.LayerChart:
+    """One row per benchmark: the lag in months (G3) as a dot, hollow where the items are public.
+
+    At most the first `SHOWN_LAGS`. Reads `benchmark months is_private best_open best_closed newest_open`.
+    """
+    first = frame.head(SHOWN_LAGS)
+    rows = first.assign(
+        place=range(len(first)),
+        kind=first["is_private"].map({True: "private", False: "public"}),
+        says=[months(value) for value in first["months"]],
+        zero=0.0,
+    )
+    about = {
+        "benchmark": "benchmark",
+        "says": "lag (G3)",
+        "kind": "items",
+        "best_open": "best open",
+        "best_closed": "best closed",
+        "newest_open": "newest open model scored",
+    }
+    base = alt.Chart(rows[[*about, "months", "zero", "place"]]).encode(
+        y=alt.Y(field="benchmark", type="nominal", sort=alt.SortField("place"), axis=LAG_NAMES),
+        tooltip=_tooltips(about),
+    )
+    axis = alt.Axis(title="Lag in months (G3)", gridColor=TRACK, domain=False, ticks=False, tickCount=6)
+    x = alt.X(field="months", type="quantitative", axis=axis)
+    line = base.mark_rule(color=GREY, opacity=0.5, strokeWidth=1.5).encode(x=x, x2=alt.X2(field="zero"))
+    ring = base.mark_point(size=80, strokeWidth=2, opacity=1).encode(x=x)
+    dot = (
+        base.transform_filter("datum.kind == 'private'")
+        .mark_point(filled=True, size=80, opacity=1)
+        .encode(x=x)
+    )
+    layers = [line, themed(ring, "first"), themed(dot, "first")]
+    return alt.LayerChart(layer=layers, height=LAG_ROW_PX * len(rows) + 46)
+
+
+def frontier_alt(found: Any, measured: pd.DataFrame) -> str:
+    """`frontier_chart` in words, for screen readers."""
+    open_best, closed_best = found.best("open"), found.best("closed")
+    return (
+        f"{len(found.points)} models by release date and {found.axis}, with the open and the closed frontier"
+        f" over time. Best open: {open_best['model']}, {open_best['released']:%B %Y}."
+        f" Best closed: {closed_best['model']}, {closed_best['released']:%B %Y}."
+        f"{_measured_alt(measured)}"
+    )
+
+
+def _measured_alt(measured: pd.DataFrame) -> str:
+    if measured.empty:
+        return ""
+    best = measured.iloc[0]
+    return f" Measured here: {len(measured)}, the best {best['model']} at {best['value']:.1f}."
+
+
+def lag_alt(frame: pd.DataFrame) -> str:
+    """`lag_chart` in words, for screen readers."""
+    first, last = frame.iloc[0], frame.iloc[-1]
+    return (
+        f"Lag of open models (G3) on {len(frame)} benchmarks, from {months(first['months'])} on"
+        f" {first['benchmark']} to {months(last['months'])} on {last['benchmark']}"
+    )

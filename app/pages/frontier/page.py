@@ -1,0 +1,37 @@
+"""How far open models are behind closed ones: the headline, both frontiers, the lag on each benchmark."""
+
+import streamlit as st
+
+from app.data import measured_models
+from app.pages.frontier import filters, measured, model_links, over_time, view
+from app.widgets import safe_text
+from app.widgets.intervals import await_intervals
+from tracker.frontier.tables import ATTRIBUTION
+
+st.title("Frontier", anchor=False)
+with st.container(horizontal=True, vertical_alignment="bottom", key="frontier_filters"):
+    definition = filters.choose_definition()
+    question, board, bits = filters.choose_question()
+filters.show_active_filters(question, bits)
+found = view.answer_or_warn(question, board)
+
+if found is not None:
+    if not found.has_intervals and not board:
+        await_intervals(question)
+    view.show_headline(found, definition)
+    here = None if board else measured_models.measured(question)
+    view.show_models(found, definition, here)
+    measured.show_summary(question, here, is_on_board=board is not None)
+    view.offer_models(found)
+    model_links.show_model_links(found)
+    if board is None:
+        st.header("The gap over time", anchor=False)
+        over_time.show_over_time(question, definition)
+    st.header("All definitions of the gap", anchor=False)
+    view.show_definitions(found)
+    measured.show_measured(here)
+    if not board:
+        measured.await_places(question, here)
+    st.header("Lag by benchmark", anchor=False)
+    view.show_lags(question, is_of_board=board is not None)
+st.caption(safe_text.escaped(" ".join(ATTRIBUTION)))

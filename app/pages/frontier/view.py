@@ -1,0 +1,168 @@
+"""The parts of the frontier page: headline, chart, definitions and lags."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pandas as pd
+import streamlit as st
+
+from app.data import frontier_views, queries
+from app.data.frontier_views import Frontier
+from app.pages.frontier import charts, columns, measured
+from app.widgets import cached_chart, downloads, safe_text
+from tracker.answers.measured import MeasuredAnswer
+from tracker.answers.vintages import DataAge
+from tracker.errors import DiskFullError, StoreError, TrackerError
+from tracker.frontier import definitions
+from tracker.frontier.gap import BEING_DRAWN
+from tracker.frontier.question import Question
+
+
+def answer_or_warn(question: Question, board: str | None) -> Frontier | None:
+    """The answer; where the filters leave nothing, a warning and None."""
+    try:
+        if board:
+            return frontier_views.on_board(board, question, queries.snapshot())
+        return frontier_views.frontier(question)
+    except (StoreError, DiskFullError):
+        raise
+    except TrackerError as error:
+        title = "This series gives no gap" if board else "No models match these filters"
+        st.warning(safe_text.escaped(str(error)), title=title)
+        if board and error.hint:
+            st.caption(safe_text.escaped(error.hint))
+        return None
+
+
+def show_headline(found: Frontier, definition: str) -> None:
+    """Show the gap, the best of both groups and the age of the data, side by side."""
+    gap = found.gap(definition)
+    with st.grid(4, min_column_width=210):
+        with st.container(gap="xxsmall"):
+            st.metric(f"Open models trail by ({definition})", _amount(gap.value, gap.unit))
+            st.caption(_interval(gap.ci_low, gap.ci_high, gap.note, gap.unit))
+        for access in ("open", "closed"):
+            best = found.best(access)
+            with st.container(gap="xxsmall"):
+                st.metric(f"Best {access} model", safe_text.escaped(best["model"]))
+                st.caption(f"{_value(best['value'], found.unit)} · {best['released']:%d %b %Y}")
+                if not pd.isna(best["ci_low"]):
+                    st.caption(_interval(best["ci_low"], best["ci_high"], "", found.unit))
+        with st.container(gap="xxsmall"):
+            _show_age(found.age)
+
+
+def _show_age(age: DataAge) -> None:
+    """Show the day of the data and their age; the day of an ingest only if it found these very data."""
+    st.metric("Data of", f"{age.day:%d %b %Y}")
+    if age.is_old:
+        st.badge(age.days_text, color="orange", help="`tracker ingest epoch` fetches the newest data")
+    else:
+        st.caption(age.days_text)
+    if age.confirmed_on is not None:
+        st.caption(f"Epoch AI had nothing newer on {age.confirmed_on:%d %b %Y}")
+    overdue = [row["title"] or row["source"] for row in queries.ingest_health() if row["is_overdue"]]
+    if overdue:
+        n = f"{len(overdue)} source{'s'[: len(overdue) > 1]}"
+        st.badge(f"{n} overdue", color="orange", help=", ".join(overdue))
+
+
+def show_models(found: Frontier, definition: str, here: MeasuredAnswer | None) -> None:
+    """Show every model with both frontiers, those measured here, and what the chosen definition asks."""
+    st.caption(definitions.definition(definition).question)
+    for note in found.notes:
+        st.caption(safe_text.escaped(note))
+    measured_points = measured.point_rows(here)
+    cached_chart.render(
+        charts.frontier_chart,
+        found.points,
+        measured_points,
+        unit=found.unit,
+        as_of=found.as_of,
+        standing=found.gap(definition).value if definition == definitions.STANDING_LAG else None,
+        alt=charts.frontier_alt(found, measured_points),
+    )
+
+
+def offer_models(found: Frontier) -> None:
+    """Offer every model of the chart as a file."""
+    downloads.download_buttons(dated(found.points, found.age), what="Models", name="frontier-models")
+
+
+def show_definitions(found: Frontier) -> None:
+    """Show the gap by every definition as a table."""
+    st.dataframe(
+        definition_table(found),
+        column_config=columns.DEFINITION_COLUMNS,
+        hide_index=True,
+        alt="The gap by each definition, with 90% intervals",
+    )
+    answers = pd.DataFrame([asdict(row) for row in found.gaps])
+    downloads.download_buttons(dated(answers, found.age), what="Definitions", name="frontier-definitions")
+
+
+def show_lags(question: Question, *, is_of_board: bool) -> None:
+    """Show the lag on each benchmark, filtered unless the measure is a rating board."""
+    try:
+        all_lags = frontier_views.benchmark_lags(Question() if is_of_board else question)
+    except TrackerError as error:
+        st.info(safe_text.escaped(str(error)))
+        return
+    shown = all_lags[~all_lags["is_stale"]]
+    if is_of_board:
+        st.caption("From published benchmark scores, not from the rating board; filters do not apply.")
+    st.caption(
+        "Filled dots: benchmarks with private items. Hollow dots: public items. Not shown: "
+        f"{len(all_lags) - len(shown)} benchmarks without a score for an open model of the last 14 months."
+    )
+    if len(shown) > charts.SHOWN_LAGS:
+        st.caption(f"The {charts.SHOWN_LAGS} largest lags of {len(shown)}; the download has all.")
+    if not shown.empty:
+        cached_chart.render(charts.lag_chart, shown, alt=charts.lag_alt(shown))
+    age = frontier_views.lags_age(Question() if is_of_board else question)
+    downloads.download_buttons(dated(all_lags, age), what="Lags", name="frontier-lags")
+
+
+def dated(rows: pd.DataFrame, age: DataAge) -> pd.DataFrame:
+    """The rows of an export with the day and the age of the data they rest on."""
+    return rows.assign(data_of=age.day.isoformat(), age_days=age.age_days)
+
+
+def definition_table(found: Frontier) -> pd.DataFrame:
+    """The gap by every definition as the columns of `DEFINITION_COLUMNS`."""
+    rows = pd.DataFrame(
+        {
+            "id": [row.id for row in found.gaps],
+            "behind": [_amount(row.value, row.unit) for row in found.gaps],
+            "interval": [safe_text.ends(*_in_unit(row.ci_low, row.ci_high, row.unit)) for row in found.gaps],
+            "asks": [definitions.definition(row.id).question for row in found.gaps],
+            "n": [f"{row.n}" if row.n else None for row in found.gaps],
+            "n_censored": [f"{row.n_censored}" if row.n else None for row in found.gaps],
+            "note": [row.note or None for row in found.gaps],
+        }
+    )
+    return rows.dropna(axis="columns", how="all").fillna("")
+
+
+def _amount(value: float | None, unit: str) -> str:
+    if value is None:
+        return safe_text.NOTHING
+    if unit == "months":
+        return safe_text.months(value)
+    return f"{100 * value:.1f}%" if unit == "score" else f"{value:.1f} points"
+
+
+def _in_unit(low: float | None, high: float | None, unit: str) -> tuple[float | None, float | None]:
+    scale = 100.0 if unit == "score" else 1.0
+    return (None if low is None else low * scale), (None if high is None else high * scale)
+
+
+def _interval(low: float | None, high: float | None, note: str, unit: str) -> str:
+    if low is None or high is None:
+        return f"90% interval: {note}" if note == BEING_DRAWN else note
+    return f"90% interval: {safe_text.ends(*_in_unit(low, high, unit))}"
+
+
+def _value(value: float, unit: str) -> str:
+    return f"{100 * value:.1f}% above chance" if unit == "score" else f"{unit} {value:.1f}"

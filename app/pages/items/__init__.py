@@ -1,0 +1,5 @@
+"""The page “Items”."""
+
+from app.pages import PageEntry
+
+PAGE = PageEntry("Items", order=60)

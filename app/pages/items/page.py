@@ -1,0 +1,25 @@
+"""Every item of one run: the prompt, the answer, what was extracted from it, and the target."""
+
+import streamlit as st
+
+from app.data import queries
+from app.pages.items import view
+from app.widgets import missing_items, run_links, url_select
+
+st.title("Items", anchor=False)
+measured = queries.model_ids()
+
+if not measured:
+    st.info("No benchmarks yet: run `tracker bench demo`")
+else:
+    with st.container(horizontal=True, key="run_filters"):
+        model_id = url_select.select_one("Model", measured, key="items_of")
+        runs = queries.model_runs(model_id)
+        run = run_links.choose_run(runs, key="of_run")
+    scores = queries.run_scores(run["run_id"])
+    if scores.empty:
+        st.info("This run has no scored items; the model's page shows why")
+    else:
+        missing_items.show_missing([run["run_id"]])
+        view.show_items(run["run_id"], scores)
+    run_links.link_to_model(run)

@@ -1,0 +1,60 @@
+"""Scores measured here, ranked by one task at a time, with a link to the models that could not be run."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from app.data import measured_models, queries
+from app.pages.leaderboard import charts, columns, controls
+from app.widgets import cached_chart, downloads
+from app.widgets.dot_rows import SHOWN_MODELS
+from tracker.answers.index_places import INDEX_NOTE, with_index
+from tracker.answers.leaderboard import RANK_NOTE, complete, exported, measured, narrowed, with_claims
+
+st.title("Leaderboard", anchor=False)
+known = queries.board_tasks()
+
+if not known:
+    st.info("No benchmarks yet: run `tracker bench demo`")
+else:
+    with st.container(horizontal=True, vertical_alignment="bottom", key="board_filters"):
+        suite, task, tasks = controls.choose_task(known)
+        words = st.text_input("Model contains", key="find", bind="query-params")
+        with st.popover("More filters"):
+            other_tasks, is_whole, has_claims = controls.choose_columns(tasks, task)
+            rows = queries.ranked_board(suite, task, tuple(other_tasks))
+            rows = with_claims(rows, queries.claims_on(task)) if has_claims else rows
+            narrowing = controls.choose_narrowing(rows)
+    narrowing = replace(narrowing, find=words, fits_gb=controls.choose_tier())
+    shown = narrowed(complete(rows, other_tasks) if is_whole else rows, narrowing)
+    shown = with_index(shown, measured_models.index_places())
+
+    if shown.empty:
+        st.info("No models match these filters; run `tracker bench ORG/NAME` to measure another one")
+    else:
+        ranked = measured(shown)
+        if not ranked.empty:
+            cached_chart.render(
+                charts.task_chart, ranked.head(SHOWN_MODELS), alt=charts.task_alt(task, ranked)
+            )
+        st.caption(controls.shown_phrase(shown, rows))
+        table, config = columns.leaderboard_table(shown, other_tasks)
+        chosen = st.dataframe(
+            table,
+            column_config=config,
+            placeholder="–",
+            hide_index=True,
+            on_select="rerun",
+            selection_mode="single-row",
+            key="scores",
+            alt=f"One row per model, ranked by {task}: score with 95% interval, other tasks, cost and date",
+        )
+        if chosen.selection.rows:
+            row = shown.iloc[chosen.selection.rows[0]]
+            st.switch_page("pages/model/page.py", query_params={"model": row["model_id"]})
+        st.caption(RANK_NOTE)
+        if shown["index"].notna().any():
+            st.caption(INDEX_NOTE)
+        downloads.download_buttons(exported(shown), what="Scores", name=f"leaderboard-{suite}-{task}")
+
+controls.link_to_failures(queries.open_failures())

@@ -1,0 +1,115 @@
+"""A model measured here: its identity, its runs, and the outcome of one run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app.pages.model.columns import METRIC_COLUMNS
+from app.widgets import columns, downloads, failure_hints, safe_text
+from app.widgets.facts import show_facts
+
+
+def show_identity(runs: Sequence[Mapping[str, Any]]) -> None:
+    """Show which weights these are, from the newest run; the IDs can be copied."""
+    newest = runs[0]
+    with st.grid(2, min_column_width=320):
+        for label, value in (("Model ID", newest["model_id"]), ("Revision", newest["revision"])):
+            with st.container(gap="xxsmall"):
+                st.caption(label)
+                st.code(safe_text.visible(value), language=None, wrap_lines=True)
+    facts = {
+        "Parameters": safe_text.count(newest["n_params"]),
+        "License": newest["license"] or "not stated",
+        "Quantization": newest["quantization"] or newest["model_quantization"] or "as published",
+        "Remote code": "required" if newest["needs_remote_code"] else "not required",
+        "Runs": str(len(runs)),
+    }
+    show_facts(facts | ({"Folder": newest["path"]} if newest["path"] else {}))
+
+
+def show_runs(table: pd.DataFrame, model_id: str) -> None:
+    """Show the rows of `columns.run_table`; a click on one selects the run."""
+
+    def take_clicked() -> None:
+        if picked := st.session_state["run_rows"].selection.rows:
+            st.session_state["run"] = table["run_id"].iloc[picked[0]]
+
+    st.dataframe(
+        table,
+        column_config=columns.RUN_COLUMNS,
+        hide_index=True,
+        on_select=take_clicked,
+        selection_mode="single-row",
+        placeholder="–",
+        key="run_rows",
+        alt=f"Runs of {model_id}, newest first",
+    )
+
+
+def show_outcome(run: Mapping[str, Any]) -> None:
+    """Show how a run ended, why and how to fix it, and what it cost."""
+    why = safe_text.escaped(run["detail"] or run["reason"] or "")
+    if run["status"] == "failed":
+        st.error(why, title="This run failed")
+        st.caption(failure_hints.failure_hint(run["reason"]))
+    elif run["status"] == "interrupted":
+        st.warning(why, title="This run was interrupted; repeat the command to resume it")
+    elif why:
+        st.info(why, title="Only part of the suite was measured")
+    for warning in run["warnings"]:
+        st.warning(safe_text.escaped(warning))
+    show_facts(
+        {
+            "Suite": f"{run['suite']} v{run['suite_version']}",
+            "Status": run["status"],
+            "Started": f"{run['started_at']:%d %b %Y, %H:%M} UTC",
+            "Duration": safe_text.duration(run["duration_s"]),
+            "Items": f"{run['n_items']:,}",
+            "Tokens in / out": f"{run['prompt_tokens']:,} / {run['output_tokens']:,}",
+            "Tokens/s": safe_text.rate(run["tokens_per_s"]),
+            "Time to first token": safe_text.seconds(run["ttft_s"]),
+            "Peak memory": peak_memory(run),
+            "Energy": safe_text.energy(run["energy_j"]),
+        }
+    )
+    st.caption(f"Engine: {safe_text.escaped(columns.engine_phrase(run))}")
+
+
+def show_metrics(metrics: pd.DataFrame, run_id: str) -> None:
+    """Show the metrics of a run that are not the score of their task, each in its own unit."""
+    st.subheader("Other metrics", anchor=False)
+    st.caption(
+        "Each in its own unit: a perplexity, a BLEU score, another share. The chart shows scores only."
+    )
+    st.dataframe(
+        metrics.rename(columns={"task": "Task", "metric": "Metric", "filter": "Filter"}),
+        column_config=METRIC_COLUMNS,
+        placeholder="–",
+        hide_index=True,
+        alt="Metrics of this run that are not the score of their task",
+    )
+    downloads.download_buttons(metrics, what="Metrics", name=f"metrics-{run_id}")
+
+
+def peak_memory(run: Mapping[str, Any]) -> str:
+    """The measured peak beside the prediction made before loading: `1.2 GiB (predicted 1.4 GiB)`."""
+    peak = safe_text.memory(run["peak_memory_bytes"])
+    if run["peak_memory_bytes"] is None or run["predicted_memory_bytes"] is None:
+        return peak
+    return f"{peak} (predicted {safe_text.memory(run['predicted_memory_bytes'])})"
+
+
+def show_unmeasured(model_id: str, *, is_first: bool, hub_id: str | None) -> None:
+    """Show that there is no run, and the command that makes one."""
+    if is_first:
+        st.info("No benchmarks yet: run `tracker bench demo`")
+    elif hub_id:
+        st.info("This model has not been measured here. To measure it:")
+        st.code(f"tracker bench {shlex.quote(hub_id)}", language="shell")
+    else:
+        st.info("This model has not been measured here, and no weights are known on the Hub")

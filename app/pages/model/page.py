@@ -1,0 +1,47 @@
+"""One model: identity, claims, placement, runs with their scores, studies, and its place on the index."""
+
+import streamlit as st
+
+from app.data import model_names, queries
+from app.pages.model import agent_history, charts, hub, measured, published
+from app.widgets import cached_chart, columns, downloads, missing_items, run_links, url_select
+
+st.title("Model", anchor=False)
+measured_ids = queries.model_ids()
+agents = queries.agent_models()
+known = model_names.listed_names(measured_ids, agents)
+known += hub.requested_repositories(known, key="model")
+name = url_select.select_one("Model", known, key="model")
+model_id = model_names.measured_id(name, measured_ids)
+facts = model_names.index_facts(name)
+runs = queries.model_runs(model_id)
+
+if runs:
+    measured.show_identity(runs)
+    published.show_claims(model_id)
+    published.show_placement(runs)
+
+    st.header("Runs", anchor=False)
+    measured.show_runs(columns.run_table(runs), model_id)
+    downloads.download_buttons(columns.run_export(runs), what="Runs", name="runs")
+    run = run_links.choose_run(runs)
+    measured.show_outcome(run)
+    scores = queries.run_scores(run["run_id"])
+    metrics = queries.other_metrics(run["run_id"])
+    if not scores.empty:
+        missing_items.show_missing([run["run_id"]])
+        cached_chart.render(charts.run_chart, scores, alt=charts.run_alt(scores))
+        downloads.download_buttons(scores, what="Scores", name=f"scores-{run['run_id']}")
+        run_links.link_to_items(run)
+    if not metrics.empty:
+        measured.show_metrics(metrics, run["run_id"])
+else:
+    hub_id = facts.hub_id if facts else model_names.agent_repository(model_id, agents)
+    is_listed = (hub_id or model_id) in model_names.hub_model_ids()
+    hub_id = hub_id or (model_id if is_listed else None)
+    measured.show_unmeasured(model_id, is_first=not measured_ids and not is_listed, hub_id=hub_id)
+    if hub_id:
+        hub.show_hub_facts(hub_id)
+agent_history.show_agent_history(model_id)
+if facts:
+    published.show_published(facts)

@@ -1,0 +1,5 @@
+"""The page “Research”."""
+
+from app.pages import PageEntry
+
+PAGE = PageEntry("Research", order=70)

@@ -1,0 +1,67 @@
+"""The columns of the models that fit a card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from streamlit import column_config as cc
+
+from app.widgets import safe_text
+from app.widgets.columns import GIB_FORMAT, SHOWN_DECIMALS, filled_columns, in_gib
+from app.widgets.index_columns import INDEX_TABLE_COLUMNS, with_index_texts
+
+FIT_COLUMNS: Mapping[str, Any] = {
+    "label": cc.TextColumn("Model", width=230, pinned=True),
+    "basis": cc.TextColumn("Basis", width=150),
+    "score": cc.ProgressColumn("Score", format="percent", min_value=0.0, max_value=1.0, width=130),
+    "interval": cc.TextColumn("95% interval", width=120),
+    "tokens_per_s": cc.NumberColumn("Tokens/s", format="%.0f", help="Measured output tokens per second"),
+    "peak_memory_gib": cc.NumberColumn(
+        "Peak memory", format=GIB_FORMAT, help="As measured; vLLM reserves all the memory it is given"
+    ),
+    **INDEX_TABLE_COLUMNS,
+    "n_params": cc.NumberColumn("Parameters", format="compact", width=90),
+    "license": cc.TextColumn("License", width=100),
+    "device": cc.TextColumn("Measured on", width=170),
+}
+CURVE_COLUMNS: Mapping[str, Any] = {
+    "model": cc.TextColumn("Model", width=280, pinned=True),
+    "since": cc.DateColumn("Best since", width=100),
+    "n_params": cc.NumberColumn("Parameters", format="compact", width=90),
+    "needed": cc.TextColumn("Memory needed", width=115, help="At the bits chosen"),
+    "index": cc.NumberColumn("Index", format="%.1f", width=65),
+    "interval": cc.TextColumn("90% interval", width=110),
+    "behind": cc.TextColumn(
+        "Behind closed models", width=195, help="How long closed models had been at that level at its release"
+    ),
+}
+
+
+def fit_table(rows: pd.DataFrame, contexts: Sequence[int]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Rows of `best_fits` as shown, with their configuration: memory at each context length in GiB."""
+    ends = zip(rows["ci_low"], rows["ci_high"], strict=True)
+    needs = {f"needs {context}": in_gib(rows[f"needs {context}"]) for context in contexts}
+    shown = with_index_texts(rows).assign(
+        interval=[safe_text.interval(low, high) for low, high in ends],
+        score=rows["score"].round(SHOWN_DECIMALS),
+        **needs,
+    )
+    if "peak_memory_bytes" in rows:
+        shown["peak_memory_gib"] = in_gib(rows["peak_memory_bytes"])
+    config: dict[str, Any] = {}
+    for name in (name for name in FIT_COLUMNS if name in shown):
+        config[name] = FIT_COLUMNS[name]
+        if name == "interval":
+            config |= {f"needs {context}": _need_column(context) for context in contexts}
+    return filled_columns(shown, config), config
+
+
+def _need_column(context: int) -> Any:
+    return cc.NumberColumn(
+        f"Memory at {context // 1024}k",
+        format=GIB_FORMAT,
+        width=115,
+        help=f"Memory needed with {context:,} tokens of context",
+    )

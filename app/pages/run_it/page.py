@@ -1,0 +1,45 @@
+"""Models that fit a card: their scores, their cost, and the commands to run them."""
+
+import streamlit as st
+
+from app.data import measured_models, queries
+from app.pages.run_it import over_time, view
+from app.widgets import downloads
+from tracker.answers.fits import best_fits, fit_commands, output_speed, with_frontier
+from tracker.answers.index_places import with_index
+from tracker.answers.leaderboard import exported
+
+st.title("Run it", anchor=False)
+tasks = queries.board_tasks()
+known = queries.hub_sizes()
+if not tasks and known.empty:
+    st.info(
+        "No models known yet: run `tracker bench demo` to measure one, or `tracker ingest` to list those on"
+        " the Hub"
+    )
+memory_gb, context = view.choose_card()
+if tasks or not known.empty:
+    suite, task = view.choose_score(tasks)
+    every = queries.candidates(suite, task)
+    fits = with_index(best_fits(every, memory_gb=memory_gb, context=context), measured_models.index_places())
+    st.caption(view.count_phrase(every, fits, memory_gb=memory_gb, context=context))
+
+    if fits.empty:
+        st.info("None of the known models fits; run `tracker ingest` to list more from the Hub")
+    else:
+        by_memory = with_frontier(fits, cost=fits[f"needs {context}"], context=context)
+        by_speed = with_frontier(fits, cost=-output_speed(fits), context=context)
+        with st.grid(2, min_column_width=330):
+            view.show_offers(
+                view.with_gib(by_memory), cost="needed_gib", title="Memory needed (GiB)", task=task
+            )
+            view.show_offers(by_speed, cost="tokens_per_s", title="Output tokens per second", task=task)
+        name = view.choose_model(fits)
+        st.code(
+            fit_commands(fits, name, memory_gb=memory_gb, context=context),
+            language="shell",
+            wrap_lines=True,
+        )
+        st.caption(view.NOTE)
+        downloads.download_buttons(exported(fits), what="Models", name=f"fits-{memory_gb:g}gb")
+over_time.show_over_time(memory_gb)

@@ -1,0 +1,109 @@
+"""The parts of the page of runs: running benches, the queue, failures with fixes, all runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from app.data import queries
+from app.data.running_benches import Running
+from app.pages.runs import columns
+from app.widgets import downloads, refresh, safe_text
+from app.widgets.columns import RUN_COLUMNS, run_export, run_table
+
+LOOK_EVERY_S = 2.0  # the worker writes its items about every five seconds
+NOTHING_RUNS = (
+    "Nothing is running. Start a bench with `tracker bench ORG/NAME`, or run the queue with"
+    " `tracker queue run`"
+)
+
+
+@st.fragment(run_every=LOOK_EVERY_S)
+def show_running() -> None:
+    """Show each running bench with its progress, refreshed every few seconds."""
+    with refresh.errors_shown():
+        found = queries.runs_in_progress()
+        if not found:
+            st.caption(NOTHING_RUNS)
+        for run in found:
+            with st.container(border=True):
+                _show_one(run)
+
+
+def _show_one(run: Running) -> None:
+    st.subheader(safe_text.escaped(f"{run.model_id}, {run.suite}"), anchor=False)
+    elapsed_s = (queries.now() - run.started_at).total_seconds()
+    if not run.is_loaded:
+        st.caption(f"Loading the engine {safe_text.escaped(run.engine)} for {safe_text.duration(elapsed_s)}")
+        return
+    expected = queries.expected_items(run.suite, run.suite_version) if run.limit is None else None
+    n_done = run.n_items + run.n_reused_items
+    reused = f", {run.n_reused_items:,} of them from earlier runs" if run.n_reused_items else ""
+    if expected:
+        text = f"{n_done:,} of about {expected:,} items{reused}"
+        st.progress(min(n_done / expected, 1.0), text=text)
+    else:
+        st.caption(f"{n_done:,} items answered{reused}")
+    last = "" if run.last_item_at is None else f" · last items at {run.last_item_at:%H:%M:%S} UTC"
+    st.caption(
+        safe_text.escaped(
+            f"{run.engine} · running for {safe_text.duration(elapsed_s)}{last} · run {run.run_id}"
+        )
+    )
+
+
+def show_queue() -> None:
+    """Show the queue in order, with the reasons, and the parked jobs with theirs."""
+    jobs = queries.jobs()
+    if jobs.empty:
+        st.info(
+            "The queue is empty: run `tracker ingest` to find models and `tracker queue refresh` to add them"
+        )
+        return
+    waiting = jobs[jobs["status"] != "done"]
+    if waiting.empty:
+        st.info(f"All {len(jobs):,} jobs are done: run `tracker ingest` to find newer models")
+        return
+    st.dataframe(
+        columns.job_table(waiting),
+        column_config=columns.JOB_COLUMNS,
+        placeholder="–",
+        hide_index=True,
+        alt="The queue: one row per model and suite, next on top, with reasons",
+    )
+    downloads.download_buttons(waiting, what="Queue", name="queue")
+
+
+def show_failures() -> None:
+    """Show the failed runs that no later run resolved, with how to fix them."""
+    failed = queries.open_failures()
+    if failed.empty:
+        st.caption("No unresolved failures.")
+        return
+    st.dataframe(
+        columns.failure_table(failed),
+        column_config=columns.FAILURE_COLUMNS,
+        hide_index=True,
+        alt="Failed runs with their reasons and fixes",
+    )
+    downloads.download_buttons(columns.failure_table(failed), what="Failures", name="failures")
+
+
+def show_all_runs(runs: Sequence[Mapping[str, Any]]) -> None:
+    """Show the newest runs of all models; a row opens its model."""
+    chosen = st.dataframe(
+        run_table(runs, of_many=True),
+        column_config=RUN_COLUMNS,
+        placeholder="–",
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key="all_runs",
+        alt="The newest runs of all models",
+    )
+    if chosen.selection.rows:
+        row = runs[chosen.selection.rows[0]]
+        st.switch_page("pages/model/page.py", query_params={"model": row["model_id"], "run": row["run_id"]})
+    downloads.download_buttons(run_export(runs), what="Runs", name="runs")

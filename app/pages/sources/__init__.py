@@ -1,0 +1,5 @@
+"""The page “Sources and method”."""
+
+from app.pages import PageEntry
+
+PAGE = PageEntry("Sources and method", order=100)

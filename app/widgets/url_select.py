@@ -1,0 +1,50 @@
+"""Select boxes whose choice is always in the link, even though the default changes with every run.
+
+Streamlit leaves the default of a widget out of the address. So these have none: the first choice is written
+to the address like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+
+def select_one(label: str, options: Sequence[str], *, key: str, first: str | None = None) -> str:
+    """The option that the reader or the link picks, until then `first`, or else the first of all."""
+    start = options[0] if first is None else first
+    held, asked = st.session_state.get(key), st.query_params.get(key)
+    if held is not None and held in options:
+        _write(key, held, asked)
+    elif held is not None or asked not in options:
+        _begin(key, start, is_asked=asked is not None)
+    chosen = st.selectbox(
+        label, options, index=None, key=key, bind="query-params", required=True, placeholder=start
+    )
+    return start if chosen is None else chosen
+
+
+def select_many(
+    label: str, options: Sequence[str], *, key: str, first: Sequence[str], most: int
+) -> list[str]:
+    """The options that the reader or the link picks, at most `most`; until then `first`."""
+    held, asked = st.session_state.get(key), st.query_params.get_all(key)
+    if held:
+        _write(key, held, asked)
+    elif held is None and not set(asked) & set(options):
+        _begin(key, list(first), is_asked=bool(asked))
+    return st.multiselect(label, options, max_selections=most, key=key, bind="query-params")
+
+
+def _write(key: str, held: str | list[str], asked: str | list[str] | None) -> None:
+    """Set the current choice again where the address lacks it: Streamlit then writes it there."""
+    if held != asked:
+        st.session_state[key] = held
+
+
+def _begin(key: str, value: str | list[str], *, is_asked: bool) -> None:
+    """Choose `value`, and write it to the address; where a widget has that part of it, Streamlit does."""
+    if not is_asked and key not in st.session_state:
+        st.query_params[key] = value
+    st.session_state[key] = value

@@ -1,0 +1,1 @@
+"""The documentation: pages, and the program that generates its reference from the code."""

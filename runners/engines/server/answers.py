@@ -1,0 +1,198 @@
+"""Parse a server's JSON into our answers: streamed text with its thinking, and log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from runners.engines import Continuation, ContinuationRequest, Generation
+from runners.engines.thinking import MARKS
+from tracker.errors import EngineError, TransientError
+from tracker.redaction import masked, without_known_secrets
+from tracker.serialization import writable_text
+
+MAX_WORDS = 300  # characters of a server's own message in ours
+MAX_COUNT = 1 << 40  # tokens of one answer: larger counts are not plausible
+OVERRUN = 2  # pieces per requested token; servers send one or more tokens at once, rarely part of one
+
+
+@dataclass(slots=True)
+class StreamedAnswer:
+    """Collects the events of one streamed answer. A stop string inside the thinking does not count."""
+
+    stop: Sequence[str]
+    thinks: bool = False  # thinking was requested: the answer starts after an end mark
+    text: str = ""  # as generated, including inline thinking
+    reasoning: str = ""  # thinking that the server itself separated
+    finish_reason: str | None = None
+    n_pieces: int = 0
+    usage: Mapping[str, Any] = field(default_factory=dict)
+    is_done: bool = False  # the server marked the end of the stream
+    _searched: int = 0
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Add one event.
+
+        Raises:
+            EngineError: the server reports a failure in the stream.
+        """
+        if error := event.get("error"):
+            words = error.get("message", error) if isinstance(error, dict) else error
+            said = masked(writable_text(str(words)))[:MAX_WORDS]
+            raise EngineError(f"the server failed while answering: {said}", reason="engine_died")
+        self.usage = event.get("usage") or self.usage
+        for choice in (event.get("choices") or ())[:1]:
+            delta = choice.get("delta") or {}
+            thought, text = _parts_of(choice.get("text") or delta.get("content") or "")
+            thought += delta.get("reasoning_content") or delta.get("reasoning") or ""
+            self.text += text
+            self.reasoning += thought
+            self.n_pieces += bool(text or thought)
+            self.finish_reason = choice.get("finish_reason") or self.finish_reason
+
+    def is_stopped(self) -> bool:
+        """Whether the answer so far contains a stop string."""
+        if not self.stop or self.text[self._searched :] == "":
+            return False
+        start = max(0, self._searched - max(map(len, self.stop)))
+        self._searched = len(self.text)
+        if not any(stop in self.text[start:] for stop in self.stop if stop):
+            return False
+        _, answer = self._parts(is_whole=False)
+        return any(stop in answer for stop in self.stop if stop)
+
+    def overruns(self, max_output_tokens: int) -> bool:
+        """Whether the server sent far more than requested; such an answer counts as cut off."""
+        if self.n_pieces <= OVERRUN * max_output_tokens:
+            return False
+        self.finish_reason = "length"
+        return True
+
+    def generation(
+        self, *, latency_s: float, ttft_s: float | None, max_output_tokens: int | None = None
+    ) -> Generation:
+        """The complete answer; one whose end has no reason was cut off if it has `max_output_tokens`.
+
+        Raises:
+            TransientError: the stream ended early.
+            ValueError: a token count is invalid.
+        """
+        thinking, answer = self._parts(is_whole=True)
+        places = [place for stop in self.stop if stop and (place := answer.find(stop)) >= 0]
+        n_tokens = _count(self.usage.get("completion_tokens") or self.n_pieces)
+        if self.finish_reason is None and not places:
+            if not self.is_done or not (self.n_pieces or self.usage):
+                raise TransientError("the server ended the stream in the middle of an answer")
+            is_full = max_output_tokens is not None and n_tokens >= max_output_tokens
+            self.finish_reason = "length" if is_full else "stop"
+        cut_off = self.finish_reason == "length" and not places
+        details = self.usage.get("prompt_tokens_details") or {}
+        return Generation(
+            text=without_known_secrets(writable_text(answer[: min(places)] if places else answer)),
+            finish_reason="length" if cut_off else "stop",
+            prompt_tokens=_count(self.usage.get("prompt_tokens")),
+            output_tokens=n_tokens,
+            cached_tokens=_count(details.get("cached_tokens")),
+            latency_s=latency_s,
+            ttft_s=ttft_s,
+            thinking=without_known_secrets(writable_text(thinking)) or None,
+        )
+
+    def _parts(self, *, is_whole: bool) -> tuple[str, str]:
+        """Split off the thinking, which servers without a reasoning parser leave in the text."""
+        if self.reasoning:
+            return self.reasoning.strip(), self.text
+        for start, end in MARKS:
+            before, found, after = self.text.partition(end)
+            if found:
+                return before.replace(start, "").strip(), after.lstrip()
+            if self.text.lstrip().startswith(start):
+                return self.text.replace(start, "").strip(), ""
+        if self.thinks and not is_whole:
+            return self.text, ""
+        return "", self.text
+
+
+def _parts_of(content: Any) -> tuple[str, str]:
+    """Thinking and text of a piece: a text, or a list of parts of either kind, as Mistral's API sends it."""
+    if isinstance(content, str):
+        return "", content
+    thought, text = "", ""
+    for part in content:
+        if isinstance(part, str):
+            text += part
+        elif part.get("type") == "thinking" or "thinking" in part:
+            inner = part.get("thinking") or ""
+            thought += inner if isinstance(inner, str) else "".join(one.get("text") or "" for one in inner)
+        else:
+            text += part.get("text") or ""
+    return thought, text
+
+
+def _count(value: object) -> int:
+    """A token count reported by a server; 0 if it reports none.
+
+    Raises:
+        ValueError: it is not a plausible count.
+    """
+    if value is None:
+        return 0
+    if not isinstance(value, int | float) or not 0 <= value <= MAX_COUNT:
+        raise ValueError("a token count is out of range")
+    return int(value)
+
+
+def continuation(
+    answer: Mapping[str, Any], request: ContinuationRequest, *, n_context: int | None = None
+) -> Continuation | None:
+    """Score a continuation from an echoed prompt with log-probabilities and one more token.
+
+    Its tokens are the last ones whose joined texts contain it. None if the texts do not match it (a character
+    can be several tokens): then the caller must provide `n_context`, the number of tokens before it. A token
+    that overlaps the context counts as part of the continuation.
+
+    Raises:
+        EngineError: there is no context, and the server gives no log-probability of a text's first token.
+    """
+    log_probs = answer["choices"][0]["logprobs"]
+    n_written = int((answer.get("usage") or {}).get("completion_tokens") or 0)
+    n_prompt = len(log_probs["tokens"]) - n_written
+    tokens = [str(token) for token in log_probs["tokens"][:n_prompt]]
+    first = n_context
+    if first is None:
+        if not "".join(tokens).endswith(request.continuation):
+            return None
+        first, length = n_prompt, 0
+        while length < len(request.continuation):
+            first -= 1
+            length += len(tokens[first])
+    if first == n_prompt:
+        return None
+    places = range(first, n_prompt)
+    values = [log_probs["token_logprobs"][place] for place in places]
+    tops = [log_probs["top_logprobs"][place] or {} for place in places]
+    if None in values:
+        message = "the server gives no log-probability for the first token of a text"
+        hint = "use another engine for choices without a context"
+        raise EngineError(message, reason="unsupported", hint=hint)
+    details = (answer.get("usage") or {}).get("prompt_tokens_details") or {}
+    return Continuation(
+        log_prob=float(sum(values)),
+        is_greedy=all(
+            value >= max(top.values(), default=value) for value, top in zip(values, tops, strict=True)
+        ),
+        prompt_tokens=first,
+        output_tokens=n_prompt - first,
+        cached_tokens=int(details.get("cached_tokens") or 0),
+    )
+
+
+def has_prompt_log_probs(answer: Mapping[str, Any]) -> bool:
+    """Whether the answer to an echoed prompt has the log-probabilities of its tokens."""
+    choices = answer.get("choices") or [{}]
+    log_probs = choices[0].get("logprobs") or {}
+    n_written = int((answer.get("usage") or {}).get("completion_tokens") or 1)
+    values = (log_probs.get("token_logprobs") or [])[:-n_written]
+    has_tops = len(log_probs.get("top_logprobs") or ()) == len(log_probs.get("tokens") or ())
+    return has_tops and len(values) > 1 and all(isinstance(value, int | float) for value in values[1:])

@@ -1,0 +1,357 @@
+"""The `server` engine: any OpenAI-compatible URL, many requests at once, answers as they finish.
+
+One background thread runs an event loop for the length of a call, so that leaving early, by Ctrl-C or by an
+error, closes every connection and the server can stop computing.
+Not covered: choosing the server's model, chat template, quantization or memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from runners.engines import (
+    REFUSED,
+    ChatPrompt,
+    Continuation,
+    ContinuationRequest,
+    Generation,
+    GenerationRequest,
+    RequestRefusedError,
+)
+from runners.engines.server.answers import MAX_WORDS, StreamedAnswer, continuation, has_prompt_log_probs
+from runners.engines.server.api import (
+    DONE,
+    ServedModel,
+    ServerApi,
+    Software,
+    finally_failed,
+    retrying,
+)
+from runners.engines.server.spec import SPEC
+from runners.engines.steps import note_step
+from tracker.errors import EngineError, TrackerError, TransientError, UnreachableError
+from tracker.records import EngineInfo, EngineSettings, Model
+from tracker.redaction import masked
+from tracker.settings import load_settings
+
+SERVER_TEMPLATE = "server"  # stands for a chat template that the server applies but does not show
+PROBE = "The sky is blue and the grass is green"  # several tokens in every vocabulary
+# Options for token counts, tried in this order until the server takes one. The second of the first is vLLM's:
+# counts with every piece, so that they are there if we stop early.
+USAGE_OPTIONS: tuple[Mapping[str, bool], ...] = (
+    {"include_usage": True, "continuous_usage_stats": True},
+    {"include_usage": True},
+    {},
+)
+MOST_REFUSED = 256  # from the beginning, after which the server is not asked further
+JOIN_S = 10.0  # for the background thread to close its connections
+_log = logging.getLogger(__name__)
+
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """Facts about the server, found at the start."""
+
+    served: ServedModel
+    software: Software
+    fingerprint: str | None
+    gives_log_probs: bool
+
+
+class ServerEngine:
+    """Sends requests to a running server; holds no weights."""
+
+    def __init__(self, model: Model, settings: EngineSettings) -> None:
+        """Find the model on the server, and the server's capabilities.
+
+        Raises:
+            TrackerError: the URL is invalid, the key is rejected, or the server has no such model.
+            UnreachableError: the server does not respond.
+        """
+        self.prefilled_tokens = 0  # as reported by the server; without reports of its cache, all tokens count
+        self.cut_requests = 0  # servers do not report truncation
+        self._settings = settings
+        self._api_key = load_settings().server_api_key
+        self._usage: Mapping[str, bool] | None = None  # of `USAGE_OPTIONS`, the one that the server takes
+        self.refusals: list[str] = []  # why single requests got no answer
+        self._n_context: dict[str, int] = {}  # tokens of contexts whose end cannot be found in the texts
+        self._endpoint = endpoint = asyncio.run(self._explore(model.model_id))
+        self.info = EngineInfo(
+            engine="server",
+            engine_version=endpoint.software.version or "unknown",
+            dtype="unknown",
+            device="server",
+            # 0: not reported
+            max_model_len=settings.max_model_len
+            or endpoint.served.max_model_len
+            or endpoint.software.max_model_len
+            or 0,
+            chat_template_hash=endpoint.software.chat_template_hash or SERVER_TEMPLATE,
+            versions={
+                "served_model": endpoint.served.name,
+                "served_root": endpoint.served.root,
+                "system_fingerprint": endpoint.fingerprint or "",
+            },
+        )
+
+    def chat_prompt(self, messages: Sequence[dict[str, str]], *, add_generation_prompt: bool = True) -> str:
+        """Keep the messages to send them unchanged; the text is for display only."""
+        lines = [f"{message['role']}: {message['content']}" for message in messages]
+        return ChatPrompt("\n\n".join([*lines, "assistant:"] if add_generation_prompt else lines), messages)
+
+    def log_probs(self, requests: Sequence[ContinuationRequest]) -> Iterator[tuple[int, Continuation]]:
+        """Yield the index of each request with its answer, in any order.
+
+        Raises:
+            EngineError: this server gives no log-probabilities for a prompt (reason `unsupported`).
+            UnreachableError: it died; earlier answers have been yielded.
+        """
+        if not self._endpoint.gives_log_probs:
+            message = (
+                f"the server at {self._open().name} gives no log-probabilities for a prompt "
+                "(`echo` with `logprobs`), so choice tasks cannot be scored there"
+            )
+            hint = "serve the model with vLLM or SGLang, or use `--engine vllm` or `--engine transformers`"
+            raise EngineError(message, reason="unsupported", hint=hint)
+        return self._stream(requests, self._log_prob)
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, Generation]]:
+        """Yield the index of each request with its answer, in any order.
+
+        Raises:
+            EngineError: the server rejects a request, or fails while answering it.
+            UnreachableError: it died; earlier answers have been yielded.
+        """
+        return self._stream(requests, self._generation)
+
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
+    def _open(self) -> ServerApi:
+        return ServerApi(self._settings.base_url, api_key=self._api_key)
+
+    async def _explore(self, name: str) -> _Endpoint:
+        async with self._open() as api:
+            served = await api.served_model(name)
+            software = await api.software(served)
+            body = {"model": served.name, "prompt": PROBE, "max_tokens": 1, "temperature": 0.0}
+            try:
+                answer = await api.post("/completions", body | {"echo": True, "logprobs": 1})
+            except (EngineError, TransientError) as error:
+                _log.info("no log-probabilities from the server at %s: %s", api.name, error)
+                answer = {}
+            with _well_formed(api):
+                gives_log_probs = has_prompt_log_probs(answer)
+        fingerprint = answer.get("system_fingerprint")
+        return _Endpoint(
+            served=served,
+            software=software,
+            fingerprint=masked(fingerprint)[:MAX_WORDS] if isinstance(fingerprint, str) else None,
+            gives_log_probs=gives_log_probs,
+        )
+
+    def _stream(
+        self, requests: Sequence[Asked], ask: Callable[[ServerApi, Asked], Awaitable[Answered]]
+    ) -> Iterator[tuple[int, Answered]]:
+        """Send requests, `settings.concurrency` at once; yield the answers, then raise the first error."""
+        arrived: queue.SimpleQueue[tuple[int, Answered] | BaseException | None] = queue.SimpleQueue()
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(self._ask_all(requests, ask, arrived.put))
+
+        def run() -> None:
+            try:
+                loop.run_until_complete(asyncio.wait({task}))
+            finally:
+                loop.close()
+            arrived.put(None if task.cancelled() else task.exception())
+
+        thread = threading.Thread(target=run, name="server-requests", daemon=True)
+        thread.start()
+        try:
+            while (found := arrived.get()) is not None:
+                if isinstance(found, BaseException):
+                    raise found
+                yield found
+        finally:
+            if thread.is_alive() and not loop.is_closed():
+                loop.call_soon_threadsafe(task.cancel)
+            thread.join(JOIN_S)
+
+    async def _ask_all(
+        self,
+        requests: Sequence[Asked],
+        ask: Callable[[ServerApi, Asked], Awaitable[Answered]],
+        answered: Callable[[tuple[int, Answered]], None],
+    ) -> None:
+        """Send requests until all are answered or one fails; requests in flight are still awaited.
+
+        A refusal of one request for a text costs that answer alone, unless no request is answered.
+        """
+        waiting = iter(enumerate(requests))
+        failed: list[TrackerError] = []
+        refused: list[tuple[int, RequestRefusedError]] = []
+        n_answered = 0
+
+        async def ask_some(api: ServerApi) -> None:
+            nonlocal n_answered
+            for place, request in waiting:
+                try:
+                    answered((place, await ask(api, request)))
+                    n_answered += 1
+                except RequestRefusedError as error:
+                    if isinstance(request, ContinuationRequest):
+                        failed.append(error)
+                    self.refusals.append(str(error))
+                    refused.append((place, error))
+                    if not n_answered and len(refused) == MOST_REFUSED:
+                        message = f"the first {MOST_REFUSED} requests were refused: {error}"
+                        failed.append(EngineError(message, reason="unsupported", hint=error.hint))
+                except TrackerError as error:
+                    failed.append(error)
+                if failed:
+                    return
+
+        async with self._open() as api, asyncio.TaskGroup() as group:
+            for _ in range(min(self._settings.concurrency, len(requests))):
+                group.create_task(ask_some(api))
+        if refused and not n_answered:
+            failed.append(refused[0][1])
+        if failed:
+            raise failed[0]
+        for place, _ in refused:
+            answered((place, cast(Answered, REFUSED)))
+
+    async def _generation(self, api: ServerApi, request: GenerationRequest) -> Generation:
+        with finally_failed():
+            return await self._retried(api, request)
+
+    async def _retried(self, api: ServerApi, request: GenerationRequest) -> Generation:
+        path, body = self._generation_body(request)
+        thinks = path == "/chat/completions" and self._settings.thinking is True
+        async for attempt in retrying():
+            with attempt:
+                answer = StreamedAnswer(stop=request.stop, thinks=thinks)
+                started, ttft_s = time.monotonic(), None
+                async with contextlib.aclosing(self._events(api, path, body)) as events:
+                    async for event in events:
+                        note_step()
+                        if event is DONE:
+                            answer.is_done = True
+                            break
+                        with _well_formed(api):
+                            answer.add(event)
+                        if ttft_s is None and answer.n_pieces:
+                            ttft_s = time.monotonic() - started
+                        if answer.is_stopped() or answer.overruns(request.max_output_tokens):
+                            break  # closes the connection, so that the server stops generating
+                with _well_formed(api):
+                    found = answer.generation(
+                        latency_s=time.monotonic() - started,
+                        ttft_s=ttft_s,
+                        max_output_tokens=request.max_output_tokens,
+                    )
+                self.prefilled_tokens += found.prompt_tokens - found.cached_tokens
+                return found
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _events(
+        self, api: ServerApi, path: str, body: dict[str, Any]
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
+        """The events of one answer, asked with those options for token counts that the server takes.
+
+        Raises:
+            RequestRefusedError: it refuses the request with each of them.
+        """
+        first: RequestRefusedError | None = None
+        for options in USAGE_OPTIONS if self._usage is None else [self._usage]:
+            asked = body | ({"stream_options": dict(options)} if options else {})
+            try:
+                async with contextlib.aclosing(api.events(path, asked)) as events:
+                    async for event in events:
+                        self._usage = options
+                        yield event
+            except RequestRefusedError as error:
+                first = first or error
+            else:
+                return
+        assert first is not None
+        raise first
+
+    def _generation_body(self, request: GenerationRequest) -> tuple[str, dict[str, Any]]:
+        """Path and body of a generation request: the only place that translates our names to the API's."""
+        body: dict[str, Any] = {
+            "model": self._endpoint.served.name,
+            "max_tokens": request.max_output_tokens,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "stream": True,
+        }
+        body |= {name: value for name, value in request.sampling.items() if name in SPEC.sampling}
+        if request.seed is not None:
+            body["seed"] = request.seed
+        if request.json_schema is not None:
+            schema = {"name": "answer", "schema": dict(request.json_schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if not isinstance(request.prompt, ChatPrompt):
+            return "/completions", body | {"prompt": request.prompt} | (
+                {"stop": list(request.stop)} if request.stop else {}
+            )
+        # Stop strings are not sent with a chat, since servers would apply them inside the thinking too.
+        body["messages"] = list(request.prompt.messages)
+        if request.prompt.messages[-1]["role"] == "assistant":
+            body |= {"add_generation_prompt": False, "continue_final_message": True}
+        if self._settings.thinking is not None:
+            body["chat_template_kwargs"] = {"enable_thinking": self._settings.thinking}
+        return "/chat/completions", body
+
+    async def _log_prob(self, api: ServerApi, request: ContinuationRequest) -> Continuation:
+        request = _without_trailing_space(request)
+        body = {
+            "model": self._endpoint.served.name,
+            "prompt": request.context + request.continuation,
+            "max_tokens": 1,  # some servers reject 0
+            "temperature": 0.0,
+        }
+        answer = await api.post("/completions", body | {"echo": True, "logprobs": 1})
+        with _well_formed(api):
+            found = continuation(answer, request)
+        if found is None:
+            if request.context not in self._n_context:
+                counted = await api.post("/completions", body | {"prompt": request.context})
+                with _well_formed(api):
+                    self._n_context[request.context] = int(counted["usage"]["prompt_tokens"])
+            found = continuation(answer, request, n_context=self._n_context[request.context])
+        if found is None:
+            problem = "cannot be scored: it adds no token to its context"
+            message = f"the continuation {request.continuation!r} {problem}"
+            raise EngineError(message, reason="unsupported", hint="use another engine for this task")
+        self.prefilled_tokens += found.prompt_tokens + found.output_tokens - found.cached_tokens
+        return found
+
+
+@contextlib.contextmanager
+def _well_formed(api: ServerApi) -> Iterator[None]:
+    """Turn errors from missing or invalid fields in the server's JSON into an `EngineError`."""
+    try:
+        yield
+    except (LookupError, TypeError, ArithmeticError, ValueError, AttributeError, RecursionError) as error:
+        problem = masked(repr(error))[:MAX_WORDS]
+        message = f"the server at {api.name} does not follow the OpenAI API ({problem})"
+        raise UnreachableError(message, hint="try a newer version of the server") from error
+
+
+def _without_trailing_space(request: ContinuationRequest) -> ContinuationRequest:
+    """Move the context's trailing space to the continuation, as in lm-eval."""
+    context = request.context.rstrip()
+    return ContinuationRequest(context, request.context[len(context) :] + request.continuation)

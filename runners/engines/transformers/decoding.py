@@ -1,0 +1,217 @@
+"""Batched decoding: one row per answer; the next prompt takes over a finished row.
+
+Rows have no padding: token t of a row is in slot t of its buffer, written in place. Prompts are read through
+the prefix tree, so that shared prefixes are computed once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from runners.engines.loading import is_out_of_memory
+from runners.engines.sampling import TokenChoice
+from runners.engines.steps import note_step
+from runners.engines.stopping import AnswerEnd
+from runners.engines.transformers.prefix_reader import PrefixReader, States
+from runners.engines.transformers.prefix_tree import Chunk, IntArray, TreeWalk
+from runners.engines.transformers.row_buffer import RowBuffer
+from tracker.errors import EngineError
+
+REFILL = 4  # prompts are read once a quarter of the rows is free, since reading few tokens at once is slow
+
+
+@dataclass(slots=True)
+class Row:
+    """One answer in progress."""
+
+    request: int  # index of its request
+    prompt: tuple[int, ...]
+    budget: int  # tokens
+    end: AnswerEnd
+    choice: TokenChoice
+    n_computed: int = 0  # prompt tokens computed for this row
+    ids: list[int] = field(default_factory=list)
+    is_stopped: bool = False  # by an end token or a stop string, not by the budget
+    started_at: float = 0.0
+    ttft_s: float = 0.0
+    latency_s: float = 0.0
+
+    @property
+    def n_read(self) -> int:
+        """Number of tokens whose keys and values are in the row: all but the latest."""
+        return len(self.prompt) + len(self.ids) - 1
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the answer has ended."""
+        return self.is_stopped or len(self.ids) >= self.budget
+
+    def restart(self) -> None:
+        """Start the answer, or restart it."""
+        self.ids.clear()
+        self.is_stopped = False
+        self.end.restart()
+        self.choice.restart()
+        self.started_at = perf_counter()
+
+    def pick(self, logits: torch.Tensor) -> int:
+        """The next token, given `logits` (V,)."""
+        return self.choice.pick(logits, [*self.prompt, *self.ids], n_prompt=len(self.prompt))
+
+    def add(self, token: int) -> None:
+        """Append `token`."""
+        self.ids.append(token)
+        self.is_stopped = self.end.is_complete(self.ids)
+        self.latency_s = perf_counter() - self.started_at
+        if len(self.ids) == 1:
+            self.ttft_s = self.latency_s
+
+
+class Decoder:
+    """Generates the answers to the prompts of one tree walk, fewer at once if memory runs out."""
+
+    def __init__(self, reader: PrefixReader, *, max_rows: int, memory_bytes: int) -> None:
+        """Read prompts with `reader`; generate at most `max_rows` answers at once, in `memory_bytes`."""
+        self._reader = reader
+        self._max_rows = max_rows
+        self._memory_bytes = memory_bytes
+        self._longest = 1  # maximum tokens of a row
+        self._buffer = RowBuffer()
+        self._rows: list[Row] = []
+        self._waiting: deque[tuple[Row, States]] = deque()  # prompts that were read but have no row yet
+
+    def decode(self, walk: TreeWalk, rows: Sequence[Sequence[Row]]) -> Iterator[Row]:
+        """Yield each of `rows` when complete; `rows[i]` are the answers to the plan's prompt i.
+
+        Raises:
+            EngineError: a single answer does not fit into memory.
+        """
+        lengths = (len(row.prompt) + row.budget for group in rows for row in group)
+        self._longest = max(lengths, default=1)
+        prompts = self._read_prompts(walk, rows)
+        while True:
+            while not self._waiting and self._wants_prompts():
+                completed = next(prompts, None)
+                if completed is None:
+                    break
+                yield from completed
+            self._admit()
+            if not self._rows:
+                return
+            self._step()
+            note_step()
+            yield from self._take_completed()
+
+    def _wants_prompts(self) -> bool:
+        return not self._rows or (self._max_rows - len(self._rows)) * REFILL >= self._max_rows
+
+    def _read_prompts(self, walk: TreeWalk, rows: Sequence[Sequence[Row]]) -> Iterator[list[Row]]:
+        """Read one more chunk, choose first tokens, queue the rows; yield those already complete."""
+        started_at = perf_counter()
+        max_ended = max(1, self._max_rows // REFILL)
+        for chunk, logits in self._reader.read(walk, _last_tokens, max_ended=max_ended):
+            completed = []
+            for ended, ended_logits in zip(chunk.ended, logits, strict=True):
+                n_own = len(ended.slots) - walk.plan[ended.place].n_shared
+                states = self._reader.states(ended.slots)
+                for row in rows[ended.place]:
+                    row.started_at, row.n_computed, n_own = started_at, n_own, 0
+                    row.add(row.pick(ended_logits))
+                    if row.is_complete:
+                        completed.append(row)
+                    else:
+                        self._waiting.append((row, states))
+            yield completed
+            started_at = perf_counter()
+
+    def _admit(self) -> None:
+        """Move waiting rows into the buffer."""
+        while self._waiting and len(self._rows) < self._max_rows:
+            row, states = self._waiting[0]
+            if self._buffer.cache is None:
+                self._limit_rows(states)
+            try:
+                self._buffer.put(len(self._rows), states, n_rows=self._max_rows)
+            except RuntimeError as error:
+                self._make_room(error)
+                continue
+            self._waiting.popleft()
+            self._rows.append(row)
+
+    def _limit_rows(self, states: States) -> None:
+        """Limit the rows so that their keys and values fit into memory at full length.
+
+        On a CPU there is no out-of-memory error to catch: the system kills the process.
+        """
+        token_bytes = sum(x.nbytes for pair in states for x in pair) / states[0][0].shape[1]
+        n_rows = int(self._memory_bytes / (token_bytes * self._longest))
+        self._max_rows = max(1, min(self._max_rows, n_rows))
+
+    def _step(self) -> None:
+        """Generate one more token for every row."""
+        while True:
+            try:
+                logits = self._next_logits()
+                break
+            except RuntimeError as error:
+                self._make_room(error)
+        best = logits.argmax(-1).tolist()
+        for row, row_logits, token in zip(self._rows, logits, best, strict=True):
+            is_best = row.choice.is_argmax
+            row.add(token if is_best else row.pick(row_logits))
+
+    def _next_logits(self) -> torch.Tensor:
+        model = self._reader.model
+        device = model.get_input_embeddings().weight.device
+        n_read = torch.tensor([row.n_read for row in self._rows])
+        self._buffer.aim(n_read, n_rows=self._max_rows)
+        slots = torch.arange(int(n_read.max()) + 1)
+        mask = torch.zeros(len(self._rows), len(slots), dtype=model.dtype)
+        mask.masked_fill_(slots[None] > n_read[:, None], torch.finfo(model.dtype).min)
+        output = model(
+            input_ids=torch.tensor([[row.ids[-1]] for row in self._rows], device=device),
+            position_ids=n_read[:, None].to(device),
+            attention_mask=mask[:, None, None].to(device),
+            past_key_values=self._buffer.cache,
+            use_cache=True,
+        )
+        return output.logits[:, -1]  # (rows, V)
+
+    def _take_completed(self) -> Iterator[Row]:
+        place = 0
+        while place < len(self._rows):
+            row = self._rows[place]
+            if not row.is_complete:
+                place += 1
+                continue
+            last = self._rows.pop()
+            if last is not row:
+                self._rows[place] = last
+                self._buffer.move(len(self._rows), place, n_tokens=last.n_read)
+            yield row
+
+    def _make_room(self, error: RuntimeError) -> None:
+        """Halve the rows; those removed wait and keep the text generated so far."""
+        if not is_out_of_memory(error):
+            raise error
+        if self._max_rows == 1:
+            raise EngineError(
+                "the model ran out of memory even with one answer at a time",
+                reason="out_of_memory",
+                hint="lower `--max-model-len`, or use a quantized variant of the model",
+            ) from error
+        self._max_rows = max(1, min(self._max_rows, max(len(self._rows), 2)) // 2)
+        while len(self._rows) > self._max_rows:
+            row = self._rows.pop()
+            self._waiting.appendleft((row, self._buffer.take(len(self._rows), n_tokens=row.n_read)))
+        self._buffer.shrink(self._max_rows)
+
+
+def _last_tokens(chunk: Chunk) -> IntArray:
+    return np.asarray([ended.slots[-1] - chunk.n_cached for ended in chunk.ended], dtype=np.int64)

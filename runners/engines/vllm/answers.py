@@ -1,0 +1,99 @@
+"""Convert vLLM's outputs to our answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runners.engines import ChatPrompt, Generation, GenerationRequest
+from runners.engines.encoding import Tokenizer
+from runners.engines.thinking import ThinkingMarks
+from runners.engines.vllm.scoring import Probe, ProbeRows
+
+Output = Any  # vllm.RequestOutput
+
+
+def probe_rows(probe: Probe, output: Output) -> ProbeRows:
+    """A probe's rows; vLLM's two runners differ in the entries before the computed rows."""
+    own: list[float] = []
+    top: list[float] = []
+    if probe.has_rows:
+        prompt = output.prompt_logprobs
+        n_rows = len(probe.ids) - 1 - probe.first_row
+        for start, stop in zip(prompt.start_indices[-n_rows:], prompt.end_indices[-n_rows:], strict=True):
+            own.append(prompt.logprobs[start])  # the prompt's own token comes first
+            top.append(max(prompt.logprobs[start:stop]))
+    after = output.outputs[0].logprobs
+    # The generated token comes first, then the requested ones, then padding that looks like token 0.
+    asked = after.logprobs[1 : 1 + len(probe.next_ids)]
+    return ProbeRows(
+        first_row=probe.first_row,
+        log_probs=own,
+        top_log_probs=top,
+        next_log_probs=dict(zip(probe.next_ids, asked, strict=True)),
+        next_top_log_prob=after.logprobs[0],
+        n_cached=output.num_cached_tokens or 0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerReader:
+    """Splits generated text into thinking and answer; `AnswerEnd` does so token by token."""
+
+    tokenizer: Tokenizer
+    marks: ThinkingMarks | None
+    may_think: bool  # unless disabled in the settings
+
+    def stops_late(self, request: GenerationRequest) -> bool:
+        """Whether stop strings must be ignored while generating, since one could end the thinking."""
+        return self.may_think and self.marks is not None and isinstance(request.prompt, ChatPrompt)
+
+    def generation(self, request: GenerationRequest, output: Output) -> Generation:
+        """The answer to `request`."""
+        (completion,) = output.outputs
+        text, thinking = self._split(request, self.tokenizer.decode(completion.token_ids))
+        answer = before_stop(text, request.stop)
+        is_cut = (
+            completion.finish_reason == "length" and answer == text
+        )  # else it continued after a stop string
+        metrics = output.metrics
+        return Generation(
+            text=self._plain(answer),
+            finish_reason="length" if is_cut else "stop",
+            prompt_tokens=len(output.prompt_token_ids),
+            output_tokens=len(completion.token_ids),
+            cached_tokens=output.num_cached_tokens or 0,
+            # From the assignment of a slot: the wait for one depends on us, not on the model.
+            latency_s=metrics.last_token_ts - metrics.scheduled_ts,
+            ttft_s=metrics.first_token_ts - metrics.scheduled_ts,
+            thinking=None if thinking is None else self._plain(thinking).strip(),
+        )
+
+    def _split(self, request: GenerationRequest, text: str) -> tuple[str, str | None]:
+        """The answer and the thinking; if the thinking did not end, there is no answer."""
+        if self.marks is None:
+            return text, None
+        is_open = self.marks.is_open(request.prompt) or text.lstrip().startswith(self.marks.start)
+        thinking, mark, rest = text.partition(self.marks.end)
+        if not mark:
+            return ("", text) if is_open else (text, None)
+        # Newlines after the thinking are not stop strings. The model may think again before it answers.
+        while self.marks.end in before_stop(rest.lstrip(), request.stop):
+            more, mark, rest = rest.partition(self.marks.end)
+            thinking += mark + more
+        return rest.lstrip(), thinking
+
+    def _plain(self, text: str) -> str:
+        marks = () if self.marks is None else (self.marks.start, self.marks.end)
+        for token in (*self.tokenizer.all_special_tokens, *marks):
+            text = text.replace(token, "")
+        return text
+
+
+def before_stop(text: str, stop: Sequence[str]) -> str:
+    """`text` up to the first of the stop strings."""
+    for string in stop:
+        if string:
+            text = text.split(string, 1)[0]
+    return text

@@ -1,0 +1,318 @@
+"""The engine for GPUs: vLLM's offline `LLM`, request by request.
+
+It runs in the worker; its child processes end with `close()`, and with the worker even if that is killed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import transformers
+
+from runners.engines import Continuation, ContinuationRequest, Generation, GenerationRequest
+from runners.engines.chat import render_chat
+from runners.engines.encoding import (
+    EncodedPair,
+    Ids,
+    chat_template_hash,
+    encode_pairs,
+    encode_prompts,
+    output_budget,
+)
+from runners.engines.loading import load_tokenizer
+from runners.engines.sampling import request_seed
+from runners.engines.steps import note_step
+from runners.engines.thinking import find_marks
+from runners.engines.vllm.answers import AnswerReader, Output, probe_rows
+from runners.engines.vllm.args import CPU, engine_args, engine_environment
+from runners.engines.vllm.errors import explain
+from runners.engines.vllm.processes import (
+    ChildLog,
+    children,
+    end,
+    watch_children,
+)
+from runners.engines.vllm.scoring import (
+    Probe,
+    ProbeRows,
+    ScoringPlan,
+    continuation,
+    plan_scoring,
+)
+from runners.engines.vllm.spec import SPEC
+from runners.hardware import describe_hardware
+from tracker.errors import EngineError, TrackerError
+from tracker.installation import install_command
+from tracker.records import EngineInfo, EngineSettings, Model
+
+PAIRS_AT_ONCE = 4096  # planned together; a gigabyte of token ids at 32k tokens each
+PROMPTS_AT_ONCE = 256  # tokenized together
+VLLM_NAMES = {"min_new_tokens": "min_tokens"}  # of transformers' names, those that vLLM writes differently
+QUEUED_PER_SLOT = 2  # requests queued in vLLM per slot, so that no slot idles
+END_S = 15.0  # for its processes to end by themselves; on a CPU they take 8 s
+ATTENTION = re.compile(r"Using (?:AttentionBackendEnum\.)?(\w+)(?: attention)? backend")
+# Built-in errors that vLLM and torch raise if the model and the machine do not match.
+FAILURES = (ValueError, RuntimeError, OSError, ImportError, AssertionError, KeyError)
+
+Sampling = Any  # vllm.SamplingParams
+Work = tuple[int, Ids, Sampling]  # the caller's key, the prompt, the sampling parameters
+
+
+class VllmEngine:
+    """A model loaded by vLLM; see `runners.engines.Engine`."""
+
+    def __init__(self, model: Model, settings: EngineSettings) -> None:
+        """Load `model`.
+
+        Raises:
+            TrackerError: vLLM is not installed.
+            EngineError: it does not fit (`does_not_fit`, `out_of_memory`), cannot be run (`unsupported`)
+                or its files are broken.
+        """
+        self.prefilled_tokens = 0  # of contexts, continuations and prompts, computed since the start
+        self.cut_requests = 0
+        self._model, self._settings = model, settings
+        self._log = ChildLog()
+        self._others = children()  # started by others: not ours to stop
+        self._vllm = _import_vllm()
+        self._llm: Any = None
+        self._tokenizer = load_tokenizer(model, settings)
+        with self._explained("cannot be loaded"), self._log.captured():
+            self._llm = self._load()
+        watch_children(self._unblock)
+        self._config = self._llm.llm_engine.vllm_config
+        self._numbers = itertools.count()
+        self._reader = AnswerReader(
+            self._tokenizer, find_marks(self._tokenizer), settings.thinking is not False
+        )
+        self.info = self._describe()
+
+    def chat_prompt(self, messages: Sequence[dict[str, str]], *, add_generation_prompt: bool = True) -> str:
+        """The messages in the model's chat template, with thinking on or off as in the settings.
+
+        Raises:
+            EngineError: the model has no chat template, or it rejects the messages (reason `unsupported`).
+        """
+        return render_chat(
+            self._tokenizer,
+            messages,
+            add_generation_prompt=add_generation_prompt,
+            thinking=self._settings.thinking,
+        )
+
+    def log_probs(self, requests: Sequence[ContinuationRequest]) -> Iterator[tuple[int, Continuation]]:
+        """Yield the index of each request with its answer; shared prefixes are computed once.
+
+        Raises:
+            EngineError: it died or ran out of memory, or a continuation cannot be scored.
+        """
+        for start in range(0, len(requests), PAIRS_AT_ONCE):
+            pairs = encode_pairs(self._tokenizer, requests[start : start + PAIRS_AT_ONCE])
+            for place, answer in self._scores(pairs):
+                yield start + place, answer
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, Generation]]:
+        """Yield the index of each request with its answer as soon as it is complete.
+
+        Raises:
+            EngineError: it died or ran out of memory.
+        """
+        for place, output in self._answers(self._generation_work(requests)):
+            yield place, self._reader.generation(requests[place], output)
+
+    def close(self) -> None:
+        """Free the memory and stop all child processes; closing twice is harmless."""
+        if self._llm is not None:
+            self._llm.llm_engine.engine_core.shutdown(timeout=END_S)  # `LLM` itself has no shutdown
+            self._llm = None
+        self._end_children()
+
+    def _end_children(self) -> None:
+        end([child for child in children() if child not in self._others])
+
+    def _unblock(self) -> None:
+        """Wake a `step` that waits for a dead process.
+
+        `SyncMPClient.get_output` of vLLM 0.32.0 waits forever if the process was killed, as the kernel
+        does when memory runs out, since it only notices an end that the process announces.
+        """
+        outputs = getattr(self._llm.llm_engine.engine_core, "outputs_queue", None) if self._llm else None
+        if outputs is not None:
+            outputs.put_nowait(RuntimeError("its process was killed"))
+
+    # loading
+
+    def _load(self) -> Any:
+        device_type = self._vllm.platforms.current_platform.device_type
+        _set_environment(device_type)
+        return self._vllm.LLM(**engine_args(self._model, self._settings, device_type=device_type))
+
+    def _describe(self) -> EngineInfo:
+        is_cpu = self._vllm.platforms.current_platform.device_type == CPU
+        name = CPU if is_cpu else str(self._vllm.platforms.current_platform.get_device_name())
+        n_devices = self._config.parallel_config.world_size
+        versions = {
+            "vllm": self._vllm.__version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        }
+        if driver := describe_hardware().driver:
+            versions["driver"] = driver
+        attention = ATTENTION.search(self._log.text)  # reported in the worker's log only
+        return EngineInfo(
+            engine="vllm",
+            engine_version=self._vllm.__version__,
+            dtype=str(self._config.model_config.dtype).removeprefix("torch."),
+            device=name if n_devices == 1 else f"{name} × {n_devices}",
+            max_model_len=self._config.model_config.max_model_len,
+            chat_template_hash=chat_template_hash(self._tokenizer),
+            quantization=self._model.quantization or self._config.model_config.quantization,
+            attention=attention.group(1) if attention else None,
+            versions=versions,
+        )
+
+    # continuations
+
+    def _scores(self, pairs: Sequence[EncodedPair]) -> Iterator[tuple[int, Continuation]]:
+        max_len = self.info.max_model_len - 1  # vLLM needs room for one output token
+        try:
+            plan = plan_scoring(pairs, max_len=max_len, block_tokens=self._config.cache_config.block_size)
+        except ValueError as error:
+            message = f"`{self._model.model_id}` cannot score this task: {error}"
+            raise EngineError(message, reason="unsupported", hint="raise `--max-model-len`") from error
+        self.cut_requests += sum(pair.is_cut(max_len) for pair in pairs)
+        rows: dict[int, ProbeRows] = {}
+        n_missing = [len(pieces) for pieces in plan.pieces]
+        for number, read in self._probes(plan):
+            rows[number] = read
+            for place in plan.probes[number].users:
+                n_missing[place] -= 1
+                if n_missing[place] == 0:
+                    yield place, continuation(plan, place, rows, n_tokens=len(pairs[place].continuation))
+
+    def _probes(self, plan: ScoringPlan) -> Iterator[tuple[int, ProbeRows]]:
+        """The rows of each probe; rows missing because of the prefix cache are requested again without it."""
+        probes, again = plan.probes, []
+        work = ((n, probes[n].ids, self._scoring_params(probes[n])) for n in plan.order)
+        for number, output in self._answers(work):
+            if probes[number].has_rows and (output.num_cached_tokens or 0) > probes[number].first_row:
+                again.append(number)  # requested by an earlier call too
+            else:
+                yield number, probe_rows(probes[number], output)
+        work = ((n, probes[n].ids, self._scoring_params(probes[n], use_cache=False)) for n in again)
+        for number, output in self._answers(work):
+            yield number, probe_rows(probes[number], output)
+
+    def _scoring_params(self, probe: Probe, *, use_cache: bool = True) -> Sampling:
+        return self._vllm.SamplingParams(
+            temperature=0.0,
+            max_tokens=1,
+            # One besides the prompt's own token, to check whether greedy decoding would generate it.
+            prompt_logprobs=1 if probe.has_rows else None,
+            logprob_token_ids=list(probe.next_ids),
+            flat_logprobs=True,
+            detokenize=False,
+            skip_reading_prefix_cache=not use_cache,
+            output_kind=self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
+        )
+
+    # texts
+
+    def _generation_work(self, requests: Sequence[GenerationRequest]) -> Iterator[Work]:
+        repeats: Counter[str] = Counter()
+        for start in range(0, len(requests), PROMPTS_AT_ONCE):
+            some = requests[start : start + PROMPTS_AT_ONCE]
+            prompts, n_cut = encode_prompts(self._tokenizer, some, max_len=self.info.max_model_len)
+            self.cut_requests += n_cut
+            for place, (request, ids) in enumerate(zip(some, prompts, strict=True), start=start):
+                yield place, ids, self._generation_params(request, repeat=repeats[request.prompt])
+                repeats[request.prompt] += request.temperature > 0
+
+    def _generation_params(self, request: GenerationRequest, *, repeat: int) -> Sampling:
+        stop = [] if self._reader.stops_late(request) else [text for text in request.stop if text]
+        given = {"repetition_penalty": self._llm.get_default_sampling_params().repetition_penalty}
+        asked = {name: value for name, value in request.sampling.items() if name in SPEC.sampling}
+        given |= {VLLM_NAMES.get(name, name): value for name, value in asked.items()}
+        return self._vllm.SamplingParams(
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=request_seed(request, seed=self._settings.seed, repeat=repeat),
+            max_tokens=output_budget(request, max_len=self.info.max_model_len),
+            stop=stop,
+            detokenize=bool(stop),  # otherwise done once by the reader, at the end
+            structured_outputs=self._schema_params(request),
+            **given,
+            output_kind=self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
+        )
+
+    def _schema_params(self, request: GenerationRequest) -> Any:
+        """vLLM's parameters for a schema, which applies from the first token on, so there is no thinking."""
+        if request.json_schema is None:
+            return None
+        return self._vllm.sampling_params.StructuredOutputsParams(json=dict(request.json_schema))
+
+    # feeding and reading
+
+    def _answers(self, work: Iterator[Work]) -> Iterator[tuple[int, Output]]:
+        """Yield each key with its finished output; only a limited number of requests is queued in vLLM."""
+        engine = self._llm.llm_engine
+        window = QUEUED_PER_SLOT * self._config.scheduler_config.max_num_seqs
+        keys: dict[str, int] = {}
+        try:
+            with self._explained("stopped answering"):
+                while True:
+                    for key, ids, params in itertools.islice(work, window - len(keys)):
+                        request_id = str(next(self._numbers))
+                        engine.add_request(request_id, {"prompt_token_ids": list(ids)}, params)
+                        keys[request_id] = key
+                    if not keys:
+                        return
+                    outputs = engine.step()
+                    note_step()
+                    for output in outputs:
+                        self.prefilled_tokens += len(output.prompt_token_ids) - (
+                            output.num_cached_tokens or 0
+                        )
+                        yield keys.pop(output.request_id), output
+        finally:
+            if keys and self._llm is not None:  # the caller stopped early
+                engine.abort_request(list(keys))
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        """Turn vLLM's errors into an `EngineError` with its reason, and stop its processes."""
+        try:
+            yield
+        except (*FAILURES, self._vllm.exceptions.VLLMError) as error:
+            self._end_children()
+            text = f"{self._log.whole()}\n{type(error).__name__}: {error}"
+            raise explain(text, doing=f"`{self._model.model_id}` {what}") from error
+        except BaseException:
+            if self._llm is None:  # interrupted while loading
+                self._end_children()
+            raise
+
+
+def _import_vllm() -> Any:
+    _set_environment(None)
+    try:
+        import vllm
+        import vllm.exceptions
+        import vllm.platforms
+        import vllm.sampling_params
+    except ImportError as error:
+        hint = install_command("gpu")
+        raise TrackerError(f"engine `vllm` is not installed: {error}", hint=hint) from error
+    return vllm
+
+
+def _set_environment(device_type: str | None) -> None:
+    for name, value in engine_environment(device_type).items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,158 @@
+"""Plan vLLM requests for continuations so that shared prefixes are computed once and no row is missing.
+
+A row is a position of the input; row `r` predicts token `r + 1`. vLLM returns log-probs only for rows that it
+computes: those read from its prefix cache are noise (V1 runner: log-prob 0.0) or missing (V2 runner). So if
+choices diverge after a block boundary inside the scored part, the shared prefix is requested as a separate
+input, whose last row gives the first token of every branch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from runners.engines import Continuation
+from runners.engines.encoding import EncodedPair, Ids, SharedInput, plan_inputs, sort_key
+
+MAX_NEXT_IDS = 128  # vllm.sampling_params.MAX_LOGPROB_TOKEN_IDS
+
+
+@dataclass(slots=True)
+class Probe:
+    """One input for vLLM: needs the rows from `first_row` on, and `next_ids` after the last one."""
+
+    ids: Ids
+    first_row: int
+    next_ids: dict[int, None] = field(default_factory=dict)  # an ordered set
+    users: list[int] = field(default_factory=list)  # indices of the pairs that use it
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether rows before the last token are needed."""
+        return self.first_row < len(self.ids) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Location of the log-probs of some tokens of a pair: rows `first_row…` of a probe, then `next_id`."""
+
+    probe: int
+    first_row: int
+    next_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringPlan:
+    """The probes, the pieces of each pair, and the order of requests: a prefix before its extensions."""
+
+    probes: list[Probe]
+    pieces: list[list[Piece]]
+    order: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRows:
+    """The result of one probe; rows before `first_row` were read from the cache and are unknown."""
+
+    first_row: int
+    log_probs: Sequence[float]  # of the prompt's own tokens, from `first_row` on
+    top_log_probs: Sequence[float]  # of the most probable token there
+    next_log_probs: dict[int, float]
+    next_top_log_prob: float
+    n_cached: int
+
+
+def plan_scoring(pairs: Sequence[EncodedPair], *, max_len: int, block_tokens: int) -> ScoringPlan:
+    """Plan the fewest inputs that give all needed rows; at most `max_len` tokens each, truncated on the left.
+
+    Raises:
+        ValueError: a continuation alone is longer than that.
+    """
+    for pair in pairs:
+        if len(pair.continuation) > max_len:
+            raise ValueError(
+                f"a continuation has {len(pair.continuation)} tokens, more than the model's {max_len}"
+            )
+    inputs = plan_inputs([pair.input_ids(max_len) for pair in pairs])
+    probes: list[Probe] = []
+    pieces: list[list[Piece]] = [[] for _ in pairs]
+    probe_of: dict[Ids, int] = {}
+    for n, shared in enumerate(inputs):
+        first_rows = {place: len(shared.ids) - len(pairs[place].continuation) for place in shared.places}
+        depths = _branch_depths(inputs, n, above=min(first_rows.values()))
+        for place, row in first_rows.items():
+            first_row = row
+            tokens = (*shared.ids, pairs[place].continuation[-1])
+            for depth in [*depths, len(shared.ids)]:
+                if depth < len(shared.ids) and depth // block_tokens * block_tokens <= first_row:
+                    continue  # the cached part ends before the needed rows
+                piece = _piece(probes, probe_of, tokens[: depth + 1], first_row)
+                probes[piece.probe].users.append(place)
+                pieces[place].append(piece)
+                first_row = depth
+    return ScoringPlan(probes, pieces, sorted(range(len(probes)), key=lambda n: sort_key(probes[n].ids)))
+
+
+def _piece(probes: list[Probe], probe_of: dict[Ids, int], tokens: Ids, first_row: int) -> Piece:
+    """The piece from `first_row` to the last of `tokens`; creates or extends its probe."""
+    ids, next_id = tokens[:-1], tokens[-1]
+    number = probe_of.get(ids)
+    is_full = number is not None and len(probes[number].next_ids.keys() | {next_id}) > MAX_NEXT_IDS
+    if number is None or is_full:
+        number = probe_of[ids] = len(probes)
+        probes.append(Probe(ids, first_row))
+    probe = probes[number]
+    probe.first_row = min(probe.first_row, first_row)
+    probe.next_ids[next_id] = None
+    return Piece(number, first_row, next_id)
+
+
+def continuation(
+    plan: ScoringPlan, place: int, rows: Mapping[int, ProbeRows], *, n_tokens: int
+) -> Continuation:
+    """The answer of one pair; a probe used by several pairs counts as computed for the first only."""
+    pieces = plan.pieces[place]
+    log_prob, is_greedy = pair_score(pieces, rows)
+    n_input = len(plan.probes[pieces[-1].probe].ids)
+    own = [plan.probes[p.probe].users[0] == place for p in pieces]
+    n_computed = sum(
+        len(plan.probes[p.probe].ids) - rows[p.probe].n_cached
+        for p, is_own in zip(pieces, own, strict=True)
+        if is_own
+    )
+    return Continuation(
+        log_prob=log_prob,
+        is_greedy=is_greedy,
+        prompt_tokens=n_input + 1 - n_tokens,
+        output_tokens=n_tokens,
+        cached_tokens=max(0, n_input - n_computed),
+    )
+
+
+def pair_score(pieces: Sequence[Piece], rows: Mapping[int, ProbeRows]) -> tuple[float, bool]:
+    """Summed log-prob in nats of a pair, and whether every token is the most probable one (ties count)."""
+    log_prob, is_greedy = 0.0, True
+    for piece in pieces:
+        read = rows[piece.probe]
+        start = piece.first_row - read.first_row
+        assert start >= 0, "a needed row was read from the cache"
+        for own, top in zip(read.log_probs[start:], read.top_log_probs[start:], strict=True):
+            log_prob += own
+            is_greedy = is_greedy and own >= top
+        own = read.next_log_probs[piece.next_id]
+        log_prob += own
+        is_greedy = is_greedy and own >= read.next_top_log_prob
+    return log_prob, is_greedy
+
+
+def _branch_depths(inputs: Sequence[SharedInput], n: int, *, above: int) -> list[int]:
+    """The lengths beyond `above`, ascending, at which other inputs of the plan diverge from the `n`-th."""
+    depths = set()
+    for neighbors in (range(n + 1, len(inputs)), range(n, 0, -1)):
+        common = len(inputs[n].ids)
+        for other in neighbors:
+            common = min(common, inputs[other].n_shared)
+            if common <= above:
+                break
+            depths.add(common)
+    return sorted(depths - {len(inputs[n].ids)})

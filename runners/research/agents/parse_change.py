@@ -1,0 +1,55 @@
+"""From a model's answer to a proposal: what it means on the study's track, or why it means nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runners.research.agents import Ask
+from runners.research.agents.history import change_key
+from runners.research.agents.parse_json import KEPT_RATIONALE_CHARS, SEARCH_MARK, read_reply
+from runners.research.agents.patching import patched
+from runners.research.problem import space
+from tracker.records.studies import Change, Proposal, Track
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A change that was understood."""
+
+    change: Change
+    rationale: str
+    diff: str | None = None
+    is_suggestion: bool = False  # the optimizer's, accepted
+
+
+def read_change(text: str, ask: Ask, *, suggestion: Proposal | None = None) -> Read:
+    """The change that `text` wants made to the incumbent; no change at all takes the `suggestion`.
+
+    Raises:
+        ValueError: it cannot be read, is outside the space, or changes nothing.
+    """
+    if ask.study.track is Track.CODE:
+        edit = patched(ask.script, text)
+        space.values(Change(params=ask.incumbent.params, script=edit.script), ask.tier)
+        change = Change(params=ask.incumbent.params, script=edit.script)
+        rationale = text.partition(SEARCH_MARK)[0].strip()[:KEPT_RATIONALE_CHARS]
+        return Read(change, rationale, edit.diff)
+    reply = read_reply(text)
+    if not reply.changes:
+        if suggestion is not None and suggestion.change is not None:
+            return Read(suggestion.change, reply.rationale, is_suggestion=True)
+        raise ValueError('"changes" is empty: name at least one')
+    params = space.validate({**ask.incumbent.params, **reply.changes}, ask.tier)
+    change = Change(params=params, script=ask.incumbent.script)
+    if change_key(change) == change_key(ask.incumbent):
+        raise ValueError("nothing would change: the incumbent has these values already")
+    return Read(change, reply.rationale)
+
+
+def read_proposal(text: str, ask: Ask, *, proposer: str) -> Proposal:
+    """The proposal in `text`, invalid with the problem's sentence where there is none."""
+    try:
+        read = read_change(text, ask)
+    except ValueError as error:
+        return Proposal(None, proposer=proposer, problem=str(error))
+    return Proposal(read.change, rationale=read.rationale, proposer=proposer, diff=read.diff)

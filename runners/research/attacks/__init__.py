@@ -1,0 +1,1 @@
+"""Scripted cheats against the real training, sandbox and evaluator."""

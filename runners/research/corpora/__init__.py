@@ -1,0 +1,1 @@
+"""Texts to train and to evaluate on."""

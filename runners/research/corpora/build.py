@@ -1,0 +1,359 @@
+"""The corpus of a tier: tokens in four disjoint splits, prepared once, identified by their hash.
+
+A corpus without a pinned hash, whose files come from the Hub at a fixed commit, is trusted on first use: the
+hash of the first download is kept in `first_downloads.json`, and any later text is compared with it.
+
+In `$TRACKER_HOME/corpora/<name>-<hash>/`, `train/train.bin` lies in a folder of its own, so that it alone can
+be shown to a training, beside `held_out/{val,select,test}.bin`. Scores of two hashes are never compared.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import importlib.metadata
+import logging
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from runners.research.corpora import offline_texts
+from runners.research.corpora.hub_datasets import FINEWEB_EDU, TINYSTORIES
+from tracker.errors import DiskFullError, TrackerError, UnknownNameError
+from tracker.installation import is_pinned, package_command
+from tracker.serialization import dump_json, load_json, write_atomically
+
+TRAIN = "train"
+HELD_OUT = ("val", "select", "test")
+BLOCK = 4096  # symbols that stay together when a text is dealt out to the splits
+HELD_OUT_SHARE = 0.05  # of the blocks, for each held-out split
+SHUFFLE_SEED = 20_261_124
+FOLDER_DIGITS = 16  # of the hash in a folder's name
+META = "meta.json"
+FIRST_DOWNLOADS = "first_downloads.json"  # what was first downloaded of each corpus without a pinned hash
+GRAMMAR_HASH = "3993e3fce62bfb7c596db7b216ab0cd3916dfc55ad08bfe65bccc4214ce1eacb"
+# numpy 2.3.5 and scipy 1.17.1, the same under Python 3.11, 3.12 and 3.13
+DOCSTRINGS_HASH = "9f0aa9bd12ac92861f738ca6cbab34d84a3f9e77edf7f94504c233793de2f144"
+Chunk = tuple[str, NDArray[np.integer]]  # split, tokens
+_log = logging.getLogger(__name__)
+
+
+class CorpusSource(Protocol):
+    """The source of a corpus."""
+
+    @property
+    def name(self) -> str:
+        """As tiers name it."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """How many different tokens there are."""
+        ...
+
+    @property
+    def token_bytes(self) -> int:
+        """1 or 2: size of a token in a file."""
+        ...
+
+    @property
+    def pinned_hash(self) -> str | None:
+        """Hash of the content on every machine; None: it is not known beforehand."""
+        ...
+
+    def made_of(self) -> Mapping[str, str]:
+        """Everything that decides the content, without reading it: versions, revisions, sizes, seeds."""
+        ...
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The tokens, split by split or mixed."""
+        ...
+
+    def byte_lengths(self) -> tuple[int, ...]:
+        """Bytes of text behind each token; 0: a separator, which is not scored. Empty: one byte each."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """`meta.json` of a prepared corpus."""
+
+    name: str
+    hash: str
+    vocab_size: int
+    token_bytes: int
+    made_of: dict[str, str]
+    n_tokens: dict[str, int]  # per split
+    byte_lengths: tuple[int, ...] = ()  # empty: one byte each
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """A prepared corpus; `note` says so if it is not the one that is pinned."""
+
+    folder: Path
+    meta: Meta
+    note: str = ""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the content: part of every key."""
+        return self.meta.hash
+
+    def path(self, split: str) -> Path:
+        """The tokens of one split: little-endian unsigned integers of `meta.token_bytes`."""
+        return self.folder / (TRAIN if split == TRAIN else "held_out") / f"{split}.bin"
+
+    def tokens(self, split: str) -> NDArray[np.integer]:
+        """The tokens of one split, read as they are used."""
+        return np.memmap(self.path(split), dtype=_dtype(self.meta.token_bytes), mode="r")
+
+    def byte_lengths(self) -> NDArray[np.int64]:
+        """(V,) bytes of text behind each token; 0 for a separator, which is not scored."""
+        lengths = self.meta.byte_lengths or (1,) * self.meta.vocab_size
+        return np.array(lengths, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Docstrings:
+    """Prose of the docstrings of installed packages, folded to a small alphabet."""
+
+    name: str
+    packages: tuple[str, ...]
+    pinned_hash: str | None = None
+    vocab_size: int = len(offline_texts.ALPHABET)
+    token_bytes: int = 1
+
+    def made_of(self) -> Mapping[str, str]:
+        """The versions of the packages."""
+        return {package: _version(package) for package in self.packages}
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The blocks, dealt out."""
+        return _dealt(offline_texts.docstring_text(self.packages))
+
+    def byte_lengths(self) -> tuple[int, ...]:
+        """One byte per symbol."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """Sentences of a seeded generator: equal everywhere, made in half a second."""
+
+    name: str
+    n_symbols: int
+    seed: int
+    pinned_hash: str | None = None
+    vocab_size: int = len(offline_texts.ALPHABET)
+    token_bytes: int = 1
+
+    def made_of(self) -> Mapping[str, str]:
+        """Its size and its seed."""
+        return {"n_symbols": str(self.n_symbols), "seed": str(self.seed)}
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The blocks, dealt out."""
+        return _dealt(offline_texts.generated_text(self.n_symbols, seed=self.seed).text)
+
+    def byte_lengths(self) -> tuple[int, ...]:
+        """One byte per symbol."""
+        return ()
+
+
+SOURCES: tuple[CorpusSource, ...] = (
+    Grammar("grammar", n_symbols=600_000, seed=5, pinned_hash=GRAMMAR_HASH),
+    Docstrings("docstrings", ("numpy", "scipy"), pinned_hash=DOCSTRINGS_HASH),
+    TINYSTORIES,
+    FINEWEB_EDU,
+)
+CORPORA: Mapping[str, CorpusSource] = {source.name: source for source in SOURCES}
+
+
+def corpus(name: str, home: Path) -> Corpus:
+    """The corpus of that name, prepared now if this home has none yet.
+
+    A corpus with the pinned hash is taken whatever is installed; without one, text of other versions is used
+    under its own hash, and `note` says so.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+        TrackerError: what it is made of is not installed, or its files were changed.
+        UnreachableError: the Hub cannot be reached and has to be.
+        DiskFullError: no space is left.
+    """
+    if name not in CORPORA:
+        raise UnknownNameError("corpus", name, known=CORPORA)
+    return prepared(CORPORA[name], home / "corpora")
+
+
+def prepared(source: CorpusSource, folder: Path) -> Corpus:
+    """The corpus of `source` below `folder`; see `corpus`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f".{source.name}.lock"):
+        found = _found(source, folder)
+        if found is None:
+            found = _made(source, folder)
+        if source.pinned_hash is None:
+            _compare_with_first_download(found, folder)
+    note = _note(source, found.meta)
+    if note:
+        _log.warning("%s", note)
+    return Corpus(found.folder, found.meta, note)
+
+
+@dataclass(frozen=True, slots=True)
+class FirstDownload:
+    """The text that was first made of these files in this home; `digest` covers also the bytes per token."""
+
+    name: str
+    made_of: dict[str, str]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class FirstDownloads:
+    """The content of `first_downloads.json`."""
+
+    downloads: tuple[FirstDownload, ...] = ()
+
+
+def _compare_with_first_download(found: Corpus, folder: Path) -> None:
+    """Refuse another text than the first one of the same files at the same commit; keep the first.
+
+    Raises:
+        TrackerError: it is another one, so whoever serves the files, or somebody here, has changed it.
+    """
+    path = folder / FIRST_DOWNLOADS
+    kept = (
+        load_json(FirstDownloads, path.read_bytes(), where=str(path)) if path.exists() else FirstDownloads()
+    )
+    meta = found.meta
+    digest = hashlib.sha256(f"{meta.hash} {meta.byte_lengths}".encode()).hexdigest()
+    for first in kept.downloads:
+        if (first.name, first.made_of) == (meta.name, meta.made_of):
+            if first.digest == digest:
+                return
+            message = f"the corpus `{meta.name}` in {found.folder} is not the text that was first downloaded"
+            raise TrackerError(
+                f"{message} from the same commit (sha256 {digest[:12]}, first {first.digest[:12]})",
+                hint=f"do not trust it; if you know why it changed, delete {found.folder} and {path}",
+            )
+    first = FirstDownload(meta.name, dict(meta.made_of), digest)
+    write_atomically(path, dump_json(FirstDownloads((*kept.downloads, first))))
+
+
+def _note(source: CorpusSource, meta: Meta) -> str:
+    if source.pinned_hash in (None, meta.hash):
+        return ""
+    versions = " and ".join(f"{name} {version}" for name, version in meta.made_of.items())
+    packages = [name for name in meta.made_of if is_pinned(name)]
+    remedy = f" (`{package_command(*packages)}` installs the pinned versions)" if packages else ""
+    return (
+        f"the corpus `{source.name}` is made of {versions}, which is not the pinned text: scores are kept "
+        f"apart from those of other machines{remedy}"
+    )
+
+
+def _found(source: CorpusSource, folder: Path) -> Corpus | None:
+    """The corpus as it lies there: the pinned one, else one that is made of the same."""
+    metas = [
+        (path.parent, load_json(Meta, path.read_bytes(), where=str(path)))
+        for path in sorted(folder.glob(f"{source.name}-*/{META}"))
+    ]
+    pinned = [(place, meta) for place, meta in metas if meta.hash == source.pinned_hash]
+    same = [(place, meta) for place, meta in metas if not pinned and meta.made_of == dict(source.made_of())]
+    for place, meta in pinned or same:
+        found = Corpus(place, meta)
+        if _content_hash(found) != meta.hash:
+            raise TrackerError(
+                f"the files of the corpus in {place} have changed since they were written",
+                hint="delete that folder; the next run prepares it again",
+            )
+        return found
+    return None
+
+
+def _made(source: CorpusSource, folder: Path) -> Corpus:
+    """The corpus, written to a folder that appears whole or not at all."""
+    temporary = Path(tempfile.mkdtemp(prefix=f".{source.name}-", dir=folder))
+    try:
+        meta = _written(source, temporary)
+        place = folder / f"{source.name}-{meta.hash[:FOLDER_DIGITS]}"
+        if place.exists():  # other versions of a package, and the same text
+            shutil.rmtree(place)
+        temporary.rename(place)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFullError(str(folder)) from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Corpus(place, meta)
+
+
+def _written(source: CorpusSource, folder: Path) -> Meta:
+    dtype = _dtype(source.token_bytes)
+    n_tokens = dict.fromkeys((TRAIN, *HELD_OUT), 0)
+    draft = Corpus(folder, Meta(source.name, "", source.vocab_size, source.token_bytes, {}, n_tokens))
+    for split in n_tokens:
+        draft.path(split).parent.mkdir(exist_ok=True)
+        draft.path(split).touch()
+    for split, tokens in source.chunks():
+        with draft.path(split).open("ab") as file:
+            file.write(tokens.astype(dtype).tobytes())
+        n_tokens[split] += len(tokens)
+    meta = Meta(
+        source.name,
+        _content_hash(draft),
+        source.vocab_size,
+        source.token_bytes,
+        dict(source.made_of()),
+        n_tokens,
+        source.byte_lengths(),
+    )
+    (folder / META).write_bytes(dump_json(meta))
+    return meta
+
+
+def _content_hash(corpus: Corpus) -> str:
+    """Over name, token size and the content of every split."""
+    whole = hashlib.sha256(f"{corpus.meta.name} {corpus.meta.token_bytes}".encode())
+    for split in (TRAIN, *HELD_OUT):
+        with corpus.path(split).open("rb") as file:
+            whole.update(f"\n{split} {hashlib.file_digest(file, 'sha256').hexdigest()}".encode())
+    return whole.hexdigest()
+
+
+def _dealt(text: str) -> Iterator[Chunk]:
+    """The whole blocks of a folded text in a seeded order, the held-out splits first."""
+    tokens = np.frombuffer(offline_texts.symbols(text), dtype=np.uint8)
+    blocks = tokens[: len(tokens) // BLOCK * BLOCK].reshape(-1, BLOCK)
+    order = list(range(len(blocks)))
+    draw = random.Random(SHUFFLE_SEED)
+    for i in range(len(order) - 1, 0, -1):  # Fisher and Yates; `shuffle` may change between versions
+        j = int(draw.random() * (i + 1))
+        order[i], order[j] = order[j], order[i]
+    n_each = max(1, int(len(order) * HELD_OUT_SHARE))
+    for k, split in enumerate(HELD_OUT):
+        yield split, blocks[order[k * n_each : (k + 1) * n_each]].ravel()
+    yield TRAIN, blocks[order[len(HELD_OUT) * n_each :]].ravel()
+
+
+def _dtype(token_bytes: int) -> np.dtype[np.integer]:
+    return np.dtype({1: "<u1", 2: "<u2"}[token_bytes])
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,174 @@
+"""Text that needs no download: docstrings of installed packages, and sentences of a seeded generator.
+
+Both are folded to a small alphabet, one byte of the corpus per symbol: a model of 100,000 parameters that has
+to learn an alphabet of 256 first never gets beyond pairs of letters.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import math
+import random
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracker.errors import TrackerError
+from tracker.installation import package_command
+
+ALPHABET = "\n abcdefghijklmnopqrstuvwxyz.,:()-0"
+MIN_PARAGRAPH = 40  # symbols; shorter ones are headings and lists of names
+MAX_LETTERLESS = 0.25  # of a paragraph's symbols: tables and examples of numbers are left out
+# made when a package is built, so different from machine to machine
+NOT_READ = {"__config__.py", "version.py", "_distributor_init.py", "_distributor_init_local.py"}
+_FOLDED = str.maketrans({
+    **dict.fromkeys("[{<", "("), **dict.fromkeys("]}>", ")"), **dict.fromkeys("!?", "."), ";": ",",
+    **dict.fromkeys("_=+*/|~^", "-"), **dict.fromkeys("123456789", "0"),
+})  # fmt: skip
+_KEPT = set(ALPHABET)
+
+
+def folded(text: str) -> str:
+    """`text` in the small alphabet: lower case, one kind of digit, runs of blanks and signs cut short."""
+    plain = "".join(c if c in _KEPT else " " for c in text.lower().translate(_FOLDED))
+    lines = [re.sub(r"([ .,:()0-])\1+", r"\1", line).strip() for line in plain.split("\n")]
+    return re.sub(r"\n\n+", "\n\n", "\n".join(lines)).strip()
+
+
+def docstring_text(packages: Sequence[str]) -> str:
+    """The prose of the packages' docstrings, folded, each paragraph once; the packages are not imported.
+
+    Raises:
+        TrackerError: a package is not installed.
+    """
+    seen: set[str] = set()
+    kept: list[str] = []
+    for package in packages:
+        for docstring in _docstrings(_folder(package)):
+            for paragraph in re.split(r"\n\s*\n", docstring):
+                text = folded(paragraph)
+                if text not in seen and ">>>" not in paragraph and _is_prose(text):
+                    seen.add(text)
+                    kept.append(text)
+    return "\n\n".join(kept)
+
+
+def _is_prose(text: str) -> bool:
+    letters = sum(c.isalpha() or c == " " for c in text)
+    return len(text) >= MIN_PARAGRAPH and letters >= (1 - MAX_LETTERLESS) * len(text)
+
+
+def _folder(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise TrackerError(
+            f"the corpus is made of docstrings of `{package}`, which is not installed",
+            hint=package_command(package),
+        )
+    return Path(spec.origin).parent
+
+
+def _docstrings(folder: Path) -> Iterator[str]:
+    """Of modules, classes and functions, in an order that no file system decides."""
+    paths = sorted(path.relative_to(folder) for path in folder.rglob("*.py"))
+    for path in sorted(paths, key=lambda p: p.as_posix()):
+        if path.name in NOT_READ or "tests" in path.parts:
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # escapes in foreign code
+            tree = ast.parse((folder / path).read_bytes())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                yield ast.get_docstring(node) or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A generated text, and what an all-knowing reader would need for it."""
+
+    text: str
+    entropy_bpb: float  # bits per symbol of the choices behind the text: no model can do better on average
+
+
+N_WORDS = 160
+SYLLABLE_STARTS = (
+    "b", "br", "d", "f", "g", "k", "l", "m", "n", "p", "pl", "r", "s", "st", "t", "tr", "v", "w",
+)  # fmt: skip
+VOWELS = ("a", "e", "i", "o", "u", "ai", "ou")
+SYLLABLE_ENDS = ("", "", "n", "r", "s", "l")
+ENDS = (". ", ".\n")
+PATTERNS = ("dnv", "dnvdn", "dnvpdn", "danvdn", "dnvdan", "pdn,dnv", "dnvx")
+DETERMINERS = ("the", "a", "this", "every")
+PREPOSITIONS = ("in", "on", "by", "of", "with")
+ADVERBS = ("now", "here", "often")
+
+
+def generated_text(n_symbols: int, *, seed: int) -> Generated:
+    """Sentences from a grammar whose words are drawn as they are in language: few often, many seldom.
+
+    Only `Random.random` is used, whose values do not change between versions of Python.
+    """
+    draw = random.Random(seed)
+    words = _lexicon(draw)
+    kinds: dict[str, Sequence[str]] = {
+        "d": DETERMINERS, "p": PREPOSITIONS, "x": ADVERBS,
+        "n": words[: N_WORDS // 2],
+        "v": words[N_WORDS // 2 : N_WORDS * 3 // 4],
+        "a": words[N_WORDS * 3 // 4 :],
+    }  # fmt: skip
+    parts: list[str] = []
+    bits = 0.0
+    size = 0
+    while size < n_symbols:
+        pattern, cost = _zipf(draw, PATTERNS)
+        bits += cost
+        sentence = ""
+        for kind in pattern:
+            if kind == ",":
+                sentence += ","
+                continue
+            word, cost = _zipf(draw, kinds[kind])
+            bits += cost
+            sentence += f" {word}" if sentence else word
+        end, cost = _zipf(draw, ENDS)
+        bits += cost
+        parts.append(sentence + end)
+        size += len(parts[-1])
+    return Generated("".join(parts)[:n_symbols], bits / size)
+
+
+def _lexicon(draw: random.Random) -> list[str]:
+    words: dict[str, None] = {}
+    while len(words) < N_WORDS:
+        n_syllables = 1 + int(draw.random() * 2.6)
+        word = "".join(
+            part[int(draw.random() * len(part))]
+            for _ in range(n_syllables)
+            for part in (SYLLABLE_STARTS, VOWELS, SYLLABLE_ENDS)
+        )
+        words[word] = None
+    return list(words)
+
+
+def _zipf(draw: random.Random, choices: Sequence[str]) -> tuple[str, float]:
+    """One of `choices`, the k-th with a chance in proportion to 1 / k, and its cost in bits."""
+    weights = [1 / k for k in range(1, len(choices) + 1)]
+    left = draw.random() * sum(weights)
+    for choice, weight in zip(choices, weights, strict=True):
+        left -= weight
+        if left <= 0:
+            return choice, -math.log2(weight / sum(weights))
+    return choices[-1], -math.log2(weights[-1] / sum(weights))
+
+
+def symbols(text: str) -> bytes:
+    """The text as one byte per symbol: its place in the alphabet.
+
+    Raises:
+        ValueError: a character is not in the alphabet.
+    """
+    table = {ord(c): i for i, c in enumerate(ALPHABET)}
+    return bytes(table[ord(c)] for c in text)

@@ -1,0 +1,1 @@
+"""The trusted evaluator, and the checks that a cheat must pass."""

@@ -1,0 +1,204 @@
+"""Our end of a logits server: tokens out, logits in, nothing of theirs imported or unpickled here."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import struct
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runners.research.problem.tiers import Limits
+from runners.research.sandbox.run import (
+    EndStatus,
+    Sandbox,
+    SandboxedProcess,
+    SandboxEnd,
+    SandboxSpec,
+    make_readable,
+)
+from tracker.interpreter import python_command
+
+SERVER = Path(__file__).with_name("logits_server.py")
+HEADER = struct.Struct("<ii")
+MAX_TOLD_BYTES = 1 << 20  # the first line: a hash per weight, twice
+OUTPUT_BYTES = 1 << 20  # of any file that a server writes: it has no reason to write one
+Logits = NDArray[np.float32]
+
+
+class AnswerError(Exception):
+    """The server did not answer as it must; `reason` is the machine-readable cause."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """The files and settings that a server loads; paths are on our side."""
+
+    script: Path
+    checkpoint: Path
+    config: Mapping[str, Any]  # what `build_model` is given
+    device: str
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReport:
+    """A server's own description of its model before the first request; not to be trusted."""
+
+    n_params: int
+    starts: tuple[
+        Mapping[str, str], ...
+    ] = ()  # name → hash of the weights that are drawn, per seed asked for
+
+
+@dataclass(slots=True)
+class LogitsServer:
+    """One process that answers for one model, in its own sandbox and folder."""
+
+    sandbox: Sandbox
+    model: TrainedModel
+    folder: Path
+    seeds: tuple[int, ...] = ()  # of beginnings that are compared
+    startup_cpu_s: float = 0.0
+    end: SandboxEnd | None = None
+    _at_work: SandboxedProcess | None = field(default=None, init=False)
+    _buffer: bytearray = field(default_factory=bytearray, init=False)
+    _was_asked: bool = field(default=False, init=False)
+
+    def __enter__(self) -> LogitsServer:
+        out = self.folder / "out"
+        out.mkdir(parents=True)
+        server = self.folder / "server.py"
+        shutil.copyfile(SERVER, server)
+        paths = {"server.py": server, "script.py": self.model.script, "checkpoint.pt": self.model.checkpoint}
+        paths["job.json"] = self.folder / "job.json"
+        inside = {name: self.sandbox.inside(name, path) for name, path in paths.items()}
+        job = {
+            "script": inside["script.py"],
+            "checkpoint": inside["checkpoint.pt"],
+            "config": dict(self.model.config),
+            "device": self.model.device,
+            "seeds": list(self.seeds),
+            "n_threads": 1,
+        }
+        paths["job.json"].write_text(json.dumps(job))
+        make_readable(paths.values())
+        limits = Limits(
+            cpu_s=self.model.limits.cpu_s,
+            wall_s=self.model.limits.wall_s,
+            memory_bytes=self.model.limits.memory_bytes,
+            file_bytes=OUTPUT_BYTES,
+            n_processes=self.model.limits.n_processes,
+        )
+        needs_gpu = self.model.device != "cpu"
+        spec = SandboxSpec(paths, out, limits, {"OMP_NUM_THREADS": "1"}, needs_gpu=needs_gpu)
+        argv = python_command(inside["server.py"], inside["job.json"])
+        self._at_work = self.sandbox.start(argv, spec, with_pipes=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> SandboxEnd:
+        """End the server; what it used."""
+        assert self._at_work is not None
+        if self.end is None:
+            self.end = self._at_work.stop()
+        return self.end
+
+    def report(self) -> ModelReport:
+        """Its description of the loaded model.
+
+        Raises:
+            AnswerError: it cannot load the model, or does not say so in time.
+        """
+        while b"\n" not in self._buffer:
+            if len(self._buffer) > MAX_TOLD_BYTES:
+                raise AnswerError("no_answer", "the model's process sent too much data")
+            self._buffer += self._read(1 << 16)
+        line, _, rest = bytes(self._buffer).partition(b"\n")
+        self._buffer = bytearray(rest)
+        self._at_work_now().look()
+        self.startup_cpu_s = self._at_work_now().cpu_s
+        try:
+            said = json.loads(line)
+            if said["problem"]:
+                raise AnswerError(
+                    str(said["problem"]), f"the checkpoint cannot be loaded: {self._last_words()}"
+                )
+            return ModelReport(int(said["n_params"]), tuple(dict(each) for each in said["starts"]))
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise AnswerError("no_answer", "the model's process does not follow the protocol") from error
+
+    def logits(self, tokens: NDArray[np.integer], vocab_size: int) -> Logits:
+        """(B, T, V) for tokens (B, T).
+
+        Raises:
+            AnswerError: none came, or of another size.
+        """
+        B, T = tokens.shape
+        request = HEADER.pack(B, T) + tokens.astype("<i4").tobytes()
+        self._was_asked = True
+        stdin = self._at_work_now().process.stdin
+        assert stdin is not None
+        try:
+            stdin.write(request)
+            stdin.flush()
+        except (BrokenPipeError, ValueError) as error:
+            raise self._died() from error
+        size = 4 * B * T * vocab_size
+        answer = bytearray(size)
+        view, n = memoryview(answer), min(len(self._buffer), size)
+        view[:n] = self._buffer[:n]
+        del self._buffer[:n]
+        while n < size:
+            block = self._read(min(size - n, 1 << 20))
+            view[n : n + len(block)] = block
+            n += len(block)
+        if self._buffer:
+            raise AnswerError("wrong_shape", "the model returned more values than (B, T, V)")
+        return np.frombuffer(answer, dtype="<f4").reshape(B, T, vocab_size)
+
+    def _at_work_now(self) -> SandboxedProcess:
+        assert self._at_work is not None
+        return self._at_work
+
+    def _read(self, n: int) -> bytes:
+        """Up to `n` bytes of the answer; the watch ends a server that is silent for too long."""
+        stdout = self._at_work_now().process.stdout
+        assert stdout is not None
+        deadline = time.monotonic() + self.model.limits.wall_s
+        while not select.select([stdout], [], [], 1.0)[0]:
+            if time.monotonic() > deadline:
+                raise AnswerError("no_answer", "the model does not answer")
+        block = os.read(stdout.fileno(), n)
+        if not block:
+            raise self._died()
+        return block
+
+    def _died(self) -> AnswerError:
+        end = self.stop()
+        if end.status in (EndStatus.OUT_OF_MEMORY, EndStatus.TIMED_OUT):
+            return AnswerError(str(end.status), "evaluating the trained model takes too much time or memory")
+        if self._was_asked:  # its words could be what it was asked about, and the agent reads them
+            return AnswerError("no_answer", "the model's process ended during evaluation")
+        return AnswerError("no_answer", f"the model's process ended: {self._last_words()}")
+
+    def _last_words(self) -> str:
+        lines = [line.strip() for line in self.stop().stderr_tail.splitlines() if line.strip()]
+        return lines[-1][:300] if lines else "no output"

@@ -1,0 +1,1 @@
+"""The sandbox that code of an agent runs in."""

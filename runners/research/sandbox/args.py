@@ -1,0 +1,224 @@
+"""The one place where our words become those of `bwrap`, `unshare`, `setpriv` and `prlimit`.
+
+What a sandboxed program sees: the system's programs and libraries, Python with torch and what torch needs (no
+other package: their texts may be what a corpus is made of), its inputs, one folder, a small `/tmp`.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+
+from runners.research.problem.tiers import Limits
+
+INPUTS, OUTPUT = "/in", "/out"  # in the sandbox
+MEMORY_FOLDERS = {"/dev/shm": 64 * 2**20, "/tmp": 256 * 2**20}  # noqa: S108 - torch.compile needs a /tmp
+N_FILES = 256  # open at once
+# Users of this number exist nowhere: above systemd's container range (systemd.io/UIDS-GIDS), below 2^31.
+FIRST_UID, N_UIDS = 1_900_000_000, 10**8
+SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin")
+ETC = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime")
+PACKAGES = ("torch",)  # all that a training script may import beside the standard library
+# below /usr: hidden, since their texts may be what a corpus is made of
+SYSTEM_SITES = ("lib/python3*/*-packages", "local/lib/python3*/*-packages", "share/doc", "local/share/doc")
+GPU_GLOBS = ("nvidia[0-9]*", "nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset", "nvidia-caps*")
+BASE_ENV = {
+    "PATH": "/usr/bin:/bin",
+    "HOME": "/tmp",  # noqa: S108 - inside the sandbox
+    "USER": "trainer",  # torch.compile names its cache after it
+    "LANG": "C.UTF-8",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+    "PYTHONNOUSERSITE": "1",
+    "PYTHONSAFEPATH": "1",  # what the script starts imports nothing that it has written
+    "PYTHONWARNINGS": "ignore",  # torch warns that there is no numpy; the last words are kept for people
+}
+UNSHARE = (
+    "unshare", "--user", "--map-root-user", "--net", "--ipc", "--uts", "--mount", "--pid", "--fork",
+    "--kill-child=KILL", "--mount-proc", "--",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Which abilities of bubblewrap are used; an old version or a strict system lacks some."""
+
+    drops_root: bool = False  # started by root: the program runs as a user that exists nowhere
+    is_hardened: bool = False  # no further user namespaces inside (from 0.8), sized /tmp (from 0.7)
+
+
+PLAIN = Variant()
+# Best first. As root, the process limit of the kernel holds only with `drops_root`.
+VARIANTS_AS_ROOT = (Variant(True, True), Variant(True, False), Variant(False, True), PLAIN)
+VARIANTS = (Variant(False, True), PLAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Binds:
+    """The inputs by name, and the writable folder."""
+
+    read_only: Mapping[str, Path]
+    writable: Path
+    needs_gpu: bool = False
+
+
+def environment(env: Mapping[str, str]) -> dict[str, str]:
+    """All that the program finds in its environment."""
+    return BASE_ENV | dict(env)
+
+
+def rlimits(limits: Limits, *, needs_gpu: bool) -> list[str]:
+    """A `prlimit` command to put before the program; empty where there is none.
+
+    The address space is left free: torch reserves far more of it than it uses. `--data` counts what is
+    writable and private, in each process; CUDA maps too much even for that.
+    """
+    if shutil.which("prlimit") is None:
+        return []
+    words = ["prlimit", f"--cpu={int(limits.cpu_s) + 1}", f"--fsize={limits.file_bytes}", "--core=0"]
+    words += [f"--nproc={limits.n_processes}", f"--nofile={N_FILES}", "--memlock=65536"]
+    if not needs_gpu:
+        words.append(f"--data={limits.memory_bytes}")
+    return [*words, "--"]
+
+
+def bubblewrap(
+    variant: Variant, binds: Binds, env: Mapping[str, str], argv: Sequence[str], *, uid: int | None = None
+) -> list[str]:
+    """The whole command; with `drops_root`, the program runs under `uid`."""
+    words = [
+        "bwrap",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+    ]
+    words += ["--die-with-parent", "--new-session", "--hostname", "sandbox", "--clearenv"]
+    for name, value in env.items():
+        words += ["--setenv", name, value]
+    mounts = [*_system(), *_python()]
+    for name, path in binds.read_only.items():
+        mounts += ["--ro-bind", str(path), f"{INPUTS}/{name}"]
+    # `/tmp` comes first: the interpreter, or a folder of ours, may lie in the real one
+    words += [*_in_memory("/tmp", variant), *_parents(mounts), *mounts, *_devices(binds, variant)]  # noqa: S108
+    words += ["--bind", str(binds.writable), OUTPUT, "--chdir", OUTPUT]
+    words += ["--remount-ro", "/dev", "--remount-ro", "/"]
+    if not variant.drops_root:
+        inner = ["--unshare-user", "--disable-userns"] if variant.is_hardened else ["--unshare-user"]
+        return [*words[:1], *inner, *words[1:], "--cap-drop", "ALL", "--", *argv]
+    words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--", "setpriv", f"--reuid={uid}"]
+    words += [f"--regid={uid}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all", "--"]
+    if variant.is_hardened:
+        words += [
+            "bwrap",
+            "--unshare-user",
+            "--disable-userns",
+            "--die-with-parent",
+            "--dev-bind",
+            "/",
+            "/",
+            "--",
+        ]
+    return [*words, *argv]
+
+
+def new_uid() -> int:
+    """A separate user for one sandbox, so that two neither share a process limit nor reach each other."""
+    return FIRST_UID + secrets.randbelow(N_UIDS)
+
+
+def _parents(mounts: Sequence[str]) -> Iterator[str]:
+    """The folders above all mount points: bubblewrap itself would make them for their owner alone."""
+    places = _places(mounts)
+    for folder in sorted(
+        {str(folder) for place in places for folder in Path(place).parents if place.count("/") > 1}
+    ):
+        if folder != "/" and not any(folder == place or folder.startswith(place + "/") for place in places):
+            yield from ("--perms", "0755", "--dir", folder)
+
+
+def _places(mounts: Sequence[str]) -> list[str]:
+    """Where the mounts lie inside: the last word of each, never the folder outside that is bound there."""
+    ends = [i for i, word in enumerate(mounts) if word.startswith("--")][1:]
+    return [mounts[end - 1] for end in [*ends, len(mounts)]]
+
+
+def _system() -> Iterator[str]:
+    for name in SYSTEM:
+        path = Path(name)
+        if path.is_symlink():
+            yield from ("--symlink", str(path.readlink()), name)
+        elif path.is_dir():
+            yield from ("--ro-bind", name, name)
+    for name in ETC:
+        yield from ("--ro-bind-try", name, name)
+
+
+def _in_memory(place: str, variant: Variant) -> list[str]:
+    """A folder that is memory, of its size where bubblewrap knows how."""
+    size = ["--size", str(MEMORY_FOLDERS[place])] if variant.is_hardened else []
+    return [*size, "--perms", "1777", "--tmpfs", place]
+
+
+def _devices(binds: Binds, variant: Variant) -> list[str]:
+    """`/proc`, `/dev` and its shared memory; the cards come after `/dev`, with `/sys` beside them."""
+    words = ["--proc", "/proc", "--dev", "/dev", *_in_memory("/dev/shm", variant)]  # noqa: S108 - its own
+    if binds.needs_gpu:
+        for pattern in GPU_GLOBS:
+            for device in sorted(Path("/dev").glob(pattern)):
+                words += ["--dev-bind", str(device), str(device)]
+        words += ["--ro-bind", "/sys", "/sys"]
+    return words
+
+
+@lru_cache(maxsize=1)
+def _python() -> tuple[str, ...]:
+    """The interpreter and its standard library; of all packages only those that the script may import."""
+    outside = [path for path in {Path(sys.prefix), Path(sys.base_prefix)} if not path.is_relative_to("/usr")]
+    words = [word for path in sorted(outside) for word in ("--ro-bind", str(path), str(path))]
+    sites = sorted(_sites())
+    words += [word for site in sites for word in ("--tmpfs", str(site))]
+    words += [word for path in package_paths(PACKAGES) for word in ("--ro-bind", str(path), str(path))]
+    return (*words, *(word for site in sites for word in ("--remount-ro", str(site))))
+
+
+def _sites() -> set[Path]:
+    """Every folder of packages, and of documentation, that the program could see."""
+    base = {"base": sys.base_prefix, "platbase": sys.base_prefix}
+    names = ("purelib", "platlib")
+    sites = {Path(sysconfig.get_path(name)) for name in names}
+    sites |= {Path(sysconfig.get_path(name, vars=base)) for name in names}
+    for pattern in SYSTEM_SITES:
+        sites |= set(Path("/usr").glob(pattern))
+    return {site for site in sites if site.is_dir() and not site.is_symlink()}
+
+
+def package_paths(names: Sequence[str]) -> list[Path]:
+    """The files and folders in `site-packages` of these packages and of all that they require."""
+    paths: set[Path] = set()
+    seen: set[str] = set()
+    queue = list(names)
+    while queue:
+        name = queue.pop()
+        key = re.sub(r"[-_.]+", "-", name).lower()
+        if key in seen:
+            continue
+        seen.add(key)
+        try:
+            found = metadata.distribution(name)
+        except metadata.PackageNotFoundError:  # required on another system only
+            continue
+        for file in found.files or ():
+            if file.parts[0] not in ("..", "__pycache__", "/"):
+                paths.add(Path(str(found.locate_file(file.parts[0]))))
+        queue += [re.split(r"[^A-Za-z0-9._-]", r)[0] for r in found.requires or () if "extra ==" not in r]
+    return sorted(path for path in paths if path.exists())

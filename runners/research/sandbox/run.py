@@ -1,0 +1,344 @@
+"""Run untrusted code: no network, only the given files, one writable folder, resource limits.
+
+Three kinds. `bubblewrap` hides the file system, the network, other processes and the environment. `unshare`
+hides the network and the processes only. `none` hides nothing, and holds the limits alone.
+Not covered: flaws of the kernel or of a GPU's driver; a program can still spend all that its limits allow.
+
+The process that starts a sandbox must stay alive in the *thread* that started it: the kernel ends the sandbox
+together with that thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from runners.research.problem.tiers import Limits
+from runners.research.sandbox import args as sandbox_args
+from runners.research.sandbox.watch import LOOK_S, SandboxWatch
+from tracker.errors import TrackerError
+from tracker.interpreter import python_command
+
+TAIL_BYTES = 8192  # of each output stream that are kept
+GRACE_S = 1.0  # for what started the sandbox to end by itself after all in it was killed
+END_S = 10.0  # for the processes of a killed sandbox to be gone
+MARK = "TRACKER_TRAINING"  # environment variable of our side: names the writable folder
+INSTALL_HINT = "`apt install bubblewrap` (or your system's package), or `--no-sandbox` at your own risk"
+
+
+class Kind(StrEnum):
+    """How much is hidden."""
+
+    BUBBLEWRAP = "bubblewrap"
+    UNSHARE = "unshare"
+    NONE = "none"
+
+
+class EndStatus(StrEnum):
+    """How a sandbox ended."""
+
+    ENDED = "ended"  # by itself, with whatever code
+    TIMED_OUT = "timed_out"  # wall time or CPU time
+    OUT_OF_MEMORY = "out_of_memory"
+    DISK_LIMIT = "disk_limit"  # wrote more than its folder may hold
+    PROCESS_LIMIT = "process_limit"
+    STOPPED = "stopped"  # by us, before it ended
+
+
+PROBE_LIMITS = Limits(cpu_s=10, wall_s=20, memory_bytes=2**30, file_bytes=2**20, n_processes=64)
+KILLED = (-signal.SIGKILL, -signal.SIGXCPU, 128 + signal.SIGKILL, 128 + signal.SIGXCPU)  # bubblewrap adds 128
+SPENT_SHARE = 0.8  # of the CPU time: the last look may be a while ago on a busy machine
+STATUS_OF = {
+    "wall": EndStatus.TIMED_OUT,
+    "cpu": EndStatus.TIMED_OUT,
+    "memory": EndStatus.OUT_OF_MEMORY,
+    "disk": EndStatus.DISK_LIMIT,
+    "processes": EndStatus.PROCESS_LIMIT,
+    "stopped": EndStatus.STOPPED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxEnd:
+    """The end of a sandboxed program."""
+
+    status: EndStatus
+    returncode: int  # negative: the signal
+    stdout_tail: str
+    stderr_tail: str
+    cpu_s: float  # of all its processes
+    wall_s: float
+    peak_memory_bytes: int  # resident, sum over its processes, as seen every 0.2 s
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """The files, limits and environment of a sandboxed program."""
+
+    read_only: Mapping[str, Path]  # name → file or folder; `Sandbox.inside` tells its path in there
+    writable: Path
+    limits: Limits
+    env: Mapping[str, str] = field(default_factory=dict)
+    needs_gpu: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """One way to confine programs on this machine; `find` gives the best that works."""
+
+    kind: Kind
+    variant: sandbox_args.Variant = sandbox_args.PLAIN
+    lacks: tuple[str, ...] = ()  # what it does not protect, in words
+    why: str = ""  # why no better kind is there
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether code that an agent wrote may run here."""
+        return self.kind is Kind.BUBBLEWRAP
+
+    def inside(self, name: str, path: Path) -> str:
+        """Where the program sees the read-only `path` that a spec calls `name`."""
+        return f"{sandbox_args.INPUTS}/{name}" if self.is_trusted else str(path)
+
+    def inside_out(self, writable: Path) -> str:
+        """Where the program sees the folder in which it may write."""
+        return sandbox_args.OUTPUT if self.is_trusted else str(writable)
+
+    def run(self, argv: Sequence[str], spec: SandboxSpec) -> SandboxEnd:
+        """Run `argv` to its end, or to the first limit that it passes."""
+        return self.start(argv, spec).wait()
+
+    def start(self, argv: Sequence[str], spec: SandboxSpec, *, with_pipes: bool = False) -> SandboxedProcess:
+        """Start `argv`; with pipes, its standard input and output are the caller's.
+
+        Raises:
+            TrackerError: the sandbox could not be started.
+        """
+        uid = sandbox_args.new_uid() if self.variant.drops_root else None
+        if uid is not None:
+            os.chown(spec.writable, uid, uid)
+        command = self._command(argv, spec, uid)
+        # the first process of the sandbox keeps what we give here: nothing of our own environment
+        env = {} if self.is_trusted else sandbox_args.environment(spec.env)
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE if with_pipes else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                cwd="/" if self.is_trusted else spec.writable,
+                env={"PATH": os.defpath} | env | {MARK: str(spec.writable)},
+            )
+        except OSError as error:
+            raise TrackerError(f"the sandbox could not be started: {error}", hint=INSTALL_HINT) from error
+        return SandboxedProcess(process, spec, reads_stdout=not with_pipes)
+
+    def _command(self, argv: Sequence[str], spec: SandboxSpec, uid: int | None) -> list[str]:
+        limited = [*sandbox_args.rlimits(spec.limits, needs_gpu=spec.needs_gpu), *argv]
+        if self.kind is Kind.BUBBLEWRAP:
+            binds = sandbox_args.Binds(spec.read_only, spec.writable, needs_gpu=spec.needs_gpu)
+            env = sandbox_args.environment(spec.env)
+            return sandbox_args.bubblewrap(self.variant, binds, env, limited, uid=uid)
+        dies = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        return [*dies, *(sandbox_args.UNSHARE if self.kind is Kind.UNSHARE else []), *limited]
+
+
+class SandboxedProcess:
+    """A program at work in a sandbox, and the thread that watches it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], spec: SandboxSpec, *, reads_stdout: bool) -> None:
+        self.process = process
+        self._watch = SandboxWatch(process.pid, spec.writable, spec.limits)
+        self._mark = str(spec.writable)
+        self._tails = {"stdout": b"", "stderr": b""}
+        self._why: str | None = None
+        self._ended = threading.Event()
+        streams = [("stderr", process.stderr)] + ([("stdout", process.stdout)] if reads_stdout else [])
+        self._threads = [threading.Thread(target=self._drain, args=s, daemon=True) for s in streams]
+        self._threads.append(threading.Thread(target=self._follow, name="sandbox-watch", daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds up to the last look."""
+        return self._watch.cpu_s
+
+    def look(self) -> None:
+        """See now what it uses; the watch does so by itself, five times a second."""
+        if (why := self._watch.look()) is not None:
+            self._kill(why)
+
+    def wait(self) -> SandboxEnd:
+        """Wait for the end of the program."""
+        process = self.process
+        try:
+            process.wait()
+        except BaseException:  # Ctrl-C
+            self._kill("stopped")
+            raise
+        finally:
+            self._ended.set()
+        end_marked(self._mark)
+        for thread in self._threads:
+            thread.join(END_S)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        return self._end(process.returncode)
+
+    def stop(self) -> SandboxEnd:
+        """End it now, with all that it started."""
+        self._kill("stopped")
+        return self.wait()
+
+    def _end(self, returncode: int) -> SandboxEnd:
+        said = {name: tail.decode(errors="replace") for name, tail in self._tails.items()}
+        status = STATUS_OF[self._why] if self._why else EndStatus.ENDED
+        if self._why is None and returncode in KILLED:  # by the kernel, before the watch saw why
+            is_spent = self._watch.cpu_s > SPENT_SHARE * self._watch.limits.cpu_s
+            status = EndStatus.TIMED_OUT if is_spent else EndStatus.OUT_OF_MEMORY
+        return SandboxEnd(
+            status,
+            returncode,
+            said["stdout"],
+            said["stderr"],
+            cpu_s=self._watch.cpu_s,
+            wall_s=self._watch.wall_s,
+            peak_memory_bytes=self._watch.peak_memory_bytes,
+        )
+
+    def _drain(self, name: str, stream: IO[bytes]) -> None:
+        with contextlib.suppress(OSError, ValueError):  # closed by us
+            while block := os.read(stream.fileno(), TAIL_BYTES):
+                self._tails[name] = (self._tails[name] + block)[-TAIL_BYTES:]
+
+    def _follow(self) -> None:
+        while not self._ended.wait(LOOK_S):
+            if (why := self._watch.look()) is not None:
+                self._kill(why)
+                return
+
+    def _kill(self, why: str) -> None:
+        """Kill the first process of the sandbox's own process space, and so all of it at once.
+
+        What started it then reads its CPU time and ends by itself; only if it does not, it is killed too.
+        """
+        if self._ended.is_set():
+            return
+        self._why = self._why or why
+        with contextlib.suppress(psutil.Error):
+            for child in psutil.Process(self.process.pid).children():
+                child.kill()
+        if not self._ended.wait(GRACE_S):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        end_marked(self._mark)
+
+
+def find(*, allow_none: bool = False) -> Sandbox:
+    """The best sandbox that works on this machine.
+
+    Raises:
+        TrackerError: there is none, and `allow_none` does not allow to go without.
+    """
+    found = probe()
+    if found.kind is Kind.NONE and not allow_none:
+        raise TrackerError(f"no sandbox works on this machine: {found.why}", hint=INSTALL_HINT)
+    return found
+
+
+def for_study(begun_in: str, *, runs_code: bool) -> Sandbox:
+    """The sandbox of a study's trainings, by the kind that it was begun in.
+
+    Raises:
+        TrackerError: an agent's code is to run, and what works here now is weaker than that.
+    """
+    if begun_in == Kind.NONE:
+        return Sandbox(Kind.NONE, lacks=("nothing is hidden from the trained script",))
+    found = find(allow_none=not runs_code)
+    if runs_code and not found.is_trusted:
+        message = f"the sandbox `{found.kind}` is too weak for code that an agent wrote: {found.why}"
+        raise TrackerError(message, hint=INSTALL_HINT)
+    return found
+
+
+@lru_cache(maxsize=1)
+def probe() -> Sandbox:
+    """The best sandbox that works on this machine, `none` included; looked for once per process."""
+    why = ["bubblewrap is not installed"]
+    if shutil.which("bwrap") and sys.platform == "linux":
+        why = []
+        for variant in sandbox_args.VARIANTS_AS_ROOT if os.geteuid() == 0 else sandbox_args.VARIANTS:
+            problem = _problem(Sandbox(Kind.BUBBLEWRAP, variant))
+            if problem is None:
+                return Sandbox(Kind.BUBBLEWRAP, variant, lacks=_lacks(variant))
+            why.append(problem)
+    reason = why[-1]
+    if shutil.which("unshare") and sys.platform == "linux":
+        weak = Sandbox(Kind.UNSHARE, lacks=("the user's files can be read and written",), why=reason)
+        if _problem(weak) is None:
+            return weak
+    open_to = ("the user's files can be read and written", "the network is open", "no process is hidden")
+    return Sandbox(Kind.NONE, lacks=open_to, why=reason)
+
+
+def _lacks(variant: sandbox_args.Variant) -> tuple[str, ...]:
+    lacks = []
+    if not variant.is_hardened:
+        lacks.append("user namespaces inside, and `/tmp` of any size")
+    if os.geteuid() == 0 and not variant.drops_root:
+        lacks.append("the program runs as root, so only our own monitor enforces the process limit")
+    return tuple(lacks)
+
+
+def _problem(sandbox: Sandbox) -> str | None:
+    """Why this way to confine does not work here; None if it does."""
+    with tempfile.TemporaryDirectory(prefix="tracker-probe-") as folder:
+        spec = SandboxSpec({}, Path(folder), PROBE_LIMITS)
+        end = sandbox.run(python_command("-c", "pass"), spec)
+    if end.returncode == 0:
+        return None
+    return (end.stderr_tail.strip().splitlines() or [f"ended with code {end.returncode}"])[-1]
+
+
+def make_readable(paths: Iterable[Path]) -> None:
+    """Let everybody read these files of ours, whatever the umask: the program may run as another user."""
+    for path in paths:
+        path.chmod(0o644)
+
+
+def describe() -> str:
+    """One line for people: the kind, and what it lacks or why there is no better one."""
+    found = probe()
+    notes = [f"lacks: {'; '.join(found.lacks)}"] if found.lacks else []
+    notes += [found.why] if found.why else []
+    return ", ".join([str(found.kind), *notes])
+
+
+def end_marked(folder: str) -> int:
+    """Kill every process of ours whose sandbox writes in this folder or below it; how many there were."""
+    n = 0
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            mark = process.environ().get(MARK, "")
+            if mark == folder or mark.startswith(f"{folder}/"):
+                process.kill()
+                n += 1
+    return n

@@ -1,0 +1,1 @@
+"""The training script, and one training of it."""

@@ -1,0 +1,332 @@
+"""One training in the sandbox and the parsing of its untrusted output."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runners.research.corpora.build import TRAIN, Corpus
+from runners.research.evaluation.cheat_checks import Finding, curve_finding
+from runners.research.evaluation.evaluator import (
+    NOT_FINITE,
+    Evaluation,
+    EvaluationSpec,
+    evaluate,
+)
+from runners.research.evaluation.logits_client import TrainedModel
+from runners.research.problem import script as scripts
+from runners.research.problem.tiers import Tier
+from runners.research.sandbox.run import (
+    EndStatus,
+    Sandbox,
+    SandboxEnd,
+    SandboxSpec,
+    make_readable,
+)
+from tracker.errors import DiskFullError
+from tracker.interpreter import python_command
+from tracker.records.studies import Change, Training, TrainingStatus
+
+MAX_SCRIPT_BYTES = 100_000  # the shipped one has 18,000: no room for a table of answers
+MAX_TEXT_BYTES = 1 << 20  # of the curve and of the report
+LEAST_FREE_BYTES = 64 << 20  # on the disk: with less left, it is full for us
+DETAIL_CHARS = 500
+SIGNALLED = 128  # a shell, and bubblewrap, add the signal to it
+STATUS_OF_EXIT = {  # of train.py
+    20: (TrainingStatus.CRASHED, "bad_config"),
+    21: (TrainingStatus.DIVERGED, "not_finite"),
+    22: (TrainingStatus.OUT_OF_MEMORY, "out_of_memory"),
+}
+STATUS_OF_END = {
+    EndStatus.TIMED_OUT: (TrainingStatus.TIMED_OUT, "time_limit"),
+    EndStatus.OUT_OF_MEMORY: (TrainingStatus.OUT_OF_MEMORY, "memory_limit"),
+    EndStatus.DISK_LIMIT: (TrainingStatus.CAUGHT, "disk_limit"),
+    EndStatus.PROCESS_LIMIT: (TrainingStatus.CAUGHT, "process_limit"),
+    EndStatus.STOPPED: (TrainingStatus.CRASHED, "stopped"),
+}
+
+
+class TrainingRefusedError(Exception):
+    """A training that ends without a score; `status`, `reason` and `detail` go into its record."""
+
+    def __init__(self, status: TrainingStatus, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.reason, self.detail = status, reason, detail
+
+
+def caught(finding: Finding) -> TrainingRefusedError:
+    """The refusal of a training that is not what it seems."""
+    return TrainingRefusedError(TrainingStatus.CAUGHT, finding.reason, finding.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingContext:
+    """The tier, home, sandbox and corpus of trainings; equal for all of a study."""
+
+    tier: Tier
+    home: Path
+    sandbox: Sandbox
+    corpus: Corpus
+
+    @property
+    def folder(self) -> Path:
+        """Finished trainings, the locks, and the work folders of those under way."""
+        return self.home / "trainings"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingAttempt:
+    """One run of the script; `blank` is the record that it fills in."""
+
+    change: Change
+    blank: Training
+    context: TrainingContext
+    splits: tuple[str, ...]
+    work: Path
+
+    @property
+    def out(self) -> Path:
+        """Where the script may write."""
+        return self.work / "out"
+
+    def run(self) -> tuple[Training, float]:
+        """The record, and the CPU seconds that Python and torch take to start."""
+        training = self.blank
+        try:
+            self._write_inputs()
+            hashes = self._input_hashes()
+            end = self._trained()
+            training = replace(
+                training,
+                train_s=round(end.wall_s, 3),
+                cpu_s=round(end.cpu_s, 3),
+                peak_memory_bytes=end.peak_memory_bytes,
+            )
+            if self._input_hashes() != hashes:
+                raise TrainingRefusedError(
+                    TrainingStatus.CAUGHT, "inputs_changed", "a read-only input was changed"
+                )
+            self._check_end(end)
+            return self._measured(training)
+        except TrainingRefusedError as why:
+            return replace(training, status=why.status, reason=why.reason, detail=why.detail), 0.0
+
+    def _write_inputs(self) -> None:
+        tier, corpus = self.context.tier, self.context.corpus
+        self.out.mkdir()
+        (self.work / "script.py").write_text(self._script())
+        inside = self.context.sandbox.inside
+        config = {
+            "data": inside("data.bin", self.work / "data.bin"),
+            "out": self.context.sandbox.inside_out(self.out),
+            "seed": self.blank.seed,
+            "train_tokens": tier.train_tokens,
+            "context": tier.context,
+            "vocab_size": corpus.meta.vocab_size,
+            "token_bytes": corpus.meta.token_bytes,
+            "device": tier.device,
+            "compile": tier.compile,
+            "micro_batch": tier.micro_batch,
+            "params": dict(self.change.params),
+        }
+        (self.work / "config.json").write_text(json.dumps(config))
+        write_sequences(corpus, tier, self.blank.seed, self.work / "data.bin")
+        make_readable(self._inputs().values())
+
+    def _script(self) -> str:
+        """The script to run, its frozen parts compared with the shipped one's."""
+        shipped = scripts.shipped(self.context.tier)
+        text = self.change.script
+        if text is None:
+            return shipped
+        if len(text.encode()) > MAX_SCRIPT_BYTES:
+            detail = f"the script has {len(text.encode())} bytes, at most {MAX_SCRIPT_BYTES} are allowed"
+            raise TrainingRefusedError(TrainingStatus.CAUGHT, "script_too_large", detail)
+        try:
+            is_frozen = scripts.regions(text).frozen_hash == scripts.regions(shipped).frozen_hash
+        except ValueError as error:
+            raise TrainingRefusedError(TrainingStatus.CAUGHT, "frozen_region", str(error)) from error
+        if not is_frozen:
+            detail = "something outside the EDITABLE markers was changed"
+            raise TrainingRefusedError(TrainingStatus.CAUGHT, "frozen_region", detail)
+        return text
+
+    def _inputs(self) -> dict[str, Path]:
+        return {name: self.work / name for name in ("script.py", "config.json", "data.bin")}
+
+    def _input_hashes(self) -> dict[str, str]:
+        found = {}
+        for name, path in self._inputs().items():
+            with path.open("rb") as file:
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        return found
+
+    def _trained(self) -> SandboxEnd:
+        tier, sandbox = self.context.tier, self.context.sandbox
+        inputs = self._inputs()
+        spec = SandboxSpec(
+            inputs, self.out, tier.limits, {"OMP_NUM_THREADS": "1"}, needs_gpu=tier.device != "cpu"
+        )
+        inside = [sandbox.inside(name, inputs[name]) for name in ("script.py", "config.json")]
+        return sandbox.run(python_command(*inside), spec)
+
+    def _check_end(self, end: SandboxEnd) -> None:
+        if end.status in STATUS_OF_END:
+            status, reason = STATUS_OF_END[end.status]
+            raise TrainingRefusedError(status, reason, _sentence(end))
+        if end.returncode == 0:
+            return
+        if shutil.disk_usage(self.work).free < LEAST_FREE_BYTES:
+            raise DiskFullError(str(self.context.folder))
+        status, reason = STATUS_OF_EXIT.get(end.returncode, (TrainingStatus.CRASHED, "crashed"))
+        raise TrainingRefusedError(status, reason, _sentence(end))
+
+    def _measured(self, training: Training) -> tuple[Training, float]:
+        """The record with its scores, after every check."""
+        tier, corpus = self.context.tier, self.context.corpus
+        checkpoint = self._checkpoint()
+        curve = read_curve(self.out)
+        is_ours = self.change.script is None
+        report = read_report(self.out) if is_ours else {}
+        config = {
+            "params": dict(self.change.params),
+            "vocab_size": corpus.meta.vocab_size,
+            "context": tier.context,
+        }
+        model = TrainedModel(self.work / "script.py", checkpoint, config, tier.device, tier.limits)
+        exam = EvaluationSpec(tier, corpus, self.splits, is_probed=not is_ours)
+        found = evaluate(model, exam, sandbox=self.context.sandbox, folder=self.work / "evaluation")
+        n_tokens = curve[-1][0] if curve else 0
+        training = replace(
+            training,
+            curve=curve,
+            n_tokens=n_tokens,
+            n_params=found.n_params,
+            eval_s=round(found.cpu_s, 3),
+            tokens_per_s=report.get("tokens_per_s", n_tokens / training.train_s),
+            mfu=report.get("mfu"),
+            peak_memory_bytes=self._peak_bytes(training, report),
+        )
+        self._check(found, curve)
+        return replace(training, bpb=dict(found.bpb)), found.startup_cpu_s
+
+    def _peak_bytes(self, training: Training, report: Mapping[str, float]) -> int | None:
+        """Of the card, where one computes and our own script told; else of the processes."""
+        on_card = report.get("peak_memory_bytes") if self.context.tier.device != "cpu" else None
+        return training.peak_memory_bytes if on_card is None else int(on_card)
+
+    def _check(self, found: Evaluation, curve: tuple[tuple[int, float], ...]) -> None:
+        if found.problem is not None:
+            raise TrainingRefusedError(*_status_of(found.problem.reason), str(found.problem))
+        finding = found.finding or curve_finding(
+            curve,
+            nats=found.nats_per_token,
+            vocab_size=self.context.corpus.meta.vocab_size,
+            tier=self.context.tier,
+        )
+        if finding is not None:
+            raise caught(finding)
+
+    def _checkpoint(self) -> Path:
+        """A copy of the checkpoint, out of reach of what wrote it."""
+        size = self.context.tier.max_checkpoint_bytes
+        try:
+            links = [path.name for path in self.out.iterdir() if path.is_symlink()]
+        except OSError as error:  # it took our rights to its own folder away
+            detail = f"the output folder cannot be read: {error.strerror}"
+            raise TrainingRefusedError(TrainingStatus.CAUGHT, "unreadable_output", detail) from error
+        if links:
+            detail = f"`{links[0]}` in the output folder is a link"
+            raise TrainingRefusedError(TrainingStatus.CAUGHT, "link_in_output", detail)
+        content = read_plain(self.out / "checkpoint.pt", size)
+        if content is None:
+            raise TrainingRefusedError(
+                TrainingStatus.CRASHED, "no_checkpoint", "the training left no checkpoint"
+            )
+        if len(content) > size:
+            detail = f"the checkpoint has more than the {size} bytes that the tier allows"
+            raise TrainingRefusedError(TrainingStatus.CAUGHT, "checkpoint_too_large", detail)
+        copy = self.work / "checkpoint.pt"
+        copy.write_bytes(content)
+        return copy
+
+
+def write_sequences(corpus: Corpus, tier: Tier, seed: int, path: Path) -> None:
+    """The sequences of one training and no others, in the order of its seed: (T + 1) tokens each."""
+    tokens, T = corpus.tokens(TRAIN), tier.context
+    n_wanted, n_windows = tier.train_tokens // T, (len(tokens) - 1) // T
+    draw = np.random.default_rng(seed)
+    rounds = [draw.permutation(n_windows) for _ in range(math.ceil(n_wanted / n_windows))]
+    starts = np.concatenate(rounds)[:n_wanted] * T
+    with path.open("wb") as file:
+        for at in range(0, n_wanted, 4096):
+            file.write(tokens[starts[at : at + 4096, None] + np.arange(T + 1)].tobytes())
+
+
+def read_plain(path: Path, most: int) -> bytes | None:
+    """Up to `most` + 1 bytes of a regular file that is no link; None if it is anything else."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        return None
+    with os.fdopen(handle, "rb") as file:
+        return file.read(most + 1)
+
+
+def read_curve(out: Path) -> tuple[tuple[int, float], ...]:
+    """(tokens, loss) points; what cannot be read as such is left out."""
+    points = []
+    for line in (read_plain(out / "curve.jsonl", MAX_TEXT_BYTES) or b"").splitlines():
+        try:
+            n_tokens, loss = json.loads(line)
+            points.append((int(n_tokens), float(loss)))
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            continue
+    return tuple(point for point in points if math.isfinite(point[1]))
+
+
+def read_report(out: Path) -> Mapping[str, float]:
+    """The numbers of our own script's report that are positive and finite; shown, never used to judge."""
+    try:
+        said: Any = json.loads(read_plain(out / "report.json", MAX_TEXT_BYTES) or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    pairs = said.items() if isinstance(said, dict) else ()
+    numbers = {k: float(v) for k, v in pairs if isinstance(v, int | float) and abs(v) < 1e18}
+    return {name: value for name, value in numbers.items() if value > 0}
+
+
+def _status_of(reason: str) -> tuple[TrainingStatus, str]:
+    """The status of a training whose model could not be queried."""
+    if reason == NOT_FINITE:
+        return TrainingStatus.DIVERGED, reason
+    if reason in ("unsafe_checkpoint", "wrong_shape"):
+        return TrainingStatus.CAUGHT, reason
+    if reason == EndStatus.OUT_OF_MEMORY:
+        return TrainingStatus.OUT_OF_MEMORY, "evaluation_memory"
+    if reason == EndStatus.TIMED_OUT:
+        return TrainingStatus.TIMED_OUT, "evaluation_time"
+    return TrainingStatus.CRASHED, reason
+
+
+def _sentence(end: SandboxEnd) -> str:
+    """The last thing that the script said, else how it ended."""
+    if end.status is not EndStatus.ENDED:
+        return f"{end.status} after {end.wall_s:.1f} s, {end.cpu_s:.1f} CPU s"
+    if end.returncode < 0 or end.returncode > SIGNALLED:
+        return f"it was ended by signal {abs(end.returncode) % SIGNALLED}"
+    lines = [line.strip() for line in end.stderr_tail.splitlines() if line.strip()]
+    return lines[-1][:DETAIL_CHARS] if lines else f"it ended with code {end.returncode}"

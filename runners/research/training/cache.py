@@ -1,0 +1,261 @@
+"""One training of one change under one seed with its trusted measurement; known ones are not repeated.
+
+A fault of the proposed code is a status of the record; a fault of ours raises. `val` and `select` of a
+finished training are kept in `$TRACKER_HOME/trainings/<key>.json`, `test` never is: it is measured each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+from runners.research.corpora.build import corpus
+from runners.research.evaluation.cheat_checks import TrainingCost, cost_finding
+from runners.research.evaluation.seed_similarity import likeness_finding
+from runners.research.problem import script as scripts
+from runners.research.problem import space
+from runners.research.problem.tiers import Tier
+from runners.research.sandbox import run as sandboxes
+from runners.research.sandbox.run import Sandbox
+from runners.research.training.attempt import (
+    TrainingAttempt,
+    TrainingContext,
+    TrainingRefusedError,
+    caught,
+)
+from tracker.errors import DiskFullError, TrackerError
+from tracker.installation import installed_version
+from tracker.records.studies import (
+    Change,
+    Params,
+    Split,
+    Training,
+    TrainingStatus,
+)
+from tracker.serialization import dump_json, load_json, write_atomically
+
+BASELINE_HINT = "`tracker doctor` says what works on this machine"
+VERSION = "2"  # of training and evaluator: another one gives other keys
+N_AT_ONCE = {"cpu": 2, "cuda": 1}  # trainings on one machine, of all studies together
+WAIT_S = 0.2
+MAX_STARTUP_S = 2.5  # of CPU time to import torch and load a model; 1.2 s where nothing else runs
+KEPT_SPLITS = (str(Split.VAL), str(Split.SELECT))  # always measured, and shared by all studies of a home
+# what says more about the machine than about the change
+NOT_KEPT = (TrainingStatus.TIMED_OUT, TrainingStatus.OUT_OF_MEMORY)
+
+
+class BaselineError(TrackerError):
+    """The tier's defaults cannot be trained here; nothing could be compared with them."""
+
+
+def key(change: Change, seed: int, tier: Tier, corpus_hash: str) -> str:
+    """The fingerprint of a training: equal keys, equal results (on a CPU to the last bit)."""
+    text = change.script or scripts.shipped(tier)
+    sizes = {k: v for k, v in asdict(tier).items() if k not in ("description", "choices", "limits")}
+    made_of = {
+        "version": VERSION,
+        "script": hashlib.sha256(text.encode()).hexdigest(),
+        "params": sorted(_differing(change.params, text).items()),
+        "seed": seed,
+        "tier": sizes,
+        "corpus": corpus_hash,
+        "torch": installed_version("torch", extra="research"),
+    }
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True, default=dict).encode()).hexdigest()[:32]
+
+
+def cached(
+    change: Change, seed: int, tier: Tier, *, splits: Sequence[str], home: Path, sandbox: Sandbox
+) -> Training:
+    """The training from the home's cache, or run now and kept there; see `train`."""
+    context = TrainingContext(tier, home, sandbox, corpus(tier.corpus, home))
+    return _cached(change, seed, context, splits)
+
+
+def train(
+    change: Change, seed: int, tier: Tier, *, splits: Sequence[str], home: Path, sandbox: Sandbox
+) -> Training:
+    """Train `change` under `seed` and measure it on `splits`; its status says what the change did wrong.
+
+    Raises:
+        TrackerError: the corpus is missing, or the sandbox cannot be started.
+        DiskFullError: no space is left.
+    """
+    return _trained(change, seed, TrainingContext(tier, home, sandbox, corpus(tier.corpus, home)), splits)
+
+
+def _cached(change: Change, seed: int, context: TrainingContext, splits: Sequence[str]) -> Training:
+    path = context.folder / f"{key(change, seed, context.tier, context.corpus.hash)}.json"
+    if path.is_file():
+        known = load_json(Training, path.read_bytes(), where=str(path))
+        if known.status is not TrainingStatus.OK or set(splits) <= known.bpb.keys():
+            return known
+    return _trained(change, seed, context, splits)
+
+
+def _trained(change: Change, seed: int, context: TrainingContext, splits: Sequence[str]) -> Training:
+    blank = Training(
+        key(change, seed, context.tier, context.corpus.hash),
+        seed,
+        TrainingStatus.OK,
+        device=context.tier.device,
+    )
+    wanted = tuple(dict.fromkeys([*KEPT_SPLITS, *(str(split) for split in splits)]))
+    try:
+        with _slot(context, alone=change.script is not None), work_folder(context.folder) as work:
+            training, startup_cpu_s = TrainingAttempt(change, blank, context, wanted, work).run()
+            if training.status is TrainingStatus.OK and change.script is not None:
+                training = _against_other_seeds(change, training, context, work)
+        if training.status is TrainingStatus.OK and change.script is not None:
+            training = _against_shipped(change, training, context, startup_cpu_s)
+        _keep(training, context)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFullError(str(context.folder)) from error
+        raise
+    return training
+
+
+def _differing(params: Params, text: str) -> Params:
+    """The numbers that are not the script's own defaults."""
+    try:
+        defaults = scripts.numbers(text)
+    except (SyntaxError, ValueError):
+        return params
+    return {name: value for name, value in params.items() if value != defaults.get(name)}
+
+
+def _keep(training: Training, context: TrainingContext) -> None:
+    """Into the home's cache, without what is measured once only."""
+    if training.status in NOT_KEPT:
+        return
+    shared = {split: bpb for split, bpb in training.bpb.items() if split in KEPT_SPLITS}
+    path = context.folder / f"{training.key}.json"
+    write_atomically(path, dump_json(replace(training, bpb=shared)))
+
+
+def _against_shipped(
+    change: Change, training: Training, context: TrainingContext, startup_cpu_s: float
+) -> Training:
+    """The training of an edited script, refused if it cost or gained what no honest edit does."""
+    shipped = _cached(_same_numbers(change, context.tier), training.seed, context, KEPT_SPLITS)
+    if shipped.status is not TrainingStatus.OK:
+        shipped = _cached(Change(), training.seed, context, KEPT_SPLITS)
+    if shipped.status is not TrainingStatus.OK:
+        why = shipped.detail or shipped.reason or shipped.status.value
+        message = f"the defaults of tier `{context.tier.name}` cannot be trained here: {why}"
+        raise BaselineError(message, hint=BASELINE_HINT)
+    startup_s = min(startup_cpu_s, MAX_STARTUP_S) if training.device == "cpu" else 0.0
+    finding = cost_finding(_cost(training), _cost(shipped), startup_s=startup_s)
+    return training if finding is None else _refused(training, caught(finding))
+
+
+def _against_other_seeds(
+    change: Change, training: Training, context: TrainingContext, work: Path
+) -> Training:
+    """The training of an edited script, refused if its weights are those of another seed's training."""
+    sketches = context.folder / "sketches" / key(change, 0, context.tier, context.corpus.hash)
+    finding = likeness_finding(work / "checkpoint.pt", sketches, seed=training.seed)
+    return training if finding is None else _refused(training, caught(finding))
+
+
+def _cost(training: Training) -> TrainingCost:
+    if training.device == "cpu":
+        return TrainingCost(training.cpu_s, training.eval_s, training.bpb)
+    return TrainingCost(training.train_s, 0.0, training.bpb)
+
+
+def _same_numbers(change: Change, tier: Tier) -> Change:
+    """The shipped script with the numbers of the edited one, where the space allows them."""
+    assert change.script is not None
+    try:
+        numbers = scripts.numbers(change.script) | dict(change.params)
+        defaults = scripts.numbers(scripts.shipped(tier))
+        known = {name: value for name, value in numbers.items() if name in defaults}
+        return Change(space.validate(_differing(known, scripts.shipped(tier)), tier))
+    except (SyntaxError, ValueError):
+        return Change()
+
+
+def _refused(training: Training, why: TrainingRefusedError) -> Training:
+    return replace(training, status=why.status, reason=why.reason, detail=why.detail, bpb={})
+
+
+@contextlib.contextmanager
+def _slot(context: TrainingContext, *, alone: bool) -> Iterator[None]:
+    """One of the few places for trainings on this machine, or all of them; waits until they are free.
+
+    What an agent wrote is alone: two such programs could tell each other what the evaluator asks, by the
+    locks of files that both see. All wait in the same order, so nobody waits for ever.
+    """
+    n = N_AT_ONCE["cpu" if context.tier.device == "cpu" else "cuda"]
+    context.folder.mkdir(parents=True, exist_ok=True)
+    locks = [FileLock(context.folder / f".slot-{i}.lock") for i in range(n)]
+    with contextlib.ExitStack() as held:
+        for wanted in [[lock] for lock in locks] if alone else [locks]:
+            while (lock := next(filter(_taken, wanted), None)) is None:
+                time.sleep(WAIT_S)
+            held.callback(lock.release)
+        yield
+
+
+def _taken(lock: FileLock) -> bool:
+    """Whether we have the lock now."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def work_folder(parent: Path) -> Iterator[Path]:
+    """A folder that is gone afterwards; those of processes that were killed are removed first."""
+    base = parent / "work"
+    base.mkdir(parents=True, exist_ok=True)
+    clear_abandoned(base)
+    me = psutil.Process()
+    work = base / f"{me.pid}-{int(me.create_time())}-{secrets.token_hex(4)}"
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        _remove(work)
+
+
+def clear_abandoned(base: Path) -> int:
+    """Remove the work folders whose process is gone, and end what it left; how many there were."""
+    n = 0
+    for work in base.iterdir():
+        pid, _, rest = work.name.partition("-")
+        try:
+            lives = int(psutil.Process(int(pid)).create_time()) == int(rest.partition("-")[0])
+        except (psutil.Error, ValueError):
+            lives = False
+        if not lives:
+            _remove(work)
+            n += 1
+    return n
+
+
+def _remove(work: Path) -> None:
+    """End what is still at work in a folder, and remove it, whatever rights were taken from its folders."""
+    sandboxes.end_marked(str(work))
+    for place, folders, _ in os.walk(work):
+        for name in folders:
+            path = Path(place, name)
+            if not path.is_symlink():
+                path.chmod(0o700)
+    shutil.rmtree(work, ignore_errors=True)

@@ -1,0 +1,60 @@
+"""Whatever a config.json says of its numbers, its memory is predicted, or it is refused in one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runners.hardware import Gpu, Hardware
+from runners.memory.fit import climb
+from runners.memory.prediction import Fit
+from runners.memory.weights import Subject, Tensor
+from runners.models.repository_files import COUNTS, LAYER_COUNTS, check_config
+from tracker.errors import ModelError
+from tracker.records import EngineSettings
+
+BASE = {
+    "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 2, "intermediate_size": 128, "max_position_embeddings": 2048, "vocab_size": 100,
+}  # fmt: skip
+FAMILIES: tuple[dict[str, Any], ...] = (
+    {},
+    {"model_type": "mamba2", "num_heads": 4},
+    {"model_type": "lfm2", "conv_L_cache": 3, "full_attn_idxs": [1]},
+    {"model_type": "deepseek_v3", "kv_lora_rank": 8, "qk_rope_head_dim": 4},
+)
+NUMBERS: tuple[Any, ...] = (0, -1, 2**40, 0.5, "auto", [1, 2], [None, 3], {"a": 1})
+PARTS = (
+    "layer_types", "attn_type_list", "linear_attn_config", "attn_config", "hybrid_override_pattern",
+    "layer_pattern", "quantization_config", "full_attn_idxs", "expand", "text_config", "tie_word_embeddings",
+    "dtype", "compress_ratios", "multi_query", "model_type", "mamba_head_dim",
+)  # fmt: skip
+ANYTHING = (
+    *NUMBERS,
+    None,
+    "x",
+    [{}],
+    {"quant_method": "fp8", "bits": -3},
+    {"full_attn_layers": 5},
+    float("nan"),
+)
+TENSORS = (Tensor("model.embed_tokens.weight", "BF16", (100, 64), 12800),)
+CPU = Hardware("cpu", 2, 16 * 10**9, 8 * 10**9)
+CARD = Hardware("cpu", 2, 16 * 10**9, 8 * 10**9, (Gpu("card", "", 24 * 10**9, 20 * 10**9, "9.0"),))
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.get("model_type", "llama"))
+def test_an_odd_config_is_predicted_or_refused(family: dict[str, Any]) -> None:
+    changes = [(name, value) for name in (*LAYER_COUNTS, *COUNTS) for value in NUMBERS]
+    changes += [(name, value) for name in PARTS for value in ANYTHING]
+    outcomes = set()
+    for name, value in changes:
+        for engine, hardware in (("transformers", CPU), ("vllm", CARD)):
+            try:
+                config = check_config(BASE | family | {name: value}, "acme/odd")
+                _, fit = climb(Subject("acme/odd", config, TENSORS), EngineSettings(engine=engine), hardware)
+                outcomes.add(type(fit))
+            except ModelError as error:
+                outcomes.add(type(error))
+    assert outcomes == {Fit, ModelError}

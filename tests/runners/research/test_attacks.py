@@ -1,0 +1,91 @@
+"""Every scripted cheat against the real training, sandbox and evaluator: none may pass."""
+
+from __future__ import annotations
+
+import pytest
+
+from runners.research.attacks.canaries import SUCCEEDED
+from runners.research.attacks.run import (
+    CAUGHT,
+    MARGIN_BPB,
+    PASSED,
+    AttackOutcome,
+    attack_names,
+    attack_script,
+    description,
+    judged,
+    run_attacks,
+)
+from runners.research.problem.tiers import SMOKE
+from runners.research.sandbox import run as sandboxes
+from tracker.records.studies import Training, TrainingStatus
+
+# what names the check that must find the cheat; the others score no better, or are refused by the sandbox
+FOUND_BY = {
+    "fixed_seed": "seed",
+    "fixed_seed_in_training": "seed",
+    "fixed_seed_late": "seed",
+    "frozen_region": "frozen_region",
+    "hidden_computing": "too_much_computing",
+    "huge_first_step": "too_much_computing",
+    "large_checkpoint": "checkpoint_too_large",
+    "large_table": "too_many_parameters",
+    "learn_from_questions": "not_repeatable",
+    "link": "link_in_output",
+    "long_script": "script_too_large",
+    "lying_curve": "first_loss",
+    "many_files": "disk_limit",
+    "many_steps": "too_much_computing",
+    "never_ends": "time_limit",
+    "peek": "not_causal",
+    "peek_a_little": "not_causal",
+    "peek_at_evaluation": "not_causal",
+    "peek_in_large_batches": "not_repeatable",
+    "peek_later": "not_repeatable",
+    "pickle_bomb": "unsafe_checkpoint",
+    "random_answers": "not_repeatable",
+    "scale_loss": "first_loss",
+    "tell_what_is_asked": "ended during evaluation",
+    "train_while_evaluated": "not_what_was_trained",
+}
+HONEST = Training("k", 1, TrainingStatus.OK, bpb={"val": 2.0, "select": 2.0})
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, AttackOutcome]:
+    home = tmp_path_factory.mktemp("home")
+    return {outcome.name: outcome for outcome in run_attacks(home, sandboxes.find(), SMOKE)}
+
+
+@pytest.mark.sandbox
+@pytest.mark.timeout(900)  # the first one waits for all of them
+@pytest.mark.parametrize("name", attack_names())
+def test_attacks_a_cheat_does_not_pass(name: str, outcomes: dict[str, AttackOutcome]) -> None:
+    outcome = outcomes[name]
+    assert outcome.outcome == CAUGHT, outcome.how
+    assert FOUND_BY.get(name, "") in outcome.how
+
+
+def test_attacks_every_cheat_says_what_it_tries_and_is_a_script() -> None:
+    assert len(attack_names()) >= 12
+    assert FOUND_BY.keys() <= set(attack_names())
+    for name in attack_names():
+        assert description(name).endswith("."), name
+        compile(attack_script(name, SMOKE, {}), name, "exec")
+
+
+@pytest.mark.parametrize(
+    ("training", "trace", "expected"),
+    [
+        (HONEST, None, CAUGHT),
+        (HONEST, "it wrote outside its folder", PASSED),
+        (Training("k", 1, TrainingStatus.OK, bpb={"val": 2.0, "select": 2.0 - 2 * MARGIN_BPB}), None, PASSED),
+        (Training("k", 1, TrainingStatus.CRASHED, detail=f"{SUCCEEDED} read val.bin"), None, PASSED),
+        (Training("k", 1, TrainingStatus.CAUGHT, reason="not_causal"), None, CAUGHT),
+    ],
+    ids=["no gain", "a trace", "a better score", "says so", "refused"],
+)
+def test_attacks_a_cheat_passes_by_its_score_or_by_what_it_reaches(
+    training: Training, trace: str | None, expected: str
+) -> None:
+    assert judged("cheat", training, HONEST, trace).outcome == expected

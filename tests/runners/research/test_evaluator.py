@@ -1,0 +1,361 @@
+"""The trusted measure: what it computes, what it refuses, and the outcome of every training."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from runners.research.corpora.build import HELD_OUT, TRAIN, Corpus, corpus
+from runners.research.evaluation import (
+    cheat_checks,
+    evaluator,
+    logits_server,
+    seed_similarity,
+)
+from runners.research.evaluation.cheat_checks import TrainingCost
+from runners.research.evaluation.evaluator import EvaluationSpec
+from runners.research.problem import script as scripts
+from runners.research.problem.tiers import SMOKE, Tier
+from runners.research.sandbox import run as sandboxes
+from runners.research.sandbox.run import Kind, Sandbox
+from runners.research.training import attempt
+from runners.research.training import cache as training
+from tracker.records.studies import (
+    Change,
+    Split,
+    Training,
+    TrainingStatus,
+)
+
+OPEN = Sandbox(Kind.NONE)
+# a tenth of the smoke tier: enough to see the outcome of a training
+TINY = replace(SMOKE, train_tokens=SMOKE.train_tokens // 4, eval_tokens=1024)
+MARKER = "# --- EDITABLE: end"
+BOTH = (Split.VAL, Split.SELECT)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def text(home: Path) -> Corpus:
+    return corpus(SMOKE.corpus, home)
+
+
+def trained(
+    change: Change, home: Path, *, sandbox: Sandbox = OPEN, tier: Tier = TINY, seed: int = 1
+) -> Training:
+    return training.cached(change, seed, tier, splits=BOTH, home=home, sandbox=sandbox)
+
+
+def edited(old: str, new: str) -> Change:
+    shipped = scripts.shipped(TINY)
+    assert old in shipped
+    return Change(script=shipped.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [
+        ([0.0, 0.0, 0.0, 0.0], [-math.log(4)] * 4),
+        ([1000.0, 0.0, 0.0, 0.0], [0.0, -1000.0, -1000.0, -1000.0]),
+        ([5.0, 5.0, -np.inf, 5.0], [-math.log(3), -math.log(3), -np.inf, -math.log(3)]),
+    ],
+    ids=["even", "large", "impossible"],
+)
+def test_evaluator_probabilities_sum_to_one_whatever_the_logits(
+    logits: list[float], expected: list[float]
+) -> None:
+    found = evaluator.log_probs(np.array([logits], dtype=np.float32))
+    np.testing.assert_allclose(found[0], expected, rtol=1e-6)
+    assert np.exp(found).sum() == pytest.approx(1.0)
+
+
+def test_evaluator_logits_that_are_no_numbers_do_not_become_a_score() -> None:
+    assert not np.isfinite(evaluator.log_probs(np.array([[np.nan, 0.0]], dtype=np.float32))).any()
+
+
+def test_evaluator_windows_are_the_same_for_every_model_and_cover_each_split(text: Corpus) -> None:
+    exam = EvaluationSpec(SMOKE, text, ("val", "select"))
+    windows = evaluator.held_out_windows(exam)
+    again = evaluator.held_out_windows(exam)
+    np.testing.assert_array_equal(windows.tokens, again.tokens)
+    assert windows.tokens.shape == (2 * SMOKE.eval_tokens // SMOKE.context, SMOKE.context + 1)
+    np.testing.assert_array_equal(windows.tokens[0], text.tokens("val")[: SMOKE.context + 1])
+
+
+def test_evaluator_a_probe_is_a_window_up_to_its_place_and_other_text_after_it(text: Corpus) -> None:
+    exam = EvaluationSpec(SMOKE, text, ("val",))
+    windows = evaluator.held_out_windows(exam)
+    probes = evaluator.drawn_probes(windows, exam, random.Random(0))
+    places = {probe.n_same for probe in probes}
+    assert len(places) > 10
+    assert SMOKE.context in places
+    for probe in probes:
+        whole = windows.tokens[probe.window, : SMOKE.context]
+        np.testing.assert_array_equal(probe.tokens[: probe.n_same], whole[: probe.n_same])
+
+
+def test_evaluator_each_training_gets_its_own_sequences_and_no_others(text: Corpus, tmp_path: Path) -> None:
+    found = []
+    for seed in (1, 1, 2):
+        attempt.write_sequences(text, SMOKE, seed, tmp_path / "data.bin")
+        found.append(np.fromfile(tmp_path / "data.bin", dtype=np.uint8).reshape(-1, SMOKE.context + 1))
+    assert found[0].shape[0] * SMOKE.context == SMOKE.train_tokens
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] != found[2]).any()
+    stream = text.tokens(TRAIN).tobytes()
+    assert all(row.tobytes() in stream for row in found[0][:20])
+    held_out = b"".join(text.tokens(split).tobytes() for split in HELD_OUT)
+    assert not any(row.tobytes() in held_out for row in found[0][:20])
+
+
+CURVE = [(256 * n, 3.5 - 2 * n / 128) for n in range(1, 129)]
+
+
+@pytest.mark.parametrize(
+    ("curve", "nats", "expected"),
+    [
+        (CURVE, 1.5, None),
+        ([], 1.5, "no_curve"),
+        (CURVE[:60], 2.6, "too_few_tokens"),
+        ([*CURVE, (10**6, 1.0)], 1.5, "curve"),
+        ([(t, loss / 10) for t, loss in CURVE], 1.5, "first_loss"),
+        (CURVE, 0.6, "not_what_was_trained"),
+    ],
+    ids=["honest", "none", "stops early", "too many tokens", "scaled", "better than it was trained"],
+)
+def test_evaluator_a_curve_must_be_that_of_a_training(
+    curve: Sequence[tuple[int, float]], nats: float, expected: str | None
+) -> None:
+    found = cheat_checks.curve_finding(curve, nats=nats, vocab_size=35, tier=SMOKE)
+    assert (found and found.reason) == expected
+
+
+@pytest.mark.parametrize(
+    ("train_s", "eval_s", "expected"),
+    [
+        (12.0, 5.0, None),
+        (18.0, 5.0, None),
+        (24.0, 5.0, "too_much_computing"),
+        (12.0, 60.0, "too_much_computing"),
+        (0.5, 5.0, "too_little_computing"),
+    ],
+    ids=[
+        "as shipped",
+        "a heavier model",
+        "two steps on each batch",
+        "trains on when evaluated",
+        "does not train",
+    ],
+)
+def test_evaluator_computing_must_be_that_of_the_tokens(
+    train_s: float, eval_s: float, expected: str | None
+) -> None:
+    shipped = TrainingCost(12.0, 2.5, {"val": 2.6})
+    found = cheat_checks.cost_finding(TrainingCost(train_s, eval_s, {"val": 2.5}), shipped, startup_s=1.2)
+    assert (found and found.reason) == expected
+
+
+def test_evaluator_a_gain_that_no_training_brings_is_refused() -> None:
+    shipped = TrainingCost(12.0, 2.5, {"val": 2.6})
+    found = cheat_checks.cost_finding(replace(shipped, bpb={"val": 1.0}), shipped, startup_s=1.2)
+    assert found
+    assert found.reason == "too_good"
+
+
+@pytest.mark.parametrize("starts", [[], [{"a": "1"}]], ids=["none", "one"])
+def test_evaluator_a_process_that_does_not_say_how_it_begins_is_refused(starts: list[dict[str, str]]) -> None:
+    found = cheat_checks.seed_finding(starts)
+    assert found
+    assert found.reason == "seed"
+
+
+def test_evaluator_a_bonus_below_the_tolerance_shows_in_the_mean_and_rounding_does_not() -> None:
+    rounding = np.random.default_rng(0).normal(scale=1e-5, size=(2000, 100))
+    assert all(evaluator.favour_of(row.tolist()) is None for row in rounding)
+    assert evaluator.favour_of((rounding[0] + 9e-5).tolist()) == pytest.approx(9e-5, rel=0.1)
+    on_a_card = np.random.default_rng(1).normal(scale=1e-2, size=130)
+    assert evaluator.favour_of(on_a_card.tolist()) is None
+    assert evaluator.favour_of((on_a_card + 8e-3).tolist()) is not None
+    assert evaluator.favour_of([0.0] * 50) is None
+    assert evaluator.favour_of([]) is None
+
+
+def test_evaluator_trainings_that_began_alike_are_reported_by_their_weights(tmp_path: Path) -> None:
+    def checkpoint(place: str, seed: int, text: int) -> Path:
+        begun = torch.manual_seed(seed)
+        weights = {name: torch.randn(64, 64, generator=begun) for name in ("a", "b", "c")}
+        seen = torch.Generator().manual_seed(text)
+        moved = {name: w + torch.randn(64, 64, generator=seen) for name, w in weights.items()}
+        torch.save({"state": moved | {"gain": torch.ones(512)}}, tmp_path / place)
+        return tmp_path / place
+
+    honest = [
+        seed_similarity.likeness_finding(checkpoint(f"h{n}", n, n), tmp_path / "h", seed=n) for n in (1, 2, 3)
+    ]
+    assert honest == [None, None, None]
+    first, second = (
+        seed_similarity.likeness_finding(checkpoint(f"c{n}", 20, n), tmp_path / "c", seed=n) for n in (1, 2)
+    )
+    assert first is None
+    assert second
+    assert second.reason == "seed"
+    again = seed_similarity.likeness_finding(tmp_path / "h1", tmp_path / "h", seed=1)
+    assert again is None, "the same seed may give the same weights"
+
+
+def test_evaluator_what_is_no_checkpoint_has_no_weights_to_compare(tmp_path: Path) -> None:
+    (tmp_path / "noise").write_bytes(b"PK\x03\x04" + bytes(200))
+    assert seed_similarity.sketch(tmp_path / "noise") == {}
+
+
+def test_evaluator_weights_must_depend_on_the_seed() -> None:
+    drawn = {"a": "1", "b": "2", "c": "3"}
+    assert cheat_checks.seed_finding([drawn, {"a": "4", "b": "5", "c": "3"}]) is None
+    found = cheat_checks.seed_finding([drawn, {"a": "1", "b": "2", "c": "9"}])
+    assert found
+    assert found.reason == "seed"
+
+
+def test_evaluator_equal_seeds_give_equal_scores_and_another_seed_another_one(home: Path) -> None:
+    first = training.train(Change(), 1, TINY, splits=BOTH, home=home, sandbox=OPEN)
+    again = training.train(Change(), 1, TINY, splits=BOTH, home=home, sandbox=OPEN)
+    other = trained(Change(), home, seed=2)
+    assert first.status is TrainingStatus.OK, first.detail
+    assert (first.bpb, first.curve, first.key) == (again.bpb, again.curve, again.key)
+    assert first.bpb != other.bpb
+    assert (first.n_tokens, set(first.bpb)) == (TINY.train_tokens, set(BOTH))
+    assert list((home / "trainings" / "work").iterdir()) == []
+
+
+def test_evaluator_what_is_known_is_not_trained_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = trained(Change(), home)
+    same = trained(Change({"beta1": 0.9}), home)  # the default, written out
+    assert same.key == known.key
+    assert (home / "trainings" / f"{known.key}.json").is_file()
+    assert trained(Change(), home) == same
+
+
+def test_evaluator_the_score_on_test_is_never_kept(home: Path) -> None:
+    found = training.train(Change(), 1, TINY, splits=[Split.TEST], home=home, sandbox=OPEN)
+    assert Split.TEST in found.bpb
+    kept = json.loads((home / "trainings" / f"{found.key}.json").read_text())
+    assert set(kept["bpb"]) == set(BOTH)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "reason"),
+    [
+        (
+            Change({"matrix_lr": 1e20, "warmup_fraction": 0.0, "grad_clip": 0.0}),
+            TrainingStatus.DIVERGED,
+            "not_finite",
+        ),
+        (Change({"n_head": 3}), TrainingStatus.CRASHED, "crashed"),
+        (edited("def rms_norm", "1 / 0\n\n\ndef rms_norm"), TrainingStatus.CRASHED, "crashed"),
+        (edited("def rms_norm", "raise MemoryError\n\n\ndef rms_norm"), TrainingStatus.CRASHED, "crashed"),
+        (edited("class Job", "class Jobs"), TrainingStatus.CAUGHT, "frozen_region"),
+        (Change(script="print('nothing')"), TrainingStatus.CAUGHT, "frozen_region"),
+    ],
+    ids=["diverges", "bad shape", "raises", "raises at once", "frozen", "another script"],
+)
+def test_evaluator_what_a_change_does_wrong_is_its_record(
+    change: Change, status: TrainingStatus, reason: str, home: Path
+) -> None:
+    found = trained(change, home)
+    assert (found.status, found.reason, dict(found.bpb)) == (status, reason, {})
+    assert found.detail
+
+
+def test_evaluator_a_training_that_never_ends_times_out(home: Path) -> None:
+    hasty = replace(TINY, limits=replace(TINY.limits, wall_s=3.0))
+    change = edited("def rms_norm", "time.sleep(600)\n\n\ndef rms_norm")
+    found = trained(change, home, tier=hasty)
+    assert (found.status, found.reason) == (TrainingStatus.TIMED_OUT, "time_limit")
+    assert not (home / "trainings" / f"{found.key}.json").exists()
+
+
+def test_evaluator_work_of_a_killed_process_is_cleared_away(home: Path) -> None:
+    base = home / "trainings" / "work"
+    base.mkdir(parents=True, exist_ok=True)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (base / f"{dead.pid}-1700000000-00ff00ff" / "out").mkdir(parents=True)
+    with training.work_folder(home / "trainings") as work:
+        assert [path.name for path in base.iterdir()] == [work.name]
+    assert list(base.iterdir()) == []
+
+
+def test_evaluator_only_plain_files_of_the_output_are_read(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"12345")
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    assert attempt.read_plain(tmp_path / "plain", 3) == b"1234"
+    assert [attempt.read_plain(tmp_path / name, 9) for name in ("link", "pipe", "folder", "absent")] == [
+        None
+    ] * 4
+
+
+def test_evaluator_a_report_or_a_curve_that_is_no_such_thing_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text(
+        '{"tokens_per_s": 5.0, "mfu": "much", "n": NaN, "deep": ' + "[" * 10**5
+    )
+    (tmp_path / "curve.jsonl").write_text(
+        '[1, 2.5]\n[2]\n"x"\n[3, NaN]\n[4, 1e999]\n' + "[" * 10**5 + "\n[5, 2.0]\n"
+    )
+    assert attempt.read_report(tmp_path) == {}
+    assert attempt.read_curve(tmp_path) == ((1, 2.5), (5, 2.0))
+
+
+@pytest.mark.sandbox
+def test_evaluator_an_honest_edit_passes_every_check_and_scores_as_its_numbers_do(home: Path) -> None:
+    sandbox = sandboxes.find()
+    plain = trained(Change(), home, sandbox=sandbox)
+    same = trained(edited("def rms_norm", "# nothing\n\n\ndef rms_norm"), home, sandbox=sandbox)
+    gelu = trained(edited("F.relu(self.up(x)).square()", "F.gelu(self.up(x))"), home, sandbox=sandbox)
+    assert (same.status, same.bpb) == (TrainingStatus.OK, plain.bpb), same.detail
+    assert gelu.status is TrainingStatus.OK, gelu.detail
+    assert gelu.bpb != plain.bpb
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("seeds", [(1,), (2, 3)], ids=["both its evaluators", "two trainings of it"])
+def test_evaluator_no_two_programs_of_an_agent_run_at_once(seeds: tuple[int, ...], home: Path) -> None:
+    """Each holds a lock on a file of the system as long as it lives, and ends if it is held already."""
+    take = "import fcntl\nHELD = open(json.__file__)\nfcntl.flock(HELD, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+    change = edited(MARKER, take + MARKER)
+    box = sandboxes.find()
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda seed: trained(change, home, sandbox=box, seed=seed), seeds))
+    assert [(each.status, each.detail) for each in done] == [(TrainingStatus.OK, None)] * len(seeds)
+
+
+@pytest.mark.sandbox
+def test_evaluator_the_sandbox_changes_no_number(home: Path, tmp_path: Path) -> None:
+    inside = training.train(Change(), 3, TINY, splits=BOTH, home=home, sandbox=sandboxes.find())
+    outside = training.train(Change(), 3, TINY, splits=BOTH, home=home, sandbox=OPEN)
+    assert inside.bpb == outside.bpb
+
+
+def test_evaluator_the_server_of_logits_is_a_file_that_stands_alone() -> None:
+    source = Path(logits_server.__file__).read_text()
+    assert "from runners" not in source
+    assert "from tracker" not in source
+    assert shutil.which(sys.executable)

@@ -1,0 +1,210 @@
+"""What the machine has, and what a process tree takes of it; cards through a stand-in for the driver."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runners.hardware import Gpu, MemoryWatch, describe_hardware
+
+GIB = 2**30
+ALLOCATE = "import sys; held = bytearray(150 * 2**20); print('held', flush=True); sys.stdin.read()"
+
+
+class Driver:
+    """NVML as pynvml gives it: two cards of 24 GiB, the second half full; what is in `broken` is not told."""
+
+    class NVMLError(Exception):
+        pass
+
+    NVML_DEVICE_MIG_ENABLE = 1
+
+    def __init__(self, *, broken: tuple[str, ...] = (), mig: bool = False) -> None:
+        self.broken, self.mig = broken, mig
+        self.used = {"0": 0, "1": 12 * GIB, "0/0": 0}
+        self.of_pid: dict[int, int | None] = {}
+        self.energy_mj = 1_000_000
+        self.n_open = 0
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if not name.startswith("nvml"):
+            raise AttributeError(name)
+        if name in self.broken:
+            return self._refuse
+        return getattr(self, f"_{name[4:]}", self._refuse)
+
+    def _refuse(self, *_: Any) -> Any:
+        raise self.NVMLError("not supported")
+
+    def _Init(self) -> None:
+        self.n_open += 1
+
+    def _Shutdown(self) -> None:
+        self.n_open -= 1
+
+    def _SystemGetDriverVersion(self) -> str:
+        return "580.95"
+
+    def _SystemGetCudaDriverVersion(self) -> int:
+        return 13010
+
+    def _DeviceGetCount(self) -> int:
+        return 2
+
+    def _DeviceGetHandleByIndex(self, index: int) -> str:
+        return str(index)
+
+    def _DeviceIsMigDeviceHandle(self, handle: str) -> bool:
+        return "/" in handle
+
+    def _DeviceGetDeviceHandleFromMigDeviceHandle(self, handle: str) -> str:
+        return handle.partition("/")[0]
+
+    def _DeviceGetMigMode(self, handle: str) -> tuple[int, int]:
+        return (1, 1) if self.mig and handle == "0" else (0, 0)
+
+    def _DeviceGetMaxMigDeviceCount(self, handle: str) -> int:
+        return 2
+
+    def _DeviceGetMigDeviceHandleByIndex(self, handle: str, index: int) -> str:
+        if index:
+            self._refuse()
+        return f"{handle}/0"
+
+    def _DeviceGetMemoryInfo(self, handle: str) -> SimpleNamespace:
+        total = 6 * GIB if "/" in handle else 24 * GIB
+        return SimpleNamespace(total=total, used=self.used[handle], free=total - self.used[handle])
+
+    def _DeviceGetName(self, handle: str) -> str:
+        return "NVIDIA slice" if "/" in handle else "NVIDIA card"
+
+    def _DeviceGetUUID(self, handle: str) -> str:
+        return f"MIG-{handle}" if "/" in handle else f"GPU-{handle}abc"
+
+    def _DeviceGetCudaComputeCapability(self, handle: str) -> tuple[int, int]:
+        return (8, 9)
+
+    def _DeviceGetComputeRunningProcesses(self, handle: str) -> list[SimpleNamespace]:
+        if handle != "0":
+            return []
+        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self.of_pid.items()]
+
+    def _DeviceGetTotalEnergyConsumption(self, handle: str) -> int:
+        return self.energy_mj if handle == "0" else 0
+
+
+@pytest.fixture(autouse=True)
+def _all_cards_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_hardware_a_machine_without_a_driver_has_no_card() -> None:
+    driver = Driver(broken=("nvmlInit",))
+    machine = describe_hardware(driver)
+    assert (machine.gpus, machine.has_gpu, machine.driver, machine.device) == ((), False, None, "cpu")
+    assert machine.n_cores >= 1
+    assert 0 < machine.free_ram_bytes <= machine.ram_bytes
+
+
+def test_hardware_cards_are_described() -> None:
+    driver = Driver()
+    machine = describe_hardware(driver)
+    assert machine.gpus == (
+        Gpu("NVIDIA card", "GPU-0abc", 24 * GIB, 24 * GIB, "8.9"),
+        Gpu("NVIDIA card", "GPU-1abc", 24 * GIB, 12 * GIB, "8.9"),
+    )
+    assert (machine.driver, machine.cuda, machine.device) == ("580.95", "13.1", "NVIDIA card × 2")
+    assert driver.n_open == 0
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        ("", []),
+        ("-1", []),
+        ("1", ["GPU-1abc"]),
+        ("1,0", ["GPU-1abc", "GPU-0abc"]),
+        ("GPU-1", ["GPU-1abc"]),
+        ("0,7,1", ["GPU-0abc"]),  # as CUDA does: nothing after the first that it does not know
+    ],
+)
+def test_hardware_only_visible_cards_count(
+    visible: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [card.uuid for card in describe_hardware(Driver()).gpus] == expected
+
+
+def test_hardware_a_slice_stands_for_its_card() -> None:
+    assert describe_hardware(Driver(mig=True)).gpus == (
+        Gpu("NVIDIA slice", "MIG-0/0", 6 * GIB, 6 * GIB, "8.9"),
+    )
+
+
+def test_hardware_a_card_without_memory_of_its_own_shares_the_machines() -> None:
+    machine = describe_hardware(Driver(broken=("nvmlDeviceGetMemoryInfo",)))
+    assert {card.total_bytes for card in machine.gpus} == {machine.ram_bytes}
+
+
+def test_hardware_the_memory_of_a_child_is_counted() -> None:
+    with MemoryWatch(interval_s=0.01) as watch:
+        before = watch.peak_rss_bytes
+        child = subprocess.Popen([sys.executable, "-c", ALLOCATE], stdin=-1, stdout=-1)
+        assert child.stdout is not None
+        child.stdout.readline()
+        watch.look()
+        child.communicate(b"")
+    assert watch.peak_rss_bytes - before > 140 * 2**20
+    assert watch.peak_memory_bytes == watch.peak_rss_bytes
+    assert watch.peak_vram_bytes is None or watch.peak_vram_bytes >= 0
+
+
+def test_hardware_a_process_that_is_gone_is_no_error() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    with MemoryWatch(child.pid) as watch:
+        watch.look()
+    assert watch.peak_rss_bytes == 0
+
+
+def test_hardware_the_watch_ends_its_thread_and_leaves_the_driver_even_after_an_error() -> None:
+    driver, before = Driver(), threading.active_count()
+    with pytest.raises(ValueError, match="inside"), MemoryWatch(nvml=driver):
+        raise ValueError("inside")
+    assert (driver.n_open, threading.active_count()) == (0, before)
+
+
+def test_hardware_memory_on_a_card_is_that_of_the_tree() -> None:
+    driver = Driver()
+    with MemoryWatch(interval_s=60, nvml=driver) as watch:
+        driver.of_pid = {os.getpid(): 3 * GIB, 1: 9 * GIB}
+        driver.used["0"] = 12 * GIB
+        watch.look()
+        driver.of_pid = {1: 9 * GIB}
+    assert (watch.peak_vram_bytes, watch.peak_memory_bytes) == (3 * GIB, 3 * GIB)
+
+
+def test_hardware_where_processes_are_not_told_what_the_card_gained_stands_in() -> None:
+    driver = Driver()
+    driver.used["0"] = 2 * GIB
+    with MemoryWatch(interval_s=60, nvml=driver) as watch:
+        driver.of_pid = {4_000_000: None}  # a pid of another namespace
+        driver.used["0"] = 7 * GIB
+    assert watch.peak_vram_bytes == 5 * GIB
+
+
+def test_hardware_energy_is_a_difference_and_unknown_where_it_is_not_told() -> None:
+    driver = Driver()
+    with MemoryWatch(interval_s=60, nvml=driver) as watch:
+        driver.energy_mj += 2_500
+    assert watch.energy_j == 2.5
+    with MemoryWatch(interval_s=60, nvml=Driver(broken=("nvmlDeviceGetTotalEnergyConsumption",))) as watch:
+        pass
+    assert watch.energy_j is None

@@ -1,0 +1,79 @@
+"""A user's script: tests check it with `mypy --strict` and run it on a store.
+
+It uses every name of the package and every method of `Home`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import assert_type
+
+import tracker
+
+
+def months_behind(home: tracker.Home) -> dict[str, float | None]:
+    answer = assert_type(home.frontier(as_of="2025-12-01", without=["GPT-5"]), tracker.FrontierAnswer)
+    first: tracker.Gap = answer.gaps[0]
+    assert first.ci_low is None or first.value is not None
+    return {gap.id: gap.value for gap in answer.gaps}
+
+
+def over_time(home: tracker.Home) -> tuple[float, int]:
+    history = assert_type(home.gap_history("G1", as_of="2025-12-01"), tracker.GapHistory)
+    ahead = assert_type(home.outlook(as_of="2025-12-01"), tracker.Outlook)
+    return ahead.trend.per_year, len(history.months)
+
+
+def elsewhere(home: tracker.Home) -> tuple[str, str]:
+    """What others count; not ingested in this store."""
+    try:
+        share = assert_type(home.token_share(), tracker.TokenShare)
+        history = assert_type(home.board_history("LMArena text"), tracker.BoardHistory)
+        last: tracker.BoardGap = history.boards[-1]
+        return f"{share.last_week.open:.0%}", last.best_open.model
+    except tracker.TrackerError as error:
+        return str(error), error.hint
+
+
+def difference(comparison: tracker.Comparison) -> float:
+    return assert_type(comparison.tasks[0].paired.difference, float)
+
+
+def index_of(place: tracker.Placement | tracker.Unplaced) -> float | str:
+    return place.index if isinstance(place, tracker.Placement) else place.reason
+
+
+def best_on_a_card(home: tracker.Home) -> tuple[str, float]:
+    curve = assert_type(home.best_that_fits(24, bits=4), tracker.BestThatFits)
+    last: tracker.BestSoFar = curve.steps[-1]
+    return last.model, last.value
+
+
+def show(event: tracker.Event) -> None:
+    print(event.event, event.n_done, event.n_total)
+
+
+def refused(home: tracker.Home) -> str:
+    """Everything that a bench takes; refused before anything is loaded."""
+    settings = tracker.EngineSettings(engine="auto", max_model_len=4096)
+    try:
+        runs = home.bench("demo", suite=["quik"], limit=3, until=1.5, engine=settings, on_event=show)
+        assert_type(runs, tuple[tracker.Run, ...])
+        fit = assert_type(home.fit("demo", vram_gb=24, engine=settings), tracker.FitAnswer)
+        return str(fit.fit.total_bytes)
+    except tracker.TrackerError as error:
+        return error.hint
+
+
+def main(path: str) -> None:
+    home = assert_type(tracker.open_home(path), tracker.Home)
+    assert_type(home.path, Path)
+    print(months_behind(home), over_time(home), refused(home))
+    board = home.leaderboard("quick", task="count_letters", fits_gb=80)
+    first, second = board["model_id"][:2]
+    print(difference(home.compare(first, second, suite="quick", task="count_letters")))
+    print(index_of(home.placement(home.runs(model=first)["run_id"][0])))
+    print(len(home.models(max_params="8B")), len(home.items(board["run_id"][0], only="wrong")))
+    print(len(home.measured()), len(home.vintages()), best_on_a_card(home))
+    print(*elsewhere(home))
+    print(len(home.trials(home.studies()["study_id"][0])), len(home.query("select 1 as one")))

@@ -1,0 +1,1 @@
+"""Measure a model: resolve, check the fit, run in a child process, store, publish."""

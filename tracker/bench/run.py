@@ -1,0 +1,369 @@
+"""`bench`: resolve a model, check that it fits, run it in a child process, store and publish its runs.
+
+May import everything but the command line and the app.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from runners.engines import choose_engine, is_served
+from runners.executors import DEFAULT_EXECUTOR, EXECUTORS
+from runners.executors.jobs import JobEnd, end_job, forget_job, reap_orphans, run_job
+from runners.hardware import Hardware, describe_hardware
+from runners.harness.events import Event
+from runners.harness.sample import SAMPLE_SEED
+from runners.harness.task_index import folders_of, tasks_that_run_code
+from runners.memory.fit import changes, plan_fit
+from runners.models.hub import has_data_set
+from runners.models.resolve import DEMO, resolve_model, stored_model_id
+from tracker.errors import (
+    BusyError,
+    DiskFullError,
+    FieldError,
+    ModelError,
+    StoreError,
+    TrackerError,
+    UsageError,
+)
+from tracker.files.items import write_run
+from tracker.locks import exclusive_lock
+from tracker.logs import get_logger, start_logging
+from tracker.private_home import create_home
+from tracker.records import EngineSettings, Job, Model, Run, RunRequest, RunStatus, Suite, Task
+from tracker.serialization import dump, write_atomically
+from tracker.settings import Settings
+from tracker.store import WRITABLE_HINT, Store, clean_up, open_snapshot, publish, snapshot_id
+from tracker.suites import LOOSE, get_suite
+
+PLACING_SUITE = "place"  # by default, where its data sets can be had
+OFFLINE_SUITE = "quick"  # by default elsewhere, and for the embedded model
+FIRST_DATA_SET = "cais/mmlu"  # of the suite that places
+MOST_HALF_WIDTH = 50.0  # percentage points: an interval that is as wide as the scale
+UNRESOLVED = "unresolved"  # revision of a model that was refused before it could be pinned
+
+
+PROTOCOL = (
+    "num_fewshot",
+    "metric",
+    "filter",
+    "chat",
+    "system",
+)  # of tasks: fields of `Task` and of a request
+
+
+@dataclass(frozen=True, slots=True)
+class BenchRequest:
+    """A model and the suites, tasks and limits to measure it with."""
+
+    model: str  # "org/name[@revision]", a local folder, or "demo"
+    engine: EngineSettings
+    suites: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    include_path: Path | None = None
+    num_fewshot: int | None = None  # these five of the tasks, not of suites, whose protocol is fixed
+    metric: str | None = None
+    filter: str | None = None
+    chat: bool | None = None
+    system: str | None = None
+    limit: int | None = None
+    until_half_width: float | None = None
+    minutes: float | None = None
+    executor: str = DEFAULT_EXECUTOR
+
+    def __post_init__(self) -> None:
+        """Refuse a blank model name, a limit that is not positive, and task files without a task."""
+        if not self.model or self.model != self.model.strip():
+            raise TrackerError(
+                f"`{self.model}` is not a model name: it is empty or has spaces around it",
+                hint="use `org/name`, a folder, or `demo`",
+            )
+        for field, value, example in (("limit", self.limit, 100), ("minutes", self.minutes, 30)):
+            if value is not None and not 0 < value < math.inf:
+                raise FieldError(field, f"must be more than 0, got {value:g}", example=example)
+        if self.include_path is not None and not self.tasks:
+            raise TrackerError(
+                "`--include-path` needs `--task`", hint="name one of its tasks with `--task NAME`"
+            )
+        for field in PROTOCOL:
+            if getattr(self, field) is not None and (not self.tasks or self.suites):
+                flag = f"--{field.replace('_', '-')}"
+                raise UsageError(
+                    f"`{flag}` applies only to `--task`; the protocol of a suite is fixed",
+                    hint=f"name the task: `--task NAME {flag} …`, without `--suite`",
+                )
+        if self.num_fewshot is not None and self.num_fewshot < 0:
+            raise FieldError("num_fewshot", f"must be 0 or more, got {self.num_fewshot}", example=5)
+        EXECUTORS.place(self.executor)  # a wrong name costs nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal(JobEnd):
+    """The end of a job that never started: its failed runs and the error. There is no worker log."""
+
+    error: ModelError
+
+
+def half_width(until: float | None) -> float | None:
+    """`--until`, which is in percentage points, as a fraction of 1.
+
+    Raises:
+        FieldError: it is out of range.
+    """
+    if until is not None and not 0 < until < MOST_HALF_WIDTH:
+        raise FieldError("until", f"must be between 0 and 50 percentage points, got {until:g}", example=1.5)
+    return None if until is None else until / 100
+
+
+def suites_of(request: BenchRequest, *, own: Path | None = None) -> tuple[Suite, ...]:
+    """The requested suites; separate tasks form a suite called `tasks`.
+
+    Raises:
+        UnknownNameError: there is no such suite.
+        TrackerError: the include path is not a folder.
+    """
+    if request.include_path is not None and not request.include_path.is_dir():
+        raise TrackerError(
+            f"`{request.include_path}` is not a folder",
+            hint="`--include-path` takes a folder of task YAML files",
+        )
+    names = request.suites or (() if request.tasks else (OFFLINE_SUITE,))
+    suites = tuple(get_suite(name, own=own) for name in dict.fromkeys(names))
+    if not request.tasks:
+        return suites
+    protocol = {field: getattr(request, field) for field in PROTOCOL}
+    tasks = tuple(Task(task=name, **protocol) for name in dict.fromkeys(request.tasks))
+    include = str(request.include_path.resolve()) if request.include_path else None
+    loose = Suite(name=LOOSE, version=1, description="Tasks given by `--task`", tasks=tasks, chat=True)
+    return (*suites, replace(loose, include_path=include))
+
+
+def with_suite(request: BenchRequest, on_event: Callable[[Event], None]) -> BenchRequest:
+    """The request with the default suite if it names neither suite nor task.
+
+    That is the one that places the model on the index; offline and for `demo`, the one without data sets, and
+    for a server, the one that needs no log-probabilities of the prompt, which few servers give.
+    """
+    if request.suites or request.tasks:
+        return request
+    if request.model == DEMO:
+        return replace(request, suites=(OFFLINE_SUITE,))
+    if request.engine.base_url is not None or is_served(request.engine.engine):
+        reason = (
+            f"for a server that gives prompt log-probabilities, such as vLLM, add `--suite {PLACING_SUITE}`"
+        )
+    elif has_data_set(FIRST_DATA_SET):
+        return replace(request, suites=(PLACING_SUITE,))
+    else:
+        reason = f"the data sets of `{PLACING_SUITE}` cannot be reached"
+    message = f"suite `{OFFLINE_SUITE}`, which gives no place on the index: {reason}"
+    on_event(Event("warning", message=message))
+    return replace(request, suites=(OFFLINE_SUITE,))
+
+
+def bench(request: BenchRequest, settings: Settings, on_event: Callable[[Event], None]) -> JobEnd:
+    """Measure one model; every run is stored and published before this returns.
+
+    A model that must not or cannot be run ends in a `Refusal`, whose runs are stored like any others.
+
+    Raises:
+        TrackerError: a clear user error, before anything was loaded.
+        StoreError: the home cannot be written.
+        UnreachableError: the Hub or the server is down.
+    """
+    start_logging(settings.log_level)
+    request = with_suite(request, on_event)
+    suites = suites_of(request, own=settings.suites_path)
+    check_home(settings)
+    _check_tasks(suites, settings)
+    hardware = describe_hardware()
+    request = replace(request, engine=choose_engine(request.engine, has_gpu=hardware.has_gpu))
+    runs = tuple(RunRequest(new_run_id(), suite) for suite in suites)
+    with bench_lock(settings, what=request.model):
+        _store_orphans(settings)
+        model = None
+        try:
+            model = resolve_named(request.model, request.engine, settings)
+            job = _fitted(_job(request, model, runs, settings), hardware)
+        except ModelError as error:
+            return _refuse(request, model, runs, error, settings)
+        return _run(job, settings, on_event, executor=request.executor)
+
+
+def check_home(settings: Settings) -> None:
+    """Create the home and check that it can be written, before anything slow starts.
+
+    Raises:
+        DiskFullError: the disk is full.
+        StoreError: it cannot be written.
+    """
+    try:
+        create_home(settings.home)
+        settings.locks_path.mkdir(parents=True, exist_ok=True)
+        write_atomically(settings.locks_path / f"try-{os.getpid()}", b"-")
+        (settings.locks_path / f"try-{os.getpid()}").unlink()
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFullError(str(settings.home)) from error
+        message = f"{settings.home}: cannot be written: {error.strerror}"
+        raise StoreError(message, hint=WRITABLE_HINT) from error
+
+
+def _check_tasks(suites: Sequence[Suite], settings: Settings) -> None:
+    """Refuse unknown tasks, and suites whose scores need a sandbox, before anything is loaded."""
+    cache_path = settings.home / "cache"
+    for suite in suites:
+        names = [task.task for task in suite.tasks]
+        folders_of(names, include_path=suite.include_path, cache_path=cache_path)
+        refused = tasks_that_run_code(names, include_path=suite.include_path, cache_path=cache_path)
+        if len(refused) == len(names):  # where others are left, those are asked
+            raise TrackerError(
+                f"suite `{suite.name}` is refused: scoring it runs code that the model wrote, "
+                "and there is no sandbox for that",
+                hint=f"its tasks: {', '.join(refused)}; `tracker suites` lists the other suites",
+            )
+
+
+def _store_orphans(settings: Settings) -> None:
+    reaped = reap_orphans(settings)
+    get_logger("bench").info("orphans reaped", runs=[run.run_id for run in reaped])
+    store_runs(settings, reaped)
+    forget_job(settings, reaped)
+    with suppress(BusyError):  # the next one does it
+        clean_up(settings, holding=("bench",))
+
+
+def _job(request: BenchRequest, model: Model, runs: tuple[RunRequest, ...], settings: Settings) -> Job:
+    return Job(
+        model=model,
+        settings=request.engine,
+        runs=runs,
+        items_path=str(settings.items_path),
+        limit=request.limit,
+        sample_seed=None if request.limit is None else SAMPLE_SEED,
+        until_half_width=request.until_half_width,
+        minutes=request.minutes,
+        flush_s=settings.flush_s,
+    )
+
+
+def _fitted(job: Job, hardware: Hardware) -> Job:
+    """The job with settings that fit; the warnings list what was changed.
+
+    Raises:
+        ModelError: no settings fit.
+    """
+    engine, fit = plan_fit(job.model, job.settings, hardware)
+    if fit is None:
+        return replace(job, settings=engine)
+    told = changes(job.settings, engine, fit, hardware=hardware)
+    return replace(job, settings=engine, fit=dump(fit), warnings=told)
+
+
+def _run(job: Job, settings: Settings, on_event: Callable[[Event], None], *, executor: str) -> JobEnd:
+    for warning in job.warnings:
+        on_event(Event("warning", message=warning))
+    log = get_logger("bench")
+    log.info(
+        "job begins", model_id=job.model.model_id, revision=job.model.revision, engine=job.settings.engine
+    )
+    try:
+        end = run_job(job, settings, on_event, executor=executor)
+    except BaseException:  # such as what `on_event` raises: what was measured until then is kept
+        runs = end_job(settings, job.runs[0].run_id)
+        store_runs(settings, runs)
+        forget_job(settings, runs)
+        raise
+    store_runs(settings, end.runs)
+    forget_job(settings, end.runs)
+    log.info("job ended", exit_code=end.exit_code, runs={r.run_id: r.status for r in end.runs})
+    return end
+
+
+def _refuse(
+    request: BenchRequest,
+    model: Model | None,
+    runs: Sequence[RunRequest],
+    error: ModelError,
+    settings: Settings,
+) -> Refusal:
+    """Record failed runs for a model that must not or cannot be run; its commit may be unknown."""
+    if model is None:
+        model = Model(stored_model_id(request.model, engine=request.engine.engine), UNRESOLVED)
+    get_logger("bench").info("refused", model_id=model.model_id, reason=error.reason)
+    refused = tuple(_refused_run(run, model, request, error) for run in runs)
+    for run in refused:
+        write_run(settings.items_path, run)
+    store_runs(settings, refused)
+    log_path = settings.home / "jobs" / runs[0].run_id / "worker.log"
+    return Refusal(error.exit_code, refused, log_path, error)
+
+
+def _refused_run(run: RunRequest, model: Model, request: BenchRequest, error: ModelError) -> Run:
+    refused_at = datetime.now(UTC)
+    return Run(
+        run_id=run.run_id,
+        model=model,
+        suite=run.suite.name,
+        suite_version=run.suite.version,
+        settings=request.engine,
+        status=RunStatus.FAILED,
+        reason=error.reason,
+        detail=f"{error} ({error.hint})" if error.hint else str(error),
+        started_at=refused_at,
+        ended_at=refused_at,
+        pid=os.getpid(),
+        hardware=dump(describe_hardware()),
+        limit=request.limit or run.suite.sample,
+        sample_seed=None if (request.limit or run.suite.sample) is None else SAMPLE_SEED,
+    )
+
+
+def new_run_id() -> str:
+    """A run id that sorts by time: `20261124-091500-1f3a9c`."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def store_runs(settings: Settings, runs: Sequence[Run]) -> None:
+    """Store the runs and publish a snapshot."""
+    if not runs:
+        return
+    with Store.open(settings) as store:
+        store.add_runs(runs)
+    publish(settings)
+
+
+def resolve_named(name: str, engine: EngineSettings, settings: Settings) -> Model:
+    """Resolve MODEL to a pinned model; for a typo, names known here are suggested.
+
+    Raises:
+        ModelError: it must not or cannot be run here.
+        TrackerError: there is no such model.
+        UnreachableError: the Hub or the server is down.
+    """
+    known: list[str] = []
+    if snapshot_id(settings) is not None:
+        with open_snapshot(settings) as snapshot:
+            known = [str(row["model_id"]) for row in snapshot.query("models", license=None, max_params=None)]
+    return resolve_model(name, engine, settings, known=known)
+
+
+def bench_lock(settings: Settings, *, what: str, wait_s: float = 0.0) -> AbstractContextManager[None]:
+    """Allow one bench at a time in this home: two models on one card would distort each other's cost.
+
+    Raises:
+        BusyError: another bench is still running after `wait_s`; the message names it.
+        StoreError: the lock file cannot be written.
+    """
+    hint = "wait for it, or set TRACKER_HOME to another folder"
+    return exclusive_lock(
+        settings, "bench", busy="another bench is running", hint=hint, what=what, wait_s=wait_s
+    )

@@ -1,0 +1,119 @@
+"""Flags that several commands share: how a model is run, and what it may cost.
+
+A new engine option is a field of `EngineSettings`, a field of the same name in `EngineFlags`, and a line in
+the function that translates settings for the engine (`engine_args` for vLLM).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from runners.engines import AUTO, ENGINES
+from tracker.cli.help import BUDGET, ENGINE
+from tracker.errors import FieldError
+from tracker.records import DTYPES, EngineSettings
+from tracker.settings import without_login
+
+if TYPE_CHECKING:
+    from tracker.queue.runner import Budget
+
+DEFAULT = EngineSettings()
+
+
+@Parameter(name="*", group=ENGINE)
+@dataclass(frozen=True, slots=True)
+class MemoryFlags:
+    """The settings that decide how much memory a model needs."""
+
+    engine: Annotated[
+        str, Parameter(help=f"Engine: auto, {', '.join(ENGINES)} or `package.module:Class`.")
+    ] = AUTO
+    dtype: Annotated[str, Parameter(help=f"Data type of the weights: {', '.join(DTYPES)}.")] = DEFAULT.dtype
+    max_model_len: Annotated[
+        int | None,
+        Parameter(help="Longest context in tokens; default: as much as the model and memory allow."),
+    ] = None
+    max_num_seqs: Annotated[
+        int | None, Parameter(help="Maximum sequences per batch; default: the engine's.")
+    ] = None
+    quantization: Annotated[str | None, Parameter(help="Quantize the weights on load, e.g. fp8.")] = None
+    tensor_parallel_size: Annotated[int, Parameter(help="Number of GPUs to split the model across.")] = (
+        DEFAULT.tensor_parallel_size
+    )
+    gpu_memory_utilization: Annotated[
+        float, Parameter(help="Fraction of each GPU's memory for the engine.")
+    ] = DEFAULT.gpu_memory_utilization
+
+    def settings(self) -> EngineSettings:
+        """The settings given by these flags.
+
+        Raises:
+            FieldError: a value is out of range.
+        """
+        values = asdict(self)
+        if values.get("base_url"):
+            values["base_url"] = without_login(values["base_url"])
+        return EngineSettings(**values)
+
+
+@Parameter(name="*", group=ENGINE)
+@dataclass(frozen=True, slots=True)
+class EngineFlags(MemoryFlags):
+    """How a model is run: the fields of `EngineSettings` that a user may set."""
+
+    base_url: Annotated[
+        str | None,
+        Parameter(help="URL of an OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1."),
+    ] = None
+    concurrency: Annotated[int, Parameter(help="Concurrent requests to the server.")] = DEFAULT.concurrency
+    thinking: Annotated[
+        bool | None,
+        Parameter(
+            negative="--no-thinking",
+            help="Turn the model's thinking on or off; default: as its chat template sets it.",
+        ),
+    ] = None
+    trust_remote_code: Annotated[bool, Parameter(help="Run code from the model's repository.")] = (
+        DEFAULT.trust_remote_code
+    )
+
+    def queue_settings(self) -> EngineSettings:
+        """The settings for a queue, which never runs code from a model's repository.
+
+        Raises:
+            FieldError: a value is out of range, or applies to a single model.
+        """
+        if self.trust_remote_code:
+            hint = "`tracker bench MODEL --trust-remote-code` measures one such model"
+            raise FieldError("trust_remote_code", "applies to a single model, not to a queue", hint=hint)
+        return self.settings()
+
+
+@Parameter(name="*", group=BUDGET)
+@dataclass(frozen=True, slots=True)
+class BudgetFlags:
+    """Limits on time, downloads and models."""
+
+    minutes: Annotated[float | None, Parameter(help="Stop after N minutes; scores so far remain valid.")] = (
+        None
+    )
+    max_gb: Annotated[float | None, Parameter(help="Download at most N GB of queued models.")] = None
+    max_models: Annotated[int | None, Parameter(help="Stop after N queued models.")] = None
+
+    def budget(self) -> Budget:
+        """The budget given by these flags.
+
+        Raises:
+            FieldError: a value is out of range.
+        """
+        from tracker.queue.runner import Budget
+
+        return Budget(self.minutes, self.max_gb, self.max_models)
+
+
+DEFAULT_MEMORY = MemoryFlags()
+DEFAULT_ENGINE = EngineFlags()
+DEFAULT_BUDGET = BudgetFlags()

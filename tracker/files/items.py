@@ -1,0 +1,244 @@
+"""Item files: what a worker writes and everything else is derived from.
+
+`items/<run_id>/run.json` is the run; `items/<run_id>/<fingerprint>-<part>.parquet` are its items in
+chunks. A chunk appears whole or not at all, and is never changed. The name carries the fingerprint, so
+that what is already measured, by whichever run, is found without opening a database.
+
+Every file carries the version of its format: `run.json` and `<fingerprint>.json` as a key, a chunk in the
+metadata of its schema. A column that is added later must be nullable: in an older chunk it is null.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import MISSING, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tracker.errors import TrackerError
+from tracker.records import Item, Run
+from tracker.redaction import masked
+from tracker.serialization import (
+    FIRST_VERSION,
+    VERSION_KEY,
+    DiskFormat,
+    dump_versioned,
+    load_versioned,
+    write_atomically,
+)
+
+RUN_FILE = "run.json"
+PART_GLOB = "*-*.parquet"
+PART_ERRORS = (OSError, pa.ArrowException)  # what reading a broken chunk raises
+RUN_FORMAT, FINGERPRINT_FORMAT, PART_FORMAT = DiskFormat(), DiskFormat(), DiskFormat()
+
+SCHEMA = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("fingerprint", pa.string()),
+        ("task", pa.string()),
+        ("doc_id", pa.int64()),
+        ("doc_hash", pa.string()),
+        ("prompt", pa.string()),
+        ("target", pa.string()),
+        ("response", pa.string()),
+        ("extracted", pa.string()),
+        ("score", pa.float64()),
+        ("metrics", pa.string()),  # JSON
+        ("finish_reason", pa.string()),
+        ("prompt_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("cached_tokens", pa.int64()),
+        ("latency_s", pa.float64()),
+        ("ttft_s", pa.float64()),
+        ("choices", pa.list_(pa.string())),
+        ("log_probs", pa.list_(pa.float64())),
+        ("thinking", pa.string()),
+        ("cluster", pa.string()),
+        ("answered_at", pa.timestamp("us")),  # UTC
+    ]
+)
+REQUIRED = (  # in every chunk of every version; what is added to SCHEMA later is not
+    "run_id", "fingerprint", "task", "doc_id", "doc_hash", "prompt", "target", "response", "extracted",
+    "metrics", "finish_reason", "prompt_tokens", "output_tokens",
+)  # fmt: skip
+
+
+def write_run(items_path: Path, run: Run) -> None:
+    """Replace the run's `run.json`, atomically; no word of it repeats a secret."""
+    detail = masked(run.detail) if run.detail else run.detail
+    run = replace(run, detail=detail, warnings=tuple(map(masked, run.warnings)))
+    write_atomically(items_path / run.run_id / RUN_FILE, dump_versioned(run, RUN_FORMAT))
+
+
+def read_run(folder: Path) -> Run:
+    """The run of one folder.
+
+    Raises:
+        TrackerError: the file is missing, broken, or written by a newer version.
+    """
+    path = folder / RUN_FILE
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise TrackerError(f"{path}: cannot be read: {error.strerror}") from error
+    return load_versioned(Run, raw, RUN_FORMAT, where=str(path))
+
+
+def run_folders(items_path: Path) -> Iterator[Path]:
+    """The folders that hold a run, oldest first (run ids sort by time)."""
+    if items_path.is_dir():
+        yield from sorted(p.parent for p in items_path.glob(f"*/{RUN_FILE}"))
+
+
+def write_fingerprint(items_path: Path, run_id: str, fingerprint: str, parts: Mapping[str, Any]) -> None:
+    """Keep beside the items what their fingerprint stands for, so that it can be read by a person."""
+    path = items_path / run_id / f"{fingerprint}.json"
+    if not path.is_file():
+        document = {VERSION_KEY: FINGERPRINT_FORMAT.version, **parts}
+        write_atomically(path, json.dumps(document, indent=1, sort_keys=True).encode())
+
+
+def write_part(items_path: Path, run_id: str, fingerprint: str, items: Sequence[Item]) -> Path:
+    """Write one chunk: temporary name, fsync, rename. The file that appears is complete."""
+    folder = items_path / run_id
+    folder.mkdir(parents=True, exist_ok=True)
+    # After the highest number, not at the count: with a broken chunk deleted, a whole one would be replaced.
+    parts = [int(path.stem.rpartition("-")[2]) for path in folder.glob(f"{fingerprint}-*.parquet")]
+    path = folder / f"{fingerprint}-{max(parts, default=-1) + 1:06d}.parquet"
+    answered_at = datetime.now(UTC).replace(tzinfo=None)
+    names = [f.name for f in fields(Item)]
+    rows = [
+        {name: getattr(item, name) for name in names}
+        | {
+            "run_id": run_id,
+            "fingerprint": fingerprint,
+            "metrics": json.dumps(item.metrics, sort_keys=True),
+            "answered_at": answered_at,
+        }
+        for item in items
+    ]
+    temporary = path.with_suffix(".tmp")
+    try:
+        with temporary.open("wb") as file:
+            table = pa.Table.from_pylist(rows, schema=SCHEMA)
+            table = table.replace_schema_metadata({VERSION_KEY: str(PART_FORMAT.version)})
+            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def remove_unfinished(items_path: Path, run_id: str) -> None:
+    """Remove the chunks of an ended run that a kill left half written: they were never items."""
+    for path in (items_path / run_id).glob("*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def stored_parts(items_path: Path, fingerprint: str) -> list[Path]:
+    """The chunks of all runs that were measured under this fingerprint, oldest run first."""
+    return sorted(items_path.glob(f"*/{fingerprint}-*.parquet"))
+
+
+def read_table(path: Path, *, columns: Sequence[str]) -> pa.Table:
+    """These columns of one chunk, each page held against its checksum.
+
+    A column that the version which wrote the chunk did not have yet is null.
+
+    Raises:
+        NewerFormatError: a newer version wrote it.
+        PART_ERRORS: it is broken, or lacks a column that every version has.
+    """
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        PART_FORMAT.check(_part_version(file.metadata.metadata, where=str(path)), where=str(path))
+        there = [name for name in columns if name in file.schema_arrow.names]
+        for name in columns:
+            if name in REQUIRED and name not in there:
+                raise pa.ArrowInvalid(f"no column `{name}`")
+        table = file.read(columns=there)
+    for name in columns:
+        if name not in there:
+            table = table.append_column(name, pa.nulls(len(table), SCHEMA.field(name).type))
+    return table.select(list(columns)).cast(pa.schema([SCHEMA.field(name) for name in columns]))
+
+
+def check_part_version(path: Path, footer: bytes) -> None:
+    """Refuse a chunk of a newer version, by the last bytes of its file; opens it only if they are unusual.
+
+    Raises:
+        NewerFormatError: a newer version wrote it.
+    """
+    if VERSION_KEY.encode() in footer and not any(stamp in footer for stamp in _STAMPS):
+        with suppress(*PART_ERRORS):  # a broken one is found when it is read
+            PART_FORMAT.check(
+                _part_version(pq.read_metadata(path).metadata, where=str(path)), where=str(path)
+            )
+
+
+def _part_version(metadata: Mapping[bytes, bytes] | None, *, where: str) -> int:
+    value = (metadata or {}).get(VERSION_KEY.encode(), str(FIRST_VERSION).encode())
+    if not value.isdigit():
+        raise pa.ArrowInvalid(f"{where}: {VERSION_KEY} is {value!r}")
+    return int(value)
+
+
+def _stamp(version: int) -> bytes:
+    """The version as a Parquet footer holds it: key and value of Thrift's compact protocol, sizes first."""
+    value = str(version).encode()
+    return VERSION_KEY.encode() + b"\x18" + bytes([len(value)]) + value
+
+
+_STAMPS = tuple(_stamp(version) for version in range(FIRST_VERSION, PART_FORMAT.version + 1))
+
+
+def read_items(parts: Sequence[Path], *, skipped: list[str] | None = None) -> dict[int, Item]:
+    """The items in these chunks by `doc_id`; of one that was answered twice, the first that is no refusal.
+
+    An unreadable chunk is passed over and named in `skipped`: its items will simply be asked again.
+
+    Raises:
+        NewerFormatError: a newer version of this program wrote a chunk.
+    """
+    items: dict[int, Item] = {}
+    names = [f.name for f in fields(Item)]
+    for path in parts:
+        try:
+            rows = read_table(path, columns=names).to_pylist()
+        except PART_ERRORS as error:
+            if skipped is not None:
+                skipped.append(f"{path.name}: {error}")
+            continue
+        for row in rows:
+            item = _item(row)
+            if item.doc_id not in items or (items[item.doc_id].refused and not item.refused):
+                items[item.doc_id] = item
+    return items
+
+
+def read_doc_ids(parts: Sequence[Path]) -> set[int]:
+    """The `doc_id` of each item that can be read from these chunks of one fingerprint."""
+    found: set[int] = set()
+    for path in parts:
+        with suppress(*PART_ERRORS):
+            found |= set(read_table(path, columns=["doc_id"])["doc_id"].to_pylist())
+    return found
+
+
+def _item(row: dict[str, Any]) -> Item:
+    lists = {"choices": tuple(row["choices"] or ()), "log_probs": tuple(row["log_probs"] or ())}
+    known = {name: value for name, value in row.items() if value is not None or name not in _HAVE_DEFAULTS}
+    return Item(**(known | lists | {"metrics": json.loads(row["metrics"])}))
+
+
+_HAVE_DEFAULTS = {f.name for f in fields(Item) if f.default is not MISSING}  # null in an older chunk: these

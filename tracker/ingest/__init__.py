@@ -1,0 +1,1 @@
+"""Ingest sources and store what is new."""

@@ -1,0 +1,103 @@
+"""How much memory a model needs, from what is known of it without asking anyone: the one estimate.
+
+Filters (`--fits-gb`), the leaderboard, Run it, the queue and the digest go by it. `tracker fit` reads the
+headers and the configuration of one model and says it exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tracker.errors import TrackerError
+
+GB = 1e9
+SHORT_CONTEXT = 4096  # tokens; what "fits" means where no context is named
+BITS = 16.0  # of a weight, as most models are published
+MOST_BITS = 32.0
+BYTES_PER_PARAM = 2  # weights in 16 bits
+# A cache of 4,096 tokens for one sequence is 0.1 to 2 GB for models of 1B to 70B with grouped heads
+CACHE_FRACTION = 0.08  # of the weights
+OVERHEAD_BYTES = 1_500_000_000  # CUDA context, kernels and activations as vLLM 0.32 logs them on one card
+CLASSES = (
+    3e9,
+    6e9,
+    10e9,
+    20e9,
+    40e9,
+    80e9,
+    160e9,
+)  # parameters: what one card of 8 … 80 GB, or several, hold
+MEMORY_GB = (8, 12, 16, 24, 32, 48, 80)  # cards that people have
+
+
+def needed_bytes(
+    *,
+    weights_bytes: float | None = None,
+    n_params: float | None = None,
+    cache_bytes_per_token: float | None = None,
+    overhead_bytes: float | None = None,
+    peak_bytes: float | None = None,
+    context: int = SHORT_CONTEXT,
+) -> int | None:
+    """Memory for the weights, one sequence of `context` tokens and the engine, from the best that is known.
+
+    What the fit check read of the headers comes first: weights, cache and overhead. Without a cache per token
+    only a short context can be estimated: the weights, else the parameters in 16 bits, plus a share. The
+    peak of a run comes last: vLLM takes what it is given. None if nothing is known.
+    """
+    weights = weights_bytes
+    if weights is None and n_params is not None:
+        weights = n_params * BYTES_PER_PARAM
+    if weights is None:
+        return None if peak_bytes is None or context > SHORT_CONTEXT else round(peak_bytes)
+    overhead = OVERHEAD_BYTES if overhead_bytes is None else overhead_bytes
+    if cache_bytes_per_token is not None:
+        return round(weights + cache_bytes_per_token * context + overhead)
+    return None if context > SHORT_CONTEXT else round(weights * (1 + CACHE_FRACTION) + overhead)
+
+
+def row_needed_bytes(row: Mapping[str, Any], *, context: int = SHORT_CONTEXT) -> int | None:
+    """`needed_bytes` of a row of a read, from those of the columns that it has."""
+
+    def known(name: str) -> float | None:
+        value = row.get(name)
+        return None if value is None or math.isnan(value) else float(value)
+
+    return needed_bytes(
+        weights_bytes=known("weights_bytes"),
+        n_params=known("n_params"),
+        cache_bytes_per_token=known("cache_bytes_per_token"),
+        overhead_bytes=known("overhead_bytes"),
+        peak_bytes=known("peak_memory_bytes"),
+        context=context,
+    )
+
+
+def params_that_fit(memory_gb: float, bits: float = BITS) -> int:
+    """The largest number of parameters of which `needed_bytes` at `bits` a weight is at most `memory_gb` GB.
+
+    Raises:
+        TrackerError: the memory is not positive, or the bits are not from 1 to 32.
+    """
+    if not 0.0 < memory_gb < math.inf:
+        raise TrackerError(f"--fits-gb must be positive and finite, got {memory_gb:g}")
+    if not 1.0 <= bits <= MOST_BITS:
+        raise TrackerError(f"--bits must be from 1 to {MOST_BITS:g}, got {bits:g}", hint="--bits 4")
+    return max(0, int((memory_gb * GB - OVERHEAD_BYTES) / (bits / 8 * (1 + CACHE_FRACTION))))
+
+
+def size_class(n_params: int | None) -> int | None:
+    """The place in `CLASSES` below which a model lies, `len(CLASSES)` for the largest; None if not known."""
+    if n_params is None:
+        return None
+    return next((place for place, limit in enumerate(CLASSES) if n_params < limit), len(CLASSES))
+
+
+def class_name(place: int) -> str:
+    """The size class for people, such as `3B to 6B`."""
+    bounds = [f"{limit / 1e9:g}B" for limit in CLASSES]
+    if place == 0:
+        return f"below {bounds[0]}"
+    return f"above {bounds[-1]}" if place == len(CLASSES) else f"{bounds[place - 1]} to {bounds[place]}"

@@ -1,0 +1,1 @@
+"""Decide what to measure next, and measure it within a budget."""

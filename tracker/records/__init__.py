@@ -1,0 +1,361 @@
+"""The nouns: frozen records that check themselves, so that what cannot be true cannot be built.
+
+Scores and fractions are of 1, times are aware UTC, durations are seconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from tracker.errors import FieldError
+
+EMBEDDED_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"  # what MODEL `demo` means
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+POSITIVE = {
+    "max_model_len": 4096,
+    "max_num_seqs": 16,
+    "tensor_parallel_size": 2,
+    "concurrency": 16,
+}  # examples
+
+
+class RunStatus(StrEnum):
+    """The outcome of a run."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PARTIAL = "partial"  # stopped on purpose, or a task was unavailable; its scores are valid
+    INTERRUPTED = "interrupted"  # killed or Ctrl-C; repeating the command resumes it
+    FAILED = "failed"  # the model could not be run; see `reason`
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A loadable model: weights pinned to a commit, or files in a local folder."""
+
+    model_id: str  # "org/name"
+    revision: str  # commit sha, or "sha256:…" over the files of a local folder
+    path: str | None = None  # local folder; None: the Hub's cache
+    quantization: str | None = None  # None: as published, in 16 or 32 bits
+    n_params: int | None = None
+    license: str | None = None
+    needs_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a branch name where a commit belongs."""
+        if not self.model_id or self.model_id != self.model_id.strip():
+            raise ValueError(f"model_id must be `org/name`, got {self.model_id!r}")
+        if not self.revision:
+            raise ValueError(f"{self.model_id}: the revision must be a commit, got `{self.revision}`")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A task is asked only if an earlier task of the suite had a score in this range."""
+
+    task: str  # an earlier task of the same suite
+    at_least: float = 0.0
+    below: float | None = None  # None: no upper end
+    thinking: bool | None = None  # only for models that think, or that do not; None: for both
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if not 0.0 <= self.at_least <= 1.0 or (self.below is not None and self.below <= self.at_least):
+            raise ValueError(f"condition on `{self.task}`: no score is in {self.at_least}..{self.below}")
+
+    def covers(self, score: float) -> bool:
+        """Whether a score on `task` is in its range."""
+        return self.at_least <= score and (self.below is None or score < self.below)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One benchmark as the harness names it, and which of its numbers is the score."""
+
+    task: str
+    metric: str | None = None  # None: the first that the task's own file names
+    filter: str | None = None  # None: the first that the task's own file names
+    num_fewshot: int | None = None  # None: as the task's own file says
+    chance: float | None = None  # the score of guessing; None: from the number of choices
+    max_output_tokens: int | None = None  # None: as the task's own file says
+    chat: bool | None = None  # through the chat template or not, of whatever type; None: as the suite says
+    system: str | None = None  # system message, or without a chat template the beginning of the prompt
+    when: tuple[Condition, ...] = ()  # asked if one of these holds; empty: always
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.chance is not None and not 0.0 <= self.chance < 1.0:
+            raise ValueError(f"{self.task}: chance must be in 0..1, got {self.chance}")
+        if self.num_fewshot is not None and self.num_fewshot < 0:
+            raise ValueError(f"{self.task}: num_fewshot must not be negative, got {self.num_fewshot}")
+        if self.max_output_tokens is not None and self.max_output_tokens < 1:
+            raise ValueError(f"{self.task}: max_output_tokens must be positive, got {self.max_output_tokens}")
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A named, versioned tuple of tasks. Any change to the questions requires a new version."""
+
+    name: str
+    version: int
+    description: str
+    tasks: tuple[Task, ...]
+    offline: bool = False  # every item is made or shipped here
+    chat: bool = False  # tasks whose answer is written go through the model's chat template
+    include_path: str | None = None  # folder of task files beside lm-eval's own
+    seed: int | None = None  # of the items that are drawn here; None: nothing is drawn
+    sample: int | None = None  # random items of each task; None: all of them
+
+    def __post_init__(self) -> None:
+        """Refuse an empty suite, a duplicate task, and a condition on a task that does not come before."""
+        names = [task.task for task in self.tasks]
+        if not names:
+            raise ValueError(f"suite `{self.name}` has no tasks")
+        if len(set(names)) != len(names):
+            raise ValueError(f"suite `{self.name}` lists a task twice")
+        if self.sample is not None and self.sample < 1:
+            raise ValueError(f"suite `{self.name}`: sample must be positive, got {self.sample}")
+        for place, task in enumerate(self.tasks):
+            for condition in task.when:
+                if condition.task not in names[:place]:
+                    raise ValueError(f"{task.task}: its condition names `{condition.task}`, no earlier task")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Settings of the engine. Each of them can change an item's result."""
+
+    engine: str = "transformers"  # a name in `runners.engines.ENGINES` or "package.module:Class"
+    dtype: str = "auto"
+    max_model_len: int | None = None  # tokens; None: what the model and the memory allow
+    quantization: str | None = None  # online quantization asked for, such as "fp8"
+    tensor_parallel_size: int = 1
+    max_num_seqs: int | None = None
+    gpu_memory_utilization: float = 0.90
+    base_url: str | None = None  # for `server`
+    concurrency: int = 16  # requests under way at once, for `server`
+    trust_remote_code: bool = False
+    thinking: bool | None = None  # None: as the chat template does by itself
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name, example in POSITIVE.items():
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise FieldError(name, f"must be at least 1, got {value}", example=example)
+        if not 0.0 < self.gpu_memory_utilization <= 1.0:
+            problem = f"must be more than 0 and at most 1, got {self.gpu_memory_utilization:g}"
+            raise FieldError("gpu_memory_utilization", problem, example=0.8)
+        if self.dtype not in DTYPES:
+            known = ", ".join(DTYPES)
+            raise FieldError("dtype", f"must be one of {known}, got `{self.dtype}`", hint=f"known: {known}")
+        if self.quantization is not None and not re.fullmatch(r"[a-z0-9_-]+", self.quantization):
+            problem = f"must be the name of a method, got `{self.quantization}`"
+            raise FieldError("quantization", problem, example="fp8")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """The engine and device that answered: part of every fingerprint."""
+
+    engine: str
+    engine_version: str
+    dtype: str
+    device: str  # "cpu", "NVIDIA H100 80GB HBM3 × 2"
+    max_model_len: int
+    chat_template_hash: str | None = None
+    quantization: str | None = None
+    attention: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """One suite to run, with the id of its files and rows."""
+
+    run_id: str
+    suite: Suite
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A worker's input: one model, its suites, its settings, an item range."""
+
+    model: Model
+    settings: EngineSettings
+    runs: tuple[RunRequest, ...]
+    items_path: str
+    limit: int | None = None  # N items of each task
+    sample_seed: int | None = None  # they are a random sample of this seed; None: the first ones
+    until_half_width: float | None = None  # stop a task when its interval is this narrow
+    minutes: float | None = None  # stop cleanly after this long
+    fit: Mapping[str, Any] | None = None  # the check before loading, and each step of its ladder
+    warnings: tuple[str, ...] = ()  # shown before loading, stored with every run
+    flush_s: float = 5.0  # between writes of answers: a kill loses at most this much work
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit must be positive, got {self.limit}")
+        if self.until_half_width is not None and not 0.0 < self.until_half_width < 0.5:
+            raise ValueError(f"until must be a fraction between 0 and 0.5, got {self.until_half_width}")
+        if self.minutes is not None and self.minutes <= 0:
+            raise ValueError(f"minutes must be positive, got {self.minutes}")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One question of one task with the model's answer: the evidence behind every number."""
+
+    task: str
+    doc_id: int  # place of the question in its task
+    doc_hash: str
+    prompt: str
+    target: str
+    response: str  # generated text; for a choice the text of the chosen one
+    extracted: str  # the answer that the filter extracted
+    score: float | None  # the suite's metric of this item; None: none is defined for one item
+    metrics: Mapping[str, Any]  # "metric,filter" → value, as the task computed it
+    finish_reason: str  # "stop", "length", "loglikelihood"
+    prompt_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0  # of the prompt, read from a prefix cache
+    latency_s: float | None = None
+    ttft_s: float | None = None
+    choices: tuple[str, ...] = ()
+    log_probs: tuple[float, ...] = ()  # of each choice, summed over its tokens, in nats
+    thinking: str | None = None  # text before the end-of-thinking token
+    cluster: str | None = None  # items of one cluster share a context
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server refused the request: the answer is empty, and a later run asks again."""
+        return self.finish_reason == "refused"
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the answer was cut off by the token budget."""
+        return self.finish_reason == "length"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskScore:
+    """One number for one task; the interval is the 95% one."""
+
+    task: str
+    metric: str
+    filter: str
+    value: float
+    stderr: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n_items: int
+    chance: float
+    truncated_fraction: float
+    fingerprint: str  # of the items behind it
+    n_reused_items: int = 0
+    group: str | None = None  # the suite's task of which this is a part
+    n_total: int | None = None  # items that the whole task has
+    unparsed_fraction: float | None = None  # answers that could not be parsed
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("value", "chance", "truncated_fraction"):
+            value = getattr(self, name)
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"{self.task} {self.metric}: {name} must be in 0..1, got {value}")
+        if self.n_items < 1:
+            raise ValueError(f"{self.task} {self.metric}: a score needs at least one item")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMetric:
+    """One metric of one task, in the metric's own unit: a perplexity, a BLEU score, a share."""
+
+    task: str
+    metric: str
+    filter: str
+    value: float
+    stderr: float | None  # null: it is no mean over items
+    n_items: int
+    higher_is_better: bool | None  # null: the task does not say
+    is_headline: bool  # whether the task's score is this metric
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number."""
+        if not math.isfinite(self.value):
+            raise ValueError(
+                f"{self.task} {self.metric}: the value must be a finite number, got {self.value}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The cost of a run, measured in the worker."""
+
+    duration_s: float = 0.0  # from the first request to the last answer
+    load_s: float | None = None
+    prompt_tokens: int = 0  # of the items answered in this run, as in the tasks
+    prefilled_tokens: int = 0  # computed by the engine
+    output_tokens: int = 0
+    tokens_per_s: float | None = None  # output tokens per second of generation
+    ttft_s: float | None = None  # median time to first token
+    peak_memory_bytes: int | None = None
+    energy_j: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One suite on one model: the content of `run.json`, from which the database can be rebuilt."""
+
+    run_id: str
+    model: Model
+    suite: str
+    suite_version: int
+    settings: EngineSettings
+    status: RunStatus
+    started_at: datetime
+    pid: int
+    reason: str | None = None  # machine-readable cause of anything but `complete`
+    detail: str | None = None  # the same for people
+    ended_at: datetime | None = None
+    engine: EngineInfo | None = None
+    scores: tuple[TaskScore, ...] = ()
+    cost: Cost = field(default_factory=Cost)
+    n_items: int = 0
+    n_reused_items: int = 0
+    warnings: tuple[str, ...] = ()
+    fit: Mapping[str, Any] | None = None
+    hardware: Mapping[str, Any] = field(default_factory=dict)
+    limit: int | None = None  # items asked of each task
+    sample_seed: int | None = None  # of the random sample that they are; None: the first ones
+    metrics: tuple[TaskMetric, ...] = ()  # every metric of every task, those of the scores among them
+    thinks: bool | None = None  # whether the model thought before it answered; None: it was not found out
+    harness_version: str = ""
+
+    def __post_init__(self) -> None:
+        """Check that times are aware and a failed run has a reason."""
+        for moment in (self.started_at, self.ended_at):
+            if moment is not None and moment.tzinfo is None:
+                raise ValueError(f"{self.run_id}: times must have a time zone")
+        if self.status is RunStatus.FAILED and not self.reason:
+            raise ValueError(f"{self.run_id}: a failed run needs a reason")
+
+
+def fingerprint(parts: Mapping[str, Any]) -> str:
+    """Hash of `parts` as 32 hex digits: equal if and only if every value is equal.
+
+    Raises:
+        TypeError: a value cannot be represented in JSON.
+    """
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

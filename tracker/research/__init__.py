@@ -1,0 +1,1 @@
+"""Begin, follow and resume a study of auto-research."""

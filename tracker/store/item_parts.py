@@ -1,0 +1,272 @@
+"""The Parquet parts as one relation, `items`, bound for each read because new parts may appear on disk.
+
+Only parts that the read may need are opened: the folder names the run, the file the fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tracker.files.items import (
+    PART_ERRORS,
+    PART_GLOB,
+    SCHEMA,
+    check_part_version,
+    read_table,
+)
+from tracker.files.page_checksums import pages_hold
+
+MAGIC = b"PAR1"  # first and last four bytes of every Parquet file
+SIZE_BYTES = 4  # of the footer's length, which is before the last MAGIC
+KEPT_CHECKS = 4096  # parts found whole, with their footers of about 5 kB; a part never changes
+SHOWN_RUNS = 5  # in a message
+# The score of a group has a fingerprint of its own, but its items are those of its tasks.
+HAS_ITEMS = """not exists (
+    from task_scores as part where part.run_id = task_scores.run_id and part."group" = task_scores.task
+)"""
+# Parameters of a read that narrow the scores whose items it wants.
+NARROWING = {
+    "fingerprint": "and fingerprint = $fingerprint",
+    "run_id": "and run_id = $run_id",
+    "model_id": "and runs.model_id = $model_id",
+    "first": "and runs.model_id in ($first, $second)",
+    "second": "",
+}
+COLUMN_TYPES = {
+    pa.string(): "varchar",
+    pa.int64(): "bigint",
+    pa.float64(): "double",
+    pa.timestamp("us"): "timestamp",
+    pa.list_(pa.string()): "varchar[]",
+    pa.list_(pa.float64()): "double[]",
+}
+# The columns of `items`, regardless of the part's version: missing ones are null, unknown ones are left out.
+# `union_by_name` would open every file once more, 0.8 s for 2,000 of them.
+COLUMNS = ", ".join(
+    f"'{column.name}': {{name: '{column.name}', type: '{COLUMN_TYPES[column.type]}', default_value: null}}"
+    for column in SCHEMA
+)
+
+# If an item was answered twice under one fingerprint, the first answer that is no refusal counts: parts are
+# sorted by run.
+# Only runs that share a fingerprint can have done so; looking at all items would take memory for each.
+# Duplicates are found in two narrow columns, so that a read's conditions and columns are pushed down to the
+# files: one CPU second for a million items, a quarter of the cost of a window over all columns.
+ITEMS_VIEW = f"""
+create or replace temp view items as
+with parts as not materialized (
+    select *, file_index as part
+    from read_parquet(getvariable('item_parts'), schema = map {{{COLUMNS}}})
+),
+twice as (
+    select
+        fingerprint, doc_id,
+        coalesce(min(part) filter (finish_reason is distinct from 'refused'), min(part)) as first_part
+    from parts
+    where fingerprint in (select unnest(getvariable('shared_fingerprints')))
+    group by fingerprint, doc_id
+    having count(*) > 1
+)
+select parts.* exclude (part)
+from parts
+left join twice using (fingerprint, doc_id)
+where first_part is null or part = first_part
+"""  # noqa: S608 - the columns are ours
+EMPTY_VIEW = "create or replace temp view items as select * from no_items"
+ITEMS_COMMENT = "One row per item: a question of a task with the model's answer, of all runs"
+COLUMN_COMMENTS = {
+    "run_id": "Run that answered it, see runs",
+    "fingerprint": "Hash of everything that can change the result; joins to task_scores",
+    "task": "Task as lm-eval names it",
+    "doc_id": "Number of the item in its task",
+    "doc_hash": "Hash of the item's content",
+    "prompt": "Prompt as it was sent",
+    "target": "Right answer",
+    "response": "Text that the model wrote, or the choice that it preferred",
+    "extracted": "Answer that the filter found in it",
+    "score": "Value of the task's metric, 0 to 1",
+    "metrics": "JSON: every metric of the item",
+    "finish_reason": "Why the answer ended: stop, length (cut off), refused; loglikelihood: it was scored",
+    "prompt_tokens": "Tokens of the prompt",
+    "output_tokens": "Tokens written",
+    "cached_tokens": "Prompt tokens that came from a prefix cache",
+    "latency_s": "Seconds from request to last token",
+    "ttft_s": "Seconds to the first token",
+    "choices": "Options of a multiple-choice item",
+    "log_probs": "Summed log-probability of each option",
+    "thinking": "Thinking, where the engine separates it",
+    "cluster": "Group of dependent items; null: independent",
+    "answered_at": "When it was written, UTC",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MissingItems:
+    """Items that a read lacks: their parts are damaged, or no longer on the disk."""
+
+    n_parts: int = 0  # at least so many: how many parts a deleted folder had is not known
+    run_ids: tuple[str, ...] = ()  # the runs they belong to
+
+    def __bool__(self) -> bool:
+        """Whether any are missing."""
+        return self.n_parts > 0
+
+    @property
+    def sentence(self) -> str:
+        """What is missing, for people; empty if nothing is."""
+        if not self:
+            return ""
+        shown = ", ".join(f"`{run_id}`" for run_id in self.run_ids[:SHOWN_RUNS])
+        more = f" and {len(self.run_ids) - SHOWN_RUNS:,} more" if len(self.run_ids) > SHOWN_RUNS else ""
+        runs = f"run{'s' if len(self.run_ids) > 1 else ''} {shown}{more}"
+        parts = "1 part is" if self.n_parts == 1 else f"{self.n_parts:,} parts are"
+        return f"items are missing: {parts} damaged or no longer on the disk, of {runs}"
+
+
+NOTHING_MISSING = MissingItems()
+
+
+def wanted_parts(
+    connection: duckdb.DuckDBPyConnection, items_path: Path, params: Mapping[str, Any]
+) -> tuple[list[Path], frozenset[Path]]:
+    """The whole parts that a read with these parameters may need, oldest run first, and the damaged ones.
+
+    `fingerprint`, `run_id` and the parameters that name models narrow the list; a run's items are those in
+    its folder and those that its scores reuse from other runs.
+
+    Raises:
+        NewerFormatError: a newer version of this program wrote one of the parts.
+    """
+    found = sorted(items_path.glob(f"*/{PART_GLOB}"))
+    if _condition(params):
+        fingerprints = {fingerprint for fingerprint, *_ in _scores(connection, params)}
+        fingerprints.add(str(params.get("fingerprint")))
+        found = [
+            path
+            for path in found
+            if _fingerprint(path) in fingerprints or path.parent.name == params.get("run_id")
+        ]
+    damaged = frozenset(path for path in found if not _looks_whole(path))
+    return [path for path in found if path not in damaged], damaged
+
+
+def missing_items(
+    connection: duckdb.DuckDBPyConnection,
+    parts: Iterable[Path],
+    damaged: Collection[Path],
+    params: Mapping[str, Any],
+) -> MissingItems:
+    """What a read of these whole parts lacks: the damaged ones, and those that scores rest on but are gone.
+
+    `params`: those of the read, as for `wanted_parts`.
+    """
+    n_rows: dict[str, int] = {}
+    for path in parts:
+        n_rows[_fingerprint(path)] = n_rows.get(_fingerprint(path), 0) + _rows_in(path)
+    run_ids = {path.parent.name for path in damaged}
+    explained = {_fingerprint(path) for path in damaged}
+    n_parts = len(damaged)
+    for fingerprint, n_items, of_runs in _scores(connection, params):
+        if fingerprint not in explained and n_rows.get(fingerprint, 0) < n_items:
+            n_parts += 1
+            run_ids |= set(of_runs)
+    return MissingItems(n_parts, tuple(sorted(run_ids)))
+
+
+def _scores(
+    connection: duckdb.DuckDBPyConnection, params: Mapping[str, Any]
+) -> list[tuple[str, int, list[str]]]:
+    """Each fingerprint of the scores that the parameters select, with their most items and their runs."""
+    used = {name: params[name] for name in NARROWING if params.get(name)}
+    return connection.execute(
+        "select fingerprint, max(task_scores.n_items), list(distinct run_id)"  # noqa: S608 - the conditions are ours
+        f" from task_scores join runs using (run_id) where {HAS_ITEMS} {_condition(params)}"
+        " group by fingerprint",
+        used,
+    ).fetchall()
+
+
+def _condition(params: Mapping[str, Any]) -> str:
+    return " ".join(condition for name, condition in NARROWING.items() if params.get(name))
+
+
+def _fingerprint(path: Path) -> str:
+    return path.stem.rpartition("-")[0]
+
+
+def _rows_in(path: Path) -> int:
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except PART_ERRORS:  # deleted meanwhile
+        return 0
+
+
+def bind_items(connection: duckdb.DuckDBPyConnection, parts: Sequence[Path]) -> None:
+    """Define `items` as the rows of these parts."""
+    if not parts:
+        connection.register("items", SCHEMA.empty_table())
+        return
+    folders: dict[str, set[str]] = {}
+    for path in parts:
+        folders.setdefault(_fingerprint(path), set()).add(path.parent.name)
+    shared = [fingerprint for fingerprint, runs in folders.items() if len(runs) > 1]
+    connection.execute("set variable item_parts = $parts", {"parts": [str(path) for path in parts]})
+    connection.execute("set variable shared_fingerprints = $shared::varchar[]", {"shared": shared})
+    connection.execute(ITEMS_VIEW)
+
+
+def unreadable_parts(parts: Iterable[Path]) -> dict[Path, str]:
+    """The parts that cannot be read in full, and why.
+
+    Raises:
+        NewerFormatError: a newer version of this program wrote one of them.
+    """
+    problems = {path: _problem(path) for path in parts}
+    return {path: problem for path, problem in problems.items() if problem}
+
+
+def _problem(path: Path) -> str:
+    try:
+        read_table(path, columns=SCHEMA.names)
+    except PART_ERRORS as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
+def _looks_whole(path: Path) -> bool:
+    """Whether the file begins and ends as Parquet does, and its pages have their checksums.
+
+    DuckDB does not look at the checksums, and gives other texts and numbers where bytes have changed.
+
+    Raises:
+        NewerFormatError: a newer version of this program wrote it.
+    """
+    try:
+        stat = path.stat()
+        content_is_whole, footer = _checked(path, stat.st_size, stat.st_mtime_ns)
+    except OSError:
+        return False
+    check_part_version(path, footer)
+    return content_is_whole
+
+
+@lru_cache(maxsize=KEPT_CHECKS)
+def _checked(path: Path, size: int, changed_ns: int) -> tuple[bool, bytes]:
+    """Whether the file is whole, and its footer; `size` and `changed_ns` are part of the cache's key."""
+    del size, changed_ns
+    content = path.read_bytes()
+    at = len(content) - len(MAGIC) - SIZE_BYTES
+    if at < len(MAGIC) or not content[: len(MAGIC)] == MAGIC == content[-len(MAGIC) :]:
+        return False, b""
+    start = at - int.from_bytes(content[at : at + SIZE_BYTES], "little")
+    if start < len(MAGIC):
+        return False, b""
+    return pages_hold(content, start=len(MAGIC), end=start), content[start:at]

@@ -1,0 +1,25 @@
+-- One row per run with scores, the newest first: its settings, its tasks, whether any of them is in $tasks, and the
+-- day on which the Hub says that its model was released.
+-- $tasks: the tasks that are on the scale of the index.
+with hub as (
+    select lower(name) as name, cast(min(released_at) as date) as hub_released
+    from current_models
+    where source = 'hub-models' and released_at is not null
+    group by lower(name)
+)
+
+select
+    runs.run_id, runs.model_id, runs.revision, runs.suite, runs.status,
+    coalesce(runs.quantization, runs.model_quantization) as quantization,
+    cast(runs.settings ->> 'thinking' as boolean) as thinking,
+    cast(runs.started_at as date) as measured_on,
+    runs.n_params, cast(runs.fit ->> 'weights_bytes' as bigint) as weights_bytes,
+    any_value(hub.hub_released) as hub_released,
+    list(task_scores.task order by task_scores.place) as tasks,
+    bool_or(list_contains($tasks::text[], task_scores.task)) as is_on_scale
+from runs
+join task_scores using (run_id)
+left join hub on hub.name = lower(runs.model_id)
+where runs.status in ('complete', 'partial') and task_scores."group" is null
+group by all
+order by runs.run_id desc
