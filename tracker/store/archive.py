@@ -36,6 +36,7 @@ from tracker.store.alive import is_alive
 from tracker.store.aside import ASIDE
 from tracker.store.database import REPAIR_HINT, damaged_tables, open_database, store_errors
 from tracker.store.file_copies import copy_file
+from tracker.store.kept_rows import forget_rows
 from tracker.store.locks import WAIT_S, write_lock
 from tracker.store.repair import Rebuilt, rebuild_database, restore_lost_database, retold, run_files
 from tracker.store.snapshot_files import SUFFIX, preferred_paths
@@ -172,8 +173,10 @@ def _copied_database(settings: Settings, target: Path, *, wait_s: float) -> Iter
 
 def _collect(settings: Settings, plan: _Plan) -> None:
     """Add the files of the home, logs before the answers that they name."""
-    busy = {f"items/{run_id}" for run_id in _running(settings)}
-    busy |= {f"studies/{study_id}" for study_id in _studying(settings)}
+    run_ids, study_ids = _running(settings), _studying(settings)
+    if DATABASE in plan.files and (run_ids or study_ids):
+        forget_rows(plan.files[DATABASE], run_ids=run_ids, study_ids=study_ids)
+    busy = {f"items/{run_id}" for run_id in run_ids} | {f"studies/{study_id}" for study_id in study_ids}
     plan.left_out += [f"`{settings.home / name}` is under way" for name in sorted(busy)]
     for folder in FOLDERS:
         found = sorted(_walk(settings.home / folder), key=lambda path: (path.suffix != ".jsonl", path))

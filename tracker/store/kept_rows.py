@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,6 +82,21 @@ def keep_rows(
             elif gone:
                 kept.lost.append(f"{_listed(kind, gone)} has no files any more and was removed")
     return kept
+
+
+def forget_rows(path: Path, *, run_ids: Collection[str], study_ids: Collection[str]) -> None:
+    """Delete the rows of these runs and studies from a copy of a database, of any version."""
+    names = {"run": run_ids, "study": study_ids}
+    with duckdb.connect(str(path)) as connection:
+        present = {
+            name for (name,) in connection.execute("select table_name from duckdb_tables()").fetchall()
+        }
+        for kind in KINDS:
+            for table in present.intersection(kind.tables):
+                connection.execute(
+                    f"delete from {table} where {kind.key} in (select unnest($names))",  # noqa: S608 - our names
+                    {"names": sorted(names.get(kind.noun, ()))},
+                )
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, file: OldFile, kind: FiledRows, names: set[str]) -> bool:

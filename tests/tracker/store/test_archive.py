@@ -122,6 +122,7 @@ def test_export_contains_no_path_of_the_home(full: Settings, tmp_path: Path) -> 
         assert str(full.home).encode() not in content, name
 
 
+@pytest.mark.clock
 def test_export_leaves_out_what_is_under_way_and_says_so(full: Settings, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     live = run(3, status=RunStatus.RUNNING, pid=os.getpid(), scores=(), started_at=now, ended_at=None)
@@ -341,7 +342,7 @@ def test_export_restores_a_database_that_is_gone_and_refuses_a_damaged_one(
     full: Settings, tmp_path: Path
 ) -> None:
     with Store.open(full) as store:
-        n_ingests = len(store.query("ingests"))
+        aliases = store.query("aliases")
     publish(full)
     full.db_path.unlink()
     export_home(full, tmp_path / "gone.tar.zst")
@@ -351,7 +352,7 @@ def test_export_restores_a_database_that_is_gone_and_refuses_a_damaged_one(
     assert imported.rebuilt.aside is None
     assert str(full.home) not in str(imported)
     with Store.open(there) as store:
-        assert len(store.query("ingests")) == n_ingests > 0
+        assert store.query("aliases") == aliases != []
     content = bytearray(full.db_path.read_bytes())
     half = len(content) // 2
     content[half:] = bytes(255 - one for one in content[half:])
