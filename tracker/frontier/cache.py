@@ -1,11 +1,12 @@
 """File cache of bootstrap draws and the gaps computed from them, since computing them takes seconds.
 
 The key covers the tables, the selection, the options and the code that draws or counts; an unreadable
-file is recomputed.
+file is recomputed. The draws of the shipped tables come with them, under the same key.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -14,40 +15,95 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, astuple
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from tracker.frontier import definitions
 from tracker.frontier.axis import Axis
+from tracker.frontier.dataset import Array
 from tracker.frontier.definitions import Definition, Window
 from tracker.frontier.gap import Gap, gap_at, gaps
 from tracker.frontier.index import DRAWS, DrawMethod, IndexDraws, IndexFit, draw_index
+from tracker.frontier.tables import default_folder
 
 CODE = tuple(Path(__file__).with_name(name) for name in ("dataset.py", "index.py", "solver.py"))
+SHIPPED = "draws.npz"
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 GAP_CODE = tuple(
     Path(__file__).with_name(name)
     for name in ("axis.py", "calibration.py", "definitions.py", "envelope.py", "gap.py", "survival.py")
 )
 
 
-def cached_draws(
-    fit: IndexFit, folder: Path | None, *, n_draws: int = DRAWS, method: DrawMethod = DrawMethod.SCATTER
-) -> IndexDraws:
-    """The bootstrap draws of `fit`, read from `folder`, or drawn and stored there."""
+def cached_draws(fit: IndexFit, folder: Path | None, *, n_draws: int = DRAWS) -> IndexDraws:
+    """The bootstrap draws of `fit`: as stored in `folder` or shipped, or else drawn and stored there."""
     if folder is None:
-        return draw_index(fit, n_draws=n_draws, method=method)
-    path = folder / f"draws-{draws_key(fit, n_draws=n_draws, method=method)}.npz"
-    found = _read(path, fit)
+        return draw_index(fit, n_draws=n_draws)
+    found = stored_draws(fit, folder, n_draws=n_draws)
     if found is None:
-        found = draw_index(fit, n_draws=n_draws, method=method)
-        _write(path, found)
+        found = draw_index(fit, n_draws=n_draws)
+        _write(_draws_path(fit, folder, n_draws), found)
     return found
 
 
 def stored_draws(fit: IndexFit, folder: Path, *, n_draws: int = DRAWS) -> IndexDraws | None:
-    """The draws of `fit` that an earlier answer stored in `folder`; None if there are none yet."""
-    return _read(folder / f"draws-{draws_key(fit, n_draws=n_draws, method=DrawMethod.SCATTER)}.npz", fit)
+    """The draws of `fit` that are shipped, or that an earlier answer stored in `folder`; else None."""
+    found = _read(_draws_path(fit, folder, n_draws), fit)
+    if found is None and draws_key(fit, n_draws=n_draws, method=DrawMethod.SCATTER) == _shipped_key():
+        found = _read(default_folder() / SHIPPED, fit)
+    return found
+
+
+def cached_upper_ends(fit: IndexFit, folder: Path | None, *, n_draws: int = DRAWS) -> Array:
+    """(M,) the upper ends of the models' intervals by the published method; cached like the draws."""
+    if folder is None:
+        return upper_ends(fit, n_draws=n_draws)
+    key = draws_key(fit, n_draws=n_draws, method=DrawMethod.ROWS)
+    path = folder / f"upper-ends-{key}.npz"
+    found = _read_ends(path, fit)
+    if found is None and draws_key(fit, n_draws=n_draws, method=DrawMethod.SCATTER) == _shipped_key():
+        found = _read_ends(default_folder() / SHIPPED, fit)
+    if found is None:
+        ends = found = upper_ends(fit, n_draws=n_draws)
+        keep_file(path, lambda file: np.savez(file, upper_ends=ends))
+    return found
+
+
+def upper_ends(fit: IndexFit, *, n_draws: int = DRAWS) -> Array:
+    """(M,) the upper ends of the models' intervals, by draws of whole rows as in the published method."""
+    return draw_index(fit, n_draws=n_draws, method=DrawMethod.ROWS).interval()[1]
+
+
+def _read_ends(path: Path, fit: IndexFit) -> Array | None:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found: Array = arrays["upper_ends"]
+    except UNREADABLE:
+        return None
+    return found if found.shape == (len(fit.data.models),) else None
+
+
+def _draws_path(fit: IndexFit, folder: Path, n_draws: int) -> Path:
+    return folder / f"draws-{draws_key(fit, n_draws=n_draws, method=DrawMethod.SCATTER)}.npz"
+
+
+@functools.cache
+def _shipped_key() -> str | None:
+    """The key of the shipped draws; None where they are missing."""
+    try:
+        with np.load(default_folder() / SHIPPED, allow_pickle=False) as arrays:
+            return str(arrays["key"])
+    except UNREADABLE:
+        return None
+
+
+def ship_draws(fit: IndexFit, path: Path) -> None:
+    """Write the file that the package ships: draws, upper ends, and the key of what they were drawn from."""
+    key = np.array(draws_key(fit, n_draws=DRAWS, method=DrawMethod.SCATTER))
+    arrays = _arrays(draw_index(fit)) | {"key": key, "upper_ends": upper_ends(fit)}
+    keep_file(path, lambda file: np.savez_compressed(file, **arrays))
+    path.chmod(0o644)  # it goes into packages
 
 
 def draws_key(fit: IndexFit, *, n_draws: int, method: DrawMethod) -> str:
@@ -73,7 +129,7 @@ def _read(path: Path, fit: IndexFit) -> IndexDraws | None:
                 int(arrays["n_drawn"]),
                 int(arrays["seed"]),
             )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except UNREADABLE:
         return None
     n_models, n_benchmarks = len(fit.data.models), len(fit.data.benchmarks)
     shapes = (found.index.shape[1:], found.difficulty.shape[1:], found.slope.shape[1:])
@@ -133,18 +189,18 @@ def gaps_key(axis: Axis, window: Window | tuple[Window, ...], *, unit: str, ids:
 
 
 def _write(path: Path, draws: IndexDraws) -> None:
-    def save(file: IO[bytes]) -> None:
-        np.savez(
-            file,
-            index=draws.index,
-            difficulty=draws.difficulty,
-            slope=draws.slope,
-            kept=draws.kept,
-            n_drawn=draws.n_drawn,
-            seed=draws.seed,
-        )
+    keep_file(path, lambda file: np.savez(file, **_arrays(draws)))
 
-    keep_file(path, save)
+
+def _arrays(draws: IndexDraws) -> dict[str, Any]:
+    return {
+        "index": draws.index,
+        "difficulty": draws.difficulty,
+        "slope": draws.slope,
+        "kept": draws.kept,
+        "n_drawn": draws.n_drawn,
+        "seed": draws.seed,
+    }
 
 
 def keep_file(path: Path, save: Callable[[IO[bytes]], object]) -> None:

@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from tracker.errors import TrackerError
 from tracker.frontier.axis import Axis
-from tracker.frontier.cache import cached_draws
+from tracker.frontier.cache import cached_draws, cached_upper_ends
 from tracker.frontier.dataset import Array, Dataset, newest_vintage, select
 from tracker.frontier.definitions import Window
 from tracker.frontier.facts import OverrideKind, PrivateList, ReportedBy
-from tracker.frontier.index import DRAWS, DrawMethod, FitOptions, IndexDraws, IndexFit, fit_index
+from tracker.frontier.index import DRAWS, FitOptions, IndexDraws, IndexFit, fit_index
 from tracker.frontier.ingested import published_axis
 from tracker.frontier.licenses import redistributable
 from tracker.frontier.population import (
@@ -75,8 +75,7 @@ def fitted(tables: Tables, question: Question, cache: Path | None) -> Fitted:
     """
     fit = fit_index(selection(tables, question), question.options)
     draws = cached_draws(fit, cache, n_draws=question.n_draws)
-    rows = cached_draws(fit, cache, n_draws=question.n_draws, method=DrawMethod.ROWS)
-    return Fitted(fit, draws, rows.interval()[1])
+    return Fitted(fit, draws, cached_upper_ends(fit, cache, n_draws=question.n_draws))
 
 
 def selection(tables: Tables, question: Question) -> Dataset:

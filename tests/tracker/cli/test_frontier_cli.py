@@ -231,11 +231,28 @@ def test_bad_input_is_one_clear_sentence(capsys: Capture, arguments: tuple[str, 
     assert says in err
 
 
-def test_a_broken_draws_file_is_drawn_again(capsys: Capture, warm_home: Path) -> None:
-    before = answer(capsys, "frontier", "--as-of", "2026-05-29")
-    for path in (warm_home / "frontier").glob("draws-*.npz"):
+def test_a_broken_draws_file_is_drawn_again(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKER_HOME", str(tmp_path))
+    question = ("frontier", "--vintage", "2026-04-29")
+    before = answer(capsys, *question)
+    folder = tmp_path / "frontier"
+    broken = [*folder.glob("draws-*.npz"), *folder.glob("upper-ends-*.npz")]
+    assert len(broken) == 2
+    for path in (*broken, *folder.glob("gaps-*.json")):
         path.write_bytes(b"not an archive")
-    assert answer(capsys, "frontier", "--as-of", "2026-05-29") == before
+    assert answer(capsys, *question) == before
+    assert all(path.stat().st_size > 100 for path in broken)
+
+
+def test_the_first_answer_of_an_empty_home_draws_nothing(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = answer(capsys, "frontier")
+    monkeypatch.setenv("TRACKER_HOME", str(tmp_path / "new"))
+    assert answer(capsys, "frontier") == shipped
+    assert not list((tmp_path / "new").rglob("*.npz"))
 
 
 def test_the_shipped_tables_need_no_store(warm_home: Path) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from tests.builders.shipped_draws import shipped_fit
 from tracker.errors import TrackerError, UnknownNameError
+from tracker.frontier.cache import cached_upper_ends, stored_draws, upper_ends
 from tracker.frontier.dataset import Dataset, dataset, select
 from tracker.frontier.facts import PublishedScore, ReportedBy
 from tracker.frontier.index import DrawMethod, FitOptions, IndexFit, draw_index, fit_index, problem_of
@@ -93,6 +96,20 @@ def test_index_intervals_are_close_to_the_published_ones() -> None:
     place = [found.data.models.index(row.model) for row in published]
     assert np.median(np.abs(low[place] - [row.index_ci_low for row in published])) < 0.6
     assert np.median(np.abs(high[place] - [row.index_ci_high for row in published])) < 0.5
+
+
+def test_index_shipped_draws_are_those_of_the_shipped_tables(tmp_path: Path) -> None:
+    found = shipped_fit()
+    shipped = stored_draws(found, tmp_path)
+    assert shipped is not None, "run `python -m tests.builders.shipped_draws`"
+    drawn = draw_index(found)
+    assert (shipped.n_drawn, shipped.seed) == (drawn.n_drawn, drawn.seed)
+    np.testing.assert_array_equal(shipped.kept, drawn.kept)
+    for name in ("index", "difficulty", "slope"):
+        np.testing.assert_allclose(getattr(shipped, name), getattr(drawn, name), rtol=1e-6, atol=1e-6)
+    ends = cached_upper_ends(found, tmp_path)
+    np.testing.assert_allclose(ends, upper_ends(found), rtol=1e-6)
+    assert not list(tmp_path.iterdir())
 
 
 def test_index_the_same_seed_gives_the_same_draws() -> None:
