@@ -89,7 +89,7 @@ def test_cron_starts_the_installed_line_and_a_second_start_is_refused(
         crontab("-", text=installed.replace(line, f"{soon}\n{soon}"))  # both in the same second
 
         log = home / "weekly.log"
-        wait_until(None, log, "another weekly run is in progress: (process ", FIRST_S)
+        wait_until(None, log, "another weekly run is in progress: ", FIRST_S)
         crontab("-", text=installed)  # no further minute
         wait_until(home / "digests" / "feed.xml", log, "feed.xml", WEEK_S)
     assert "Traceback" not in log.read_text()
