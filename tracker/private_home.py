@@ -3,6 +3,7 @@
 It holds prompts and answers, raw responses of private sources, and logs. A home that exists and is open to
 others is never changed: whoever opened it may share it. It is named instead, by `tracker doctor` and once
 where something is first stored in it.
+The Hub's cache is no part of it: users of one machine may share that, so its files get the user's own umask.
 Not covered: Windows, whose folders inherit the access of the folder above.
 """
 
@@ -10,11 +11,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 UMASK = 0o077  # of the command line and all that it starts: nothing for the group and others
+USERS_UMASK = "TRACKER_USERS_UMASK"  # environment of our processes: the umask that the user has, in octal
 FOLDER_MODE = 0o700
 OPEN_TO_OTHERS = 0o077
 _log = logging.getLogger(__name__)
@@ -22,7 +27,26 @@ _log = logging.getLogger(__name__)
 
 def restrict_new_files() -> None:
     """Create files and folders for this user only, in this process and its children."""
-    os.umask(UMASK)
+    before = os.umask(UMASK)
+    os.environ.setdefault(USERS_UMASK, f"{before:03o}")  # of the first of our processes: children have ours
+
+
+@contextmanager
+def shared_files() -> Iterator[None]:
+    """Create files as the user's own umask says, for what other programs use too: the Hub's cache.
+
+    The umask is that of the whole process: what another thread creates in the home meanwhile is protected by
+    the home's own mode alone.
+    """
+    given = os.environ.get(USERS_UMASK, "")
+    if not re.fullmatch(r"[0-7]{3}", given):  # the umask was never changed: a program that imports this one
+        yield
+        return
+    before = os.umask(int(given, 8))
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def create_home(home: Path) -> None:

@@ -17,9 +17,10 @@ from tracker.errors import EngineError, describe_failure
 PINNED_NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 TRIED_MESSAGES = ({"role": "user", "content": "Which is larger, 17 or 71?"},)
 RENDER_S = 20.0  # of computing time for one prompt; templates take milliseconds
-RENDER_BYTES = 512 * MIB
+RENDER_BYTES = 256 * MIB
 MOST_CHARACTERS = 1_000_000  # of a prompt, besides what it contains
 MOST_TIMES = 20  # as often may a template repeat what it is given
+RENDERED_BYTES = 4 * MOST_TIMES  # more per character that it is given
 
 
 def render_chat(
@@ -49,7 +50,8 @@ def render_chat(
     if thinking is not None:
         options["enable_thinking"] = thinking
     n_characters = sum(len(message["content"]) for message in messages)
-    with limited_step("the model's chat template", cpu_s=RENDER_S, extra_bytes=RENDER_BYTES):
+    more_bytes = RENDER_BYTES + RENDERED_BYTES * n_characters
+    with limited_step("the model's chat template", cpu_s=RENDER_S, extra_bytes=more_bytes):
         text = _rendered(tokenizer, messages, options)
     most = MOST_CHARACTERS + MOST_TIMES * n_characters
     if len(text) > most:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from runners.engines import ContinuationRequest, GenerationRequest
-from runners.step_limits import GIB, limited_step
+from runners.step_limits import MIB, limited_step
 from tracker.errors import EngineError
 
 Tokenizer = Any  # a Hugging Face tokenizer; the library ships no types
@@ -28,7 +28,8 @@ LENGTH_KEYS = ("n_positions", "max_position_embeddings", "n_ctx")  # in lm-eval'
 HASH_DIGITS = 16
 ENCODE_S = 20.0  # of computing time, and more for a long text
 SLOWEST = 2_000  # characters per second of a tokenizer in Python, on a slow machine
-ENCODED_BYTES = 200  # per character, while it is encoded
+ENCODE_BYTES = 256 * MIB
+ENCODED_BYTES = 1_000  # more per character: 310 measured for a token each, and some characters are three
 TRIED_TEXT = (  # scripts, blanks, and words that a careless pattern splits in every way
     "The quick brown fox, 12 + 34 = 46!\n\nNaïve café: 你好 мир  <b>x</b>\tdef f(x): return x\n"
     "this line has only words and goes on for so long that a pattern which tries every way does not end !\n"
@@ -189,7 +190,7 @@ def _limited(n_characters: int) -> AbstractContextManager[None]:
     return limited_step(
         "the model's tokenizer",
         cpu_s=ENCODE_S + n_characters / SLOWEST,
-        extra_bytes=GIB + n_characters * ENCODED_BYTES,
+        extra_bytes=ENCODE_BYTES + n_characters * ENCODED_BYTES,
     )
 
 

@@ -20,12 +20,15 @@ from safetensors import SafetensorError
 from runners.engines import runs_remote_code
 from runners.engines.chat import try_template
 from runners.engines.encoding import Tokenizer, try_tokenizer
-from runners.step_limits import GIB, limited_step
+from runners.step_limits import MIB, limited_step
 from tracker.errors import EngineError, UnknownNameError
 from tracker.records import EngineSettings, Model
+from tracker.wording import counted
 
 TOKENIZER_S = 300.0  # of computing time; the largest take ten seconds, to convert one takes a minute
-TIMES_ITS_FILES = 24  # memory to load a tokenizer, by the bytes of its files; 24 measured for one of 18 MB
+LOAD_BYTES = 256 * MIB  # memory to load a tokenizer, modules included: 52 MB measured for a small one
+TIMES_ITS_FILES = 24  # and more by the bytes of its files; 24 measured for one of 18 MB
+LARGE_TOKENIZER_BYTES = 32 * MIB
 TOKENIZER_FILES = ("token*", "vocab*", "merges*", "special_tokens*", "added_tokens*", "*.model", "*.tiktoken")
 DTYPES = {
     "float32": torch.float32,
@@ -85,7 +88,7 @@ def load_tokenizer(model: Model, settings: EngineSettings) -> Tokenizer:
     limits = limited_step(
         "loading the tokenizer",
         cpu_s=TOKENIZER_S,
-        extra_bytes=GIB + TIMES_ITS_FILES * _tokenizer_bytes(model),
+        extra_bytes=LOAD_BYTES + TIMES_ITS_FILES * _tokenizer_bytes(model),
     )
     with limits, _load_errors(model, otherwise="missing_weights"):  # its errors for a missing file vary
         tokenizer = transformers.AutoTokenizer.from_pretrained(**_where(model, settings))
@@ -145,9 +148,9 @@ def _config(model: Model, settings: EngineSettings) -> Any:
 
 
 def _tokenizer_bytes(model: Model) -> int:
-    """Bytes of the files from which a tokenizer is made; 0 if they are not on this machine."""
+    """Bytes of the files from which a tokenizer is made; of a large one where only the library finds them."""
     if model.path is None:
-        return 0
+        return LARGE_TOKENIZER_BYTES
     paths = {path for pattern in TOKENIZER_FILES for path in Path(model.path).glob(pattern)}
     return sum(path.stat().st_size for path in paths if path.is_file())
 
@@ -168,7 +171,7 @@ def _refuse_incomplete(model: Model, missing: Any) -> None:
         names = sorted(missing)
         shown = ", ".join(names[:N_NAMED]) + (", …" if len(names) > N_NAMED else "")
         raise EngineError(
-            f"the checkpoint of `{model.model_id}` lacks {len(names)} tensors: {shown}",
+            f"the checkpoint of `{model.model_id}` lacks {counted(len(names), 'tensor')}: {shown}",
             reason="broken_weights",
             hint="download it again; its weights do not match its `config.json`",
         )

@@ -39,6 +39,7 @@ from runners.harness.scoring import GroupRule
 from runners.harness.task_index import folders_of, tag_members, tasks_that_run_code
 from tracker.errors import UnreachableError
 from tracker.installation import is_pinned, package_command
+from tracker.private_home import shared_files
 from tracker.records import Suite, Task
 from tracker.suites import LOOSE
 
@@ -348,7 +349,7 @@ def load_task(spec: Task, suite: Suite, *, cache_path: Path) -> LoadedTask:
         for tag in members.keys() & manager.task_index.keys():
             known = (name for name in members[tag] if name in manager.task_index)
             manager.task_index[tag].tags.update(known)
-        with _files_in(suite.include_path):
+        with _files_in(suite.include_path), shared_files():
             loaded = manager.load([spec.task])
     except (*DATA_ERRORS, *TASK_ERRORS) as error:
         if problem := _yaml_problem(spec.task, folders):

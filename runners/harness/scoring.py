@@ -11,6 +11,7 @@ import numpy as np
 from runners.harness.questions import Leaf
 from tracker.records import Item, TaskMetric, TaskScore, fingerprint
 from tracker.stats import Interval, anytime_interval, bootstrap_interval, mean_interval, normal_interval
+from tracker.wording import agreeing, counted
 
 UNPARSED = "[invalid]"  # result of lm-eval's regex filters without a match
 N_RESAMPLES = 1000
@@ -107,7 +108,8 @@ def empty_answers(part: LeafItems) -> str | None:
     empty = [item for item in written if item.finish_reason == "stop" and not item.response.strip()]
     if not empty:
         return None
-    message = f"task `{part.leaf.name}`: {len(empty):,} of {len(written):,} answers are empty"
+    answers, are = counted(len(written), "answer"), agreeing(len(empty), "is", "are")
+    message = f"task `{part.leaf.name}`: {len(empty):,} of {answers} {are} empty"
     thought = sum(bool(item.thinking) for item in empty)
     if thought:
         return (
@@ -126,8 +128,11 @@ def refused_answers(part: LeafItems, *, refusals: Sequence[str]) -> str | None:
     if not n_refused:
         return None
     why = f": {refusals[-1]}" if refusals else ""
-    counted = f"{n_refused:,} of {len(items):,} requests were refused and count as empty answers"
-    return f"task `{part.leaf.name}`: {counted}; repeat the command to ask them again{why}"
+    were = agreeing(
+        n_refused, "was refused and counts as an empty answer", "were refused and count as empty answers"
+    )
+    asked = f"{n_refused:,} of {counted(len(items), 'request')} {were}"
+    return f"task `{part.leaf.name}`: {asked}; repeat the command to ask them again{why}"
 
 
 def group_metrics(

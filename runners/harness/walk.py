@@ -53,6 +53,7 @@ from tracker.installation import installed_version
 from tracker.records import Condition, Item, Job, RunRequest, Suite, Task, TaskMetric, TaskScore, fingerprint
 from tracker.serialization import dump
 from tracker.stats import anytime_interval
+from tracker.wording import agreeing, counted
 
 HARNESS_VERSION = "1"  # raised when the harness changes the content of items
 PROGRESS_S = 0.5
@@ -308,7 +309,8 @@ class RunningSuite:
             task_run.ask(block)
             if not task_run.has_all(block):
                 n_kept = sum(task_run.has_all([question]) for question in block)
-                self.warn(f"task `{task_run.task}`: {n_kept} answers of an incomplete block are not scored")
+                answers, are = counted(n_kept, "answer"), agreeing(n_kept, "is", "are")
+                self.warn(f"task `{task_run.task}`: {answers} of an incomplete block {are} not scored")
                 break
             drawn += block
             if target is not None and task_run.half_width(drawn, n_total=n_total) <= target:

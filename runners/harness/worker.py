@@ -45,6 +45,7 @@ from tracker.errors import (
 from tracker.files.items import write_run
 from tracker.records import Cost, Job, Run, RunStatus
 from tracker.redaction import masked
+from tracker.wording import agreeing, counted
 
 
 @dataclass(slots=True)
@@ -229,7 +230,8 @@ def _run_suite(suite_run: RunningSuite, run: Run) -> tuple[Run, BaseException | 
                 raise
     if n_cut := suite_run.engine.cut_requests - cut:
         limit = suite_run.engine.info.max_model_len
-        suite_run.warn(f"{n_cut} prompts were truncated on the left to the model's {limit} tokens")
+        prompts = f"{counted(n_cut, 'prompt')} {agreeing(n_cut, 'was', 'were')} truncated"
+        suite_run.warn(f"{prompts} on the left to the model's {limit} tokens")
     tally = suite_run.tally
     cost = Cost(
         duration_s=tally.answering_s,

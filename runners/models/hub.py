@@ -45,6 +45,7 @@ from runners.models.hub_bytes import hub_bytes
 from runners.models.hub_errors import hub_errors, retrying
 from runners.models.repository_files import MAX_TOKENIZER_CONFIG_BYTES, check_config, parse_object, shown
 from tracker.errors import TrackerError, UnreachableError
+from tracker.private_home import shared_files
 from tracker.records import Model
 from tracker.records.parameter_counts import count_parameters, read_quantization
 from tracker.serialization import write_atomically
@@ -133,7 +134,7 @@ def download_model(model: Model) -> Path:
         return Path(model.path)
     folder = _cached_folder(model.model_id, model.revision, needs_code=model.needs_remote_code)
     if folder is None:
-        with hub_errors(model.model_id, model.revision), _disk_errors():
+        with hub_errors(model.model_id, model.revision), _disk_errors(), shared_files():
             _check_free_space(model)
             HfApi().snapshot_download(
                 model.model_id,
@@ -231,7 +232,7 @@ def _remember_commit(model: Model, revision: str) -> None:
     """
     folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=model.model_id, repo_type="model")
     if revision != model.revision:
-        with contextlib.suppress(OSError):  # a read-only cache is still usable
+        with contextlib.suppress(OSError), shared_files():  # a read-only cache is still usable
             write_atomically(folder / "refs" / revision, model.revision.encode())
 
 

@@ -114,8 +114,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     ("kind", "says"),
     [
         ("template loop", "the model's chat template took more than 2 s of computing time"),
-        ("template memory", "the model's chat template needed more than 512 MiB of memory"),
-        ("template doubling", "the model's chat template needed more than 512 MiB of memory"),
+        ("template memory", "the model's chat template needed more than 256 MiB of memory"),
+        ("template doubling", "the model's chat template needed more than 256 MiB of memory"),
         ("template long", "the model's chat template makes 9,000,000 characters of 26"),
         ("tokenizer regex", "the model's tokenizer failed: PanicException: "),
         ("tokenizer types", "loading the tokenizer failed: AttributeError: "),

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.tiny_models import save_random, tiny_tokenizer
+from tests.doubles.hub_double import running_hub
 from tracker.cli.doctor_checks import disks
 from tracker.private_home import create_home, home_problems, remedy
 from tracker.settings import Settings
@@ -75,6 +77,45 @@ def test_private_home_of_another_user_is_named(settings: Settings, tmp_path: Pat
     link.symlink_to(settings.home)
     os.lchown(link, 12345, 12345)
     assert "is a link of another user" in home_problems(link)[0]
+
+
+DOWNLOAD = """
+import sys
+from pathlib import Path
+from runners.models.hub import download_model, hub_model
+from tracker.private_home import create_home, restrict_new_files
+import os
+os.umask(0o027)
+restrict_new_files()
+restrict_new_files()  # as the command line of a child does
+print(download_model(hub_model("acme/tiny", trust_remote_code=False)))
+create_home(Path(sys.argv[1]))
+(Path(sys.argv[1]) / "run.json").touch()
+"""
+
+
+def test_private_home_leaves_the_cache_of_the_hub_to_the_umask_of_the_user(
+    home: Path, tmp_path: Path
+) -> None:
+    save_random(tmp_path / "tiny", tiny_tokenizer())
+    with running_hub() as hub:
+        hub.serve("acme/tiny", tmp_path / "tiny")
+        environment = os.environ | {
+            "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+        }  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", DOWNLOAD, str(home)],
+            env=environment, capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    repository = tmp_path / "hf" / "hub" / "models--acme--tiny"  # the library gives locks and trees own modes
+    files = [path for name in ("blobs", "refs") for path in (repository / name).iterdir()]
+    folders = {path.stat().st_mode & 0o777 for path in (repository, *repository.rglob("*")) if path.is_dir()}
+    modes = {path.stat().st_mode & 0o777 for path in files}
+    assert Path(done.stdout.strip(), "config.json").is_file()
+    assert (modes, folders) == ({0o640}, {0o750})
+    assert [path.stat().st_mode & 0o077 for path in (home, home / "run.json")] == [0, 0]
 
 
 def test_private_home_holds_for_all_that_the_command_line_writes(home: Path) -> None:

@@ -16,6 +16,7 @@ from tracker.foreign_text import one_line, printable
 from tracker.frontier.placement import Placement, Unplaced
 from tracker.records import Run, TaskScore
 from tracker.serialization import dump
+from tracker.wording import counted
 
 
 def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]:
@@ -136,7 +137,7 @@ def metric_lines(metrics: Sequence[Mapping[str, Any]], *, grouped: Collection[st
 
 def _cost_line(run: Run) -> str:
     cost = run.cost
-    parts = [f"run {run.run_id}", f"{run.n_items:,} items ({run.n_reused_items:,} reused)"]
+    parts = [f"run {run.run_id}", f"{counted(run.n_items, 'item')} ({run.n_reused_items:,} reused)"]
     parts.append(f"{cost.duration_s:.1f} s")
     if cost.tokens_per_s:
         parts.append(f"{cost.tokens_per_s:,.0f} output tokens/s")

@@ -32,6 +32,7 @@ from tracker.settings import Settings
 from tracker.sources import SOURCES, get_source
 from tracker.sources.raw import raw_use
 from tracker.store import open_snapshot, published_at
+from tracker.wording import counted
 
 GIB = 2**30
 MIN_PYTHON, NEXT_PYTHON = (3, 11), (3, 15)  # `requires-python` of pyproject.toml
@@ -107,8 +108,10 @@ def raw_answers(settings: Settings) -> Iterator[Check]:
     use = raw_use(settings.raw_path)
     if use.n_files:
         is_large = use.n_bytes > LARGE_RAW_BYTES
-        detail = f"{use.n_files:,} files of sources, {use.n_bytes / GIB:.2f} GiB, in {settings.raw_path}"
-        hint = "`tracker store export FILE` makes a backup; what was ingested cannot be rebuilt without them"
+        detail = (
+            f"{counted(use.n_files, 'file')} of sources, {use.n_bytes / GIB:.2f} GiB, in {settings.raw_path}"
+        )
+        hint = "`tracker store export FILE` makes a backup: the history can only be rebuilt from these files"
         yield Check("raw answers", "warn" if is_large else "ok", detail, hint)
 
 
@@ -157,7 +160,7 @@ def _version(name: str) -> str | None:
 def machine(hardware: Hardware) -> Iterator[Check]:
     """Processor, memory and GPUs."""
     free, total = hardware.free_ram_bytes / GIB, hardware.ram_bytes / GIB
-    yield Check("cpu", "ok", f"{hardware.cpu}, {hardware.n_cores} cores")
+    yield Check("cpu", "ok", f"{hardware.cpu}, {counted(hardware.n_cores, 'core')}")
     low = hardware.free_ram_bytes < LOW_RAM_BYTES
     hint = "the embedded model needs about 2 GiB, larger ones more (`tracker fit MODEL`)"
     yield Check("memory", "warn" if low else "ok", f"{free:.1f} of {total:.1f} GiB free", hint)
@@ -237,7 +240,7 @@ def store(settings: Settings) -> Iterator[Check]:
         return
     age_days = (settings.now() - made).total_seconds() / 86400
     status = "warn" if age_days > OLD_SNAPSHOT_DAYS else "ok"
-    detail = f"{runs} runs; snapshot of {made:%Y-%m-%d %H:%M} UTC, {age_days:.1f} days old"
+    detail = f"{counted(runs, 'run')}; snapshot of {made:%Y-%m-%d %H:%M} UTC, {age_days:.1f} days old"
     yield Check("store", status, detail, "`tracker weekly` updates it")
 
 

@@ -14,6 +14,7 @@ from tracker.cli.frontier_views import SHOWN
 from tracker.cli.help import AXIS, JsonDocument
 from tracker.cli.tables import cell, console, plain
 from tracker.settings import load_settings
+from tracker.wording import counted
 
 BAR = 40  # characters of a full share
 
@@ -101,4 +102,4 @@ def _print_boards(document: dict[str, Any]) -> None:
 
 
 def _age(days: int) -> str:
-    return f"{days} day old" if days == 1 else f"{days} days old"
+    return f"{counted(days, 'day')} old"

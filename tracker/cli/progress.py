@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from runners.harness.events import Event
 from tracker.foreign_text import one_line
 from tracker.settings import load_settings
+from tracker.wording import counted
 
 
 def progress_console() -> Console:
@@ -62,7 +63,7 @@ class BenchProgress:
         if key not in self._bars:
             if not self._console.is_terminal:
                 reused = f", {event.n_done} already measured" if event.n_done else ""
-                self._say(f"{event.task}: {event.n_total} items{reused}")
+                self._say(f"{event.task}: {counted(event.n_total, 'item')}{reused}")
             self._bars[key] = self._progress.add_task(
                 escape(one_line(event.task or "")), total=event.n_total, speed=""
             )

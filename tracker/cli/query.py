@@ -14,6 +14,7 @@ from tracker.errors import TrackerError
 from tracker.foreign_text import json_text
 from tracker.settings import load_settings
 from tracker.store import Answer, QueryLimits
+from tracker.wording import counted
 
 SHOWN_ROWS = 200  # rows in a table; JSON and CSV have all
 
@@ -58,10 +59,10 @@ def query(
         print_rows(answer.columns, answer.rows[:SHOWN_ROWS])
     if answer.has_more:
         sys.stdout.flush()
-        note = (
-            f"these are the first {len(answer.rows):,} of more rows; `--max-rows` and `limit` choose how many"
+        first = counted(len(answer.rows), "row")
+        print(
+            f"only the first {first}, there are more: `--max-rows` or `limit` sets how many", file=sys.stderr
         )
-        print(note, file=sys.stderr)
     elif not (json or csv) and len(answer.rows) > SHOWN_ROWS:
         note = f"showing {SHOWN_ROWS} of {len(answer.rows):,} rows; `--json` or `--csv` prints all"
         print(note, file=sys.stderr)
@@ -69,13 +70,10 @@ def query(
 
 def _print_document(answer: Answer) -> None:
     """Print the answer as one JSON document, row by row: all rows as objects would take much memory."""
-    names: list[str] = []
-    for name in answer.columns:  # columns with the same name need distinct keys
-        names.append(name if name not in names else f"{name}_{len(names) + 1}")
     out = sys.stdout
     out.write(f'{{"columns": {json_text(list(answer.columns))}, "rows": [')
     for place, row in enumerate(answer.rows):
         out.write(", " if place else "")
-        out.write(json_text(dict(zip(names, map(plain, row), strict=True))))
+        out.write(json_text(dict(zip(answer.columns, map(plain, row), strict=True))))
     more = {"has_more": answer.has_more, "missing_parts": answer.missing.n_parts}
     out.write("], " + json_text(more)[1:] + "\n")

@@ -14,6 +14,7 @@ from tracker.cli.help import JsonFlag
 from tracker.cli.tables import cell, console, count, plain
 from tracker.foreign_text import one_line
 from tracker.settings import load_settings
+from tracker.wording import counted
 
 Suite = Annotated[str, Parameter(name="--suite", help="Use the queue for this suite.")]
 SHOWN = 40
@@ -87,7 +88,7 @@ def refresh(*, suite: Suite = "quick", as_json: JsonFlag = False) -> None:
         print_json(asdict(found))
         return
     counts = (f"{found.n_queued:,} queued", f"{found.n_parked:,} parked", f"{found.n_done:,} done")
-    print(f"{found.n_added:,} added: {', '.join(counts)}; {found.n_passed_over:,} models skipped")
+    print(f"{found.n_added:,} added: {', '.join(counts)}; {counted(found.n_passed_over, 'model')} skipped")
 
 
 @app.command

@@ -15,6 +15,7 @@ from tracker.cli.help import AGENT, JsonDocument
 from tracker.errors import TrackerError, UnknownNameError, UsageError
 from tracker.records.studies import BASELINES
 from tracker.settings import Settings, load_settings
+from tracker.wording import counted
 
 if TYPE_CHECKING:
     from tracker.records.studies import Study
@@ -323,7 +324,7 @@ def attack(
     if as_json:
         print_json({"attacks": [asdict(outcome) for outcome in outcomes], "n_passed": n_passed})
     else:
-        print(f"{n_passed} of {len(outcomes)} attacks succeeded")
+        print(f"{n_passed} of {counted(len(outcomes), 'attack')} succeeded")
     if n_passed:
         sys.exit(EXIT_PASSED)
 

@@ -16,6 +16,7 @@ from tracker.store import check as check_store
 from tracker.store import publish as publish_store
 from tracker.store import rebuild as rebuild_store
 from tracker.store import repair as repair_store
+from tracker.wording import counted
 
 if TYPE_CHECKING:
     from tracker.ingest.replay import RebuiltHistory
@@ -57,8 +58,12 @@ def rebuild(*, from_raw: FromRawFlag = False, as_json: JsonFlag = False) -> None
         )
         print_json(asdict(rebuilt) | {"snapshot": snapshot} | more)
         return
-    studies = f", {rebuilt.n_studies:,} studies from {settings.studies_path}" if rebuilt.n_studies else ""
-    print(f"{settings.db_path}: {rebuilt.n_runs:,} runs from {settings.items_path}{studies}")
+    studies = (
+        f", {counted(rebuilt.n_studies, 'study', 'studies')} from {settings.studies_path}"
+        if rebuilt.n_studies
+        else ""
+    )
+    print(f"{settings.db_path}: {counted(rebuilt.n_runs, 'run')} from {settings.items_path}{studies}")
     if rebuilt.aside is not None:
         print(f"the old database is kept as {one_line(rebuilt.aside)}")
     for run_id in rebuilt.interrupted:
@@ -76,7 +81,7 @@ def _rebuilt_history(settings: Settings) -> RebuiltHistory:
         print(f"warning: {one_line(place)}: {one_line(problem.message)}", file=sys.stderr)
     if history.kept_aside is not None:
         print(f"the replaced database is kept as {history.kept_aside}", file=sys.stderr)
-    print(f"{history.n_ingests:,} ingests replayed from {settings.raw_path}", file=sys.stderr)
+    print(f"{counted(history.n_ingests, 'ingest')} replayed from {settings.raw_path}", file=sys.stderr)
     return history
 
 
@@ -169,7 +174,7 @@ def export_command(file: Path, /, *, as_json: JsonFlag = False) -> None:
         print_json(asdict(done))
         return
     sizes = f"{done.n_bytes / MB:,.1f} MB, packed {done.archive_bytes / MB:,.1f} MB"
-    print(f"{one_line(done.path)}: {done.n_files:,} files, {sizes}")
+    print(f"{one_line(done.path)}: {counted(done.n_files, 'file')}, {sizes}")
 
 
 @app.command(name="import")
@@ -194,5 +199,6 @@ def import_command(file: Path, /, *, as_json: JsonFlag = False) -> None:
     if as_json:
         print_json(asdict(done))
         return
-    studies = f" and {done.rebuilt.n_studies:,} studies" if done.rebuilt.n_studies else ""
-    print(f"{settings.home}: {done.rebuilt.n_runs:,} runs{studies} from {done.n_files:,} files")
+    studies = f" and {counted(done.rebuilt.n_studies, 'study', 'studies')}" if done.rebuilt.n_studies else ""
+    runs = counted(done.rebuilt.n_runs, "run")
+    print(f"{settings.home}: {runs}{studies} from {counted(done.n_files, 'file')}")

@@ -173,17 +173,19 @@ def read_table(path: Path, *, columns: Sequence[str]) -> pa.Table:
     return table.select(list(columns)).cast(pa.schema([SCHEMA.field(name) for name in columns]))
 
 
-def check_part_version(path: Path, footer: bytes) -> None:
-    """Refuse a chunk of a newer version, by the last bytes of its file; opens it only if they are unusual.
+def has_known_version(footer: bytes) -> bool:
+    """Whether this program knows the version in a Parquet footer; False where that cannot be told from it."""
+    return VERSION_KEY.encode() not in footer or any(stamp in footer for stamp in _STAMPS)
+
+
+def check_part_version(path: Path) -> None:
+    """Refuse a chunk of a newer version.
 
     Raises:
         NewerFormatError: a newer version wrote it.
     """
-    if VERSION_KEY.encode() in footer and not any(stamp in footer for stamp in _STAMPS):
-        with suppress(*PART_ERRORS):  # a broken one is found when it is read
-            PART_FORMAT.check(
-                _part_version(pq.read_metadata(path).metadata, where=str(path)), where=str(path)
-            )
+    with suppress(*PART_ERRORS):  # a broken one is found when it is read
+        PART_FORMAT.check(_part_version(pq.read_metadata(path).metadata, where=str(path)), where=str(path))
 
 
 def _part_version(metadata: Mapping[bytes, bytes] | None, *, where: str) -> int:

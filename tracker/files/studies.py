@@ -74,17 +74,24 @@ class Ledger:
         Raises:
             TrackerError: a file is broken.
         """
-        paths = sorted((self.folder / "trials").glob("[0-9]*.json"))
-        return tuple(_read(Trial, path) for path in paths)
+        return tuple(_read(Trial, path) for path in self.trial_paths())
+
+    def trial_paths(self) -> list[Path]:
+        """The files of the finished trials, in the order of their slots."""
+        return sorted((self.folder / "trials").glob("[0-9]*.json"))
 
     def trial(self, slot: int) -> Trial | None:
         """The finished trial of this slot, if there is one."""
-        path = self._trial_path(slot)
+        path = self.trial_path(slot)
         return _read(Trial, path) if path.is_file() else None
+
+    def trial_path(self, slot: int) -> Path:
+        """Where the finished trial of this slot is, or will be."""
+        return self.folder / "trials" / f"{slot:05d}.json"
 
     def write_trial(self, trial: Trial) -> None:
         """Keep a finished trial."""
-        self._write(self._trial_path(trial.slot), trial)
+        self._write(self.trial_path(trial.slot), trial)
 
     def wave(self, wave: int) -> Wave | None:
         """What was asked and answered in this wave, if it was."""
@@ -113,9 +120,6 @@ class Ledger:
     def log_path(self) -> Path:
         """What the worker says."""
         return self.folder / "worker.log"
-
-    def _trial_path(self, slot: int) -> Path:
-        return self.folder / "trials" / f"{slot:05d}.json"
 
     def _wave_path(self, wave: int) -> Path:
         return self.folder / "proposals" / f"{wave:05d}.json"
@@ -167,6 +171,12 @@ def read_suite_run(path: Path) -> SuiteRun:
 def study_folders(studies_path: Path) -> list[Path]:
     """The folders that hold a study, oldest first: study ids sort by time."""
     return sorted(path.parent for path in studies_path.glob(f"*/{STUDY_FILE}"))
+
+
+def folders_without_study(studies_path: Path) -> list[Path]:
+    """The folders that hold trials of a study whose `study.json` is gone."""
+    with_trials = {path.parent.parent for path in studies_path.glob("*/trials/[0-9]*.json")}
+    return sorted(with_trials - set(study_folders(studies_path)))
 
 
 def open_ledger(settings: Settings, study_id: str) -> Ledger:

@@ -12,7 +12,6 @@ then unknown.
 from __future__ import annotations
 
 import heapq
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,6 +43,7 @@ from tracker.sources.ingest_log import (
 from tracker.sources.raw import RawEntry, RawStore, logged_entries
 from tracker.sources.recorded import LogEndsError, ReplayFetcher
 from tracker.store import Alias, Rebuilt, Store
+from tracker.store.aside import keep_copy
 from tracker.store.database import log_path, transaction
 from tracker.store.decisions import (
     AliasSet,
@@ -57,6 +57,7 @@ from tracker.store.earlier_rows import copy_earlier_rows
 from tracker.store.leftovers import HISTORY, SCRATCH
 from tracker.store.locks import WAIT_S, write_lock
 from tracker.store.repair import rebuild_database, retold
+from tracker.wording import counted
 
 KEPT_ASIDE = "tracker-before-{at:%Y%m%dT%H%M%S%f}.duckdb"  # the database that was replaced
 GAP = timedelta(minutes=30)  # between the answers of one ingest: the default time limit of a source
@@ -173,7 +174,7 @@ def _rebuild(
     for source in sorted(logged.keys() - earlier.sources):
         estimated = _estimated(settings, source, before=firsts.get(source))
         if estimated:
-            message = f"{len(estimated)} ingests {OLD_LOG}"
+            message = f"{counted(len(estimated), 'ingest')} {OLD_LOG}"
             problems.append(HistoryProblem(source, None, message))
         logged[source] = [*estimated, *logged[source]]
     decisions, unreadable = read_decisions(settings)
@@ -341,19 +342,10 @@ def _swap(new: Path, path: Path) -> Path | None:
     aside = path.with_name(KEPT_ASIDE.format(at=replaced_at))
     had_one = path.exists()
     if had_one:
-        _link(path, aside)
-        if log_path(path).exists():
-            _link(log_path(path), log_path(aside))
+        keep_copy(path, aside)
     log_path(path).unlink(missing_ok=True)  # DuckDB would replay the old log into the new file
     new.replace(path)
     return aside if had_one else None
-
-
-def _link(path: Path, target: Path) -> None:
-    try:
-        os.link(path, target)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(path, target)
 
 
 def _estimated(settings: Settings, source: str, *, before: PastIngest | None) -> list[PastIngest]:

@@ -35,6 +35,7 @@ from tracker.sources.raw import RawStore, prune
 from tracker.sources.recorded import RecordingFetcher, logged_url
 from tracker.store import Counts, SourceState, Store, publish
 from tracker.store.decisions import log_names, seed_decisions
+from tracker.wording import agreeing, counted
 
 EXIT_TROUBLE = 4
 WATCHED = 200  # models checked individually: one request each; the Hub allows 500 per five minutes
@@ -344,7 +345,11 @@ def merged(batches: Sequence[Batch]) -> Batch:
 def _verdict(progress: Progress, source: str) -> tuple[OutcomeStatus, str | None]:
     if not progress.seen and not progress.n_dated:
         n_known = progress.before.n_known
-        known = f", although {n_known:,} records are stored from it" if n_known else ""
+        known = (
+            f", although {counted(n_known, 'record')} {agreeing(n_known, 'is', 'are')} stored from it"
+            if n_known
+            else ""
+        )
         return OutcomeStatus.FAILED, f"the source returned no records{known}"
     reasons = []
     if progress.refused:

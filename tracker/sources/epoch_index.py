@@ -16,6 +16,7 @@ from tracker.records.published import Access
 from tracker.records.vintages import VintageBenchmark, VintageData, VintageModel, VintageScore
 from tracker.sources.errors import LayoutError
 from tracker.sources.fields import built, day, listed, mapping, number, parsed, require_columns, text
+from tracker.wording import counted
 
 FOLDER = "epoch_capabilities_index/"
 SCORES_FILE = f"{FOLDER}eci_scores.csv"
@@ -98,7 +99,9 @@ def _models(found: IndexFiles) -> tuple[VintageModel, ...]:
     rows = found.rows(SCORES_FILE, columns)
     named = list({row["Model"].strip(): row for row in rows if row["Model"].strip()}.values())
     if twice := sum(bool(row["Model"].strip()) for row in rows) - len(named):
-        found.problems.append(f"Epoch: `{SCORES_FILE}` lists {twice} models twice; the last row counts")
+        found.problems.append(
+            f"Epoch: `{SCORES_FILE}` lists {counted(twice, 'model')} twice; the last row counts"
+        )
     if named and not any(number(row["eci"]) is not None for row in named):
         found.missing.append(f"Epoch: `{SCORES_FILE}` has no values in the column `eci`")
         return ()

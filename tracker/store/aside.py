@@ -31,12 +31,17 @@ def keep_database(settings: Settings, *, is_whole: bool) -> Path | None:
         if path.is_file() and _number(known) and known.samefile(path):  # a rebuild was killed after this step
             return known
     kept = _free_name(settings, path.name, "old" if is_whole else "damaged")
-    for source, target in ((path, kept), (log_path(path), log_path(kept))):
-        if source.is_file():
-            _keep(source, target)
+    keep_copy(path, kept)
     if path.is_dir():
         path.rename(kept)
     return kept
+
+
+def keep_copy(path: Path, kept: Path) -> None:
+    """Give a database and its log a second name each; a folder, or what is not there, has none."""
+    for source, target in ((path, kept), (log_path(path), log_path(kept))):
+        if source.is_file():
+            _keep(source, target)
 
 
 def drop_whole_databases(settings: Settings) -> None:

@@ -29,6 +29,7 @@ from tracker.store.locks import WAIT_S, write_lock
 from tracker.store.repair import is_lost, run_files, unowned_folders
 from tracker.store.snapshot_files import POINTER, preferred_paths, read_pointer, snapshot_paths
 from tracker.store.study_repair import StudyFolder, read_studies, stale_studies
+from tracker.wording import counted
 
 # None of these says "delete": what looks broken may be the only copy of an answer.
 LEFTOVER_HINT = "a killed process left it behind; `tracker store repair` deletes it"
@@ -41,8 +42,14 @@ PART_HINT = (
 MISSING_ITEMS_HINT = (
     "restore the folder that had them, or repeat the bench: it measures the missing items again"
 )
-STUDY_FILE_HINT = "restore it from a backup, or move the study's folder elsewhere"
-ATTACKS_FILE_HINT = "restore it from a backup, or move it elsewhere"
+STUDY_FILE_HINT = (
+    "`tracker store repair` writes it again if the database has the study; otherwise restore it from a"
+    " backup, or move the study's folder elsewhere"
+)
+ATTACKS_FILE_HINT = (
+    "`tracker store repair` writes it again if the database has it; otherwise restore it from a backup, or"
+    " move it elsewhere"
+)
 RUN_FILE_HINT = (
     "`tracker store repair` writes it again if the database has the run; otherwise restore it from a backup,"
     " and keep the folder: repeating the bench reuses its items"
@@ -179,7 +186,7 @@ def _missing_items(runs: Sequence[Run], items: StoredItems) -> Iterator[Problem]
             if n_there < score.n_items:
                 message = (
                     f"run `{run.run_id}` has a score of {run.model.model_id} on `{score.task}` from"
-                    f" {score.n_items:,} items, of which {n_there:,} are stored"
+                    f" {counted(score.n_items, 'item')}, of which {n_there:,} are stored"
                 )
                 yield Problem("missing_items", message, MISSING_ITEMS_HINT)
 

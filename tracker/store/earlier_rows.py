@@ -18,6 +18,7 @@ from tracker.settings import Settings
 from tracker.store.database import open_database, transaction
 from tracker.store.ingests import utc
 from tracker.store.locks import WAIT_S, write_lock
+from tracker.store.snapshot_files import snapshot_paths
 
 EARLIER = "not list_contains($sources, source) or {id} < $firsts[list_position($sources, source)]"
 CONDITIONS = {
@@ -107,8 +108,8 @@ def _fullest(home: Settings) -> Path | None:
 
 
 def _n_ingests(home: Settings) -> Iterator[tuple[Path, int]]:
-    """The number of ingests in each file that can be opened, the database first."""
-    snapshots = sorted(home.snapshots_path.glob("*.duckdb"), reverse=True)
+    """The number of ingests in each file that can be opened: the database, then the newest snapshot first."""
+    snapshots = snapshot_paths(home.snapshots_path)[::-1]
     for path in [*([home.db_path] if home.db_path.is_file() else []), *snapshots]:
         with suppress(duckdb.Error), duckdb.connect(path, read_only=True) as old:
             ((n,),) = old.execute("select count(*) from ingests").fetchall()

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -20,13 +20,14 @@ from tracker.files.items import (
     PART_GLOB,
     SCHEMA,
     check_part_version,
+    has_known_version,
     read_table,
 )
 from tracker.files.page_checksums import pages_hold
 
 MAGIC = b"PAR1"  # first and last four bytes of every Parquet file
 SIZE_BYTES = 4  # of the footer's length, which is before the last MAGIC
-KEPT_CHECKS = 4096  # parts found whole, with their footers of about 5 kB; a part never changes
+KEPT_CHECKS = 200_000  # results of checks, about 0.5 kB each; a part never changes
 SHOWN_RUNS = 5  # in a message
 # The score of a group has a fingerprint of its own, but its items are those of its tasks.
 HAS_ITEMS = """not exists (
@@ -132,6 +133,16 @@ class MissingItems:
 
 
 NOTHING_MISSING = MissingItems()
+
+
+class CheckedPart(NamedTuple):
+    """What the bytes of a part say; a tuple, since many thousand are kept."""
+
+    is_whole: bool
+    is_of_known_version: bool
+
+
+DAMAGED = CheckedPart(is_whole=False, is_of_known_version=True)
 
 
 def wanted_parts(
@@ -251,22 +262,24 @@ def _looks_whole(path: Path) -> bool:
     """
     try:
         stat = path.stat()
-        content_is_whole, footer = _checked(path, stat.st_size, stat.st_mtime_ns)
+        found = _checked(path, stat.st_size, stat.st_mtime_ns)
     except OSError:
         return False
-    check_part_version(path, footer)
-    return content_is_whole
+    if not found.is_of_known_version:
+        check_part_version(path)
+    return found.is_whole
 
 
 @lru_cache(maxsize=KEPT_CHECKS)
-def _checked(path: Path, size: int, changed_ns: int) -> tuple[bool, bytes]:
-    """Whether the file is whole, and its footer; `size` and `changed_ns` are part of the cache's key."""
+def _checked(path: Path, size: int, changed_ns: int) -> CheckedPart:
+    """What the file's bytes say; `size` and `changed_ns` are part of the cache's key."""
     del size, changed_ns
     content = path.read_bytes()
     at = len(content) - len(MAGIC) - SIZE_BYTES
     if at < len(MAGIC) or not content[: len(MAGIC)] == MAGIC == content[-len(MAGIC) :]:
-        return False, b""
+        return DAMAGED
     start = at - int.from_bytes(content[at : at + SIZE_BYTES], "little")
     if start < len(MAGIC):
-        return False, b""
-    return pages_hold(content, start=len(MAGIC), end=start), content[start:at]
+        return DAMAGED
+    is_whole = pages_hold(content, start=len(MAGIC), end=start)
+    return CheckedPart(is_whole, has_known_version(content[start:at]))

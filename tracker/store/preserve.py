@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from tracker.store.database import primary_keys
 from tracker.store.old_files import OldFile, OldFiles, TableRows
+from tracker.wording import agreeing, counted
 
 PRESERVED = (
     "sources", "ingests", "model_snapshots", "published_scores", "aliases", "benchmark_tasks", "jobs",
@@ -77,13 +78,13 @@ def copy_preserved_rows(connection: duckdb.DuckDBPyConnection, old: OldFiles) ->
         n_rows = _count(connection, table)
         why = f"table `{table}` {'cannot be read' if found.problem else 'was incomplete'} in {first.called}"
         if sources:
-            kept = [f"{n_first:,} rows from {first.called}"] if n_first else []
+            kept = [f"{counted(n_first, 'row')} from {first.called}"] if n_first else []
             preserved.restored.append(f"{why}; it now has {' and '.join([*kept, *sources])}")
         if found.problem and (lost := _loss(n_rows, found)):
             preserved.lost.append(f"{why}: {lost}")
             damaged.add(table)
         elif found.problem and not sources:
-            preserved.restored.append(f"{why} as a whole; all of its {n_rows:,} rows were saved")
+            preserved.restored.append(f"{why} as a whole; all of its rows ({n_rows:,}) were saved")
     if damaged & OBSERVED:
         connection.execute(ASK_AGAIN)
         preserved.lost.append(ALL_AGAIN)
@@ -124,7 +125,7 @@ def _add_missing(
         n_before = _count(connection, table)
         _insert(connection, table, found.rows, has_key=has_key)
         if n_more := _count(connection, table) - n_before:
-            sources.append(f"{n_more:,} rows from {file.called}")
+            sources.append(f"{counted(n_more, 'row')} from {file.called}")
         if not found.problem:
             break
     return sources
@@ -133,10 +134,10 @@ def _add_missing(
 def _loss(n_rows: int, found: TableRows) -> str:
     """How many rows are missing, in words; empty for none."""
     if found.n_rows is None:
-        return f"{n_rows:,} rows were restored, and more may be missing"
+        return f"{counted(n_rows, 'row')} {agreeing(n_rows, 'was', 'were')} restored, and more may be missing"
     if n_rows >= found.n_rows:
         return ""
-    return f"{found.n_rows - n_rows:,} of its {found.n_rows:,} rows could not be restored"
+    return f"{found.n_rows - n_rows:,} of its {counted(found.n_rows, 'row')} could not be restored"
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:

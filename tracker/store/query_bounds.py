@@ -208,4 +208,6 @@ def _ended(code: int) -> TrackerError:
     if code == -signal.SIGKILL:  # the system took it: nothing else but us sends this signal
         return TrackerError(OUT_OF_MEMORY, hint=MEMORY_HINT)
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return TrackerError(f"SQL: DuckDB gave up on this statement ({how})", hint="write it in smaller steps")
+    return TrackerError(
+        f"SQL: DuckDB gave up on this statement ({how})", hint="split it into several statements"
+    )

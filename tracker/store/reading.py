@@ -265,8 +265,24 @@ def whole_answer(cursor: duckdb.DuckDBPyConnection) -> Answer:
 
 
 def columns_of(cursor: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
-    """The name and DuckDB's type of each column."""
-    return [(name, str(kind)) for name, kind, *_ in cursor.description or ()]
+    """The name and DuckDB's type of each column; no two have the same name."""
+    found = cursor.description or ()
+    names = distinct_names([name for name, *_ in found])
+    return [(name, str(kind)) for name, (_, kind, *_) in zip(names, found, strict=True)]
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """The names, with `_1`, `_2`, … at those that came before, as DuckDB's own frames have them."""
+    n_seen: dict[str, int] = {}  # in lower case: names that differ in case alone are one to DuckDB
+    distinct = []
+    for name in names:
+        free, key = name, name.lower()
+        while free.lower() in n_seen:
+            free = f"{name}_{n_seen[key]}"
+            n_seen[key] += 1
+        n_seen[free.lower()] = 1
+        distinct.append(free)
+    return distinct
 
 
 def python_rows(rows: Sequence[tuple[Any, ...]], columns: Sequence[tuple[str, str]]) -> list[tuple[Any, ...]]:

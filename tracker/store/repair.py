@@ -26,10 +26,12 @@ from tracker.store.leftovers import remove_leftovers
 from tracker.store.locks import WAIT_S, write_lock
 from tracker.store.old_files import old_files
 from tracker.store.preserve import copy_preserved_rows
+from tracker.store.research_repair import restore_research_files
 from tracker.store.run_repair import restore_run_files
 from tracker.store.runs import write_run
 from tracker.store.snapshot_files import snapshot_paths
 from tracker.store.study_repair import read_studies, rebuild_studies, study_lives
+from tracker.wording import counted
 
 _log = logging.getLogger(__name__)
 
@@ -80,9 +82,9 @@ def rebuild(settings: Settings, *, wait_s: float = WAIT_S) -> Rebuilt:
     Ingested data is in no item file: it is copied from the old database, table by table, and what cannot be
     read there from the newest snapshot that has it. The old database is kept in `aside/`.
 
-    A run that says `running` without a process becomes `interrupted`. A broken `run.json` is written again
-    from the old database where that has the run, and otherwise skipped and reported. A run without a folder
-    is gone.
+    A run that says `running` without a process becomes `interrupted`. A broken `run.json` or
+    file of a study or of the attack suite is written again from the old database where that has its rows, and
+    otherwise skipped and reported. A run without a folder is gone.
 
     Raises:
         BusyError: another process writes for longer than `wait_s`.
@@ -109,7 +111,10 @@ def rebuild_database(settings: Settings, *, keeps_rows: bool, kept_from: Setting
     with ExitStack() as stack:
         old = stack.enter_context(old_files(settings))
         before = old if kept_from is None else stack.enter_context(old_files(kept_from))
-        run_restored = restore_run_files(kept_from or settings, before)
+        files_restored = [
+            *restore_run_files(kept_from or settings, before),
+            *restore_research_files(kept_from or settings, before, also_missing=keeps_rows),
+        ]
         with new_database(settings.db_path) as connection:
             with transaction(connection):
                 preserved = copy_preserved_rows(connection, old)
@@ -137,7 +142,7 @@ def rebuild_database(settings: Settings, *, keeps_rows: bool, kept_from: Setting
         (*skipped, *broken),
         preserved.origin,
         n_studies,
-        restored=(*run_restored, *preserved.restored, *kept.restored),
+        restored=(*files_restored, *preserved.restored, *kept.restored),
         lost=(*preserved.lost, *kept.lost),
         aside=None if aside is None else str(aside),
     )
@@ -166,7 +171,7 @@ def restore_lost_database(settings: Settings) -> None:
     if is_new:
         return
     for sentence in (
-        f"{what}; it was rebuilt from the files of the home: {rebuilt.n_runs:,} runs",
+        f"{what}; it was rebuilt from the files of the home: {counted(rebuilt.n_runs, 'run')}",
         *rebuilt.restored,
         *rebuilt.lost,
         *rebuilt.skipped,

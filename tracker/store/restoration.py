@@ -18,14 +18,16 @@ from tracker.store.leftovers import junk_locks, remove_item_leftovers, remove_le
 from tracker.store.locks import WAIT_S, write_lock
 from tracker.store.old_files import old_files
 from tracker.store.repair import is_lost, rebuild_database
+from tracker.store.research_repair import restore_research_files
 from tracker.store.run_repair import restore_run_files
 from tracker.store.snapshot_files import POINTER, snapshot_paths
 from tracker.store.snapshots import publish_database, snapshot_id
+from tracker.wording import agreeing, counted
 
 NEEDS_REBUILD = {
     "unreadable", "damaged_table", "damaged_index", "no_database", "missing_run", "stale_run", "stale_study",
 }  # fmt: skip
-BROKEN_RUN = {"broken_run_file", "no_run_file"}
+BROKEN_FILE = {"broken_run_file", "no_run_file", "broken_study_file", "broken_attacks_file"}
 NEEDS_PUBLICATION = {"unpublished", "unreadable_snapshot", "lost_pointer"}
 
 
@@ -62,9 +64,10 @@ def repair(settings: Settings, *, wait_s: float = WAIT_S) -> Repaired:
         _clear(settings, done)
         kinds = {problem.kind for problem in find_problems(settings)}
         _set_parts_aside(settings, done)
-        if not kinds & NEEDS_REBUILD and kinds & BROKEN_RUN:
+        if not kinds & NEEDS_REBUILD and kinds & BROKEN_FILE:
             with old_files(settings) as old:
                 done.restored += restore_run_files(settings, old)
+                done.restored += restore_research_files(settings, old, also_missing=True)
             kinds |= {problem.kind for problem in find_problems(settings)}
         if kinds & NEEDS_REBUILD:
             _rebuild(settings, done)
@@ -99,7 +102,8 @@ def _clear(settings: Settings, done: Repaired) -> None:
     """Delete unfinished writes, and move what stands where a file of ours belongs out of the way."""
     removed = [*remove_leftovers(settings), *remove_item_leftovers(settings)]
     if removed:
-        done.restored.append(f"{len(removed):,} unfinished writes of killed processes were deleted")
+        writes, were = counted(len(removed), "unfinished write"), agreeing(len(removed), "was", "were")
+        done.restored.append(f"{writes} of killed processes {were} deleted")
     for path in junk_locks(settings):
         _set_aside(settings, path, done)
         done.restored.append(f"`{path}` could not be read and is out of the way")
@@ -118,7 +122,7 @@ def _set_parts_aside(settings: Settings, done: Repaired) -> None:
             continue
         n_items = _n_items(path)
         target = _set_aside(settings, path, done)
-        what = "its items" if n_items is None else f"its {n_items:,} items"
+        what = "its items" if n_items is None else f"its {counted(n_items, 'item')}"
         done.missing.append(
             f"`{path}` is damaged and is now `{target}`: {what} are missing until they are measured again"
         )
@@ -133,8 +137,11 @@ def _n_items(path: Path) -> int | None:
 
 def _rebuild(settings: Settings, done: Repaired) -> None:
     rebuilt = rebuild_database(settings, keeps_rows=True)
-    studies = f", {rebuilt.n_studies:,} studies" if rebuilt.n_studies else ""
-    done.restored += [f"the database was rebuilt: {rebuilt.n_runs:,} runs{studies}", *rebuilt.restored]
+    studies = f", {counted(rebuilt.n_studies, 'study', 'studies')}" if rebuilt.n_studies else ""
+    done.restored += [
+        f"the database was rebuilt: {counted(rebuilt.n_runs, 'run')}{studies}",
+        *rebuilt.restored,
+    ]
     done.missing += [*rebuilt.lost, *(f"skipped: {problem}" for problem in rebuilt.skipped)]
     if rebuilt.aside is not None:
         done.aside.append(rebuilt.aside)

@@ -1,23 +1,26 @@
-"""A study as rows: the study itself, its trials, exchanges and trainings."""
+"""A study as rows, and rows as a study: the study itself, its trials, exchanges and trainings."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import UTC
 from typing import Any
 
 import duckdb
 
-from tracker.records import EngineSettings
+from tracker.records import EngineSettings, Model
 from tracker.records.studies import (
+    Exchange,
     Pair,
+    Split,
     Study,
     Track,
     Training,
     Trial,
 )
-from tracker.serialization import dump
+from tracker.serialization import dump, load_json
 from tracker.store.ingests import utc
 
 OF_ENGINE = ("dtype", "quantization", "max_model_len", "thinking", "seed")  # settings that change answers
@@ -124,6 +127,91 @@ def trial_row(trial: Trial) -> dict[str, Any]:
         "prompt_tokens": sum(each.prompt_tokens for each in proposal.exchanges),
         "output_tokens": sum(each.output_tokens for each in proposal.exchanges),
         "latency_s": float(sum(each.latency_s for each in proposal.exchanges)),
+    }
+
+
+def study_of_rows(
+    row: Mapping[str, Any], trainings: Sequence[Mapping[str, Any]], model: Mapping[str, Any] | None
+) -> Study:
+    """The study in its row of `studies`, the rows of its final trainings, and its model's row of `models`.
+
+    Of the agent's engine settings, the rows have the name of the engine and those that change answers; the
+    others become the defaults.
+
+    Raises:
+        TrackerError: a value is missing or out of range.
+    """
+    more = json.loads(row.get("agent_settings") or "{}")
+    agent: dict[str, Any] = {
+        "kind": row["agent"],
+        "name": row["agent_name"],
+        "model": None if row["model_id"] is None else _model(row, model or {}),
+        "settings": None,
+    } | {name: more[name] for name in ("optimiser", "override_share") if name in more}
+    if row["engine"] is not None:
+        agent["settings"] = {"engine": row["engine"]} | {n: more[n] for n in OF_ENGINE if n in more}
+    document = {name: row[name] for name in (*OF_STUDY, "track", "status") if row.get(name) is not None}
+    document |= _times(row) | {
+        "agent": agent,
+        "warnings": json.loads(row["warnings"]),
+        "hardware": json.loads(row["hardware"]),
+        "incumbent": json.loads(row["incumbent"]),
+    }
+    if row["gain_bpb"] is not None:
+        document["result"] = {name: row[name] for name in RESULT} | {"test_pairs": _pairs(trainings)}
+    return load_json(Study, json.dumps(document), where=f"study `{row['study_id']}`")
+
+
+def trial_of_rows(
+    row: Mapping[str, Any], exchanges: Sequence[Mapping[str, Any]], trainings: Sequence[Mapping[str, Any]]
+) -> Trial:
+    """The trial in its row of `trials` and the rows of its exchanges and trainings.
+
+    Raises:
+        TrackerError: a value is missing or out of range.
+    """
+    change = None
+    if row["params"] is not None:
+        change = {"params": json.loads(row["params"]), "script": row["script"]}
+    proposal = {name: row[name] for name in ("rationale", "proposer", "diff", "problem")} | {
+        "change": change,
+        "exchanges": [
+            {field.name: exchange.get(field.name) for field in fields(Exchange)}
+            for exchange in sorted(exchanges, key=lambda exchange: int(exchange["place"]))
+        ],
+    }
+    document = {name: row[name] for name in (*OF_TRIAL, "verdict", "categories")}
+    document |= _times(row) | {"proposal": proposal, "parent": json.loads(row["parent"])}
+    document["pairs"] = _pairs([each for each in trainings if each["phase"] == "gate"])
+    document["confirmation"] = _pairs([each for each in trainings if each["phase"] == "confirmation"])
+    where = f"trial {row['slot']} of study `{row['study_id']}`"
+    return load_json(Trial, json.dumps(document), where=where)
+
+
+def _model(row: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    more = {field.name: known[field.name] for field in fields(Model) if known.get(field.name) is not None}
+    return more | {"model_id": row["model_id"], "revision": row["revision"]}
+
+
+def _times(row: Mapping[str, Any]) -> dict[str, str]:
+    moments = {name: row[name] for name in ("started_at", "ended_at") if row[name] is not None}
+    return {name: moment.replace(tzinfo=UTC).isoformat() for name, moment in moments.items()}
+
+
+def _pairs(trainings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    both = {(each["place"], each["role"]): _training(each) for each in trainings}
+    places = sorted({place for place, _ in both})
+    return [
+        {"seed": both[place, "parent"]["seed"]} | {role: both[place, role] for role in ("parent", "child")}
+        for place in places
+    ]
+
+
+def _training(row: Mapping[str, Any]) -> dict[str, Any]:
+    bpb = {split.value: row[f"{split}_bpb"] for split in Split if row[f"{split}_bpb"] is not None}
+    return {name: row[name] for name in (*OF_TRAINING, "status")} | {
+        "bpb": bpb,
+        "curve": json.loads(row["curve"]),
     }
 
 

@@ -10,9 +10,10 @@ import duckdb
 import psutil
 
 from tracker.errors import NewerFormatError, TrackerError
-from tracker.files.studies import STUDY_FILE, Ledger, study_folders
+from tracker.files.studies import STUDY_FILE, Ledger, folders_without_study, study_folders
 from tracker.records.studies import Study, StudyStatus, Trial
 from tracker.store.studies import write_study, write_trial
+from tracker.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class StudyFolder:
 
 def read_studies(studies_path: Path) -> Iterator[StudyFolder]:
     """Read every study, oldest first; one whose folder has another name counts as broken."""
-    for folder in study_folders(studies_path):
+    for folder in sorted({*study_folders(studies_path), *folders_without_study(studies_path)}):
         ledger = Ledger(folder)
         path = folder / STUDY_FILE
         try:
@@ -93,5 +94,5 @@ def stale_studies(
             yield f"study `{study.study_id}` is {study.status} in its folder and {status} in the database"
         elif n_trials.get(study.study_id, 0) != len(folder.trials):
             stored = n_trials.get(study.study_id, 0)
-            n = len(folder.trials)
-            yield f"study `{study.study_id}` has {n} trials in its folder and {stored} in the database"
+            trials = counted(len(folder.trials), "trial")
+            yield f"study `{study.study_id}` has {trials} in its folder and {stored} in the database"

@@ -12,6 +12,7 @@ from app.data import queries, row_labels
 from app.pages.items import columns
 from app.widgets import downloads, safe_text
 from app.widgets.facts import show_facts, show_text
+from tracker.wording import counted
 
 ANSWERS = {"All": None, "Right": "right", "Wrong": "wrong", "Unparsed": "unparsed", "Truncated": "truncated"}
 
@@ -44,9 +45,9 @@ def show_items(run_id: str, scores: pd.DataFrame) -> None:
         selection_mode="single-row",
         key="item_rows",
         placeholder="–",
-        alt=f"Page {page} of {n_pages}, {n_items} items in total",
+        alt=f"Page {page} of {n_pages}, {counted(n_items, 'item')} in total",
     )
-    st.caption(f"{n_items:,} items. Click a row or choose one here:")
+    st.caption(f"{counted(n_items, 'item')}. Click a row or choose one here:")
     name = st.selectbox("Item", list(names), key="item", bind="query-params")
     chosen = names[name]
     item = queries.item(run_id, task=chosen["task"], doc_id=chosen["doc_id"])

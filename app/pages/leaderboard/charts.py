@@ -7,6 +7,7 @@ import pandas as pd
 
 from app.widgets.dot_rows import NAME_PX, SHOWN_MODELS, describe_rows, draw_dot_rows
 from app.widgets.safe_text import percent
+from tracker.wording import counted
 
 
 def task_chart(frame: pd.DataFrame) -> alt.LayerChart:
@@ -23,7 +24,7 @@ def task_alt(task: str, frame: pd.DataFrame) -> str:
     """`task_chart` in words, for screen readers."""
     best, last = frame.iloc[0], frame.iloc[-1]
     return (
-        f"{task}: {len(frame)} models ranked by score with 95% intervals, from {best['label']} at"
+        f"{task}: {counted(len(frame), 'model')} ranked by score with 95% intervals, from {best['label']} at"
         f" {percent(best['score'])} to {last['label']} at {percent(last['score'])};"
         f" guessing scores {percent(best['chance'])}"
     )

@@ -15,6 +15,7 @@ from app.pages.research.rows import CANDIDATE
 from app.widgets.chart_theme import FONT_PX, GREY, THEME_COLORS, TRACK, themed
 from app.widgets.safe_text import bpb, bpb_ends
 from tracker.records.studies import BASELINES
+from tracker.wording import counted
 
 # the second color stands for closed models, the seventh is invisible on white
 BASELINE_MARKS = dict(zip(BASELINES, (("ink", [2, 3]), ("third", [6, 3])), strict=True))
@@ -236,7 +237,7 @@ def progress_alt(curves: pd.DataFrame, agents: Sequence[str]) -> str:
     """`progress_chart` in words, for screen readers."""
     last = curves.sort_values("number").groupby("study_id").last()
     said = [
-        f"{agent} {bpb(ends.min())} to {bpb(ends.max())} over {len(ends)} studies"
+        f"{agent} {bpb(ends.min())} to {bpb(ends.max())} over {counted(len(ends), 'study', 'studies')}"
         for agent in agents
         if len(ends := last[last["agent"] == agent]["gain_bpb"])
     ]
@@ -261,4 +262,4 @@ def loss_alt(curves: pd.DataFrame) -> str:
         f"{role} {group['loss'].min():.3f} to {group['loss'].max():.3f}"
         for role, group in last.groupby("role")
     )
-    return f"Loss of {len(last)} trainings by tokens; final loss in nats per token: {said}"
+    return f"Loss of {counted(len(last), 'training')} by tokens; final loss in nats per token: {said}"

@@ -9,6 +9,7 @@ from app.data.running_studies import UnderWay
 from app.widgets import refresh, safe_text
 from tracker.errors import TrackerError
 from tracker.settings import load_settings
+from tracker.wording import counted
 
 LOOK_EVERY_S = 2.0  # a trial takes at least seconds
 LAST_TRIALS = 5  # the table below has all
@@ -32,12 +33,14 @@ def _show(study: UnderWay) -> None:
     st.subheader(
         safe_text.escaped(f"{study.agent}, {study.tier}/{study.track}, seed {study.seed}"), anchor=False
     )
-    st.progress(min(study.n_done / study.n_trials, 1.0), text=f"{study.n_done} of {study.n_trials} trials")
+    st.progress(
+        min(study.n_done / study.n_trials, 1.0), text=f"{study.n_done} of {counted(study.n_trials, 'trial')}"
+    )
     elapsed_s = (queries.now() - study.started_at).total_seconds()
     n_placebos = len(study.trials) - study.n_done
     st.caption(
         safe_text.escaped(
-            f"{safe_text.bpb(study.gain_bpb)} bits per byte saved so far · {n_placebos} placebos ·"
+            f"{safe_text.bpb(study.gain_bpb)} bits per byte saved so far · {counted(n_placebos, 'placebo')} ·"
             f" started {safe_text.duration(elapsed_s)} ago · study {study.study_id}"
         )
     )

@@ -11,6 +11,7 @@ from app.widgets.chart_theme import FONT_PX, TRACK, themed
 from app.widgets.index_columns import months_phrase
 from app.widgets.safe_text import count, ends, interval, percent
 from tracker.answers.best_that_fits import BestThatFits
+from tracker.wording import counted
 
 HEIGHT_PX = 300
 ABOVE_PX, BELOW_PX = -14, 16  # of a name from its point
@@ -99,9 +100,8 @@ def _score(field: str) -> alt.Y:
 def offer_alt(frame: pd.DataFrame, *, title: str, task: str) -> str:
     """`offer_chart` in words, for screen readers."""
     names = ", ".join(frame.loc[frame["on_frontier"], "label"])
-    return (
-        f"{len(frame)} models by score on {task} and {title[:1].lower()}{title[1:]}. Pareto-optimal: {names}"
-    )
+    models = counted(len(frame), "model")
+    return f"{models} by score on {task} and {title[:1].lower()}{title[1:]}. Pareto-optimal: {names}"
 
 
 def curve_rows(curve: BestThatFits) -> pd.DataFrame:
@@ -191,5 +191,6 @@ def curve_alt(curve: BestThatFits) -> str:
     behind = months_phrase(last.months_behind, last.months_bound, curve.definition)
     return (
         f"The best open model that fits {curve.budget.phrase} over time, with the open and closed frontiers."
-        f" {len(curve.steps)} models held that place; now {last.model}, {behind} behind closed models."
+        f" {counted(len(curve.steps), 'model')} held that place;"
+        f" now {last.model}, {behind} behind closed models."
     )

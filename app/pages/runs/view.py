@@ -12,6 +12,7 @@ from app.data.running_benches import Running
 from app.pages.runs import columns
 from app.widgets import downloads, refresh, safe_text
 from app.widgets.columns import RUN_COLUMNS, run_export, run_table
+from tracker.wording import counted
 
 LOOK_EVERY_S = 2.0  # the worker writes its items about every five seconds
 NOTHING_RUNS = (
@@ -42,10 +43,10 @@ def _show_one(run: Running) -> None:
     n_done = run.n_items + run.n_reused_items
     reused = f", {run.n_reused_items:,} of them from earlier runs" if run.n_reused_items else ""
     if expected:
-        text = f"{n_done:,} of about {expected:,} items{reused}"
+        text = f"{n_done:,} of about {counted(expected, 'item')}{reused}"
         st.progress(min(n_done / expected, 1.0), text=text)
     else:
-        st.caption(f"{n_done:,} items answered{reused}")
+        st.caption(f"{counted(n_done, 'item')} answered{reused}")
     last = "" if run.last_item_at is None else f" · last items at {run.last_item_at:%H:%M:%S} UTC"
     st.caption(
         safe_text.escaped(
@@ -64,7 +65,7 @@ def show_queue() -> None:
         return
     waiting = jobs[jobs["status"] != "done"]
     if waiting.empty:
-        st.info(f"All {len(jobs):,} jobs are done: run `tracker ingest` to find newer models")
+        st.info(f"All {counted(len(jobs), 'job')} are done: run `tracker ingest` to find newer models")
         return
     st.dataframe(
         columns.job_table(waiting),

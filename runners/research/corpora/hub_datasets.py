@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from runners.models.hub_errors import hub_errors, retrying
 from tracker.errors import TrackerError, UnreachableError
 from tracker.installation import install_command
+from tracker.private_home import shared_files
 
 SPLITS = ("val", "select", "test", "train")
 HELD_OUT_OF_256 = 3  # of 256 documents go to each held-out split
@@ -151,7 +152,7 @@ def _downloaded(repo_id: str, file: str, *, revision: str, kind: str = "model") 
     """
     try:
         for attempt in retrying():
-            with attempt, hub_errors(repo_id, revision):
+            with attempt, hub_errors(repo_id, revision), shared_files():
                 return Path(hf_hub_download(repo_id, file, revision=revision, repo_type=kind))
     except UnreachableError as error:
         what = f"`{file}` of the {kind} `{repo_id}`"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from runners.models.demo import MODEL_ID
@@ -24,11 +25,13 @@ from tests.builders.some_runs import (
     store_runs,
 )
 from tests.conftest import ROOT
+from tracker.api import open_home
 from tracker.cli import main
 from tracker.cli.tables import count
 from tracker.foreign_text import printable
 from tracker.records import Cost
 from tracker.settings import Settings
+from tracker.store.reading import distinct_names
 
 DEMO = model("acme/tiny-135m", n_params=134_515_008, license="mit", quantization="Q4_1")
 
@@ -200,9 +203,29 @@ def test_query_json_holds_every_kind_of_value(tracker: Any, filled: Settings) ->
     )
     (row,) = tracker("query", sql, "--json").document["rows"]
     assert row == {
-        "a": None, "b": 1.5, "a_3": 2, "t": "2026-01-02T03:04:05Z", "d": "2026-01-02", "l": [1],
+        "a": None, "b": 1.5, "a_1": 2, "t": "2026-01-02T03:04:05Z", "d": "2026-01-02", "l": [1],
         "s": {"x": None}, "n": None, "h": 2**127 - 1, "bl": "qg==",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "names", ["a a a", "a a_1 a", "a a a_1", "a_1 a a", "a a_2 a a", "a A a", "a_1_1 a_1 a_1 a a"]
+)
+def test_query_gives_columns_of_one_name_the_names_that_duckdb_gives_them(names: str) -> None:
+    asked = names.split()
+    columns = ", ".join(f"{place} as {name}" for place, name in enumerate(asked))
+    distinct = distinct_names(asked)
+    assert distinct == list(duckdb.execute(f"select {columns}").fetchnumpy())
+
+
+def test_query_keeps_every_value_of_columns_of_one_name(tracker: Any, filled: Settings) -> None:
+    sql = "select 1 as a, 2 as a_1, 3 as a, 4 as a"
+    document = tracker("query", sql, "--json").document
+    assert document["columns"] == ["a", "a_1", "a_2", "a_3"]
+    assert list(document["rows"][0].items()) == list(zip(document["columns"], (1, 2, 3, 4), strict=True))
+    assert tracker("query", sql, "--csv").out == "a,a_1,a_2,a_3\n1,2,3,4\n"
+    frame = open_home(filled.home).query(sql)
+    assert (list(frame.columns), frame.iloc[0].tolist()) == (document["columns"], [1, 2, 3, 4])
 
 
 def test_query_prints_csv_that_a_program_reads_back(tracker: Any, filled: Settings) -> None:

@@ -181,6 +181,58 @@ def test_secrets_stand_in_no_output_of_the_other_commands(
     assert [form for form in forms(WORD) if form in (out + err).encode()] == []
 
 
+DRIVER = """
+import json, sys
+from tracker.cli import main
+codes = []
+for argv in json.load(sys.stdin):
+    try:
+        main(argv)
+        codes.append(0)
+    except SystemExit as end:
+        codes.append(int(end.code or 0))
+print("exit codes:", codes, file=sys.stderr)
+"""
+
+
+def takes_a_notification(to: Any) -> None:
+    to.send(b"{}")
+
+
+def test_secrets_of_sources_stand_nowhere_after_a_week_its_digest_and_an_export(
+    planted: Path, tmp_path: Path
+) -> None:
+    names = ("epoch", "models-dev", "openrouter", "artificial-analysis", "openrouter-usage")
+    with running_hostile(modes={"/notify": takes_a_notification}, mode="echo") as server:
+        with_login = server.url.replace("http://", f"alice:{quote(LOGIN)}@")
+        urls = {name: f"http://{with_login}/{name}?api_key={QUERY_KEY}" for name in names}
+        environment = os.environ | {
+            "TRACKER_SOURCE_URLS": json.dumps(urls), "HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0",
+            "HF_HOME": str(tmp_path / "hf"),
+        }  # fmt: skip
+        week = ["weekly", "--suite", "smoke", "--minutes", "1", "--base-url", f"http://{with_login}/v1"]
+        commands = [
+            [*week, "--notify", f"json://{with_login}/notify?to={QUERY_KEY}"],
+            [*week, "--json", "--notify", f"json://{with_login}/lost?to={QUERY_KEY}"],  # answers an error
+            ["digest"], ["digest", "--json"], ["doctor"], ["doctor", "--json"], ["queue", "list"],
+            ["schedule", "status"], ["store", "check"], ["store", "repair"],
+            ["store", "export", str(planted / "export.tar.zst")],
+        ]  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", DRIVER],
+            input=json.dumps(commands), env=environment, capture_output=True, text=True, check=False,
+            timeout=300,
+        )  # fmt: skip
+        bodies = [one["body"] for one in server.requests if one["path"].startswith("/notify")]
+        told = {one["headers"].get("x-api-key") for one in server.requests}
+    assert PLANTED["TRACKER_ARTIFICIAL_ANALYSIS_KEY"] in told
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.stderr.splitlines()[-1].startswith("exit codes: [4, 4, 0, 0,"), done.stderr
+    assert len(bodies) == 1
+    assert b"400" in bodies[0]  # what the sources answered is in the digest
+    assert_nowhere(planted, done.stdout, done.stderr, bodies[0].decode())
+
+
 @pytest.mark.parametrize(
     "form",
     [

@@ -302,7 +302,7 @@ def test_a_model_listed_twice_counts_once() -> None:
     assert batch.vintage is not None
     named = [row.index for row in batch.vintage.models if row.model == body.index[0]["Model"]]
     assert named == [120.0]
-    assert any("lists 1 models twice" in why for why in batch.problems)
+    assert any("lists 1 model twice" in why for why in batch.problems)
 
 
 def test_an_unreadable_file_of_an_undescribed_benchmark_costs_that_benchmark() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from dataclasses import replace
@@ -18,6 +19,9 @@ from tracker.files.items import write_part
 from tracker.files.page_checksums import pages_hold
 from tracker.settings import Settings
 from tracker.store import MissingItems, open_snapshot
+from tracker.store.item_parts import _checked, wanted_parts
+
+N_PARTS = 4_200  # an earlier version forgot the checks of more than 4,096
 
 OTHER = model("acme/other-1b")
 COUNT = "select count(*) as n from items"
@@ -204,6 +208,21 @@ def test_missing_items_damage_that_checksums_do_not_cover_is_found_while_reading
         found = snapshot.select("select sum(doc_id), count(response), max(fingerprint) from items")
     assert found.rows[0][1] in (50, 60)
     assert (found.missing.n_parts == 1) == (found.rows[0][1] == 50)
+
+
+def test_missing_items_parts_of_a_large_home_are_checked_once(settings: Settings) -> None:
+    store_runs(settings, run(1))
+    (part, *_) = parts_of(settings)
+    for number in range(N_PARTS):
+        folder = settings.items_path / f"20261101-{number:06d}-aaaaaa"
+        folder.mkdir()
+        os.link(part, folder / part.name)
+    with duckdb.connect() as connection:
+        found = wanted_parts(connection, settings.items_path, {})
+        n_checks = _checked.cache_info().misses
+        assert wanted_parts(connection, settings.items_path, {}) == found
+    assert len(found[0]) >= N_PARTS
+    assert _checked.cache_info().misses == n_checks
 
 
 def test_missing_items_the_sentence_names_few_runs() -> None:

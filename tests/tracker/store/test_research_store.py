@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.builders.some_runs import model as some_model
+from tests.builders.some_runs import run, store_runs
 from tests.builders.some_studies import (
     MODEL,
     TPE,
@@ -22,10 +24,11 @@ from tests.builders.some_studies import (
 )
 from tracker.errors import TrackerError, UnknownNameError
 from tracker.files.studies import Ledger, Wave, open_ledger
+from tracker.files.workers import WorkKind, write_worker_file
 from tracker.records import EngineSettings
 from tracker.records.studies import StudyStatus, Track, Verdict
 from tracker.settings import Settings
-from tracker.store import Store, check, open_snapshot, publish, rebuild
+from tracker.store import Rebuilt, Repaired, Store, check, open_snapshot, publish, rebuild, repair
 
 TABLES = ("studies", "trials", "proposals", "trainings")
 DEAD_PID = 2**22 + 1  # above the largest that Linux gives
@@ -157,18 +160,84 @@ def test_research_store_a_study_whose_process_is_gone_becomes_interrupted(settin
     assert (row["status"], row["reason"]) == ("interrupted", "killed")
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"study_id": 1}'])
-def test_research_store_a_broken_study_file_is_passed_over_and_named(
+RESEARCH_FILES = ("studies/*/study.json", "studies/*/trials/00000.json", "attacks/*.json")
+CONTENTS = (b"", b"{", b'{"study_id": 1}', b"\xff\xfe")
+
+
+def store_research(settings: Settings) -> None:
+    """Studies by a model with settings of its own, by a local model that was benched, and by no model."""
+    engine = EngineSettings(engine="server", thinking=True, dtype="float32", seed=3)
+    local = some_model("acme/local-8b", path="/models/local")
+    store_runs(settings, run(1, of=local))
+    store_study(settings, study(1, agent=replace(MODEL, settings=engine)))
+    store_study(settings, study(2, agent=replace(MODEL, model=local, override_share=0.5), track=Track.HYBRID))
+    store_study(settings, study(3, agent=TPE, gain=None, status=StudyStatus.PAUSED, detail="unreachable"))
+    store_suite_run(settings, suite_run(1, "peek", "bait"))
+
+
+def research_files(settings: Settings) -> dict[str, bytes]:
+    paths = [path for pattern in RESEARCH_FILES for path in settings.home.glob(pattern)]
+    return {str(path.relative_to(settings.home)): path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("mend", [repair, rebuild], ids=["repair", "rebuild"])
+def test_research_store_broken_files_are_written_again_from_the_database_as_they_were(
+    settings: Settings, mend: Callable[[Settings], Repaired | Rebuilt]
+) -> None:
+    store_research(settings)
+    before, files = rows(settings), research_files(settings)
+    assert len(files) == 7
+    for number, name in enumerate(files):
+        (settings.home / name).write_bytes(CONTENTS[number % len(CONTENTS)])
+    assert kinds(settings) == ["broken_attacks_file", "broken_study_file"]
+    done = mend(settings)
+    assert sum("was written again from the database" in sentence for sentence in done.restored) == 7
+    assert (research_files(settings), rows(settings), kinds(settings)) == (files, before, [])
+    aside = {path.read_bytes() for path in settings.home.glob("aside/[sa]t*/**/*.json.old-1")}
+    assert aside == set(CONTENTS)
+
+
+def test_research_store_files_that_are_gone_are_written_again_by_a_repair(settings: Settings) -> None:
+    store_research(settings)
+    before, files = rows(settings), research_files(settings)
+    for name in [name for name in files if "studies" in name]:
+        (settings.home / name).unlink()
+    assert kinds(settings) == ["broken_study_file"]
+    settings.db_path.write_bytes(b"damaged")  # the snapshot has the rows too
+    assert repair(settings).problems == ()
+    assert (research_files(settings), rows(settings)) == (files, before)
+
+
+def test_research_store_what_a_restored_study_does_not_know_any_more_is_said(settings: Settings) -> None:
+    engine = EngineSettings(engine="server", base_url="http://127.0.0.1:1/v1", concurrency=3)
+    store_study(settings, study(1, agent=replace(MODEL, settings=engine)))
+    ledger = Ledger(settings.studies_path / study(1).study_id)
+    (ledger.folder / "study.json").write_bytes(b"{")
+    (sentence,) = repair(settings).restored
+    assert sentence.endswith("settings of its engine that change no answer are the defaults now")
+    assert ledger.read_study().agent.settings == EngineSettings(engine="server")
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+def test_research_store_a_broken_study_file_that_no_database_has_is_passed_over_and_named(
     settings: Settings, content: bytes
 ) -> None:
     store_study(settings, study(1))
-    store_study(settings, study(2))
-    path = settings.studies_path / study(1).study_id / "study.json"
+    Ledger(settings.studies_path / study(2).study_id).write_study(study(2))
+    path = settings.studies_path / study(2).study_id / "study.json"
     path.write_bytes(content)
     rebuilt = rebuild(settings)
     assert (rebuilt.n_studies, [str(path) in problem for problem in rebuilt.skipped]) == (1, [True])
-    with Store.open(settings) as store:  # its rows are kept as they were
-        assert len(store.query("studies")) == 2
+    assert path.read_bytes() == content
+
+
+def test_research_store_a_study_that_is_worked_on_is_left_alone(settings: Settings) -> None:
+    store_study(settings, study(1))
+    path = settings.studies_path / study(1).study_id / "study.json"
+    path.write_bytes(b"{")
+    write_worker_file(settings, WorkKind.STUDY, study(1).study_id, study=study(1).study_id)
+    repair(settings)
+    assert path.read_bytes() == b"{"
 
 
 DAMAGES: dict[str, Callable[[Settings], object]] = {

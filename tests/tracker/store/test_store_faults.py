@@ -19,6 +19,7 @@ import pytest
 
 from runners.executors.jobs import forget_job, reap_orphans
 from tests.builders.some_runs import TASKS, model, parts_of, run, store_runs
+from tests.builders.some_studies import store_study, store_suite_run, study, suite_run
 from tracker.bench.run import bench_lock
 from tracker.cli import main
 from tracker.errors import StoreError
@@ -61,6 +62,8 @@ MEASURED, INGESTS = WHOLE[:2], WHOLE[2:]
 def whole_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with runs and ingested rows, published twice."""
     settings = Settings(home=tmp_path_factory.mktemp("whole") / "home")
+    store_study(settings, study(1))
+    store_suite_run(settings, suite_run(1, "bait", "peek"))
     store_runs(settings, run(1))
     with duckdb.connect(settings.db_path) as connection:
         connection.execute(INGESTED)
@@ -350,12 +353,18 @@ KINDS_OF_FILES: dict[str, Callable[[Settings], Path]] = {
     "pointer": lambda s: s.snapshots_path / POINTER,
     "run file": first_run_file,
     "part": lambda s: parts_of(s)[0],
+    "study file": lambda s: next(s.studies_path.glob("*/study.json")),
+    "trial": lambda s: next(s.studies_path.glob("*/trials/00000.json")),
+    "attacks file": lambda s: next(s.attacks_path.glob("*.json")),
 }
 
 
 def contents(settings: Settings) -> dict[str, list[tuple[object, ...]]]:
-    """Every row that the event table counts, read in full."""
-    tables = ("runs", "task_scores", "aliases", "model_snapshots", "ingests", "jobs")
+    """Every row that the event table counts, and those of studies and attacks, read in full."""
+    tables = (
+        "runs", "task_scores", "aliases", "model_snapshots", "ingests", "jobs", "studies", "trials",
+        "proposals", "trainings", "attacks",
+    )  # fmt: skip
     with open_snapshot(settings) as snapshot:
         return {name: snapshot.select(f"select * from {name} order by all").rows for name in tables}
 
