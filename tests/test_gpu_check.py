@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -12,11 +13,14 @@ import pytest
 
 from benchmarks.gpu_check.__main__ import main
 from benchmarks.gpu_check.card import CONTEXT_BYTES
+from benchmarks.gpu_check.engines import compare_runs
 from benchmarks.gpu_check.findings import Findings, Verdict, read_findings
 from benchmarks.gpu_check.sections import SECTIONS, Section
 from benchmarks.gpu_check.supervision import BUDGET_S, obstacle, run_section
 from runners.memory import vllm
+from tests.builders.some_runs import run
 from tests.conftest import ROOT
+from tracker.cli.bench_output import document
 
 PLACE = "tests.doubles.card_sections:"
 SENTENCES = {"first": "the first is so", "second": "the second is so"}
@@ -115,6 +119,20 @@ def test_gpu_check_fits_into_ten_minutes_and_names_every_assumption_once() -> No
 
 def test_gpu_check_allows_a_context_what_the_share_of_vllm_leaves() -> None:
     assert CONTEXT_BYTES == vllm.CONTEXT_BYTES
+
+
+def test_gpu_check_compares_the_scores_of_two_runs_task_by_task(tmp_path: Path) -> None:
+    first, other = run(1), run(2)
+    assert first.scores
+    moved = replace(other, scores=(replace(other.scores[0], value=0.25), *other.scores[1:]))
+    found = []
+    for number, second in enumerate((other, moved)):
+        path = tmp_path / str(number)
+        compare_runs(Findings(path), document(first, None), document(second, None))
+        found.append(read_findings(path))
+    assert [verdicts[0].verdict for verdicts, _ in found] == [Verdict.HOLDS, Verdict.FAILS]
+    assert found[1][0][0].detail.endswith(f"apart: ['{moved.scores[0].task}']")
+    assert found[0][1].keys() == {"v1_peak_memory_mib", "v2_peak_memory_mib"}
 
 
 def test_gpu_check_an_incomplete_line_is_ignored(tmp_path: Path) -> None:

@@ -48,9 +48,13 @@ def check_runners(findings: Findings, device: str) -> None:
     """The embedded suite by `tracker bench`, with vLLM's runner V1 and V2."""
     del device
     with tempfile.TemporaryDirectory() as folder:
-        first, second = (_benched(Path(folder, version), version) for version in "01")
+        compare_runs(findings, *(_benched(Path(folder, version), version) for version in "01"))
+
+
+def compare_runs(findings: Findings, first: dict[str, Any], second: dict[str, Any]) -> None:
+    """Decide whether two documents of `tracker bench --json` have the same scores."""
     for name, run in (("v1", first), ("v2", second)):
-        findings.figure(f"{name}_peak_memory_mib", (run["cost"]["peak_memory_bytes"] or 0) >> 20)
+        findings.figure(f"{name}_peak_memory_mib", (run["peak_memory_bytes"] or 0) >> 20)
     scores = [{one["task"]: one["value"] for one in run["scores"]} for run in (first, second)]
     apart = sorted(task for task in scores[0] if scores[0][task] != scores[1].get(task))
     findings.decide("same_scores", not apart and bool(scores[0]), f"{len(scores[0])} tasks; apart: {apart}")

@@ -120,13 +120,13 @@ def empty_answers(part: LeafItems) -> str | None:
 
 
 def refused_answers(part: LeafItems, *, refusals: Sequence[str]) -> str | None:
-    """The sentence about requests that the server refused; None: there are none."""
+    """The sentence about requests that the server refused or could not answer; None: there are none."""
     items = part.items.values()
     n_refused = sum(item.refused for item in items)
     if not n_refused:
         return None
     why = f": {refusals[-1]}" if refusals else ""
-    counted = f"{n_refused:,} of {len(items):,} requests were refused and count as empty answers"
+    counted = f"{n_refused:,} of {len(items):,} requests got no answer and count as empty answers"
     return f"task `{part.leaf.name}`: {counted}; repeat the command to ask them again{why}"
 
 

@@ -70,7 +70,7 @@ def test_server_job_a_refused_question_is_an_empty_answer_until_it_is_answered(s
         assert (run.status, run.n_items) == (RunStatus.COMPLETE, 2)
         assert [score.n_items for score in run.scores] == [2]
     (said,) = first.warnings
-    assert said.startswith("task `sums`: 1 of 2 requests were refused and count as empty answers; repeat")
+    assert said.startswith("task `sums`: 1 of 2 requests got no answer and count as empty answers; repeat")
     assert "maximum context length is 4096 tokens" in said
     assert (second.n_reused_items, third.n_reused_items) == (1, 1)
     assert {"Q: 1 + 4" in json.dumps(request) for request in asked_again} == {True}
