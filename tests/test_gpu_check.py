@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from benchmarks.gpu_check.__main__ import main
@@ -52,9 +52,16 @@ def test_gpu_check_a_section_that_ends_early_keeps_what_it_found(
     assert result.figures == {"speed": 2.5}
 
 
-def test_gpu_check_what_a_section_leaves_behind_is_ended_with_it() -> None:
-    pid = int(str(run_section(section("leaves_a_child"), "cpu", limit_s=60.0).figures["child"]))
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+def test_gpu_check_what_a_section_leaves_behind_is_ended_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    monkeypatch.setenv("TEST_PIPE", str(pipe))
+    with os.fdopen(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as left_open:
+        assert run_section(section("leaves_a_child"), "cpu", limit_s=60.0).is_good
+        os.set_blocking(left_open.fileno(), True)
+        assert left_open.read() == b"open"  # ends once no process holds the other end
 
 
 def test_gpu_check_a_missing_module_or_program_is_named() -> None:

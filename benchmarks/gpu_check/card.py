@@ -19,7 +19,7 @@ GIB = 2**30
 # `CONTEXT_BYTES` of `runners.memory.vllm`, which needs our packages; a test compares the two
 CONTEXT_BYTES = 700 * MIB
 MIN_CAPABILITY = (7, 5)  # Turing: the oldest that vLLM's wheels are built for
-MOST_CARDS = 64
+MOST_PROCESSES = 1024  # on one card
 POLL_S = 0.01  # of the thread that reads NVML: more often than the project does, to meet a fork half-way
 CHILD_S = 40.0  # for a child to start CUDA
 NO_MEMORY_KNOWN = 2**64 - 1  # NVML's value for a process whose memory it cannot tell
@@ -77,7 +77,7 @@ class Nvml:
 
     def processes(self, handle: ctypes.c_void_p) -> dict[int, int | None]:
         """Bytes by process id; None where it cannot be told."""
-        count, rows = ctypes.c_uint(MOST_CARDS), (Process * MOST_CARDS)()
+        count, rows = ctypes.c_uint(MOST_PROCESSES), (Process * MOST_PROCESSES)()
         self._call("nvmlDeviceGetComputeRunningProcesses_v3", handle, ctypes.byref(count), rows)
         known = {row.pid: row.used for row in rows[: count.value]}
         return {pid: None if used == NO_MEMORY_KNOWN else used for pid, used in known.items()}
@@ -187,17 +187,17 @@ def _start_cuda(device: str) -> None:
 def check_memory(findings: Findings, device: str) -> None:
     """What a context takes, and whether NVML and CUDA tell the same about memory."""
     nvml = Nvml()
-    torch.cuda.init()
+    handles = {nvml.uuid(one): one for one in nvml.handles()}
+    before = {uuid: nvml.memory(handle).free for uuid, handle in handles.items()}  # before any call of CUDA
+    torch.ones(1, device=device).sum().item()
     uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
-    handle = next((one for one in nvml.handles() if nvml.uuid(one) == uuid), None)
+    handle = handles.get(uuid)
     if handle is None:
         for name in ("context_size", "free_memory", "own_memory"):
             findings.leave_out(name, "CUDA's card is none of NVML's: a MIG slice")
         return
-    before = nvml.memory(handle)
-    torch.ones(1, device=device).sum().item()
     after = nvml.memory(handle)
-    context_bytes = before.free - after.free
+    context_bytes = before[uuid] - after.free
     findings.figure("context_mib", context_bytes // MIB)
     findings.decide(
         "context_size",

@@ -42,8 +42,13 @@ def hangs(findings: Findings, device: str) -> None:
 
 
 def leaves_a_child(findings: Findings, device: str) -> None:
-    child = subprocess.Popen([sys.executable, "-S", "-c", "import signal; signal.pause()"])
-    findings.figure("child", child.pid)
+    opens = "import os, signal; f = open(os.environ['TEST_PIPE'], 'w'); f.write('open'); f.flush()"
+    child = subprocess.Popen(
+        [sys.executable, "-S", "-c", f"{opens}; print(flush=True); signal.pause()"], stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    child.stdout.readline()  # it is open
+    answers(findings, device)
 
 
 def finds_no_cuda(findings: Findings, device: str) -> None:
