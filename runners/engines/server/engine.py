@@ -38,7 +38,7 @@ from runners.engines.server.api import (
     finally_failed,
     retrying,
 )
-from runners.engines.server.parameters import Parameters
+from runners.engines.server.parameters import ServerParameters
 from runners.engines.server.spec import SPEC
 from runners.engines.steps import note_step
 from tracker.errors import EngineError, TrackerError, TransientError, UnreachableError
@@ -91,7 +91,7 @@ class ServerEngine:
         self._api_key = load_settings().server_api_key
         self._usage: Mapping[str, bool] | None = None  # of `USAGE_OPTIONS`, the one that the server takes
         self.refusals: list[str] = []  # why single requests got no answer
-        self._parameters = Parameters(settings.server_option)  # what the server does not take
+        self._parameters = ServerParameters(settings.server_option)  # what the server does not take
         self._answered: GenerationRequest | None = None  # a request that the server has answered
         self._n_context: dict[str, int] = {}  # tokens of contexts whose end cannot be found in the texts
         self._endpoint = endpoint = asyncio.run(self._explore(model.model_id))

@@ -32,7 +32,7 @@ DROPPABLE: Mapping[str, Any] = {
 _log = logging.getLogger(__name__)
 
 
-class Parameters:
+class ServerParameters:
     """The parameters that one server refuses; `differences` are sentences about those that change answers."""
 
     def __init__(self, options: Sequence[str] = ()) -> None:
