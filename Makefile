@@ -24,7 +24,7 @@ endef
 SHIFTED := FAKETIME_DONT_FAKE_MONOTONIC=1 PYTHONPATH=tests/shifted_clock faketime -m -f
 CLOCK := 'clock and not cron and not sandbox and not studies and not browser and not vllm and not wheel and not gpu and not network'
 
-.PHONY: help demo install test test-browser test-clock test-cron test-sandbox test-studies test-vllm test-wheel lint typecheck check app docs docs-reference bench-perf clean
+.PHONY: help demo install test test-browser test-clock test-cron test-sandbox test-studies test-vllm test-wheel lint typecheck check app docs docs-reference bench-perf gpu-check clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -87,6 +87,9 @@ docs-reference: $(VENV)/.dev ## rewrite docs/reference/ from the code
 
 bench-perf: $(VENV)/.dev ## measure ourselves; results go to docs/benchmarks.md
 	$(BIN)/python -m benchmarks
+
+gpu-check: ## check on a card, in ten minutes, what this project assumes about it; needs torch; DEVICE=cpu: less
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu_check --device $(or $(DEVICE),cuda)
 
 clean: ## remove the environments and caches (never data/local)
 	rm -rf $(VENV) $(VENV_VLLM) build dist .mypy_cache .ruff_cache .pytest_cache test-results

@@ -87,6 +87,8 @@ REFUSED = Generation("", "refused", prompt_tokens=0, output_tokens=0)  # stands 
 class RequestRefusedError(EngineError):
     """A server refuses this one request, such as for its length or its content; it may answer others."""
 
+    body: bytes = b""  # of the refusal
+
 
 class ChatPrompt(str):
     """A prompt rendered from chat messages, which it keeps."""

@@ -122,14 +122,14 @@ def empty_answers(part: LeafItems) -> str | None:
 
 
 def refused_answers(part: LeafItems, *, refusals: Sequence[str]) -> str | None:
-    """The sentence about requests that the server refused; None: there are none."""
+    """The sentence about requests that the server refused or could not answer; None: there are none."""
     items = part.items.values()
     n_refused = sum(item.refused for item in items)
     if not n_refused:
         return None
     why = f": {refusals[-1]}" if refusals else ""
     were = agreeing(
-        n_refused, "was refused and counts as an empty answer", "were refused and count as empty answers"
+        n_refused, "got no answer and counts as an empty one", "got no answer and count as empty ones"
     )
     asked = f"{n_refused:,} of {counted(len(items), 'request')} {were}"
     return f"task `{part.leaf.name}`: {asked}; repeat the command to ask them again{why}"

@@ -333,6 +333,9 @@ class RunningSuite:
             for problem in (empty_answers(part), refused_answers(part, refusals=refusals)):
                 if problem:
                     self.warn(problem)
+        for difference in getattr(self.engine, "differences", ()):
+            if difference not in self.tally.warnings:
+                self.warn(difference)
 
     def _scores_of(
         self, loaded: LoadedTask, parts: Sequence[LeafItems], *, stopping: Stopping | None

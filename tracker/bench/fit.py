@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from runners.card_support import can_use_card
 from runners.engines import AUTO, ENGINES, choose_engine
 from runners.hardware import Gpu, Hardware, describe_hardware
 from runners.memory.architecture import read_architecture
@@ -80,7 +81,7 @@ def _settings(asked: EngineSettings, hardware: Hardware, *, is_assumed: bool) ->
         asked = replace(asked, engine=next(iter(ENGINES)))
     if asked.engine != AUTO:
         require_predictor(asked.engine)
-    return choose_engine(asked, has_gpu=hardware.has_gpu)
+    return choose_engine(asked, has_gpu=can_use_card(hardware, engine=asked.engine))
 
 
 def _check(*, vram_gb: float | None, vram_gib: float | None, context: int | None) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from runners.card_support import can_use_card
 from runners.engines import choose_engine, is_served
 from runners.executors import DEFAULT_EXECUTOR, EXECUTORS
 from runners.executors.jobs import JobEnd, end_job, forget_job, reap_orphans, run_job
@@ -185,7 +186,8 @@ def bench(request: BenchRequest, settings: Settings, on_event: Callable[[Event],
     check_home(settings)
     _check_tasks(suites, settings)
     hardware = describe_hardware()
-    request = replace(request, engine=choose_engine(request.engine, has_gpu=hardware.has_gpu))
+    has_gpu = can_use_card(hardware, engine=request.engine.engine)
+    request = replace(request, engine=choose_engine(request.engine, has_gpu=has_gpu))
     runs = tuple(RunRequest(new_run_id(), suite) for suite in suites)
     with bench_lock(settings, what=request.model):
         _store_orphans(settings)

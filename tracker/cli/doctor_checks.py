@@ -18,6 +18,7 @@ import httpx2
 import huggingface_hub
 from huggingface_hub import constants
 
+from runners.card_support import Installation, card_problem, describe_installation
 from runners.engines import ENGINES, engine_spec, engine_specs
 from runners.hardware import Hardware, describe_hardware
 from runners.research.sandbox.run import INSTALL_HINT, describe, probe
@@ -94,7 +95,7 @@ class Check:
 def run_checks(settings: Settings, *, deep: bool = False) -> list[Check]:
     """Run every check, in the order of the output."""
     hardware = describe_hardware()
-    checks = [python_version(sys.version_info[:2]), *packages(), *machine(hardware)]
+    checks = [python_version(sys.version_info[:2]), *packages(), *machine(hardware, describe_installation())]
     checks += [*disks(settings), hub(), token(), *store(settings), sources(settings)]
     checks += raw_answers(settings)
     checks += [*workers(settings), *programs()]
@@ -157,7 +158,7 @@ def _version(name: str) -> str | None:
     return None
 
 
-def machine(hardware: Hardware) -> Iterator[Check]:
+def machine(hardware: Hardware, installed: Installation) -> Iterator[Check]:
     """Processor, memory and GPUs."""
     free, total = hardware.free_ram_bytes / GIB, hardware.ram_bytes / GIB
     yield Check("cpu", "ok", f"{hardware.cpu}, {counted(hardware.n_cores, 'core')}")
@@ -166,11 +167,18 @@ def machine(hardware: Hardware) -> Iterator[Check]:
     yield Check("memory", "warn" if low else "ok", f"{free:.1f} of {total:.1f} GiB free", hint)
     if not hardware.gpus:
         hint = "models run on the CPU with `--engine transformers`; if there is a GPU, check `nvidia-smi`"
+        if installed.is_wsl:
+            hint = (
+                "in WSL2 the card needs the driver on Windows, and none in Linux; `nvidia-smi` must list it"
+            )
         yield Check("gpu", "warn", "the driver reports no NVIDIA GPU", hint)
         return
-    yield Check(
-        "driver", "ok", f"NVIDIA {hardware.driver or 'unknown'}, CUDA up to {hardware.cuda or 'unknown'}"
-    )
+    problem = card_problem(hardware, installed)
+    detail = f"NVIDIA {hardware.driver or 'unknown'}, CUDA up to {hardware.cuda or 'unknown'}"
+    if problem is None:
+        yield Check("driver", "ok", detail)
+    else:
+        yield Check("driver", "warn", f"{detail}: {problem.message}", problem.hint)
     for card in hardware.gpus:
         sizes = f"{card.free_bytes / GIB:.1f} of {card.total_bytes / GIB:.1f} GiB free"
         busy = card.free_bytes < 0.85 * card.total_bytes

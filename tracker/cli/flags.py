@@ -69,6 +69,14 @@ class EngineFlags(MemoryFlags):
         Parameter(help="URL of an OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1."),
     ] = None
     concurrency: Annotated[int, Parameter(help="Concurrent requests to the server.")] = DEFAULT.concurrency
+    server_option: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative="",
+            help="Field KEY=VALUE of each request to the server, VALUE as JSON or text; `null` leaves it out;"
+            " repeatable.",
+        ),
+    ] = ()
     thinking: Annotated[
         bool | None,
         Parameter(

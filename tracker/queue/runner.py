@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from runners.card_support import can_use_card
 from runners.engines import AUTO, choose_engine, engine_spec
 from runners.hardware import describe_hardware
 from runners.harness.events import Event
@@ -101,8 +102,8 @@ def work_off(
     """
     ends_at_s = time.monotonic() + budget.minutes * MINUTE_S if budget.minutes else None
     left_bytes = math.inf if budget.max_gb is None else budget.max_gb * GB
-    has_gpu = describe_hardware().has_gpu
-    engine = choose_engine(engine or EngineSettings(engine=AUTO), has_gpu=has_gpu)
+    engine = engine or EngineSettings(engine=AUTO)
+    engine = choose_engine(engine, has_gpu=can_use_card(describe_hardware(), engine=engine.engine))
     if not engine_spec(engine.engine).loads_weights:
         left_bytes = math.inf  # nothing is downloaded
     _take_back(settings, suite)

@@ -25,6 +25,8 @@ POSITIVE = {
     "tensor_parallel_size": 2,
     "concurrency": 16,
 }  # examples
+# Fields of a request to a server that no setting replaces.
+OF_THE_TASK = ("model", "messages", "prompt", "stream", "stop", "echo", "n")
 
 
 class RunStatus(StrEnum):
@@ -142,6 +144,7 @@ class EngineSettings:
     gpu_memory_utilization: float = 0.90
     base_url: str | None = None  # for `server`
     concurrency: int = 16  # requests under way at once, for `server`
+    server_option: tuple[str, ...] = ()  # KEY=VALUE, fields added to each request, for `server`
     trust_remote_code: bool = False
     thinking: bool | None = None  # None: as the chat template does by itself
     seed: int = 0
@@ -158,6 +161,12 @@ class EngineSettings:
         if self.dtype not in DTYPES:
             known = ", ".join(DTYPES)
             raise FieldError("dtype", f"must be one of {known}, got `{self.dtype}`", hint=f"known: {known}")
+        for option in self.server_option:
+            key, equals, _ = option.partition("=")
+            if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
+                raise FieldError("server_option", f"must be KEY=VALUE, got `{option}`", example="top_k=20")
+            if key in OF_THE_TASK:
+                raise FieldError("server_option", f"cannot set `{key}`, which the task decides")
         if self.quantization is not None and not re.fullmatch(r"[a-z0-9_-]+", self.quantization):
             problem = f"must be the name of a method, got `{self.quantization}`"
             raise FieldError("quantization", problem, example="fp8")

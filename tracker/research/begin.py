@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import tracker
+from runners.card_support import can_use_card
 from runners.engines import choose_engine
 from runners.hardware import describe_hardware
 from runners.research.agents import (
@@ -252,7 +253,9 @@ def _agent(request: StudyRequest, track: Track, settings: Settings) -> AgentSpec
     for each in proposers:
         _check_installed(each)
     if request.is_model:
-        engine = choose_engine(request.engine, has_gpu=describe_hardware().has_gpu)
+        engine = choose_engine(
+            request.engine, has_gpu=can_use_card(describe_hardware(), engine=request.engine.engine)
+        )
         model = resolve_named(name, engine, settings)
         given = {"override_share": request.override_share, "optimiser": request.optimizer}
         more: dict[str, Any] = {key: value for key, value in given.items() if value is not None}

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from runners.card_support import can_use_card
 from runners.engines import choose_engine
 from runners.hardware import describe_hardware
 from runners.harness.events import Event
@@ -79,7 +80,7 @@ def weekly(
     """
     week = Week()
     if engine is not None:  # report errors now, not after the ingest
-        engine = choose_engine(engine, has_gpu=describe_hardware().has_gpu)
+        engine = choose_engine(engine, has_gpu=can_use_card(describe_hardware(), engine=engine.engine))
     with exclusive_lock(
         settings, "weekly", busy="another weekly run is in progress", hint="wait for it to finish"
     ):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runners.engines import Continuation, ContinuationRequest, Generation
+from runners.engines.server.api import FailedServerError
 from runners.engines.thinking import MARKS
 from tracker.errors import EngineError, TransientError
 from tracker.redaction import masked, without_known_secrets
@@ -35,13 +36,15 @@ class StreamedAnswer:
         """Add one event.
 
         Raises:
-            EngineError: the server reports a failure in the stream.
+            FailedServerError: the server reports a failure in the stream.
+            AttributeError, TypeError: it is no event of the API.
         """
         if error := event.get("error"):
             words = error.get("message", error) if isinstance(error, dict) else error
             said = masked(writable_text(str(words)))[:MAX_WORDS]
-            raise EngineError(f"the server failed while answering: {said}", reason="engine_died")
-        self.usage = event.get("usage") or self.usage
+            raise FailedServerError(f"the server failed while answering: {said}")
+        usage = event.get("usage")
+        self.usage = usage if isinstance(usage, dict) and usage else self.usage
         for choice in (event.get("choices") or ())[:1]:
             delta = choice.get("delta") or {}
             thought, text = _parts_of(choice.get("text") or delta.get("content") or "")
@@ -76,24 +79,23 @@ class StreamedAnswer:
 
         Raises:
             TransientError: the stream ended early.
-            ValueError: a token count is invalid.
         """
         thinking, answer = self._parts(is_whole=True)
         places = [place for stop in self.stop if stop and (place := answer.find(stop)) >= 0]
-        n_tokens = _count(self.usage.get("completion_tokens") or self.n_pieces)
+        n_tokens = _count(self.usage.get("completion_tokens")) or self.n_pieces
         if self.finish_reason is None and not places:
             if not self.is_done or not (self.n_pieces or self.usage):
                 raise TransientError("the server ended the stream in the middle of an answer")
             is_full = max_output_tokens is not None and n_tokens >= max_output_tokens
             self.finish_reason = "length" if is_full else "stop"
         cut_off = self.finish_reason == "length" and not places
-        details = self.usage.get("prompt_tokens_details") or {}
+        details = self.usage.get("prompt_tokens_details")
         return Generation(
             text=without_known_secrets(writable_text(answer[: min(places)] if places else answer)),
             finish_reason="length" if cut_off else "stop",
             prompt_tokens=_count(self.usage.get("prompt_tokens")),
             output_tokens=n_tokens,
-            cached_tokens=_count(details.get("cached_tokens")),
+            cached_tokens=_count(details.get("cached_tokens") if isinstance(details, dict) else None),
             latency_s=latency_s,
             ttft_s=ttft_s,
             thinking=without_known_secrets(writable_text(thinking)) or None,
@@ -119,7 +121,7 @@ def _parts_of(content: Any) -> tuple[str, str]:
     if isinstance(content, str):
         return "", content
     thought, text = "", ""
-    for part in content:
+    for part in [content] if isinstance(content, dict) else content:
         if isinstance(part, str):
             text += part
         elif part.get("type") == "thinking" or "thinking" in part:
@@ -131,16 +133,8 @@ def _parts_of(content: Any) -> tuple[str, str]:
 
 
 def _count(value: object) -> int:
-    """A token count reported by a server; 0 if it reports none.
-
-    Raises:
-        ValueError: it is not a plausible count.
-    """
-    if value is None:
-        return 0
-    if not isinstance(value, int | float) or not 0 <= value <= MAX_COUNT:
-        raise ValueError("a token count is out of range")
-    return int(value)
+    """A token count reported by a server; 0 if it reports none, or none that is plausible."""
+    return int(value) if isinstance(value, int | float) and 0 <= value <= MAX_COUNT else 0
 
 
 def continuation(

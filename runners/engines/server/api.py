@@ -9,8 +9,10 @@ import base64
 import contextlib
 import hashlib
 import logging
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -46,7 +48,10 @@ WHOLE = AnswerLimits(max_bytes=64 * MIB, silence_s=SILENCE_S, total_s=2 * SILENC
 MAX_NAME = 500  # characters of a name or version that a server reports
 MAX_CONTEXT = 2**31  # tokens; a longer context is not plausible
 ATTEMPTS = 5  # with waits of 0.1 to 5 s between them
-RETRY_S = 60.0  # all attempts together, and the longest wait that a server may request
+RETRY_S = 60.0  # all attempts together, without the waits that a server requests
+# The longest wait that a server may request; free tiers say 61 s or two minutes. Two of these together are
+# shorter than the time without progress after which a worker counts as hung.
+LONGEST_WAIT_S = 240.0
 TRANSIENT = (408, 409, 425, 429, 502, 503, 504)
 OF_THIS_REQUEST = (400, 413, 422)  # too long, filtered, malformed; the others concern every request
 MISSING = (404, 405, 501)
@@ -133,7 +138,7 @@ class ServerApi:
             UnreachableError: the server is down, busy, or closed the connection.
             EngineError: it rejects the request.
         """
-        n_tokens = max(1, int(body.get("max_tokens") or 1))
+        n_tokens = max(1, int(body.get("max_tokens") or body.get("max_completion_tokens") or 1))
         limits = AnswerLimits(
             max_bytes=STREAM_BYTES + TOKEN_BYTES * n_tokens,
             silence_s=SILENCE_S,
@@ -223,7 +228,15 @@ class ServerApi:
                 if answer.status in MISSING or (200 <= answer.status < 300 and not is_json):
                     return None
                 self._check(answer)
-                return parse_json(answer.body)
+                try:
+                    return parse_json(answer.body)
+                except ValueError as error:
+                    hint = (
+                        f"`--base-url` must be the URL of an OpenAI-compatible server, such as {EXAMPLE_URL}"
+                    )
+                    raise UnreachableError(
+                        f"the server at {self.name} did not return JSON", hint=hint
+                    ) from error
         raise AssertionError("the last attempt returns or raises")
 
     def _check(self, answer: HttpAnswer) -> None:
@@ -244,7 +257,7 @@ class ServerApi:
             raise UnreachableError(f"the server at {self.name} stopped responding") from error
         except httpx2.DecodingError as error:
             message = f"the server at {self.name} sent an answer that cannot be decompressed"
-            raise UnreachableError(message, hint="check its log, or the proxy before it") from error
+            raise MalformedAnswerError(message, hint="check its log, or the proxy before it") from error
         except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
             hint = f"example: --base-url {EXAMPLE_URL}"
             raise TrackerError(f"`{self.name}` is not a server URL", hint=hint) from error
@@ -253,7 +266,7 @@ class ServerApi:
             raise TransientError(message, hint="check its log, then repeat the command to resume") from error
         except ValueError as error:
             hint = f"`--base-url` must be the URL of an OpenAI-compatible server, such as {EXAMPLE_URL}"
-            raise UnreachableError(f"the server at {self.name} did not return JSON", hint=hint) from error
+            raise MalformedAnswerError(f"the server at {self.name} did not return JSON", hint=hint) from error
 
     def _refusal(self, answer: HttpAnswer) -> TrackerError:
         """Our error for an HTTP status; the server's message is omitted if it is about a key."""
@@ -265,13 +278,19 @@ class ServerApi:
             )
         if status in TRANSIENT:
             message = f"the server at {self.name} is busy or down (HTTP {status})"
-            return BusyServerError(message, retry_after=answer.headers.get("retry-after", ""))
+            return BusyServerError(message, wait_s=requested_wait_s(answer.headers))
         message = f"the server at {self.name} rejected the request (HTTP {status}): {_words(answer.body)}"
         if status >= SERVER_ERROR:
             return FailedServerError(message, hint="check the server's log")
         if status in OF_THIS_REQUEST:
-            return RequestRefusedError(message, reason="unsupported", hint="check the server's log")
+            refused = RequestRefusedError(message, reason="unsupported", hint="check the server's log")
+            refused.body = answer.body
+            return refused
         return EngineError(message, reason="unsupported", hint="check the server's log and `--base-url`")
+
+
+class MalformedAnswerError(TransientError):
+    """An answer that is not what the API promises; the next one may be."""
 
 
 class FailedServerError(TransientError):
@@ -288,10 +307,22 @@ class FailedServerError(TransientError):
 class BusyServerError(TransientError):
     """The server is busy or down; `wait_s` is the wait that it requests."""
 
-    def __init__(self, message: str, *, retry_after: str) -> None:
-        super().__init__(message, hint="try again later")
-        is_number = retry_after.isascii() and retry_after.isdigit()
-        self.wait_s = float(retry_after) if is_number else None
+    def __init__(self, message: str, *, wait_s: float | None) -> None:
+        is_long = wait_s is not None and wait_s > LONGEST_WAIT_S
+        super().__init__(message, hint=f"try again in {wait_s:.0f} s" if is_long else "try again later")
+        self.wait_s = wait_s
+
+
+def requested_wait_s(headers: Mapping[str, str]) -> float | None:
+    """The seconds in `Retry-After`, or to its date on the server's own clock; None if there is none."""
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value, flags=re.ASCII):
+        return float(value)
+    try:
+        then, now = (parsedate_to_datetime(text) for text in (value, headers.get("date", "")))
+        return max(0.0, (then - now).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 @contextlib.contextmanager
@@ -347,15 +378,16 @@ def _digest(tags: Any, name: str) -> str:
 def retrying() -> AsyncIterator[stamina.Attempt]:
     """A bounded number of attempts for transient errors, spaced as the server requests."""
     announce_retries()
-    return aiter(stamina.retry_context(on=_wait_s, attempts=ATTEMPTS, timeout=RETRY_S))
+    timeout_s = RETRY_S + LONGEST_WAIT_S
+    return aiter(stamina.retry_context(on=wait_before_retry, attempts=ATTEMPTS, timeout=timeout_s))
 
 
-def _wait_s(error: Exception) -> bool | float:
+def wait_before_retry(error: Exception) -> bool | float:
     """Whether to retry, or the seconds to wait if the server says how long."""
     if not isinstance(error, TransientError):
         return False
     asked_s = error.wait_s if isinstance(error, BusyServerError) else None
-    return True if asked_s is None else asked_s <= RETRY_S and asked_s
+    return True if asked_s is None else asked_s <= LONGEST_WAIT_S and asked_s
 
 
 def _api_url(base_url: str | None) -> tuple[str, str]:

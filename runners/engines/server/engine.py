@@ -17,6 +17,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+import httpx2
+
 from runners.engines import (
     REFUSED,
     ChatPrompt,
@@ -29,12 +31,14 @@ from runners.engines import (
 from runners.engines.server.answers import MAX_WORDS, StreamedAnswer, continuation, has_prompt_log_probs
 from runners.engines.server.api import (
     DONE,
+    MalformedAnswerError,
     ServedModel,
     ServerApi,
     Software,
     finally_failed,
     retrying,
 )
+from runners.engines.server.parameters import ServerParameters
 from runners.engines.server.spec import SPEC
 from runners.engines.steps import note_step
 from tracker.errors import EngineError, TrackerError, TransientError, UnreachableError
@@ -52,6 +56,8 @@ USAGE_OPTIONS: tuple[Mapping[str, bool], ...] = (
     {},
 )
 MOST_REFUSED = 256  # from the beginning, after which the server is not asked further
+MOST_FAILED = 8  # the same for answers that fail, each after several attempts
+MOST_CHANGES = 8  # of one request, each after a refusal that names a parameter
 JOIN_S = 10.0  # for the background thread to close its connections
 _log = logging.getLogger(__name__)
 
@@ -85,6 +91,8 @@ class ServerEngine:
         self._api_key = load_settings().server_api_key
         self._usage: Mapping[str, bool] | None = None  # of `USAGE_OPTIONS`, the one that the server takes
         self.refusals: list[str] = []  # why single requests got no answer
+        self._parameters = ServerParameters(settings.server_option)  # what the server does not take
+        self._answered: GenerationRequest | None = None  # a request that the server has answered
         self._n_context: dict[str, int] = {}  # tokens of contexts whose end cannot be found in the texts
         self._endpoint = endpoint = asyncio.run(self._explore(model.model_id))
         self.info = EngineInfo(
@@ -102,7 +110,9 @@ class ServerEngine:
                 "served_model": endpoint.served.name,
                 "served_root": endpoint.served.root,
                 "system_fingerprint": endpoint.fingerprint or "",
-            },
+            }
+            # only where there are any, so that what was answered without them still counts
+            | ({"server_option": " ".join(sorted(settings.server_option))} if settings.server_option else {}),
         )
 
     def chat_prompt(self, messages: Sequence[dict[str, str]], *, add_generation_prompt: bool = True) -> str:
@@ -134,6 +144,11 @@ class ServerEngine:
             UnreachableError: it died; earlier answers have been yielded.
         """
         return self._stream(requests, self._generation)
+
+    @property
+    def differences(self) -> tuple[str, ...]:
+        """Sentences about settings that the server does not take, found while it was asked."""
+        return tuple(self._parameters.differences)
 
     def close(self) -> None:
         """Nothing is held between calls."""
@@ -196,11 +211,11 @@ class ServerEngine:
     ) -> None:
         """Send requests until all are answered or one fails; requests in flight are still awaited.
 
-        A refusal of one request for a text costs that answer alone, unless no request is answered.
+        A refusal or failure of one request for a text costs that answer alone, unless no request is answered.
         """
         waiting = iter(enumerate(requests))
         failed: list[TrackerError] = []
-        refused: list[tuple[int, RequestRefusedError]] = []
+        refused: list[tuple[int, TrackerError]] = []
         n_answered = 0
 
         async def ask_some(api: ServerApi) -> None:
@@ -218,7 +233,15 @@ class ServerEngine:
                         message = f"the first {MOST_REFUSED} requests were refused: {error}"
                         failed.append(EngineError(message, reason="unsupported", hint=error.hint))
                 except TrackerError as error:
-                    failed.append(error)
+                    if not isinstance(request, GenerationRequest) or not await self._answers_others(
+                        api, error
+                    ):
+                        failed.append(error)
+                    else:
+                        self.refusals.append(str(error))
+                        refused.append((place, error))
+                        if not n_answered and len(refused) == MOST_FAILED:
+                            failed.append(error)
                 if failed:
                     return
 
@@ -262,10 +285,47 @@ class ServerEngine:
                         max_output_tokens=request.max_output_tokens,
                     )
                 self.prefilled_tokens += found.prompt_tokens - found.cached_tokens
+                self._answered = request
                 return found
         raise AssertionError("the last attempt returns or raises")
 
+    async def _answers_others(self, api: ServerApi, error: TrackerError) -> bool:
+        """Whether an error may be of one request alone: the server still begins to answer another one."""
+        if self._answered is None:
+            is_certain = isinstance(error.__cause__, httpx2.ConnectError)
+            return isinstance(error, EngineError | UnreachableError) and not is_certain
+        path, body = self._generation_body(self._answered)
+        try:
+            async with contextlib.aclosing(self._events(api, path, body)) as events:
+                async for _ in events:
+                    return True
+        except TrackerError:
+            return False
+        return False
+
     async def _events(
+        self, api: ServerApi, path: str, body: dict[str, Any]
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
+        """The events of one answer, asked without the parameters that the server does not take.
+
+        Raises:
+            RequestRefusedError: it refuses the request for another reason.
+        """
+        for _ in range(MOST_CHANGES):
+            asked = self._parameters.applied(body)
+            try:
+                async with contextlib.aclosing(self._events_with_counts(api, path, asked)) as events:
+                    async for event in events:
+                        yield event
+            except RequestRefusedError as error:
+                # another request may have taught us meanwhile what this one was refused for
+                if not self._parameters.learn(error.body, asked) and asked == self._parameters.applied(body):
+                    raise
+            else:
+                return
+        raise EngineError(f"the server at {api.name} refuses every form of a request", reason="unsupported")
+
+    async def _events_with_counts(
         self, api: ServerApi, path: str, body: dict[str, Any]
     ) -> AsyncGenerator[Mapping[str, Any], None]:
         """The events of one answer, asked with those options for token counts that the server takes.
@@ -323,6 +383,7 @@ class ServerEngine:
             "max_tokens": 1,  # some servers reject 0
             "temperature": 0.0,
         }
+        body = self._parameters.applied(body)
         answer = await api.post("/completions", body | {"echo": True, "logprobs": 1})
         with _well_formed(api):
             found = continuation(answer, request)
@@ -348,7 +409,7 @@ def _well_formed(api: ServerApi) -> Iterator[None]:
     except (LookupError, TypeError, ArithmeticError, ValueError, AttributeError, RecursionError) as error:
         problem = masked(repr(error))[:MAX_WORDS]
         message = f"the server at {api.name} does not follow the OpenAI API ({problem})"
-        raise UnreachableError(message, hint="try a newer version of the server") from error
+        raise MalformedAnswerError(message, hint="try a newer version of the server") from error
 
 
 def _without_trailing_space(request: ContinuationRequest) -> ContinuationRequest:

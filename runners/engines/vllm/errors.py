@@ -62,6 +62,49 @@ CAUSES = (
         "check `nvidia-smi` and CUDA_VISIBLE_DEVICES; `tracker doctor` shows what is seen here",
     ),
     Cause(
+        r"libcuda\.so\.1: cannot open shared object file|CUDA driver is a stub library",
+        "unsupported",
+        "the NVIDIA driver's libraries are not visible here",
+        "in a container, start it with `--gpus all`; `tracker doctor` shows what is seen here",
+    ),
+    Cause(
+        r"(?P<what>lib(?:cudart|cublas|cudnn|nccl|nvrtc)[\w.-]*\.so[.\d]*): cannot open shared object file",
+        "unsupported",
+        "the CUDA library `{what}` is not installed, so torch and vLLM do not fit together",
+        "install both together: `pip install -c constraints.txt -e '.[gpu]'`",
+    ),
+    Cause(
+        r"device kernel image is invalid|the provided PTX was compiled with an unsupported toolchain",
+        "unsupported",
+        "the NVIDIA driver is older than the compiler of this build of vLLM",
+        "update the driver; `tracker doctor` compares the two",
+    ),
+    Cause(
+        r"Bfloat16 is only supported on GPUs with compute capability of at least 8\.0",
+        "unsupported",
+        "this GPU has no bfloat16",
+        "--dtype float16",
+    ),
+    Cause(
+        r"(?:uncorrectable ECC error|GPU has fallen off the bus|unspecified launch failure"
+        r"|an illegal memory access was encountered)",
+        "engine_died",
+        "the GPU failed while computing",
+        "repeat the command; if it happens again, check the card with `nvidia-smi` and `dmesg`",
+    ),
+    Cause(
+        r"(?P<what>Failed to find C compiler|Python\.h: No such file or directory|Could not find nvcc[^\n]*)",
+        "unsupported",
+        "a kernel could not be compiled here: {what}",
+        "install a C compiler and Python's headers, such as `apt install gcc python3-dev`",
+    ),
+    Cause(
+        r"(?:NCCL error|ncclUnhandledCudaError|ncclSystemError|torch\.distributed\.DistBackendError)",
+        "engine_died",
+        "the GPUs could not exchange data (NCCL)",
+        "--tensor-parallel-size 1, or in a container `--ipc=host`",
+    ),
+    Cause(
         r"(?:CUDA|HIP) out of memory|OutOfMemoryError|CUDA error: out of memory|DefaultCPUAllocator: can't",
         "out_of_memory",
         "out of memory",

@@ -56,6 +56,19 @@ NO_TOKEN = "ValueError: Cannot auto-fit max_model_len: not enough GPU memory ava
 OLD_DRIVER = "RuntimeError: The NVIDIA driver on your system is too old (found version 12080)."
 NO_KERNEL = "RuntimeError: CUDA error: no kernel image is available for execution on the device"
 NO_CUDA = "RuntimeError: CUDA driver initialization failed, you might not have a CUDA gpu."
+NO_LIBCUDA = "ImportError: libcuda.so.1: cannot open shared object file: No such file or directory"
+NO_CUDART = "ImportError: libcudart.so.13: cannot open shared object file: No such file or directory"
+NEWER_PTX = "RuntimeError: CUDA error: the provided PTX was compiled with an unsupported toolchain."
+NO_BF16 = (
+    "ValueError: Bfloat16 is only supported on GPUs with compute capability of at least 8.0. "
+    "Your Tesla T4 GPU has compute capability 7.5."
+)
+BAD_ACCESS = "torch.AcceleratorError: CUDA error: an illegal memory access was encountered"
+NO_COMPILER = (
+    "RuntimeError: Failed to find C compiler. Please specify via CC environment variable or set "
+    "triton.knobs.build.impl."
+)
+NO_NCCL = "torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:94, unhandled system error"
 NORMAL_LOG = (
     "(EngineCore pid=7) INFO [core.py:133] Initializing a V1 LLM engine with config: "
     "trust_remote_code=False\n"
@@ -73,6 +86,13 @@ NORMAL_LOG = (
         (OLD_DRIVER, "unsupported", "the NVIDIA driver is older", "update the driver"),
         (NO_KERNEL, "unsupported", "no code for this GPU", "--engine transformers"),
         (NO_CUDA, "unsupported", "CUDA could not be started", "CUDA_VISIBLE_DEVICES"),
+        (NO_LIBCUDA, "unsupported", "driver's libraries are not visible", "--gpus all"),
+        (NO_CUDART, "unsupported", "`libcudart.so.13` is not installed", ".[gpu]"),
+        (NEWER_PTX, "unsupported", "older than the compiler", "update the driver"),
+        (NO_BF16, "unsupported", "no bfloat16", "--dtype float16"),
+        (BAD_ACCESS, "engine_died", "the GPU failed while computing", "dmesg"),
+        (NO_COMPILER, "unsupported", "could not be compiled here: Failed to find C compiler", "python3-dev"),
+        (NO_NCCL, "engine_died", "could not exchange data", "--tensor-parallel-size 1, or"),
         (BEYOND, "unsupported", "a context of 99999 tokens was requested", "--max-model-len 8192"),
         (UNKNOWN, "unsupported", "FrobForCausalLM", "--engine transformers"),
         (REMOTE_CODE, "needs_remote_code", "code from its repository", "--trust-remote-code"),

@@ -14,6 +14,8 @@ from runners.harness.answering import thinks
 from runners.harness.events import Event
 from tests.conftest import ROOT
 from tests.doubles.openai_double import Behaviour, running_server
+from tests.runners.engines.test_server_parameters import O_SERIES, Picky
+from tests.runners.engines.test_server_variants import serving
 from tracker.bench.run import store_runs
 from tracker.files.items import read_items, stored_parts
 from tracker.records import Condition, EngineSettings, Job, Model, RunRequest, RunStatus, Suite, Task
@@ -70,7 +72,7 @@ def test_server_job_a_refused_question_is_an_empty_answer_until_it_is_answered(s
         assert (run.status, run.n_items) == (RunStatus.COMPLETE, 2)
         assert [score.n_items for score in run.scores] == [2]
     (said,) = first.warnings
-    assert said.startswith("task `sums`: 1 of 2 requests was refused and counts as an empty answer; repeat")
+    assert said.startswith("task `sums`: 1 of 2 requests got no answer and counts as an empty one; repeat")
     assert "maximum context length is 4096 tokens" in said
     assert (second.n_reused_items, third.n_reused_items) == (1, 1)
     assert {"Q: 1 + 4" in json.dumps(request) for request in asked_again} == {True}
@@ -84,6 +86,26 @@ def test_server_job_a_refused_question_is_an_empty_answer_until_it_is_answered(s
         ("run-1", False),
         ("run-3", False),
     ]
+
+
+def test_server_job_a_setting_that_the_server_does_not_take_is_kept_with_the_run(settings: Settings) -> None:
+    server = Picky(O_SERIES)
+    with serving(server) as url:
+        asked = EngineSettings(engine="server", base_url=url, server_option=("top_k=20",))
+        of_double = job(settings, Behaviour(url=url), SUITE)
+        end = run_job(
+            replace(of_double, model=Model("m", "server:1"), settings=asked), settings, lambda event: None
+        )
+    run = end.runs[0]
+    assert (run.status, run.n_items) == (RunStatus.COMPLETE, 2), run.detail
+    assert run.warnings == (
+        "the server does not take `temperature`, so its own default applies instead of 0.0",
+    )
+    assert run.settings.server_option == ("top_k=20",)
+    assert {body["top_k"] for body in server.taken} == {20}
+    (key,) = {score.fingerprint for score in run.scores}
+    text = (settings.items_path / "run-1" / f"{key}.json").read_text()
+    assert json.loads(text)["engine"]["versions"]["server_option"] == "top_k=20"
 
 
 def test_server_job_a_base_model_does_not_think_and_the_run_goes_on(settings: Settings) -> None:

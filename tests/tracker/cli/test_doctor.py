@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from runners.card_support import Installation
 from runners.hardware import Gpu, Hardware
 from tests.conftest import ROOT
 from tests.doubles.hub_double import running_hub
@@ -107,9 +108,23 @@ def test_an_old_python_is_refused_and_packages_have_versions() -> None:
 
 def test_a_card_that_others_use_is_named() -> None:
     card = Gpu("NVIDIA card", "GPU-1", 24 * GIB, 4 * GIB, "8.9")
-    lines = list(machine(Hardware("cpu", 2, 64 * GIB, 60 * GIB, (card,), driver="580.95", cuda="13.1")))
+    hardware = Hardware("cpu", 2, 64 * GIB, 60 * GIB, (card,), driver="580.95", cuda="13.1")
+    lines = list(machine(hardware, Installation(torch_cuda="13.0")))
     assert [line.status for line in lines] == ["ok", "ok", "ok", "warn"]
     assert "4.0 of 24.0 GiB free" in lines[-1].detail
+
+
+def test_a_driver_that_is_too_old_for_the_installed_torch_is_named() -> None:
+    card = Gpu("NVIDIA card", "GPU-1", 24 * GIB, 23 * GIB, "8.9")
+    hardware = Hardware("cpu", 2, 64 * GIB, 60 * GIB, (card,), driver="550.54", cuda="12.4")
+    (line,) = (one for one in machine(hardware, Installation("13.0")) if one.name == "driver")
+    assert (line.status, "580 or newer" in line.hint) == ("warn", True)
+    assert "supports CUDA up to 12.4, but the installed torch is built for CUDA 13.0" in line.detail
+
+
+def test_wsl_without_a_card_has_a_hint_of_its_own() -> None:
+    lines = list(machine(Hardware("cpu", 2, 64 * GIB, 60 * GIB), Installation(is_wsl=True)))
+    assert (lines[-1].name, "driver on Windows" in lines[-1].hint) == ("gpu", True)
 
 
 def test_what_the_importing_process_said_becomes_lines() -> None:
