@@ -49,7 +49,7 @@ DTYPE_BITS = {
 LAYER_COUNTS = (
     "num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "num_nextn_predict_layers",
     "num_kv_shared_layers", "max_window_layers", "attn_layer_period", "attn_layer_offset",
-    "full_attention_interval", "no_rope_layer_interval",
+    "full_attention_interval", "no_rope_layer_interval", "layer_group_size",
 )  # fmt: skip
 COUNTS = (
     "hidden_size", "n_embd", "d_model", "n_embed", "num_attention_heads", "n_head", "n_heads",
@@ -59,6 +59,9 @@ COUNTS = (
     "d_inner", "max_position_embeddings", "n_positions", "max_seq_len", "seq_length",
     "max_sequence_length", "n_ctx", "moe_intermediate_size", "expert_ffn_hidden_size",
     "num_experts_per_tok", "experts_per_token", "top_k_experts", "moe_topk", "num_experts_per_token",
+    "moe_top_k", "num_query_heads", "num_attention_heads_per_layer", "num_key_value_heads_per_layer", "d_kv",
+    "sliding_window_size", "interleaved_sliding_window", "swa_window_size", "attention_window_size",
+    "max_target_positions", "max_seq_length", "seq_len", "original_max_position_embeddings",
     "vocab_size", "sliding_window", "attention_chunk_size", "index_head_dim", "qk_rope_head_dim",
     "qk_nope_head_dim", "kv_lora_rank", "v_head_dim", "global_head_dim", "num_global_key_value_heads",
     "swa_head_dim", "swa_v_head_dim", "swa_num_key_value_heads", "kv_n_heads", "conv_dim",
@@ -78,6 +81,7 @@ LISTED_LAYERS = (
     "layer_types", "layers_block_type", "hybrid_layer_types", "attn_type_list", "attn_layer_indices",
     "full_attn_idxs", "full_attn_layers", "hybrid_override_pattern", "layer_pattern",
     "sliding_window_pattern", "_sliding_window_pattern",  # a number, or letters such as `LLLG`
+    "block_configs", "hybrid_layer_pattern", "no_rope_layers", "window_attn_skip_freq",
 )  # fmt: skip
 
 FRONT_MATTER = "---"
