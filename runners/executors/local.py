@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from runners.engines import engine_spec
 from runners.executors.supervisor import Worker, WorkerEnd, WorkerWatch, end_marked, supervise
 from runners.hardware import Gpu, Hardware, choose_cards, describe_hardware, visible_cards
 from runners.harness.events import Event, decode, write_job
@@ -56,11 +55,10 @@ class LocalExecutor:
 
 
 def job_cards(job: Job, hardware: Hardware) -> tuple[Gpu, ...]:
-    """The cards that the job's prediction is about, the freest; all, where nothing was predicted."""
-    has_own_number = "tensor_parallel_size" in engine_spec(job.settings.engine).settings
-    if job.fit is None and not has_own_number:
-        return hardware.gpus
-    return choose_cards(hardware.gpus, job.settings.tensor_parallel_size)
+    """The cards that the job's prediction is about, the freest; then the others, if nothing was predicted."""
+    chosen = choose_cards(hardware.gpus, job.settings.tensor_parallel_size)
+    others = tuple(card for card in hardware.gpus if card not in chosen)
+    return chosen if job.fit is not None else (*chosen, *others)
 
 
 def loading_limit_bytes(job: Job, *, free_bytes: int) -> float:

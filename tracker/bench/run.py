@@ -192,7 +192,7 @@ def bench(request: BenchRequest, settings: Settings, on_event: Callable[[Event],
         model = None
         try:
             model = resolve_named(request.model, request.engine, settings)
-            job = _fitted(_job(request, model, runs, settings), hardware)
+            job = with_fitting_settings(_job(request, model, runs, settings), hardware)
         except ModelError as error:
             return _refuse(request, model, runs, error, settings)
         return _run(job, settings, on_event, executor=request.executor)
@@ -255,7 +255,7 @@ def _job(request: BenchRequest, model: Model, runs: tuple[RunRequest, ...], sett
     )
 
 
-def _fitted(job: Job, hardware: Hardware) -> Job:
+def with_fitting_settings(job: Job, hardware: Hardware) -> Job:
     """The job with settings that fit; the warnings list what was changed, or that nothing is known.
 
     Raises:
