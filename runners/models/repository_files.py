@@ -71,6 +71,11 @@ COUNTS = (
     "conv_kernel", "mamba_num_heads", "mamba_n_heads", "n_mamba_heads", "mamba_d_ssm", "mamba_d_head",
     "mamba_headdim", "mamba_n_groups", "n_groups", "mamba_ngroups",
 )  # fmt: skip
+# What no engine can do without; any other odd value may be one that it never reads.
+ESSENTIAL = (
+    *LAYER_COUNTS[:5], "hidden_size", "n_embd", "d_model", "n_embed", "num_attention_heads", "n_head",
+    "n_heads", "num_heads", "decoder_attention_heads", "vocab_size",
+)  # fmt: skip
 OBJECTS = (
     "quantization_config", "text_config", "llm_config", "language_config", "thinker_config", "attn_config",
     "linear_attn_config",
@@ -352,7 +357,10 @@ def check_config(config: Mapping[str, Any], model_id: str) -> JsonObject:
 
 
 def _check_count(value: Any, name: str, model_id: str) -> None:
-    """A number, or one for each layer; some files say `"auto"`, others false for none."""
+    """A number, or one for each layer; some files say `"auto"`, others false for none.
+
+    No number may be beyond what a machine can hold; whether it is one at all is asked of the essential ones.
+    """
     most = MAX_LAYERS if name in LAYER_COUNTS else MAX_COUNT
     if value is False or value == "auto":
         return
@@ -361,8 +369,9 @@ def _check_count(value: Any, name: str, model_id: str) -> None:
     for one in value if isinstance(value, list) else (value,):
         if one is None:
             continue
-        is_number = isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one)
-        if not is_number or not -1 <= one <= most:  # -1: none, in some families
+        is_number = isinstance(one, int | float) and not isinstance(one, bool) and not math.isnan(one)
+        is_wrong = not is_number or one < -1  # -1: none, in some families
+        if (is_wrong and name in ESSENTIAL) or (is_number and one > most):
             raise impossible(model_id, name, one, f"a number up to {most:,}")
 
 
