@@ -12,7 +12,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ import pynvml
 
 from tracker.settings import load_settings
 
+GIB = 2**30
 INTERVAL_S = 0.25  # between two samples of the process tree
 MAX_BUSY_FRACTION = 0.02  # of one core, for sampling: a slow sample delays the next one
 NO_LIMIT_BYTES = 2**62  # a control group without a limit reports a number near 2**63
@@ -39,6 +40,11 @@ class Gpu:
     total_bytes: int
     free_bytes: int
     compute_capability: str  # "9.0"
+
+    @property
+    def is_slice(self) -> bool:
+        """Whether this is a MIG slice of a card."""
+        return self.uuid.startswith("MIG-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,27 @@ class Hardware:
         if not self.gpus:
             return "cpu"
         return self.gpus[0].name + (f" × {len(self.gpus)}" if len(self.gpus) > 1 else "")
+
+
+def choose_cards(cards: Sequence[Gpu], n: int) -> tuple[Gpu, ...]:
+    """The `n` freest cards, all of one kind where there are as many; fewer where there are fewer.
+
+    Cards whose free memory differs by less than 1 GiB are taken in the driver's order.
+    """
+    order = sorted(cards, key=lambda card: -(card.free_bytes // GIB))
+    kinds = dict.fromkeys((card.name, card.total_bytes) for card in order)
+    alike = [[card for card in order if (card.name, card.total_bytes) == kind][:n] for kind in kinds]
+    whole = [group for group in alike if group and len(group) == n]
+    best = max(whole, key=lambda group: group[-1].free_bytes // GIB, default=order[:n])
+    return tuple(best)
+
+
+def visible_cards(cards: Sequence[Gpu]) -> dict[str, str]:
+    """The environment of a process that is to use these cards; empty if one of them has no name."""
+    names = [card.uuid for card in cards]
+    if not names or not all(names):
+        return {}
+    return {"CUDA_VISIBLE_DEVICES": ",".join(names), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 def describe_hardware(nvml: Any = pynvml) -> Hardware:

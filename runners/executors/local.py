@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runners.executors.supervisor import Worker, WorkerEnd, WorkerWatch, end_marked, supervise
-from runners.hardware import describe_hardware
+from runners.hardware import Gpu, Hardware, choose_cards, describe_hardware, visible_cards
 from runners.harness.events import Event, decode, write_job
 from tracker.records import Job
 from tracker.settings import Settings
@@ -30,7 +30,8 @@ class LocalExecutor:
         first = job.runs[0].run_id
         job_path = log_path.with_name("job.json")
         write_job(job_path, job)
-        free_bytes = describe_hardware().free_ram_bytes
+        hardware = describe_hardware()
+        free_bytes = hardware.free_ram_bytes
         watch = WorkerWatch(LOADING_S, memory_limit_bytes=loading_limit_bytes(job, free_bytes=free_bytes))
 
         def on_line(line: bytes) -> None:
@@ -45,11 +46,19 @@ class LocalExecutor:
             on_event(event)
 
         mark = job_mark(job.items_path, first)
-        return supervise(Worker("runners.harness", job_path, mark, log_path), on_line, watch, interrupts)
+        worker = Worker("runners.harness", job_path, mark, log_path, visible_cards(job_cards(job, hardware)))
+        return supervise(worker, on_line, watch, interrupts)
 
     def end_orphan(self, first_run_id: str) -> None:
         """Stop all processes left of a job whose parent is gone."""
         end_marked(job_mark(self._settings.items_path, first_run_id))
+
+
+def job_cards(job: Job, hardware: Hardware) -> tuple[Gpu, ...]:
+    """The cards that the job's prediction is about, the freest; then the others, if nothing was predicted."""
+    chosen = choose_cards(hardware.gpus, job.settings.tensor_parallel_size)
+    others = tuple(card for card in hardware.gpus if card not in chosen)
+    return chosen if job.fit is not None else (*chosen, *others)
 
 
 def loading_limit_bytes(job: Job, *, free_bytes: int) -> float:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +54,7 @@ class Worker:
     argument: Path  # absolute: the child's working directory is the folder of its log
     mark: str
     log_path: Path
+    env: Mapping[str, str] = field(default_factory=dict)  # beside ours: the cards that it may use
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +259,10 @@ def _start(worker: Worker) -> subprocess.Popen[bytes]:
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
-            env=QUIET | python_environment() | {MARK: worker.mark, PARENT: str(os.getpid())},
+            env=QUIET
+            | python_environment()
+            | dict(worker.env)
+            | {MARK: worker.mark, PARENT: str(os.getpid())},
         )
 
 

@@ -13,54 +13,37 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from math import ceil
 from typing import Any
 
+from runners.memory.config_values import (
+    Config,
+    get,
+    number,
+    odd_value,
+    of_layer,
+    unpredictable,
+    whole_numbers,
+    widest,
+    window,
+)
 from runners.memory.kv_cache import LayerCache
+from runners.memory.layer_kinds import CHUNKED, FULL, SLIDING, layer_words
 from runners.models.repository_files import shown
-from tracker.errors import ModelError
-
-Config = Mapping[str, Any]
+from tracker.records.parameter_counts import read_quantization
 
 INT32_BITS = 32
 TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config")
-# Names that older model families use for the same fields.
-ALIASES = {
-    "num_hidden_layers": ("n_layer", "n_layers", "num_layers", "decoder_layers"),
-    "hidden_size": ("n_embd", "d_model", "n_embed"),
-    "num_attention_heads": ("n_head", "n_heads", "num_heads", "decoder_attention_heads"),
-    "num_key_value_heads": ("n_head_kv", "num_kv_heads", "multi_query_group_num", "num_attention_groups"),
-    "head_dim": ("kv_channels", "attention_head_dim", "hidden_size_per_head"),
-    "intermediate_size": ("n_inner", "ffn_dim", "d_ff", "ffn_hidden_size", "d_inner"),
-    "max_position_embeddings": ("n_positions", "max_seq_len", "seq_length", "max_sequence_length", "n_ctx"),
-    "moe_intermediate_size": ("expert_ffn_hidden_size",),
-    "num_experts_per_tok": ("experts_per_token", "top_k_experts", "moe_topk", "num_experts_per_token"),
-    "layer_types": ("layers_block_type", "hybrid_layer_types"),
-}
-LAYER_WORDS = {
-    "attention": "full",
-    "full_attention": "full",
-    "indexed_attention": "full",
-    "deepseek_sparse_attention": "full",
-    "qwen_sparse_attention": "full",
-    "compressed_sparse_attention": "full",
-    "heavily_compressed_attention": "full",
-    "minimax_m3_sparse": "full",
-    "sliding_attention": "sliding",
-    "chunked_attention": "chunked",
-    "linear_attention": "linear",
-    "mamba": "linear",
-    "mamba2": "linear",
-    "conv": "conv",
-    "hybrid": "hybrid",
-    "moe": "none",
-    "mlp": "none",
-    "sparse": "none",
-    "dense": "none",
-}
-PATTERN_LETTERS = {"M": "linear", "*": "full", "-": "none", "E": "none"}  # Nemotron-H
-STATE_ONLY = ("mamba", "mamba2", "falcon_mamba")
 EXPANDED_LATENT = ("minicpm3",)  # has the latent weights, but vLLM caches full heads
-HYBRID_ONLY = ("falcon_h1",)  # every layer has both attention and a state
+SQUARE_STATE = ("minimax", "bailing")  # lightning attention: one square state per head
+# vLLM 0.32.0, `model_arch_config_convertor.py`: the smallest of these, unless `model_max_length` is there
+LONGEST = (
+    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_target_positions",
+    "max_sequence_length", "max_seq_length", "seq_len",
+)  # fmt: skip
+# Kinds of rotation whose factor is already in `max_position_embeddings`: `config/model.py`, 0.32.0
+SCALED_ALREADY = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling")
+MAX_CONTEXT = 2**31  # tokens; a file that says more means "without limit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +63,7 @@ class Architecture:
     is_tied: bool  # input and output embedding are one tensor
     n_draft_layers: int = 0  # extra layers for multi-token prediction, not loaded
     is_upper_bound: bool = False  # the cache is compressed in a way that is not modeled
+    yarn_context: int | None = None  # that its YaRN scaling reaches, where that is beyond `max_context`
 
     @property
     def n_layers(self) -> int:
@@ -97,34 +81,81 @@ def read_architecture(config: Config) -> Architecture:
     try:
         return _architecture(config)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
-        message = f"the config.json describes no model whose memory can be computed ({shown(error)})"
-        hint = "its memory cannot be predicted, but it may still run"
-        raise ModelError(message, reason="unsupported", hint=hint) from error
+        raise unpredictable(f"config.json describes no known shape ({shown(error)})") from error
 
 
 def _architecture(config: Config) -> Architecture:
     text = text_config(config)
-    longest = _get(text, "max_position_embeddings")
-    quantization = config.get("quantization_config") or text.get("quantization_config") or {}
-    layers = tuple(_layer(text, word, place) for place, word in enumerate(layer_words(text)))
+    quantization = config.get("quantization_config") or text.get("quantization_config")
+    quantization = quantization or config.get("compression_config") or {}
+    words = layer_words(text)
+    layers = tuple(_layer(of_layer(text, place), word, place) for place, word in enumerate(words))
     dtype = next(
         (str(part[k]) for part in (config, text) for k in ("dtype", "torch_dtype") if part.get(k)), ""
     )
+    rotations = _rotations(text)
+    context = _longest_context(text, rotations)
     return Architecture(
         model_type=str(text.get("model_type", "")),
         layers=_without_shared(text, layers),
-        hidden_size=_number(text, "hidden_size"),
-        n_heads=int(_get(text, "num_attention_heads") or 1),
-        vocab_size=int(text.get("vocab_size") or config.get("vocab_size") or 0),
-        max_context=None if longest is None else int(longest),
+        hidden_size=number(text, "hidden_size"),
+        n_heads=widest(text, "num_attention_heads") or 1,
+        vocab_size=int(text.get("vocab_size") or whole_numbers(config).get("vocab_size") or 0),
+        max_context=context,
         feed_forward_values=_feed_forward_values(text),
         dtype=dtype.removeprefix("torch."),
         quantization=quantization.get("quant_method") or ("quantized" if quantization else None),
-        quantization_bits=_bits(quantization.get("bits")),
+        quantization_bits=_bits(read_quantization({"quantization_config": quantization}).bits),
         is_tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))),
         n_draft_layers=int(text.get("num_nextn_predict_layers") or 0),
         is_upper_bound="compress_ratios" in text or str(text.get("model_type")).startswith("deepseek_v4"),
+        yarn_context=_yarn_context(rotations, context),
     )
+
+
+def _longest_context(text: Config, rotations: Sequence[Config]) -> int | None:
+    """The context that vLLM derives (`_get_and_verify_max_len`, 0.32.0); None: the file does not say."""
+    stated = [int(text[name]) for name in LONGEST if text.get(name)]
+    longest = min(stated, default=None) or text.get("n_ctx")
+    if text.get("model_max_length"):  # Command-R
+        longest = int(text["model_max_length"])
+    if longest is None or longest > MAX_CONTEXT:
+        return None
+    kinds = [(_rotation_kind(one), one.get("factor")) for one in rotations]
+    if any(kind == "longrope" for kind, _ in kinds):
+        return int(text.get("original_max_position_embeddings") or longest)
+    factors = [factor for kind, factor in kinds if kind not in SCALED_ALREADY and factor is not None]
+    is_scaled = bool(factors) and "gemma3" not in text["model_type"]
+    return int(longest * _factor(factors[-1])) if is_scaled else int(longest)
+
+
+def _factor(factor: Any) -> float:
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < MAX_CONTEXT:
+        raise odd_value("factor", factor)
+    return float(factor)
+
+
+def _rotations(text: Config) -> list[Config]:
+    """How positions are rotated: once for all layers, or for each kind of layer."""
+    found = text.get("rope_parameters") or text.get("rope_scaling")
+    if not isinstance(found, Mapping):
+        return []
+    inner = [one for one in found.values() if isinstance(one, Mapping)]
+    return inner if inner and len(inner) == len(found) else [found]
+
+
+def _rotation_kind(rotation: Config) -> str:
+    kind = str(rotation.get("rope_type") or rotation.get("type") or "default")
+    return {"su": "longrope", "mrope": "default"}.get(kind, kind)
+
+
+def _yarn_context(rotations: Sequence[Config], context: int | None) -> int | None:
+    for one in rotations:
+        before, factor = one.get("original_max_position_embeddings"), one.get("factor")
+        if _rotation_kind(one) == "yarn" and isinstance(before, int) and factor and context:
+            reached = int(before * _factor(factor))
+            return reached if reached > context else None
+    return None
 
 
 def _bits(value: Any) -> int | None:
@@ -134,94 +165,23 @@ def _bits(value: Any) -> int | None:
 
 
 def text_config(config: Config) -> dict[str, Any]:
-    """The part of `config` about the language model, with the defaults of its class filled in."""
+    """The part of `config` about the language model, its numbers whole, with the defaults of its class.
+
+    Raises:
+        ModelError: a number is none (reason `unsupported`).
+    """
     part: Config = config
-    for name in TEXT_PARTS:
-        if isinstance(part.get(name), Mapping):
-            part = part[name]
+    while inner := next((part[name] for name in TEXT_PARTS if isinstance(part.get(name), Mapping)), None):
+        part = inner
     model_type = str(part.get("model_type") or config.get("model_type") or "")
     known = _defaults().get(model_type) or _defaults().get(f"{model_type}_text") or {}
-    return {**known, **part, "model_type": model_type}
+    return {**known, **whole_numbers(part), "model_type": model_type}
 
 
 @cache
 def _defaults() -> dict[str, dict[str, Any]]:
     text = resources.files("runners.memory").joinpath("config_defaults.json").read_text(encoding="utf-8")
     return dict(json.loads(text))
-
-
-def _get(text: Config, name: str) -> Any:
-    return next((text[n] for n in (name, *ALIASES.get(name, ())) if text.get(n) is not None), None)
-
-
-def _number(text: Config, name: str) -> int:
-    value = _get(text, name)
-    if not isinstance(value, int) or value < 1:
-        raise ModelError(
-            f"the config.json of model type `{shown(text.get('model_type'))}` has no `{name}`",
-            reason="unsupported",
-            hint="its memory cannot be predicted, but it may still run",
-        )
-    return value
-
-
-def layer_words(text: Config) -> list[str]:
-    """One word per layer: `full`, `sliding`, `chunked`, `linear`, `conv`, `hybrid` or `none`."""
-    listed = _listed_words(text)
-    if listed is not None:
-        return listed
-    n_layers = _number(text, "num_hidden_layers")
-    if text["model_type"] in STATE_ONLY:
-        return ["linear"] * n_layers
-    if text["model_type"] in HYBRID_ONLY:
-        return ["hybrid"] * n_layers
-    pattern = _pattern(text)
-    if pattern:
-        words = [LAYER_WORDS.get(pattern[i % len(pattern)], "full") for i in range(n_layers)]
-        if str(text["model_type"]).startswith("gemma4"):
-            words[-1] = "full"  # required by its class
-        return words
-    if text.get("sliding_window") and text.get("use_sliding_window", True):
-        first = int(text.get("max_window_layers") or 0) if "use_sliding_window" in text else 0
-        return ["full" if i < first else "sliding" for i in range(n_layers)]
-    return ["full"] * n_layers
-
-
-def _listed_words(text: Config) -> list[str] | None:
-    """The words of a file that lists its layers one by one; None if it does not."""
-    listed = _get(text, "layer_types")
-    if isinstance(listed, Sequence) and not isinstance(listed, str):
-        return [LAYER_WORDS.get(str(word), "full") for word in listed]
-    if isinstance(text.get("hybrid_override_pattern"), str):
-        return [PATTERN_LETTERS.get(letter, "full") for letter in text["hybrid_override_pattern"]]
-    n_layers = int(_get(text, "num_hidden_layers") or 0)
-    if isinstance(text.get("attn_type_list"), Sequence):  # MiniMax: 1 is attention
-        return ["full" if kind == 1 else "linear" for kind in text["attn_type_list"]]
-    if isinstance(text.get("linear_attn_config"), Mapping):  # Kimi Linear: counted from 1
-        full = set(text["linear_attn_config"].get("full_attn_layers", ()))
-        return ["full" if place in full else "linear" for place in range(1, n_layers + 1)]
-    indices = text.get("attn_layer_indices", text.get("full_attn_idxs"))  # Bamba; LFM2
-    if isinstance(indices, Sequence):
-        other = "conv" if "full_attn_idxs" in text else "linear"
-        return ["full" if place in set(indices) else other for place in range(n_layers)]
-    return None
-
-
-def _pattern(text: Config) -> Sequence[str] | None:
-    """The pattern that repeats over the layers."""
-    interval = text.get("sliding_window_pattern") or text.get("_sliding_window_pattern")
-    if isinstance(interval, int) and interval > 1:
-        return ["sliding_attention"] * (interval - 1) + ["full_attention"]
-    if text.get("attn_layer_period"):  # Jamba
-        offset = int(text.get("attn_layer_offset") or 0)
-        places = range(int(text["attn_layer_period"]))
-        return ["full_attention" if place == offset else "linear_attention" for place in places]
-    if text.get("full_attention_interval"):
-        return ["linear_attention"] * (int(text["full_attention_interval"]) - 1) + ["full_attention"]
-    if text["model_type"] == "llama4_text" and text.get("no_rope_layer_interval"):
-        return ["chunked_attention"] * (int(text["no_rope_layer_interval"]) - 1) + ["full_attention"]
-    pattern = text.get("layer_pattern")
-    return pattern if isinstance(pattern, list) else None
 
 
 def _without_shared(text: Config, layers: tuple[LayerCache, ...]) -> tuple[LayerCache, ...]:
@@ -247,50 +207,67 @@ def _layer(text: Config, word: str, place: int) -> LayerCache:
             state_values=state.state_values,
             state_is_float32=state.state_is_float32,
         )
-    window = {"sliding": "sliding_window", "chunked": "attention_chunk_size"}.get(word)
-    size = text.get(window) if window else None
-    return LayerCache(kv_heads, head_values, window=int(size) if size else None, index_values=index_values)
+    size = window(text, place) if word == SLIDING else None
+    if word == CHUNKED:
+        size = text.get("attention_chunk_size")
+    return LayerCache(kv_heads, head_values, window=size or None, index_values=index_values)
 
 
 def _heads(text: Config, word: str, place: int) -> tuple[int, int]:
     """Number of key-value heads, and the values that each stores per token."""
-    n_heads = _number(text, "num_attention_heads")
+    other = text.get("attention_other_setting")  # Step-3.5: of the layers of one kind
+    if isinstance(other, Mapping) and str(other.get("attention_type")).startswith(word):
+        text = {**text, **other}
+    n_heads = number(text, "num_attention_heads")
     rope, latent = int(text.get("qk_rope_head_dim") or 0), int(text.get("kv_lora_rank") or 0)
     if latent and text["model_type"] in EXPANDED_LATENT:
         return n_heads, 2 * (int(text.get("qk_nope_head_dim") or 0) + rope)
     if latent:  # DeepSeek-V2, arXiv 2405.04434 §2.1: one latent and one rotated key for all heads
         return 1, latent + rope
     if "compress_ratios" in text:
-        return 1, int(_get(text, "head_dim") or 0)
-    head_dim = int(_get(text, "head_dim") or 0) or _number(text, "hidden_size") // n_heads
+        return 1, int(get(text, "head_dim") or 0)
+    head_dim = int(get(text, "head_dim") or 0) or number(text, "hidden_size") // n_heads
     v_head_dim = int(text.get("v_head_dim") or head_dim)
     kv_heads = _kv_heads(text, n_heads, place)
-    if word == "full" and text.get("global_head_dim"):  # Gemma 4
+    if word == FULL and text.get("global_head_dim"):  # Gemma 4
         head_dim = v_head_dim = int(text["global_head_dim"])
         if text.get("attention_k_eq_v", "unified" in text["model_type"]):
             kv_heads = int(text.get("num_global_key_value_heads") or kv_heads)
-    if word == "sliding" and text.get("swa_head_dim"):  # MiMo-V2
+    if word == SLIDING and text.get("swa_head_dim"):  # MiMo-V2
         head_dim = int(text["swa_head_dim"])
         v_head_dim = int(text.get("swa_v_head_dim") or head_dim)
+    if word == SLIDING:
         kv_heads = int(text.get("swa_num_key_value_heads") or kv_heads)
     return kv_heads, head_dim + v_head_dim
 
 
 def _kv_heads(text: Config, n_heads: int, place: int) -> int:
+    if text.get("block_configs"):
+        return _block_heads(text["block_configs"][place], text, n_heads)
     if text.get("multi_query") and not text.get("new_decoder_architecture"):  # Falcon-7B, StarCoder
         return int(text.get("multi_query_group_num") or 1)
     nested = text.get("attn_config")  # MPT, DBRX
     if isinstance(nested, Mapping) and nested.get("kv_n_heads"):
         return int(nested["kv_n_heads"])
-    heads = _get(text, "num_key_value_heads")
-    if isinstance(heads, Sequence):  # OpenELM: its own number in each layer
-        return int(heads[place])
-    return int(heads or n_heads)
+    return int(get(text, "num_key_value_heads") or n_heads)
+
+
+def _block_heads(block: Config, text: Config, n_heads: int) -> int:
+    """Key-value heads of one block: heads in each group that shares one, or their number."""
+    attention = block.get("attention")
+    said = attention if isinstance(attention, Mapping) else block
+    group = said.get("n_heads_in_group")
+    if isinstance(group, int) and not isinstance(group, bool) and group > 0:
+        return n_heads // group
+    heads = said.get("num_key_value_heads") or get(text, "num_key_value_heads") or n_heads
+    if isinstance(heads, bool) or not isinstance(heads, int):
+        raise odd_value("num_key_value_heads", heads)
+    return heads
 
 
 def _state(text: Config, word: str) -> LayerCache:
     """The state of a layer whose cache does not grow; shapes as in vLLM's `mamba_utils.py`, 0.32.0."""
-    hidden = _number(text, "hidden_size")
+    hidden = number(text, "hidden_size")
     asked = str(text.get("mamba_ssm_dtype") or text.get("mamba_ssm_cache_dtype") or "")
     if word == "conv":  # LFM2
         return LayerCache(
@@ -316,8 +293,8 @@ def _state(text: Config, word: str) -> LayerCache:
             state_values=heads * dim * dim,
             state_is_float32=True,
         )
-    if text["model_type"].startswith("minimax"):  # lightning attention: one square state per head
-        heads, dim = _number(text, "num_attention_heads"), int(_get(text, "head_dim") or 0)
+    if text["model_type"].startswith(SQUARE_STATE):
+        heads, dim = number(text, "num_attention_heads"), int(get(text, "head_dim") or 0)
         dim = dim or hidden // heads
         return LayerCache(state_values=heads * dim * dim, state_is_float32=True)
     return _mamba_state(text, hidden, state_is_float32=asked == "float32")
@@ -359,14 +336,20 @@ def _first(text: Config, *names: str, default: Any) -> Any:
 
 def _feed_forward_values(text: Config) -> int:
     """Values per token inside the widest feed-forward layer: gate, up and their product."""
-    hidden = _number(text, "hidden_size")
-    dense = _get(text, "intermediate_size") or 4 * hidden
-    dense = max(map(int, dense)) if isinstance(dense, list | tuple) else int(dense)
-    chosen = int(_get(text, "num_experts_per_tok") or 0)
+    hidden = number(text, "hidden_size")
+    dense = widest(text, "intermediate_size") or _widest_block(text, hidden) or 4 * hidden
+    chosen = widest(text, "num_experts_per_tok")
     if not chosen:
         return 3 * dense
-    width = int(_get(text, "moe_intermediate_size") or dense)
+    of_expert = widest(text, "moe_intermediate_size")
+    width = of_expert or dense
     # vLLM's fused experts: one buffer for max(gate and up, output), one for their product, per chosen expert
-    return max(
-        chosen * (max(2 * width, hidden) + width), 3 * dense if _get(text, "moe_intermediate_size") else 0
-    )
+    return max(chosen * (max(2 * width, hidden) + width), 3 * dense if of_expert else 0)
+
+
+def _widest_block(text: Config, hidden: int) -> int:
+    """The widest feed-forward part of the blocks: as stated, or 2/3 of a multiple, in steps of 256."""
+    blocks = [block.get("ffn") or {} for block in text.get("block_configs") or ()]
+    stated = [int(ffn.get("intermediate_size") or 0) for ffn in blocks]
+    scaled = [ceil(int(2 * (ffn.get("ffn_mult") or 0) * hidden / 3) / 256) * 256 for ffn in blocks]
+    return max((*stated, *scaled), default=0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from runners.hardware import Hardware
 from runners.memory.architecture import read_architecture
@@ -38,33 +38,42 @@ CHANGED = {  # settings that the ladder may change, as named in messages
 }
 
 
+@dataclass(frozen=True, slots=True)
+class FitPlan:
+    """Settings for a model, and the prediction behind them."""
+
+    settings: EngineSettings
+    fit: Fit | None  # None: nothing can be predicted, and nothing was changed
+    unknown: str = ""  # why, where the engine's memory can be predicted for other models
+
+
 def plan_fit(
     model: Model, settings: EngineSettings, hardware: Hardware, *, variants: Sequence[str] = ()
-) -> tuple[EngineSettings, Fit | None]:
-    """Find settings under which `model` fits; returns them with the prediction and the steps tried.
+) -> FitPlan:
+    """Find settings under which `model` fits, with the prediction and the steps tried.
 
-    The prediction is None if it cannot be made: another engine, an unknown architecture, unreachable headers.
-    A model that exceeds the memory by less than the overhead, which is an estimate, may still be tried.
+    There is none for another engine, an unknown architecture, or unreachable headers: the model is then
+    tried as asked. So is one that exceeds the memory by less than the overhead, which is an estimate.
 
     Raises:
         ModelError: weights and the smallest useful cache alone do not fit (reason `does_not_fit`).
     """
     if find_predictor(settings.engine) is None:
-        return settings, None
+        return FitPlan(settings, None)
     try:
         subject = read_subject(model)
         settings, fit = climb(subject, settings, hardware)
-    except UnreachableError:
-        return settings, None
+    except UnreachableError as error:
+        return FitPlan(settings, None, f"its memory cannot be predicted: {error}")
     except ModelError as error:
         if error.reason != "unsupported":
             raise
-        return settings, None
+        return FitPlan(settings, None, str(error))
     if not fit.fits and fit.weights_bytes + fit.kv_cache_bytes > fit.available_bytes:
         known = variants or (() if model.path else find_variants(model.model_id))
         offered = suggestions(subject, settings, hardware, variants=known)
         raise _does_not_fit(replace(fit, suggestions=offered))
-    return settings, fit
+    return FitPlan(settings, fit)
 
 
 def climb(subject: Subject, settings: EngineSettings, hardware: Hardware) -> tuple[EngineSettings, Fit]:

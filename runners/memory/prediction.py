@@ -89,6 +89,8 @@ class Machine:
     available_bytes: int  # on all of these cards together
     card_bytes: int = 0  # of the smallest
     capability: float = 0.0  # of the oldest
+    batch_tokens: int = 0  # in one step of vLLM
+    batch_sequences: int = 0  # at once in vLLM
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +234,11 @@ def _notes(architecture: Architecture, loading: Loading) -> tuple[str, ...]:
     notes = []
     if architecture.is_upper_bound:
         notes.append("the cache of this architecture is compressed, so the prediction is an upper bound")
+    if architecture.yarn_context:
+        notes.append(
+            f"its YaRN scaling reaches {architecture.yarn_context:,} tokens; vLLM uses the "
+            f"{architecture.max_context:,} of `max_position_embeddings`"
+        )
     if loading.is_expanded:
         notes.append("the quantized checkpoint is dequantized, since this machine cannot compute with it")
     return tuple(notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from runners.hardware import Hardware
+from runners.hardware import Hardware, choose_cards
 from runners.memory.architecture import Architecture, read_architecture
 from runners.memory.kv_cache import exact_bytes
 from runners.memory.prediction import (
@@ -82,7 +82,7 @@ def _default_context(architecture: Architecture, settings: EngineSettings) -> in
 def _machine(hardware: Hardware) -> Machine:
     if not hardware.gpus:
         return Machine(0, hardware.free_ram_bytes)
-    card = hardware.gpus[0]
+    (card,) = choose_cards(hardware.gpus, 1)
     return Machine(1, card.free_bytes, card.total_bytes, float(card.compute_capability or 0))
 
 

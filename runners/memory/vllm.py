@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import floor
 
-from runners.hardware import Hardware
+from runners.engines.vllm.args import BATCH, BatchLimits, batch_limits
+from runners.hardware import Hardware, choose_cards
 from runners.memory.architecture import Architecture, read_architecture
 from runners.memory.kv_cache import paged_bytes, shard
 from runners.memory.prediction import (
@@ -32,11 +33,7 @@ from tracker.records import EngineSettings
 MIB = 2**20
 DEFAULT_CONTEXT = 4096  # tokens, if config.json has no maximum context
 
-# vLLM's batch size depends on the card: 0.32.0, `engine/arg_utils.py`, `get_batch_defaults` (class LLM).
-LARGE_CARD_BYTES = 70 * GIB
 CONTEXT_BYTES = 700 * 2**20  # of CUDA in a process that does nothing yet, with a reserve; 350 to 500 MiB
-LARGE_BATCH_TOKENS, LARGE_BATCH_SEQUENCES = 16384, 1024
-BATCH_TOKENS, BATCH_SEQUENCES = 8192, 256
 BATCHES_IN_FLIGHT = 2  # asynchronous scheduling, on by default: `config/vllm.py`, `max_concurrent_batches`
 
 # Per card, besides weights, cache and activations. Libraries: `non_torch_memory` of 0.12 to 0.20 GiB in the
@@ -83,7 +80,7 @@ class VllmMemory:
         """The settings with vLLM's number of sequences and a free share of the GPU, which vLLM requires."""
         return replace(
             settings,
-            max_num_seqs=_sequences(settings, _largest_card_bytes(hardware)),
+            max_num_seqs=_sequences(settings, hardware),
             gpu_memory_utilization=_usable_fraction(settings, hardware) or settings.gpu_memory_utilization,
         )
 
@@ -92,7 +89,7 @@ class VllmMemory:
     ) -> Iterator[Rung]:
         """Yield a shorter context, fewer sequences, quantization while loading, more cards."""
         contexts = shorter_contexts(_default_context(architecture, settings), settings)
-        n_sequences = _sequences(settings, _largest_card_bytes(hardware))
+        n_sequences = _sequences(settings, hardware)
         yield from common_rungs(settings, contexts, n_sequences=n_sequences)
         capability = min((float(card.compute_capability) for card in hardware.gpus), default=0.0)
         has_plain_weights = not (settings.quantization or architecture.quantization)
@@ -118,14 +115,15 @@ def _default_context(architecture: Architecture, settings: EngineSettings) -> in
     return settings.max_model_len or architecture.max_context or DEFAULT_CONTEXT
 
 
-def _largest_card_bytes(hardware: Hardware) -> int:
-    return max((card.total_bytes for card in hardware.gpus), default=0)
-
-
-def _sequences(settings: EngineSettings, card_bytes: int) -> int:
+def _sequences(settings: EngineSettings, hardware: Hardware) -> int:
     """The number of sequences that vLLM runs at once."""
-    default = LARGE_BATCH_SEQUENCES if card_bytes >= LARGE_CARD_BYTES else BATCH_SEQUENCES
-    return settings.max_num_seqs or default
+    return settings.max_num_seqs or _batch(settings, hardware).sequences
+
+
+def _batch(settings: EngineSettings, hardware: Hardware) -> BatchLimits:
+    """The limits of one step; the first card decides, as for vLLM."""
+    cards = choose_cards(hardware.gpus, settings.tensor_parallel_size)
+    return batch_limits(cards[0]) if cards else BATCH
 
 
 def _usable_fraction(settings: EngineSettings, hardware: Hardware) -> float:
@@ -133,19 +131,20 @@ def _usable_fraction(settings: EngineSettings, hardware: Hardware) -> float:
 
     vLLM compares its share with what is free once its own CUDA context is there.
     """
-    cards = hardware.gpus[: settings.tensor_parallel_size]
+    cards = choose_cards(hardware.gpus, settings.tensor_parallel_size)
     free = min(((card.free_bytes - CONTEXT_BYTES) / card.total_bytes for card in cards), default=1.0)
     return min(settings.gpu_memory_utilization, max(floor(free * 100), 0) / 100)
 
 
 def _machine(settings: EngineSettings, hardware: Hardware) -> Machine:
-    cards = hardware.gpus[: settings.tensor_parallel_size]
+    cards = choose_cards(hardware.gpus, settings.tensor_parallel_size)
     if not cards:
-        return Machine(0, hardware.free_ram_bytes)
+        return Machine(0, hardware.free_ram_bytes, batch_tokens=BATCH.tokens, batch_sequences=BATCH.sequences)
     smallest = min(card.total_bytes for card in cards)
     available = int(smallest * _usable_fraction(settings, hardware)) * len(cards)
     capability = min(float(card.compute_capability or 0) for card in cards)
-    return Machine(len(cards), available, smallest, capability)
+    limits = batch_limits(cards[0])
+    return Machine(len(cards), available, smallest, capability, limits.tokens, limits.sequences)
 
 
 def _dtype(subject: Subject, architecture: Architecture, settings: EngineSettings, machine: Machine) -> str:
@@ -156,10 +155,6 @@ def _dtype(subject: Subject, architecture: Architecture, settings: EngineSetting
     return computed_dtype(stored if stored in ("float16", "bfloat16") else "bfloat16", machine)
 
 
-def _batch_tokens(machine: Machine) -> int:
-    return LARGE_BATCH_TOKENS if machine.card_bytes >= LARGE_CARD_BYTES else BATCH_TOKENS
-
-
 def _sequence_bytes(architecture: Architecture, machine: Machine, *, context: int, dtype: str) -> int:
     """Cache of one sequence of full length, over all cards."""
     cards = max(1, machine.n_cards)
@@ -167,7 +162,7 @@ def _sequence_bytes(architecture: Architecture, machine: Machine, *, context: in
         shard(architecture.layers, cards),
         context,
         value_bytes=DTYPE_BYTES[dtype],
-        in_flight_tokens=BATCHES_IN_FLIGHT * _batch_tokens(machine),
+        in_flight_tokens=BATCHES_IN_FLIGHT * machine.batch_tokens,
     )
     return per_card * cards
 
@@ -176,9 +171,9 @@ def _overhead_bytes(
     architecture: Architecture, settings: EngineSettings, machine: Machine, *, dtype: str
 ) -> int:
     cards = max(1, machine.n_cards)
-    tokens = _batch_tokens(machine)
+    tokens = machine.batch_tokens
     forward = forward_bytes(architecture, machine, tokens=tokens, value_bytes=DTYPE_BYTES[dtype])
-    n_sequences = _sequences(settings, machine.card_bytes)
+    n_sequences = settings.max_num_seqs or machine.batch_sequences
     sampler = SAMPLER_COPIES * n_sequences * architecture.vocab_size * DTYPE_BYTES["float32"]
     between = BETWEEN_CARDS_BYTES if cards > 1 else 0
     return cards * (LIBRARIES_BYTES + GRAPHS_BYTES + between + forward + sampler)

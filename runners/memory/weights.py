@@ -54,8 +54,12 @@ OTHER_SENSES = re.compile(
     r"(?:model\.)?(?:vision|visual|audio|image|multi_modal|multimodal|mm_|embed_vision)"
 )
 ONLINE_BYTES = {"fp8": 1.0, "int8": 1.0, "mxfp8": 1.0 + 1 / 32, "nvfp4": 0.5 + 1 / 16}
-MXFP4_PER_BYTE = 2  # values in one stored byte
-INT32_BITS = 32
+# What quantization stores beside a weight: offsets, orders, and bitsandbytes' tables.
+BESIDE_WEIGHTS = (
+    "_zeros", "qzeros", "zero_point", "g_idx", "weight_shape", "absmax", "quant_map",
+    "quant_state.bitsandbytes__nf4", "quant_state.bitsandbytes__fp4",
+)  # fmt: skip
+BYTE_BITS, INT32_BITS = 8, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +220,7 @@ def _is_left_out(tensor: Tensor, architecture: Architecture, loading: Loading) -
 
 
 def _is_scale(tensor: Tensor) -> bool:
-    return "scale" in tensor.name.rpartition(".")[2] or tensor.name.endswith(("_zeros", "qzeros", "g_idx"))
+    return "scale" in tensor.name.rpartition(".")[2] or tensor.name.endswith(BESIDE_WEIGHTS)
 
 
 def _converted_bytes(tensor: Tensor, value_bytes: int, architecture: Architecture) -> int:
@@ -237,7 +241,7 @@ def _n_expanded(tensor: Tensor, architecture: Architecture) -> int:
     if _is_scale(tensor):
         return 0
     if tensor.dtype == "U8":
-        return tensor.n_values * MXFP4_PER_BYTE
+        return tensor.n_values * (BYTE_BITS // min(architecture.quantization_bits or 4, BYTE_BITS))
     if tensor.dtype == "I32":
         return tensor.n_values * (INT32_BITS // (architecture.quantization_bits or 4))
     return tensor.n_values

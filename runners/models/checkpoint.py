@@ -27,6 +27,7 @@ from runners.models.repository_files import (
     shown,
     weight_files,
 )
+from runners.models.text_generation import refuse_without_generation
 from tracker.errors import ModelError, TrackerError
 from tracker.records.parameter_counts import count_parameters, read_quantization
 from tracker.serialization import dump_json, load_json, write_atomically
@@ -129,6 +130,7 @@ def read_checkpoint(folder: Path, model_id: str) -> Checkpoint:
         check_inside(path, folder, model_id)
         refuse_large(path.name, path.stat().st_size, model_id)
     config = read_config(folder, model_id)
+    refuse_without_generation(config, model_id)
     tensors = [one for path in weight_files(folder, model_id) for one in read_header(path, model_id)]
     check_layers(config, len(tensors), model_id)
     by_dtype: Counter[str] = Counter()

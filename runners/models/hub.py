@@ -44,6 +44,7 @@ from runners.models.consent import (
 from runners.models.hub_bytes import hub_bytes
 from runners.models.hub_errors import hub_errors, retrying
 from runners.models.repository_files import MAX_TOKENIZER_CONFIG_BYTES, check_config, parse_object, shown
+from runners.models.text_generation import refuse_without_generation
 from tracker.errors import TrackerError, UnreachableError
 from tracker.private_home import shared_files
 from tracker.records import Model
@@ -159,6 +160,7 @@ def _checked_model(info: ModelInfo, *, trust_remote_code: bool) -> Model:
     names = [sibling.rfilename for sibling in info.siblings or ()]
     refuse_unloadable(names, info.id, base_models=_base_models(info))
     config = check_config(info.config if isinstance(info.config, dict) else {}, info.id)
+    refuse_without_generation(config, info.id)
     needs_code = needs_remote_code(config, info.id, allowed=trust_remote_code)
     if info.gated:
         _check_access(info.id, info.sha)

@@ -49,7 +49,7 @@ DTYPE_BITS = {
 LAYER_COUNTS = (
     "num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers", "num_nextn_predict_layers",
     "num_kv_shared_layers", "max_window_layers", "attn_layer_period", "attn_layer_offset",
-    "full_attention_interval", "no_rope_layer_interval",
+    "full_attention_interval", "no_rope_layer_interval", "layer_group_size",
 )  # fmt: skip
 COUNTS = (
     "hidden_size", "n_embd", "d_model", "n_embed", "num_attention_heads", "n_head", "n_heads",
@@ -59,6 +59,9 @@ COUNTS = (
     "d_inner", "max_position_embeddings", "n_positions", "max_seq_len", "seq_length",
     "max_sequence_length", "n_ctx", "moe_intermediate_size", "expert_ffn_hidden_size",
     "num_experts_per_tok", "experts_per_token", "top_k_experts", "moe_topk", "num_experts_per_token",
+    "moe_top_k", "num_query_heads", "num_attention_heads_per_layer", "num_key_value_heads_per_layer", "d_kv",
+    "sliding_window_size", "interleaved_sliding_window", "swa_window_size", "attention_window_size",
+    "max_target_positions", "max_seq_length", "seq_len", "original_max_position_embeddings",
     "vocab_size", "sliding_window", "attention_chunk_size", "index_head_dim", "qk_rope_head_dim",
     "qk_nope_head_dim", "kv_lora_rank", "v_head_dim", "global_head_dim", "num_global_key_value_heads",
     "swa_head_dim", "swa_v_head_dim", "swa_num_key_value_heads", "kv_n_heads", "conv_dim",
@@ -67,6 +70,11 @@ COUNTS = (
     "short_conv_kernel_size", "mamba_d_state", "ssm_state_size", "state_size", "mamba_d_conv",
     "conv_kernel", "mamba_num_heads", "mamba_n_heads", "n_mamba_heads", "mamba_d_ssm", "mamba_d_head",
     "mamba_headdim", "mamba_n_groups", "n_groups", "mamba_ngroups",
+)  # fmt: skip
+# What no engine can do without; any other odd value may be one that it never reads.
+ESSENTIAL = (
+    *LAYER_COUNTS[:5], "hidden_size", "n_embd", "d_model", "n_embed", "num_attention_heads", "n_head",
+    "n_heads", "num_heads", "decoder_attention_heads", "vocab_size",
 )  # fmt: skip
 OBJECTS = (
     "quantization_config", "text_config", "llm_config", "language_config", "thinker_config", "attn_config",
@@ -78,6 +86,7 @@ LISTED_LAYERS = (
     "layer_types", "layers_block_type", "hybrid_layer_types", "attn_type_list", "attn_layer_indices",
     "full_attn_idxs", "full_attn_layers", "hybrid_override_pattern", "layer_pattern",
     "sliding_window_pattern", "_sliding_window_pattern",  # a number, or letters such as `LLLG`
+    "block_configs", "hybrid_layer_pattern", "no_rope_layers", "window_attn_skip_freq",
 )  # fmt: skip
 
 FRONT_MATTER = "---"
@@ -348,7 +357,10 @@ def check_config(config: Mapping[str, Any], model_id: str) -> JsonObject:
 
 
 def _check_count(value: Any, name: str, model_id: str) -> None:
-    """A number, or one for each layer; some files say `"auto"`, others false for none."""
+    """A number, or one for each layer; some files say `"auto"`, others false for none.
+
+    No number may be beyond what a machine can hold; whether it is one at all is asked of the essential ones.
+    """
     most = MAX_LAYERS if name in LAYER_COUNTS else MAX_COUNT
     if value is False or value == "auto":
         return
@@ -357,8 +369,9 @@ def _check_count(value: Any, name: str, model_id: str) -> None:
     for one in value if isinstance(value, list) else (value,):
         if one is None:
             continue
-        is_number = isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one)
-        if not is_number or not -1 <= one <= most:  # -1: none, in some families
+        is_number = isinstance(one, int | float) and not isinstance(one, bool) and not math.isnan(one)
+        is_wrong = not is_number or one < -1  # -1: none, in some families
+        if (is_wrong and name in ESSENTIAL) or (is_number and one > most):
             raise impossible(model_id, name, one, f"a number up to {most:,}")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from runners.hardware import Gpu, MemoryWatch, describe_hardware
+from runners.hardware import Gpu, MemoryWatch, choose_cards, describe_hardware, visible_cards
 
 GIB = 2**30
 ALLOCATE = "import sys; held = bytearray(150 * 2**20); print('held', flush=True); sys.stdin.read()"
@@ -208,3 +208,30 @@ def test_hardware_energy_is_a_difference_and_unknown_where_it_is_not_told() -> N
     with MemoryWatch(interval_s=60, nvml=Driver(broken=("nvmlDeviceGetTotalEnergyConsumption",))) as watch:
         pass
     assert watch.energy_j is None
+
+
+def gpu(name: str, free_gib: float, *, kind: str = "A", total_gib: int = 24) -> Gpu:
+    return Gpu(kind, name, total_gib * GIB, int(free_gib * GIB), "9.0")
+
+
+@pytest.mark.parametrize(
+    ("cards", "n", "chosen"),
+    [
+        ([gpu("0", 2), gpu("1", 23)], 1, "1"),
+        ([gpu("0", 23.1), gpu("1", 23.9)], 1, "0"),
+        ([gpu("0", 23), gpu("1", 2), gpu("2", 22)], 2, "0 2"),
+        ([gpu("0", 70, kind="B", total_gib=80), gpu("1", 23), gpu("2", 22)], 2, "1 2"),
+        ([gpu("0", 70, kind="B", total_gib=80), gpu("1", 23)], 2, "0 1"),
+        ([gpu("0", 23)], 4, "0"),
+        ([], 1, ""),
+    ],
+    ids=["the freest", "the first of equals", "two of three", "two alike", "unlike", "too few", "none"],
+)
+def test_hardware_the_freest_cards_are_chosen(cards: list[Gpu], n: int, chosen: str) -> None:
+    assert " ".join(card.uuid for card in choose_cards(cards, n)) == chosen
+
+
+def test_hardware_a_process_is_told_its_cards_by_name() -> None:
+    told = visible_cards([gpu("GPU-a", 1), gpu("MIG-b", 1)])
+    assert told == {"CUDA_VISIBLE_DEVICES": "GPU-a,MIG-b", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    assert visible_cards([gpu("GPU-a", 1), gpu("", 1)]) == visible_cards([]) == {}

@@ -194,7 +194,7 @@ def bench(request: BenchRequest, settings: Settings, on_event: Callable[[Event],
         model = None
         try:
             model = resolve_named(request.model, request.engine, settings)
-            job = _fitted(_job(request, model, runs, settings), hardware)
+            job = with_fitting_settings(_job(request, model, runs, settings), hardware)
         except ModelError as error:
             return _refuse(request, model, runs, error, settings)
         return _run(job, settings, on_event, executor=request.executor)
@@ -257,17 +257,18 @@ def _job(request: BenchRequest, model: Model, runs: tuple[RunRequest, ...], sett
     )
 
 
-def _fitted(job: Job, hardware: Hardware) -> Job:
-    """The job with settings that fit; the warnings list what was changed.
+def with_fitting_settings(job: Job, hardware: Hardware) -> Job:
+    """The job with settings that fit; the warnings list what was changed, or that nothing is known.
 
     Raises:
         ModelError: no settings fit.
     """
-    engine, fit = plan_fit(job.model, job.settings, hardware)
-    if fit is None:
-        return replace(job, settings=engine)
-    told = changes(job.settings, engine, fit, hardware=hardware)
-    return replace(job, settings=engine, fit=dump(fit), warnings=told)
+    plan = plan_fit(job.model, job.settings, hardware)
+    if plan.fit is None:
+        unknown = (f"fit: {plan.unknown}; it is tried as asked",) if plan.unknown else ()
+        return replace(job, settings=plan.settings, warnings=(*job.warnings, *unknown))
+    told = changes(job.settings, plan.settings, plan.fit, hardware=hardware)
+    return replace(job, settings=plan.settings, fit=dump(plan.fit), warnings=(*job.warnings, *told))
 
 
 def _run(job: Job, settings: Settings, on_event: Callable[[Event], None], *, executor: str) -> JobEnd:

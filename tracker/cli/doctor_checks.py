@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ def run_checks(settings: Settings, *, deep: bool = False) -> list[Check]:
     checks = [python_version(sys.version_info[:2]), *packages(), *machine(hardware, describe_installation())]
     checks += [*disks(settings), hub(), token(), *store(settings), sources(settings)]
     checks += raw_answers(settings)
-    checks += [*workers(settings), *programs()]
+    checks += [*workers(settings), *programs(), *compiler(hardware)]
     if deep:
         checks += deep_imports()
     return checks
@@ -282,6 +283,18 @@ def programs() -> Iterator[Check]:
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     hint = "needed only for the browser tests of the app"
     yield Check("chromium", "ok" if browser else "warn", browser or "not installed", hint)
+
+
+def compiler(hardware: Hardware) -> Iterator[Check]:
+    """What `torch.compile` needs on a card: a C compiler and Python's header."""
+    if not hardware.gpus:
+        return
+    found = next(filter(None, map(shutil.which, (os.environ.get("CC") or "cc", "gcc", "clang"))), None)
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    missing = [name for name, there in (("C compiler", found), ("Python.h", header.is_file())) if not there]
+    detail = f"no {' and no '.join(missing)}" if missing else f"{found}, {header}"
+    hint = "research trainings on a GPU compile: install `gcc` and Python's headers (`python3-dev`)"
+    yield Check("compiler", "warn" if missing else "ok", detail, hint)
 
 
 def deep_imports() -> list[Check]:

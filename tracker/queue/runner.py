@@ -228,7 +228,7 @@ def foreseen(job: JobRow, request: BenchRequest, settings: Settings) -> tuple[Jo
     """
     try:
         model = resolve_named(job.model_id, request.engine, settings)
-        _, fit = plan_fit(model, request.engine, describe_hardware())
+        fit = plan_fit(model, request.engine, describe_hardware()).fit
         n_bytes = bytes_to_download(model, request.engine)
     except ModelError:
         return job, 0

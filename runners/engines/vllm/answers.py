@@ -14,13 +14,25 @@ from runners.engines.vllm.scoring import Probe, ProbeRows
 Output = Any  # vllm.RequestOutput
 
 
+def lacks_rows(probe: Probe, output: Output) -> bool:
+    """Whether rows that the probe needs were not computed: read from the cache, or lost by a preemption."""
+    if not probe.has_rows:
+        return False
+    is_cached = (output.num_cached_tokens or 0) > probe.first_row
+    return is_cached or len(output.prompt_logprobs.start_indices) < _n_rows(probe)
+
+
+def _n_rows(probe: Probe) -> int:
+    return len(probe.ids) - 1 - probe.first_row
+
+
 def probe_rows(probe: Probe, output: Output) -> ProbeRows:
     """A probe's rows; vLLM's two runners differ in the entries before the computed rows."""
     own: list[float] = []
     top: list[float] = []
     if probe.has_rows:
         prompt = output.prompt_logprobs
-        n_rows = len(probe.ids) - 1 - probe.first_row
+        n_rows = _n_rows(probe)
         for start, stop in zip(prompt.start_indices[-n_rows:], prompt.end_indices[-n_rows:], strict=True):
             own.append(prompt.logprobs[start])  # the prompt's own token comes first
             top.append(max(prompt.logprobs[start:stop]))

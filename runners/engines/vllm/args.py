@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from runners.engines import runs_remote_code
+from runners.hardware import Gpu
 from tracker.records import EngineSettings, Model
 
 CPU = "cpu"  # vLLM's name for the device type
@@ -16,6 +19,18 @@ CPU_KV_CACHE_BYTES = (
 CPU_BLOCK_TOKENS = (
     32  # the smallest that its CPU attention supports; its default of 128 shares short prefixes badly
 )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """Tokens in one step, and sequences at once."""
+
+    tokens: int
+    sequences: int
+
+
+LARGE_CARD_BYTES, HUGE_CARD_BYTES = 70 * GIB, 160 * GIB
+LARGE_BATCH, BATCH = BatchLimits(16384, 1024), BatchLimits(8192, 256)
 
 # Values of `--quantization`: vLLM 0.32.0, `model_executor/layers/quantization/__init__.py`,
 # `QuantizationMethods`; without `online`, which needs a separate configuration.
@@ -59,6 +74,26 @@ def engine_args(model: Model, settings: EngineSettings, *, device_type: str) -> 
             "block_size": CPU_BLOCK_TOKENS,
         }
     return args
+
+
+def batch_limits(card: Gpu) -> BatchLimits:
+    """What vLLM 0.32.0 chooses for class `LLM`: `engine/arg_utils.py`, `get_batch_defaults`."""
+    is_large = card.total_bytes >= LARGE_CARD_BYTES and "a100" not in card.name.lower()
+    return LARGE_BATCH if is_large or card.total_bytes >= HUGE_CARD_BYTES else BATCH
+
+
+def slice_args(cards: Sequence[Gpu]) -> dict[str, int]:
+    """Batch limits for a MIG slice, whose whole card vLLM would go by; nothing for other cards."""
+    if not cards or not cards[0].is_slice:
+        return {}
+    limits = batch_limits(cards[0])
+    return {"max_num_batched_tokens": limits.tokens, "max_num_seqs": limits.sequences}
+
+
+def coarse_length(tokens: int) -> int:
+    """The largest of 2^n and 1.5 · 2^n that is not above `tokens`: a few megabytes do not change it."""
+    power: int = 2 ** (max(tokens, 2).bit_length() - 1)
+    return power + power // 2 if power + power // 2 <= tokens else power
 
 
 def engine_environment(device_type: str | None) -> dict[str, str]:

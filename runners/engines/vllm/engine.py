@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,8 +29,15 @@ from runners.engines.loading import load_tokenizer
 from runners.engines.sampling import request_seed
 from runners.engines.steps import note_step
 from runners.engines.thinking import find_marks
-from runners.engines.vllm.answers import AnswerReader, Output, probe_rows
-from runners.engines.vllm.args import CPU, engine_args, engine_environment
+from runners.engines.vllm.answers import AnswerReader, Output, lacks_rows, probe_rows
+from runners.engines.vllm.args import (
+    AUTO_MAX_MODEL_LEN,
+    CPU,
+    coarse_length,
+    engine_args,
+    engine_environment,
+    slice_args,
+)
 from runners.engines.vllm.errors import explain
 from runners.engines.vllm.processes import (
     ChildLog,
@@ -57,7 +63,6 @@ PROMPTS_AT_ONCE = 256  # tokenized together
 VLLM_NAMES = {"min_new_tokens": "min_tokens"}  # of transformers' names, those that vLLM writes differently
 QUEUED_PER_SLOT = 2  # requests queued in vLLM per slot, so that no slot idles
 END_S = 15.0  # for its processes to end by themselves; on a CPU they take 8 s
-ATTENTION = re.compile(r"Using (?:AttentionBackendEnum\.)?(\w+)(?: attention)? backend")
 # Built-in errors that vLLM and torch raise if the model and the machine do not match.
 FAILURES = (ValueError, RuntimeError, OSError, ImportError, AssertionError, KeyError)
 
@@ -152,7 +157,8 @@ class VllmEngine:
     def _load(self) -> Any:
         device_type = self._vllm.platforms.current_platform.device_type
         _set_environment(device_type)
-        return self._vllm.LLM(**engine_args(self._model, self._settings, device_type=device_type))
+        own = slice_args(describe_hardware().gpus) if device_type != CPU else {}
+        return self._vllm.LLM(**own | engine_args(self._model, self._settings, device_type=device_type))
 
     def _describe(self) -> EngineInfo:
         is_cpu = self._vllm.platforms.current_platform.device_type == CPU
@@ -163,20 +169,26 @@ class VllmEngine:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         }
-        if driver := describe_hardware().driver:
-            versions["driver"] = driver
-        attention = ATTENTION.search(self._log.text)  # reported in the worker's log only
+        attention = self._config.attention_config.backend  # None: vLLM's choice, told in its log at most
         return EngineInfo(
             engine="vllm",
             engine_version=self._vllm.__version__,
             dtype=str(self._config.model_config.dtype).removeprefix("torch."),
             device=name if n_devices == 1 else f"{name} × {n_devices}",
-            max_model_len=self._config.model_config.max_model_len,
+            max_model_len=self._max_model_len(),
             chat_template_hash=chat_template_hash(self._tokenizer),
             quantization=self._model.quantization or self._config.model_config.quantization,
-            attention=attention.group(1) if attention else None,
+            attention=None if attention is None else attention.name,
             versions=versions,
         )
+
+    def _max_model_len(self) -> int:
+        """The model's context; a round one where the free memory decides, so that it stays the same."""
+        fitted = int(self._config.model_config.max_model_len)
+        if self._settings.max_model_len is not None:
+            return fitted
+        whole = int(self._config.model_config.get_and_verify_max_len(AUTO_MAX_MODEL_LEN))
+        return fitted if fitted >= whole else coarse_length(fitted)
 
     # continuations
 
@@ -202,12 +214,16 @@ class VllmEngine:
         probes, again = plan.probes, []
         work = ((n, probes[n].ids, self._scoring_params(probes[n])) for n in plan.order)
         for number, output in self._answers(work):
-            if probes[number].has_rows and (output.num_cached_tokens or 0) > probes[number].first_row:
-                again.append(number)  # requested by an earlier call too
+            if lacks_rows(probes[number], output):
+                again.append(number)  # requested by an earlier call too, or preempted
             else:
                 yield number, probe_rows(probes[number], output)
         work = ((n, probes[n].ids, self._scoring_params(probes[n], use_cache=False)) for n in again)
         for number, output in self._answers(work):
+            if lacks_rows(probes[number], output):
+                message = f"vLLM returned too few log-probs for a text of {len(probes[number].ids)} tokens"
+                hint = "give it more memory, or `--max-num-seqs 1`"
+                raise EngineError(f"{message}, also without its cache", reason="unsupported", hint=hint)
             yield number, probe_rows(probes[number], output)
 
     def _scoring_params(self, probe: Probe, *, use_cache: bool = True) -> Sampling:

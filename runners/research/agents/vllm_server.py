@@ -13,9 +13,9 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from math import ceil
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,21 @@ import psutil
 
 from runners.child import PARENT
 from runners.engines.thinking import ThinkingMarks
-from runners.engines.vllm.args import CPU, engine_args, engine_environment
+from runners.engines.vllm.args import CPU, engine_args, engine_environment, slice_args
 from runners.engines.vllm.errors import explain
-from runners.hardware import Hardware, describe_hardware
-from runners.memory.prediction import GIB, predict
+from runners.hardware import Gpu, Hardware, choose_cards, describe_hardware, visible_cards
+from runners.memory.prediction import GIB, predict, require_predictor
+from runners.memory.vllm import CONTEXT_BYTES
 from runners.memory.weights import read_subject
-from tracker.errors import EngineError, ModelError, UnreachableError
+from runners.research.problem.tiers import TIERS
+from tracker.errors import EngineError, ModelError, TrackerError, UnreachableError
 from tracker.http_client import MIB, AnswerLimits, fetched
 from tracker.interpreter import python_command, python_environment
 from tracker.records import EngineSettings, Model
+from tracker.records.studies import Training
 from tracker.redaction import masked
-from tracker.settings import keep_server_key
+from tracker.serialization import load_json
+from tracker.settings import keep_server_key, load_settings
 
 MARK = "TRACKER_MODEL_SERVER"  # environment variable that names the server's log, inherited by all it starts
 HOST = "127.0.0.1"
@@ -47,9 +51,12 @@ END_S = 20.0  # to end by itself
 LOG_TAIL_BYTES = 200_000
 CONTEXT = 40_960  # tokens: a prompt of 6,000 and 32,768 for thinking
 SEQUENCES = 8  # questions of one wave at once
+MIN_SHARE = 0.05  # of the card: vLLM then says itself that this is too little
 SLACK = 1.15  # over the predicted memory; `runners.memory` is within 10%
-# of the card, for the trainings: two of the tier at once
-KEPT_BYTES = {"gpu": 60 * GIB, "gpu-small": 24 * GIB}
+# of the card, for one training with a tenth in reserve, until one of the tier was measured here: 35 and 5 GiB
+# by arithmetic for the defaults
+KEPT_BYTES = {"gpu": 40 * GIB, "gpu-small": 6 * GIB}
+RESERVE = 1.1  # over the measured peak
 # vLLM 0.32.0's parser for the thinking that begins so; without one an answer by schema has no thinking
 PARSERS = {
     "[THINK]": "mistral",
@@ -130,10 +137,17 @@ def start_server(model: Model, settings: EngineSettings, *, tier: str, log_path:
         EngineError: vLLM could not load it; the reason is vLLM's.
     """
     hardware = describe_hardware()
-    settings = shared_settings(model, settings, hardware, tier=tier)
+    kept_bytes = training_bytes(tier, load_settings().home)
+    settings = shared_settings(model, settings, hardware, tier=tier, kept_bytes=kept_bytes)
+    cards = choose_cards(hardware.gpus, settings.tensor_parallel_size)
     port = _free_port()
     argv = server_argv(
-        model, settings, port=port, is_cpu=not hardware.has_gpu, parser=_parser(model, settings)
+        model,
+        settings,
+        port=port,
+        is_cpu=not hardware.has_gpu,
+        parser=_parser(model, settings),
+        cards=cards,
     )
     told = engine_environment(None) | (engine_environment(CPU) if not hardware.has_gpu else {})
     # not in its arguments, which every user of the machine can list
@@ -150,7 +164,7 @@ def start_server(model: Model, settings: EngineSettings, *, tier: str, log_path:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env=told | python_environment() | marks,
+            env=told | python_environment() | visible_cards(cards) | marks,
         )
     asked = EngineSettings(
         engine="server",
@@ -168,10 +182,25 @@ def start_server(model: Model, settings: EngineSettings, *, tier: str, log_path:
     return server
 
 
+def training_bytes(tier: str, home: Path) -> int:
+    """Bytes of the card to keep for a training: of `tier`'s measured peak and a tenth, else an estimate."""
+    n_tokens = TIERS[tier].train_tokens if tier in TIERS else 0
+    peaks = []
+    for path in (home / "trainings").glob("*.json"):
+        with contextlib.suppress(OSError, TrackerError):
+            known = load_json(Training, path.read_bytes(), where=str(path))
+            if known.device != "cpu" and known.n_tokens == n_tokens and known.peak_memory_bytes:
+                peaks.append(known.peak_memory_bytes)
+    return int(max(peaks) * RESERVE) + CONTEXT_BYTES if peaks else KEPT_BYTES.get(tier, 0)
+
+
 def shared_settings(
-    model: Model, settings: EngineSettings, hardware: Hardware, *, tier: str
+    model: Model, settings: EngineSettings, hardware: Hardware, *, tier: str, kept_bytes: int
 ) -> EngineSettings:
     """`settings` with a context for an agent and the share of the GPU that the model needs.
+
+    `kept_bytes` of the card are left to the trainings, unless another card has as much for them. Where the
+    model's need is not known, the rest of the card is its share.
 
     Raises:
         ModelError: weights and one conversation do not fit beside the trainings (reason `does_not_fit`).
@@ -181,21 +210,21 @@ def shared_settings(
         subject = read_subject(model)
         fit = predict(subject, settings, hardware)
     except UnreachableError:
-        return settings
+        return _with_the_rest(settings, hardware, kept_bytes)
     except ModelError as error:
         if error.reason != "unsupported":
             raise
-        return settings
+        return _with_the_rest(settings, hardware, kept_bytes)
     settings = replace(settings, max_model_len=settings.max_model_len or min(fit.context, CONTEXT))
     if not hardware.has_gpu:
         return settings
     fit = predict(subject, settings, hardware)
-    card_bytes = min(gpu.total_bytes for gpu in hardware.gpus[: settings.tensor_parallel_size])
-    n_cards = min(settings.tensor_parallel_size, len(hardware.gpus))
+    cards = choose_cards(hardware.gpus, settings.tensor_parallel_size)
+    card_bytes, n_cards = min(card.total_bytes for card in cards), len(cards)
     cache_bytes = fit.kv_cache_bytes * SEQUENCES
     needed = (fit.weights_bytes + fit.overhead_bytes + cache_bytes) * SLACK / n_cards
     least = (fit.weights_bytes + fit.overhead_bytes + fit.kv_cache_bytes) / n_cards
-    offered = min(settings.gpu_memory_utilization * card_bytes, card_bytes - KEPT_BYTES.get(tier, 0))
+    offered = _offered_share(settings, hardware, kept_bytes) * card_bytes
     if least > offered:
         raise ModelError(
             f"{model.model_id} needs {least / GIB:.0f} GiB of the GPU, but next to the trainings of tier "
@@ -207,8 +236,30 @@ def shared_settings(
     return replace(settings, gpu_memory_utilization=min(share, settings.gpu_memory_utilization))
 
 
+def _with_the_rest(settings: EngineSettings, hardware: Hardware, kept_bytes: int) -> EngineSettings:
+    if not hardware.has_gpu:
+        return settings
+    share = floor(_offered_share(settings, hardware, kept_bytes) * 100) / 100
+    return replace(settings, gpu_memory_utilization=max(share, MIN_SHARE))
+
+
+def _offered_share(settings: EngineSettings, hardware: Hardware, kept_bytes: int) -> float:
+    """The share of each card that the server may take beside a training."""
+    cards = choose_cards(hardware.gpus, settings.tensor_parallel_size)
+    others = [card for card in hardware.gpus if card not in cards]
+    kept = 0 if any(card.free_bytes >= kept_bytes for card in others) else kept_bytes
+    free = require_predictor(settings.engine).as_started(settings, hardware).gpu_memory_utilization
+    return min(free, max(0.0, min(1 - kept / card.total_bytes for card in cards)))
+
+
 def server_argv(
-    model: Model, settings: EngineSettings, *, port: int, is_cpu: bool, parser: str | None
+    model: Model,
+    settings: EngineSettings,
+    *,
+    port: int,
+    is_cpu: bool,
+    parser: str | None,
+    cards: Sequence[Gpu] = (),
 ) -> list[str]:
     """The command line of vLLM's server; the one place where our names become its options."""
     argv = python_command(
@@ -219,7 +270,8 @@ def server_argv(
     argv += ["--structured-outputs-config", json.dumps(SCHEMA_BACKEND)]
     if parser is not None:
         argv += ["--reasoning-parser", parser]
-    for name, value in engine_args(model, settings, device_type=CPU if is_cpu else "cuda").items():
+    own = engine_args(model, settings, device_type=CPU if is_cpu else "cuda")
+    for name, value in (slice_args(cards) | own).items():
         argv += _option(name, value)
     return argv
 

@@ -261,7 +261,7 @@ N_CURVE_POINTS = 100  # at most so many and one losses are kept
 # dense bfloat16 FLOP/s by a part of the card's name, from NVIDIA's data sheets; the first that fits
 PEAK_FLOPS = (
     ("H200", 989e12), ("H100 PCIe", 756e12), ("H100 NVL", 835e12), ("H100", 989e12), ("B200", 2250e12),
-    ("A100", 312e12), ("L40S", 362e12), ("L4", 121e12), ("A10G", 70e12), ("A10", 125e12),
+    ("A100", 312e12), ("L40S", 362e12), ("L40", 181e12), ("L4", 121e12), ("A10G", 70e12), ("A10", 125e12),
     ("RTX 5090", 209.5e12), ("RTX 4090", 165.2e12), ("RTX 3090", 71e12),
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ other package: their texts may be what a corpus is made of), its inputs, one fol
 
 from __future__ import annotations
 
+import ctypes
 import re
 import secrets
 import shutil
@@ -17,6 +18,7 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+from runners.hardware import Hardware, choose_cards, describe_hardware, visible_cards
 from runners.research.problem.tiers import Limits
 
 INPUTS, OUTPUT = "/in", "/out"  # in the sandbox
@@ -29,7 +31,11 @@ ETC = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alterna
 PACKAGES = ("torch",)  # all that a training script may import beside the standard library
 # below /usr: hidden, since their texts may be what a corpus is made of
 SYSTEM_SITES = ("lib/python3*/*-packages", "local/lib/python3*/*-packages", "share/doc", "local/share/doc")
-GPU_GLOBS = ("nvidia[0-9]*", "nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset", "nvidia-caps*")
+GPU_GLOBS = (
+    "nvidia[0-9]*", "nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset", "nvidia-caps*",
+    "dxg",  # of WSL2
+)  # fmt: skip
+CUDA_LIBRARY = "libcuda.so"
 BASE_ENV = {
     "PATH": "/usr/bin:/bin",
     "HOME": "/tmp",  # noqa: S108 - inside the sandbox
@@ -70,9 +76,33 @@ class Binds:
     needs_gpu: bool = False
 
 
-def environment(env: Mapping[str, str]) -> dict[str, str]:
-    """All that the program finds in its environment."""
-    return BASE_ENV | dict(env)
+def environment(env: Mapping[str, str], *, needs_gpu: bool = False) -> dict[str, str]:
+    """All that the program finds in its environment; with a card, the freest one and its library."""
+    card = gpu_environment(describe_hardware(), cuda_folder()) if needs_gpu else {}
+    return BASE_ENV | card | dict(env)
+
+
+def gpu_environment(hardware: Hardware, library: Path | None) -> dict[str, str]:
+    """The freest card that this process may use, and the folder of the driver's library."""
+    found = visible_cards(choose_cards(hardware.gpus, 1))
+    return found if library is None else {**found, "LD_LIBRARY_PATH": str(library)}
+
+
+@lru_cache(maxsize=1)
+def cuda_folder() -> Path | None:
+    """The folder from which this process loads the driver's library; None without one."""
+    try:
+        ctypes.CDLL(f"{CUDA_LIBRARY}.1")
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return loaded_folder(maps)
+
+
+def loaded_folder(maps: str) -> Path | None:
+    """The folder of the driver's library in the text of `/proc/self/maps`."""
+    paths = (line.split(maxsplit=5)[5].strip() for line in maps.splitlines() if CUDA_LIBRARY in line)
+    return next((Path(path).parent for path in paths), None)
 
 
 def rlimits(limits: Limits, *, needs_gpu: bool) -> list[str]:
@@ -177,6 +207,9 @@ def _devices(binds: Binds, variant: Variant) -> list[str]:
             for device in sorted(Path("/dev").glob(pattern)):
                 words += ["--dev-bind", str(device), str(device)]
         words += ["--ro-bind", "/sys", "/sys"]
+        library = cuda_folder()
+        if library is not None and not any(library.is_relative_to(name) for name in SYSTEM):
+            words += ["--ro-bind", str(library), str(library)]
     return words
 
 

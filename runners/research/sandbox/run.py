@@ -133,7 +133,7 @@ class Sandbox:
             os.chown(spec.writable, uid, uid)
         command = self._command(argv, spec, uid)
         # the first process of the sandbox keeps what we give here: nothing of our own environment
-        env = {} if self.is_trusted else sandbox_args.environment(spec.env)
+        env = {} if self.is_trusted else sandbox_args.environment(spec.env, needs_gpu=spec.needs_gpu)
         try:
             process = subprocess.Popen(
                 command,
@@ -152,7 +152,7 @@ class Sandbox:
         limited = [*sandbox_args.rlimits(spec.limits, needs_gpu=spec.needs_gpu), *argv]
         if self.kind is Kind.BUBBLEWRAP:
             binds = sandbox_args.Binds(spec.read_only, spec.writable, needs_gpu=spec.needs_gpu)
-            env = sandbox_args.environment(spec.env)
+            env = sandbox_args.environment(spec.env, needs_gpu=spec.needs_gpu)
             return sandbox_args.bubblewrap(self.variant, binds, env, limited, uid=uid)
         dies = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         return [*dies, *(sandbox_args.UNSHARE if self.kind is Kind.UNSHARE else []), *limited]

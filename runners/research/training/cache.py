@@ -157,7 +157,8 @@ def _against_shipped(
         why = shipped.detail or shipped.reason or shipped.status.value
         message = f"the defaults of tier `{context.tier.name}` cannot be trained here: {why}"
         raise BaselineError(message, hint=BASELINE_HINT)
-    startup_s = min(startup_cpu_s, MAX_STARTUP_S) if training.device == "cpu" else 0.0
+    is_cpu = training.device == "cpu"
+    startup_s = min(startup_cpu_s, MAX_STARTUP_S) if is_cpu else startup_wall_s(shipped)
     finding = cost_finding(_cost(training), _cost(shipped), startup_s=startup_s)
     return training if finding is None else _refused(training, caught(finding))
 
@@ -169,6 +170,13 @@ def _against_other_seeds(
     sketches = context.folder / "sketches" / key(change, 0, context.tier, context.corpus.hash)
     finding = likeness_finding(work / "checkpoint.pt", sketches, seed=training.seed)
     return training if finding is None else _refused(training, caught(finding))
+
+
+def startup_wall_s(shipped: Training) -> float:
+    """Seconds that the shipped script took to import, to compile and to save, beside its steps."""
+    if not shipped.tokens_per_s:
+        return 0.0
+    return max(0.0, shipped.train_s - shipped.n_tokens / shipped.tokens_per_s)
 
 
 def _cost(training: Training) -> TrainingCost:

@@ -6,7 +6,8 @@ import pytest
 
 from runners.engines import ChatPrompt, GenerationRequest
 from runners.engines.thinking import ThinkingMarks
-from runners.engines.vllm.answers import AnswerReader
+from runners.engines.vllm.answers import AnswerReader, lacks_rows
+from runners.engines.vllm.scoring import Probe
 
 MARKS = ThinkingMarks("<think>", "</think>", (0,))
 CHAT = ChatPrompt("Question", [])
@@ -84,3 +85,16 @@ def test_vllm_answers_only_where_thinking_can_be_do_stop_strings_wait() -> None:
     assert not thinks.stops_late(GenerationRequest("plain", 1))
     assert not AnswerReader(Letters(), MARKS, may_think=False).stops_late(GenerationRequest(CHAT, 1))
     assert not AnswerReader(Letters(), None, may_think=True).stops_late(GenerationRequest(CHAT, 1))
+
+
+@pytest.mark.parametrize(
+    ("n_cached", "n_rows", "lacks"),
+    [(0, 9, False), (0, 6, False), (4, 6, False), (5, 6, True), (0, 5, True), (0, 0, True)],
+    ids=["all", "enough", "cached before them", "one cached", "one lost", "all lost"],
+)
+def test_vllm_answers_rows_that_are_missing_are_noticed(n_cached: int, n_rows: int, *, lacks: bool) -> None:
+    probe = Probe(tuple(range(11)), first_row=4)  # needs six rows, then the last token's
+    logprobs = SimpleNamespace(start_indices=list(range(n_rows)), end_indices=list(range(n_rows)))
+    output = SimpleNamespace(num_cached_tokens=n_cached, prompt_logprobs=logprobs)
+    assert lacks_rows(probe, output) is lacks
+    assert not lacks_rows(Probe((1, 2, 3), first_row=2), output)

@@ -4,7 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from runners.engines.vllm.args import engine_args, engine_environment
+from runners.engines.vllm.args import (
+    batch_limits,
+    coarse_length,
+    engine_args,
+    engine_environment,
+    slice_args,
+)
+from runners.hardware import Gpu
 from tracker.records import EngineSettings, Model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -80,3 +87,33 @@ def test_vllm_args_before_import_logs_usage_process_start_and_the_order_of_cards
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "gib", "tokens", "sequences"),
+    [
+        ("NVIDIA H100 80GB HBM3", 79.6, 16384, 1024),
+        ("NVIDIA A100-SXM4-80GB", 79.2, 8192, 256),
+        ("NVIDIA B200", 180, 16384, 1024),
+        ("NVIDIA GeForce RTX 4090", 24, 8192, 256),
+    ],
+)
+def test_vllm_args_batch_limits_are_those_of_the_card(
+    name: str, gib: float, tokens: int, sequences: int
+) -> None:
+    card = Gpu(name, "GPU-0", int(gib * 2**30), 0, "9.0")
+    assert (batch_limits(card).tokens, batch_limits(card).sequences) == (tokens, sequences)
+    assert slice_args([card]) == {}
+
+
+def test_vllm_args_a_slice_is_given_limits_of_its_own_size() -> None:
+    piece = Gpu("NVIDIA H100 80GB HBM3 MIG 1g.10gb", "MIG-0", 10 * 2**30, 0, "9.0")
+    assert slice_args([piece]) == {"max_num_batched_tokens": 8192, "max_num_seqs": 256}
+    assert slice_args([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("fitted", "length"), [(40_000, 32_768), (33_100, 32_768), (49_152, 49_152), (60_000, 49_152), (2, 3 - 1)]
+)
+def test_vllm_args_a_length_that_memory_decides_is_rounded_down(fitted: int, length: int) -> None:
+    assert coarse_length(fitted) == length

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -12,7 +13,8 @@ import pytest
 from app.data.running_benches import running_benches
 from runners.executors import EXECUTORS, open_executor
 from runners.executors.jobs import reap_orphans, run_job
-from runners.executors.local import LocalExecutor
+from runners.executors.local import LocalExecutor, job_cards
+from runners.hardware import Gpu, Hardware
 from runners.harness.begin import new_run
 from runners.harness.events import Event
 from tests.runners.harness.test_worker import job, rules
@@ -116,3 +118,22 @@ def test_worker_file_of_an_older_version_names_the_local_executor(settings: Sett
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(GONE | {"runs": ["old"]}))
     assert [(f.executor, f.run_ids) for f in worker_files(settings, WorkKind.BENCH)] == [("local", ("old",))]
+
+
+def test_executor_gives_a_worker_the_cards_that_were_predicted(
+    settings: Settings, model_folder: Path
+) -> None:
+    cards = tuple(Gpu("A", f"GPU-{n}", 24 * 2**30, n * 2**30, "9.0") for n in (3, 20, 22))
+    machine = Hardware("cpu", 2, 2**34, 2**34, cards)
+    made = job(settings, model_folder)
+    on_vllm = replace(made, settings=EngineSettings(engine="vllm", tensor_parallel_size=2))
+    chosen = {
+        "two on vLLM": [card.uuid for card in job_cards(replace(on_vllm, fit={}), machine)],
+        "one on transformers": [card.uuid for card in job_cards(replace(made, fit={}), machine)],
+        "nothing predicted": [card.uuid for card in job_cards(replace(made, fit=None), machine)],
+    }
+    assert chosen == {
+        "two on vLLM": ["GPU-22", "GPU-20"],
+        "one on transformers": ["GPU-22"],
+        "nothing predicted": ["GPU-22", "GPU-3", "GPU-20"],
+    }

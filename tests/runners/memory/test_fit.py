@@ -13,6 +13,7 @@ import pytest
 from runners.hardware import Gpu, Hardware
 from runners.memory.architecture import read_architecture
 from runners.memory.fit import (
+    FitPlan,
     changes,
     climb,
     plan_fit,
@@ -240,23 +241,25 @@ def test_fit_a_local_folder_is_read_by_its_headers(model_folder: Path) -> None:
     model = Model("acme/tiny-1b", "sha256:1", path=str(model_folder))
     found = read_subject(model)
     assert found.tensors == (tensor("lm_head.weight", "F32", [16, 8], [0, 512]),)
-    settings, fit = plan_fit(model, EngineSettings(engine="transformers"), machine())
-    assert isinstance(fit, Fit)
-    assert (fit.fits, fit.context, settings.max_model_len) == (True, 64, None)
+    plan = plan_fit(model, EngineSettings(engine="transformers"), machine())
+    assert isinstance(plan.fit, Fit)
+    assert (plan.fit.fits, plan.fit.context, plan.settings.max_model_len) == (True, 64, None)
 
 
 def test_fit_engines_that_nobody_predicts_are_let_through(model_folder: Path) -> None:
     model = Model("acme/tiny-1b", "sha256:1", path=str(model_folder))
     for engine in ("server", "tests.doubles.engines:ArithmeticEngine"):
         settings = EngineSettings(engine=engine)
-        assert plan_fit(model, settings, machine()) == (settings, None)
+        assert plan_fit(model, settings, machine()) == FitPlan(settings, None)
 
 
 def test_fit_an_unknown_architecture_is_let_through(model_folder: Path) -> None:
     (model_folder / "config.json").write_text('{"model_type": "unheard_of"}')
     model = Model("acme/tiny-1b", "sha256:1", path=str(model_folder))
     settings = EngineSettings(engine="transformers")
-    assert plan_fit(model, settings, machine()) == (settings, None)
+    plan = plan_fit(model, settings, machine())
+    assert (plan.settings, plan.fit) == (settings, None)
+    assert plan.unknown.startswith("its memory cannot be predicted: ")
 
 
 def test_fit_a_machine_too_small_refuses_before_loading(model_folder: Path) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from runners.memory.architecture import layer_words, read_architecture, text_config
+from runners.memory.architecture import read_architecture, text_config
 from runners.memory.kv_cache import (
     bytes_per_token,
     exact_bytes,
     paged_bytes,
     shard,
 )
+from runners.memory.layer_kinds import layer_words
 from tests.conftest import ROOT
 from tracker.errors import ModelError
 

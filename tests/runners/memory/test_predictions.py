@@ -1,7 +1,8 @@
 """Predictions as they were before each engine had a predictor of its own: no byte may move unnoticed.
 
 `predictions.json` was written by this file (`python -m tests.runners.memory.test_predictions`) at the commit
-that still predicted both engines in one function.
+that still predicted both engines in one function. Since then the freest card is taken instead of the first,
+which moved the rows of two unequal cards.
 """
 
 from __future__ import annotations

@@ -172,6 +172,23 @@ def test_evaluator_computing_must_be_that_of_the_tokens(
     assert (found and found.reason) == expected
 
 
+@pytest.mark.parametrize(
+    ("wall_s", "expected"),
+    [(65.0, None), (78.0, None), (110.0, "too_much_computing")],
+    ids=["as shipped", "half as much again", "nearly three times"],
+)
+def test_evaluator_on_a_card_importing_and_compiling_are_not_work(
+    wall_s: float, expected: str | None
+) -> None:
+    shipped = Training("k", 0, TrainingStatus.OK, train_s=65.0, n_tokens=50_000_000, tokens_per_s=2e6)
+    startup_s = training.startup_wall_s(shipped)
+    assert startup_s == 40.0
+    spent = TrainingCost(wall_s, 0.0, {})
+    found = cheat_checks.cost_finding(spent, TrainingCost(65.0, 0.0, {}), startup_s=startup_s)
+    assert (found and found.reason) == expected
+    assert training.startup_wall_s(replace(shipped, tokens_per_s=None)) == 0.0
+
+
 def test_evaluator_a_gain_that_no_training_brings_is_refused() -> None:
     shipped = TrainingCost(12.0, 2.5, {"val": 2.6})
     found = cheat_checks.cost_finding(replace(shipped, bpb={"val": 1.0}), shipped, startup_s=1.2)

@@ -25,8 +25,10 @@ from runners.research.agents.vllm_server import (
     parser_name,
     server_argv,
     shared_settings,
+    training_bytes,
 )
 from runners.research.problem import space
+from runners.research.problem.tiers import TIERS
 from tests.builders.tiny_models import save_random, tiny_tokenizer
 from tests.doubles.openai_double import Behaviour, running_server
 from tests.doubles.research_asks import (
@@ -44,9 +46,12 @@ from tracker.records.studies import (
     Proposal,
     Study,
     Track,
+    Training,
+    TrainingStatus,
     Trial,
     Verdict,
 )
+from tracker.serialization import dump_json, write_atomically
 from tracker.settings import Settings
 
 BIGRAM = Model("acme/bigram", "server")
@@ -318,14 +323,41 @@ def test_model_agent_a_server_claims_what_its_model_needs_and_leaves_the_trainin
 ) -> None:
     model = save_random(tmp_path, tiny_tokenizer())
     wanted = EngineSettings(engine="vllm")
-    shared = shared_settings(model, wanted, CARD, tier="gpu")
+    kept = KEPT_BYTES["gpu"]
+    shared = shared_settings(model, wanted, CARD, tier="gpu", kept_bytes=kept)
     assert 0.01 < shared.gpu_memory_utilization < 1 - KEPT_BYTES["gpu"] / (80 * GIB)
     assert shared.max_model_len == 128
-    small = replace(CARD, gpus=(replace(CARD.gpus[0], total_bytes=60 * GIB, free_bytes=60 * GIB),))
+    small = replace(CARD, gpus=(replace(CARD.gpus[0], total_bytes=40 * GIB, free_bytes=40 * GIB),))
     with pytest.raises(ModelError, match="next to the trainings of tier `gpu`") as refused:
-        shared_settings(model, wanted, small, tier="gpu")
+        shared_settings(model, wanted, small, tier="gpu", kept_bytes=kept)
     assert refused.value.reason == "does_not_fit"
-    assert shared_settings(model, wanted, small, tier="smoke").gpu_memory_utilization < 0.5
+    smoke = shared_settings(model, wanted, small, tier="smoke", kept_bytes=0)
+    assert smoke.gpu_memory_utilization < 0.5
+    other = replace(small.gpus[0], uuid="GPU-1")  # for the trainings
+    both = replace(small, gpus=(*small.gpus, other))
+    assert shared_settings(model, wanted, both, tier="gpu", kept_bytes=kept) == smoke
+
+
+def test_model_agent_where_its_need_is_unknown_a_server_takes_what_the_trainings_leave(
+    tmp_path: Path,
+) -> None:
+    model = save_random(tmp_path, tiny_tokenizer())
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "hidden_size": None}))
+    wanted = EngineSettings(engine="vllm")
+    shared = shared_settings(model, wanted, CARD, tier="gpu", kept_bytes=40 * GIB)
+    assert shared.gpu_memory_utilization == 0.5
+
+
+def test_model_agent_the_memory_of_a_training_is_the_measured_one(tmp_path: Path) -> None:
+    assert training_bytes("gpu-small", tmp_path) == KEPT_BYTES["gpu-small"]
+    tier = TIERS["gpu-small"]
+    ran = Training("k", 0, TrainingStatus.OK, n_tokens=tier.train_tokens, device="cuda")
+    for name, peak in (("a", 8 * GIB), ("b", 10 * GIB), ("c", None)):
+        path = tmp_path / "trainings" / f"{name}.json"
+        write_atomically(path, dump_json(replace(ran, peak_memory_bytes=peak)))
+    assert training_bytes("gpu-small", tmp_path) == pytest.approx(11.7 * GIB, rel=0.01)
+    assert training_bytes("gpu", tmp_path) == KEPT_BYTES["gpu"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from runners.hardware import Gpu, Hardware
 from runners.research.problem.tiers import Limits
 from runners.research.sandbox import args as sandbox_args
 from runners.research.sandbox import run as sandboxes
@@ -273,6 +274,7 @@ def test_sandbox_only_torch_and_what_it_needs_is_shown() -> None:
 
 
 def test_sandbox_cards_come_after_the_devices_and_include_sys(tmp_path: Path) -> None:
+    assert "dxg" in sandbox_args.GPU_GLOBS  # WSL2's only device
     binds = sandbox_args.Binds({}, tmp_path, needs_gpu=True)
     words = sandbox_args.bubblewrap(sandbox_args.PLAIN, binds, {}, ["true"])
     assert words[words.index("/sys") - 1] == "--ro-bind"
@@ -286,3 +288,23 @@ def test_sandbox_a_variant_without_new_abilities_does_not_use_them(tmp_path: Pat
     new = sandbox_args.bubblewrap(sandbox_args.Variant(is_hardened=True), binds, {}, ["true"])
     assert not {"--size", "--disable-userns"} & set(old)
     assert {"--size", "--disable-userns"} <= set(new)
+
+
+MAPS = """\
+7f01-7f02 r--p 00000000 08:01 131 /usr/lib/x86_64-linux-gnu/libc.so.6
+7f03-7f04 r-xp 00000000 08:01 132 /opt/driver files/lib64/libcuda.so.580.95
+"""
+
+
+def test_sandbox_a_training_gets_the_freest_card_and_the_folder_of_its_driver() -> None:
+    cards = tuple(Gpu("A", f"GPU-{n}", 24 * 2**30, n * 2**30, "9.0") for n in (3, 20))
+    machine = Hardware("cpu", 2, 2**34, 2**34, cards)
+    folder = sandbox_args.loaded_folder(MAPS)
+    assert folder == Path("/opt/driver files/lib64")
+    assert sandbox_args.gpu_environment(machine, folder) == {
+        "CUDA_VISIBLE_DEVICES": "GPU-20",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "LD_LIBRARY_PATH": "/opt/driver files/lib64",
+    }
+    assert sandbox_args.loaded_folder("") is None
+    assert sandbox_args.gpu_environment(Hardware("cpu", 2, 1, 1), None) == {}

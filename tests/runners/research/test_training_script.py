@@ -191,3 +191,18 @@ def test_training_script_known_effects_have_their_sign_on_held_out_text(
 def base(grammar: Corpus) -> tuple[float, ...]:
     """The defaults under two seeds."""
     return tuple(trained({}, seed=seed, at=SMOKE, corpus=grammar).val for seed in range(2))
+
+
+@pytest.mark.parametrize(
+    ("card", "flops"),
+    [
+        ("NVIDIA L4", 121e12),
+        ("NVIDIA L40", 181e12),
+        ("NVIDIA L40S", 362e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA A10G", 70e12),
+        ("NVIDIA H100 80GB HBM3", 989e12),
+    ],
+)
+def test_a_card_is_not_taken_for_another_whose_name_begins_alike(card: str, flops: float) -> None:
+    assert next(peak for part, peak in module(TIERS["gpu"]).PEAK_FLOPS if part in card) == flops

@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 from tests.doubles.hub_double import running_hub
 from tracker.cli.doctor_checks import (
     Check,
+    compiler,
     deep_checks,
     disks,
     machine,
@@ -206,3 +207,16 @@ def test_bad_input_of_fit_is_one_sentence(
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_doctor_says_whether_a_card_can_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = Hardware("cpu", 2, GIB, GIB, (Gpu("A", "GPU-0", GIB, GIB, "9.0"),))
+    assert list(compiler(Hardware("cpu", 2, GIB, GIB))) == []
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (without,) = compiler(card)
+    assert (without.status, "no a C compiler" in without.detail) == ("warn", False)
+    assert "no C compiler" in without.detail
+    (tmp_path / "gcc").write_text("")
+    (tmp_path / "gcc").chmod(0o755)
+    (found,) = compiler(card)
+    assert "C compiler" not in found.detail
