@@ -29,7 +29,7 @@ from runners.engines.vllm.errors import explain
 from runners.hardware import Hardware, describe_hardware
 from runners.memory.prediction import GIB, predict
 from runners.memory.weights import read_subject
-from tracker.errors import EngineError, ModelError, UnreachableError
+from tracker.errors import EngineError, FieldError, ModelError, UnreachableError
 from tracker.http_client import MIB, AnswerLimits, fetched
 from tracker.interpreter import python_command, python_environment
 from tracker.records import EngineSettings, Model
@@ -126,9 +126,12 @@ def start_server(model: Model, settings: EngineSettings, *, tier: str, log_path:
     """A server that answers, with memory left for the trainings of `tier`.
 
     Raises:
+        FieldError: a setting is not supported here.
         ModelError: the model does not fit beside them (reason `does_not_fit`).
         EngineError: vLLM could not load it; the reason is vLLM's.
     """
+    if settings.chat_template is not None:
+        raise FieldError("chat_template", "is not supported for the agent of a study on vLLM")
     hardware = describe_hardware()
     settings = shared_settings(model, settings, hardware, tier=tier)
     port = _free_port()
