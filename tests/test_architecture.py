@@ -31,10 +31,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "runners.engines": (*GROUND, *RUNNERS),
     "runners.models": (*GROUND, *RUNNERS, "runners.engines"),
     "runners.memory": (*GROUND, *RUNNERS, "runners.engines", "runners.models"),
-    "runners.harness": (*GROUND, *RUNNERS, "runners.engines", "runners.models"),
+    "runners.sandbox": (*GROUND, *RUNNERS),
+    "runners.harness": (*GROUND, *RUNNERS, "runners.engines", "runners.models", "runners.sandbox"),
     "runners.executors": (*GROUND, *RUNNERS, "runners.harness"),
     "runners.research": (*GROUND, *RUNNERS, "runners.engines", "runners.models", "runners.memory",
-                         "runners.harness", "runners.executors"),
+                         "runners.sandbox", "runners.harness", "runners.executors"),
     "app": (*GROUND, "tracker.records", "tracker.files", "tracker.suites", "tracker.frontier",
             "tracker.store", "tracker.answers"),
 }  # fmt: skip

@@ -14,7 +14,15 @@ SHOWN_DECIMALS = 3  # of a fraction: a tenth of a percent, finer than any interv
 WHEN = "YYYY-MM-DD HH:mm"
 GIB = 2**30  # bytes; memory is shown in GiB, files and cards in GB
 GIB_FORMAT = "%.1f GiB"
-NESTED = ("settings", "warnings", "versions", "fit", "hardware")  # columns of a run that hold JSON
+NESTED = (
+    "settings",
+    "warnings",
+    "versions",
+    "fit",
+    "hardware",
+    "reused",
+    "prompts",
+)  # columns of a run that hold JSON
 SIGNED_BPB = "%+.4f"
 
 RUN_COLUMNS: Mapping[str, Any] = {

@@ -58,7 +58,7 @@ def check_compiled(findings: Findings, device: str) -> None:
 
 def check_sandbox(findings: Findings, device: str) -> None:
     """A training where the files, the network and the environment are hidden."""
-    from runners.research.sandbox.run import EndStatus, SandboxSpec, find, make_readable
+    from runners.sandbox.run import EndStatus, SandboxSpec, find, make_readable
 
     tier = SMOKE if device == "cpu" else GPU_SMALL
     sandbox = find()

@@ -14,7 +14,7 @@ import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from tracker.errors import EngineError, FieldError, TrackerError, UnknownNameError
 from tracker.extensions import Registry
@@ -43,8 +43,15 @@ class ContinuationRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class TextRequest:
+    """Asks how probable a whole text is, however long it is."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Continuation:
-    """The answer to a `ContinuationRequest`."""
+    """The answer to a `ContinuationRequest` or a `TextRequest`."""
 
     log_prob: float  # nats, summed over the continuation's tokens
     is_greedy: bool  # whether greedy decoding would generate it
@@ -135,6 +142,21 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the memory and stop every child process."""
+        ...
+
+
+@runtime_checkable
+class TextScorer(Protocol):
+    """What an engine also has if it can score whole texts."""
+
+    def text_log_probs(self, requests: Sequence[TextRequest]) -> Iterator[tuple[int, Continuation]]:
+        """Yield the index of each request with its answer, in any order.
+
+        A text longer than the model's context is scored in windows, one after the other.
+
+        Raises:
+            EngineError: it died or ran out of memory, or gives no log-probabilities (reason `unsupported`).
+        """
         ...
 
 

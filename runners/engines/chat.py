@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from tracker.errors import EngineError, describe_failure
 # of one suite would answer different prompts.
 PINNED_NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 TRIED_MESSAGES = ({"role": "user", "content": "Which is larger, 17 or 71?"},)
+DEFAULT_TEMPLATE = "default"  # the one that transformers takes of several
 RENDER_S = 20.0  # of computing time for one prompt; templates take milliseconds
 RENDER_BYTES = 256 * MIB
 MOST_CHARACTERS = 1_000_000  # of a prompt, besides what it contains
@@ -41,6 +42,11 @@ def render_chat(
     if not getattr(tokenizer, "chat_template", None):
         message = "the model has no chat template"
         raise EngineError(message, reason="unsupported", hint="use a suite without chat")
+    known = _named_templates(tokenizer)
+    if known and DEFAULT_TEMPLATE not in known:
+        message = f"the model has several chat templates, and none of them is called `{DEFAULT_TEMPLATE}`"
+        hint = " or ".join(f"`--chat-template {name}`" for name in known)
+        raise EngineError(message, reason="unsupported", hint=hint)
     options: dict[str, Any] = {
         "tokenize": False,
         "add_generation_prompt": add_generation_prompt,
@@ -57,6 +63,32 @@ def render_chat(
     if len(text) > most:
         raise StepLimitError(f"the model's chat template makes {len(text):,} characters of {n_characters:,}")
     return ChatPrompt(text, messages)
+
+
+def choose_template(tokenizer: Any, name: str | None) -> None:
+    """Make the template of that name the tokenizer's only one; None leaves them as they are.
+
+    Raises:
+        EngineError: the model has none of that name (reason `unsupported`).
+    """
+    if name is None:
+        return
+    known = _named_templates(tokenizer)
+    if name not in known:
+        message = f"the model has no chat template called `{name}`"
+        hint = (
+            f"it has: {', '.join(known)}" if known else "it has none with a name; leave out `--chat-template`"
+        )
+        raise EngineError(message, reason="unsupported", hint=hint)
+    tokenizer.chat_template = known[name]
+
+
+def _named_templates(tokenizer: Any) -> dict[str, str]:
+    """The model's chat templates by name; empty if it has a single one, which has no name."""
+    found = getattr(tokenizer, "chat_template", None)
+    if isinstance(found, list | tuple):
+        found = {one["name"]: one["template"] for one in found}
+    return dict(sorted(found.items())) if isinstance(found, Mapping) else {}
 
 
 def try_template(tokenizer: Any) -> None:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from runners.engines import ContinuationRequest, GenerationRequest
-from runners.step_limits import MIB, limited_step
+from runners.engines import Continuation, ContinuationRequest, GenerationRequest
+from runners.step_limits import limited_step
 from tracker.errors import EngineError
 
 Tokenizer = Any  # a Hugging Face tokenizer; the library ships no types
@@ -103,6 +103,47 @@ def encode_pairs(tokenizer: Tokenizer, requests: Sequence[ContinuationRequest]) 
             )
         encoded.append(both)
     return encoded
+
+
+def encode_windows(tokenizer: Tokenizer, text: str, *, max_len: int) -> list[EncodedPair]:
+    """The text in windows that predict each of its tokens once, from as much text before as fits.
+
+    The windows are those of lm-eval's `get_rolling_token_windows` with a `context_len` of 1: each but the
+    last predicts `max_len` tokens after one, and the last is filled up with tokens before it.
+    """
+    ids = encode_text(tokenizer, text)
+    known = (prefix_token_id(tokenizer), *ids)
+    windows = []
+    for start in range(0, len(ids), max_len):
+        end = min(start + max_len, len(ids))
+        first = 0 if start == 0 else end - max_len
+        windows.append(EncodedPair(known[first : start + 1], ids[start:end]))
+    return windows
+
+
+def whole_texts(
+    windows: Sequence[Sequence[EncodedPair]],
+    score: Callable[[Sequence[EncodedPair]], Iterator[tuple[int, Continuation]]],
+) -> Iterator[tuple[int, Continuation]]:
+    """Yield each text's index with its answer, as soon as `score` has answered all of its windows."""
+    owners = [n for n, own in enumerate(windows) for _ in own]
+    answers: dict[int, list[Continuation]] = {n: [] for n in range(len(windows))}
+    yield from ((n, Continuation(0.0, True, 0, 0)) for n, own in enumerate(windows) if not own)
+    for place, answer in score([window for own in windows for window in own]):
+        n = owners[place]
+        answers[n].append(answer)
+        if len(answers[n]) == len(windows[n]):
+            parts = answers.pop(n)
+            yield (
+                n,
+                Continuation(
+                    log_prob=sum(part.log_prob for part in parts),
+                    is_greedy=all(part.is_greedy for part in parts),
+                    prompt_tokens=sum(part.prompt_tokens for part in parts),
+                    output_tokens=sum(part.output_tokens for part in parts),
+                    cached_tokens=sum(part.cached_tokens for part in parts),
+                ),
+            )
 
 
 def encode_prompts(

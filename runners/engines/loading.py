@@ -18,7 +18,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from runners.engines import runs_remote_code
-from runners.engines.chat import try_template
+from runners.engines.chat import choose_template, try_template
 from runners.engines.encoding import Tokenizer, try_tokenizer
 from runners.step_limits import MIB, limited_step
 from tracker.errors import EngineError, UnknownNameError
@@ -92,6 +92,7 @@ def load_tokenizer(model: Model, settings: EngineSettings) -> Tokenizer:
     )
     with limits, _load_errors(model, otherwise="missing_weights"):  # its errors for a missing file vary
         tokenizer = transformers.AutoTokenizer.from_pretrained(**_where(model, settings))
+    choose_template(tokenizer, settings.chat_template)
     try_tokenizer(tokenizer)
     try_template(tokenizer)
     return tokenizer

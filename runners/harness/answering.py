@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from runners.engines import (
     REFUSED,
@@ -16,6 +17,8 @@ from runners.engines import (
     Generation,
     GenerationRequest,
     RequestRefusedError,
+    TextRequest,
+    TextScorer,
     is_served,
 )
 from runners.harness.questions import Request, TaskQuestion
@@ -107,15 +110,22 @@ def thinks(engine: Engine) -> bool:
 
 
 def _stream(engine: Engine, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
-    """Stream choices first, then texts: an engine answers one kind at a time."""
+    """Stream choices first, then whole texts, then answers: an engine takes one kind at a time."""
     choices = [(place, r) for place, r in enumerate(requests) if isinstance(r, ContinuationRequest)]
-    texts = [(place, r) for place, r in enumerate(requests) if isinstance(r, GenerationRequest)]
+    texts = [(place, r) for place, r in enumerate(requests) if isinstance(r, TextRequest)]
+    prompts = [(place, r) for place, r in enumerate(requests) if isinstance(r, GenerationRequest)]
     if choices:
         for n, scored in engine.log_probs([r for _, r in choices]):
             yield choices[n][0], scored
     if texts:
-        for n, written in engine.generate([r for _, r in texts]):
-            yield texts[n][0], written
+        if not isinstance(engine, TextScorer):
+            message = f"the engine `{engine.info.engine}` cannot score whole texts"
+            raise EngineError(message, reason="unsupported", hint="--engine vllm, or --engine transformers")
+        for n, scored in engine.text_log_probs([r for _, r in texts]):
+            yield texts[n][0], scored
+    if prompts:
+        for n, written in engine.generate([r for _, r in prompts]):
+            yield prompts[n][0], written
 
 
 def _accepting_refusals(
@@ -139,7 +149,7 @@ def item_of(question: TaskQuestion, replies: Sequence[Reply]) -> Item:
     """Build the item from all replies to a question."""
     scored = [r for r in replies if isinstance(r, Continuation)]
     written = [r for r in replies if isinstance(r, Generation)]
-    answers = [(r.log_prob, r.is_greedy) if isinstance(r, Continuation) else r.text for r in replies]
+    answers = [_answer(request, reply) for request, reply in zip(question.requests, replies, strict=True)]
     with limited_step(
         f"scoring an answer of task `{question.leaf.name}`",
         cpu_s=SCORE_S,
@@ -168,6 +178,13 @@ def item_of(question: TaskQuestion, replies: Sequence[Reply]) -> Item:
         log_probs=tuple(r.log_prob for r in scored),
         thinking="\n\n".join(r.thinking for r in written if r.thinking) or None,
     )
+
+
+def _answer(request: Request, reply: Reply) -> Any:
+    """The reply as lm-eval's models return it for that type of request."""
+    if isinstance(reply, Generation):
+        return reply.text
+    return reply.log_prob if isinstance(request, TextRequest) else (reply.log_prob, reply.is_greedy)
 
 
 def _finish_reason(written: Sequence[Generation]) -> str:

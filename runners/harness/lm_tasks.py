@@ -26,6 +26,7 @@ from datasets.exceptions import DatasetsError
 from huggingface_hub.errors import HfHubHTTPError
 from jinja2 import TemplateError
 from lm_eval.api.group import Group
+from lm_eval.api.metrics import acc_all, stderr_for_metric
 from lm_eval.api.samplers import FirstNSampler
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.utils import normalize_gen_kwargs
@@ -33,26 +34,34 @@ from lm_eval.tasks import TaskManager
 from lm_eval.utils import env as jinja_env
 from lm_eval.utils import handle_non_serializable, hash_string
 
-from runners.engines import ContinuationRequest, GenerationRequest
+from runners.engines import ContinuationRequest, GenerationRequest, TextRequest
+from runners.harness.code_eval import (
+    forbid_code_eval,
+    is_scored_in_sandbox,
+    require_sandbox,
+    use_sandbox,
+)
 from runners.harness.questions import ItemVerdict, Request, TaskQuestion
-from runners.harness.scoring import GroupRule
+from runners.harness.scoring import N_RESAMPLES, GroupRule
 from runners.harness.task_index import folders_of, tag_members, tasks_that_run_code
-from tracker.errors import UnreachableError
+from tracker.errors import TrackerError, UnreachableError
 from tracker.installation import is_pinned, package_command
 from tracker.private_home import shared_files
 from tracker.records import Suite, Task
+from tracker.stats import bootstrap_interval
 from tracker.suites import LOOSE
 
 FEWSHOT_SEED = 1234  # these three as in lm-eval's `simple_evaluate`
 NUMPY_SEED = 1234
 RANDOM_SEED = 0
-RUNS_CODE = "not supported: scoring it runs code that the model wrote, and there is no sandbox for that"
+OWN_MEANS = "not supported: it runs code that the model wrote by its own means, not with `code_eval`"
 # Metrics, and functions that aggregate one, whose values do not lie between 0 and 1.
 NO_SHARES = frozenset({
     "perplexity", "weighted_perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte",
     "bleu", "chrf", "ter", "mcc", "matthews_corrcoef", "brier_score",
 })  # fmt: skip
 TEXT_METRICS = frozenset({"bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "rougeLsum"})  # of 0 to 100
+TEXT_RESAMPLES = 100  # as lm-eval, since each of them takes so long
 MAX_OUTPUT_TOKENS = 256  # lm-eval's default for tasks without a limit
 OF_CHECKPOINTS = ("repetition_penalty", "no_repeat_ngram_size")  # which a generation_config.json may set
 TRANSLATED = ("until", "max_gen_toks", "do_sample", "temperature", "top_p")  # fields of a `GenerationRequest`
@@ -117,13 +126,16 @@ class LeafTask:
         self.output_type = str(task.get_config("output_type"))
         _configure(task, spec)
         self.filters = tuple(f.name for f in task._filters)
+        self._sources = _expanded_metrics(task)
         self._check_names(spec)
         self.metric = spec.metric or self._first_share()
         self.is_share = self._is_share(self.metric)
         self.filter = spec.filter or self.filters[0]
         self.is_choice = self.output_type == "multiple_choice"
         self.is_written = self.output_type == "generate_until"
-        self._system = spec.system
+        self.is_text = self.output_type == "loglikelihood_rolling"  # without a prompt
+        self._system = None if self.is_text else spec.system
+        self.has_system = bool(self._system)
         # of one task alone: another metric asks again, so that its items have the score that is shown
         self._stated = {"metric": spec.metric, "filter": spec.filter} if is_loose else {}
         self.n_docs = len(task.eval_docs)
@@ -136,11 +148,9 @@ class LeafTask:
         Raises:
             TaskUnavailableError: it does not; the ones it has are named.
         """
-        metrics = list(self._task.aggregation())
+        metrics = self._metric_names()
         stated = self._task.get_config("metric_list") or []
-        is_fixed = bool(stated) and all(
-            isinstance(one.get("metric"), str) and "k" not in one for one in stated
-        )
+        is_fixed = bool(stated) and all(isinstance(one.get("metric"), str) for one in stated)
         for kind, name, known in (("metric", spec.metric, metrics), ("filter", spec.filter, self.filters)):
             if name is not None and name not in known and (kind == "filter" or is_fixed):
                 raise TaskUnavailableError(
@@ -149,9 +159,15 @@ class LeafTask:
 
     def _first_share(self) -> str:
         """The first metric that lies between 0 and 1 and of which more is better, else the first."""
-        names = [str(name) for name in self._task.aggregation()]
+        names = self._metric_names()
         good = (name for name in names if self._is_share(name) and self.higher_is_better(name) is not False)
         return next(good, names[0] if names else "acc")
+
+    def _metric_names(self) -> list[str]:
+        """Every metric of the items, in the task's order: `pass@1` and not the function that gives it."""
+        names = [str(name) for name in self._task.aggregation() if name not in self._sources]
+        by_source = {name: [one for one, source in self._sources.items() if source == name] for name in names}
+        return [one for name in names for one in by_source[name] or [name]]
 
     def _is_share(self, metric: str) -> bool:
         function = self._task.aggregation().get(metric)
@@ -161,7 +177,7 @@ class LeafTask:
 
     def higher_is_better(self, metric: str) -> bool | None:
         """Whether more of this metric is better; None: the task does not say."""
-        said = (self._task.higher_is_better() or {}).get(metric)
+        said = (self._task.higher_is_better() or {}).get(self._sources.get(metric, metric))
         return said if isinstance(said, bool) else None
 
     @property
@@ -235,7 +251,7 @@ class LeafTask:
         )
 
     def verdict(self, question: TaskQuestion, answers: Sequence[Any]) -> ItemVerdict:
-        """Filter and score the answers: (log_prob, is_greedy) pairs, or texts.
+        """Filter and score the answers: (log_prob, is_greedy) pairs, log-probs of whole texts, or texts.
 
         Raises:
             TaskUnavailableError: the task's own filters or metrics fail.
@@ -309,6 +325,20 @@ class LeafTask:
         function = self._task.aggregation().get(metric)
         return float(function(values)) if function else float(np.mean(values))
 
+    def stderr(self, values: Sequence[Any], *, metric: str) -> float | None:
+        """The standard error of a score that is no plain mean, for those metrics that lm-eval gives one.
+
+        By lm-eval's formula, or else by resampling the items.
+        """
+        function = self._task.aggregation().get(metric)
+        estimate = function and stderr_for_metric(function, bootstrap_iters=TEXT_RESAMPLES)
+        if not estimate or len(values) < 2:
+            return None
+        if function is acc_all:
+            return float(estimate(values))
+        n_resamples = TEXT_RESAMPLES if metric in TEXT_METRICS else N_RESAMPLES
+        return bootstrap_interval(values, function, n_resamples=n_resamples).stderr
+
     def is_mean(self, metric: str) -> bool:
         """Whether the aggregation is the plain mean of item scores."""
         function = self._task.aggregation().get(metric)
@@ -336,9 +366,10 @@ def load_task(spec: Task, suite: Suite, *, cache_path: Path) -> LoadedTask:
     random.seed(RANDOM_SEED)
     np.random.seed(NUMPY_SEED)
     folders = folders_of([spec.task], include_path=suite.include_path, cache_path=cache_path)
-    # checked before its functions are loaded: those of `humaneval` load and run `code_eval` on import
+    forbid_code_eval()
     if tasks_that_run_code([spec.task], include_path=suite.include_path, cache_path=cache_path):
-        raise TaskUnavailableError(f"task `{spec.task}`: {RUNS_CODE}")
+        _require_sandbox(spec.task)
+        use_sandbox()  # before its functions are loaded: those of `humaneval` run `code_eval` on import
     try:
         manager = TaskManager(
             include_path=[str(f) for f in folders],
@@ -415,16 +446,31 @@ def _in_folder(files: Any, folder: Path) -> Any:
     return str((folder / files).resolve()) if is_there else files  # other files are in a Hub repository
 
 
+def _require_sandbox(task: str) -> None:
+    try:
+        require_sandbox()
+    except TrackerError as error:
+        raise TaskUnavailableError(f"task `{task}`: {error}", hint=error.hint) from error
+
+
 def _refuse(name: str, task: Any) -> None:
-    output_type = task.get_config("output_type")
-    if getattr(task, "UNSAFE_CODE", False) or task.get_config("unsafe_code"):
-        raise TaskUnavailableError(f"task `{name}`: {RUNS_CODE}")
+    runs_code = getattr(task, "UNSAFE_CODE", False) or task.get_config("unsafe_code")
+    stated = [one.get("metric") for one in task.get_config("metric_list") or ()]
+    functions = [one for one in (*stated, task.get_config("process_results")) if callable(one)]
+    if runs_code and not is_scored_in_sandbox(functions):
+        raise TaskUnavailableError(f"task `{name}`: {OWN_MEANS}")
     if getattr(task, "MULTIMODAL", False):
         raise TaskUnavailableError(f"task `{name}`: not supported, because it needs images or audio")
-    if output_type == "loglikelihood_rolling":
-        raise TaskUnavailableError(
-            f"task `{name}`: not supported, because perplexity is not a score between 0 and 1"
-        )
+
+
+def _expanded_metrics(task: Any) -> dict[str, str]:
+    """The metrics that a function with several `k` gives, as in HumanEval, each with that function's name."""
+    return {
+        f"pass@{k}": one["metric"].__name__
+        for one in task.get_config("metric_list") or ()
+        if callable(one.get("metric")) and "k" in one
+        for k in ([one["k"]] if isinstance(one["k"], int) else one["k"])
+    }
 
 
 def _configure(task: Any, spec: Task) -> None:
@@ -442,6 +488,8 @@ def _request(instance: Any, number: int) -> Request:
     if instance.request_type == "loglikelihood":
         context, continuation = instance.args[:2]
         return ContinuationRequest(context=context, continuation=continuation)
+    if instance.request_type == "loglikelihood_rolling":
+        return TextRequest(instance.args[0])
     context, given = instance.args[:2]
     options = normalize_gen_kwargs(given, MAX_OUTPUT_TOKENS)
     temperature = float(options.get("temperature") or 0.0)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from runners.engines import ContinuationRequest, GenerationRequest
+from runners.engines import ContinuationRequest, GenerationRequest, TextRequest
 
-Request = ContinuationRequest | GenerationRequest
+Request = ContinuationRequest | GenerationRequest | TextRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,10 @@ class Leaf(Protocol):
 
     def is_mean(self, metric: str) -> bool:
         """Whether the score is the plain mean over items."""
+        ...
+
+    def stderr(self, values: Sequence[Any], *, metric: str) -> float | None:
+        """The standard error of a score that is no plain mean; None: there is no estimate."""
         ...
 
     def higher_is_better(self, metric: str) -> bool | None:

@@ -84,7 +84,11 @@ def leaf_metrics(part: LeafItems, *, warn: Callable[[str], None]) -> list[TaskMe
         name, _, filter_name = key.rpartition(",")
         values = [item.metrics[key] for item in items]
         try:
-            stderr = _stderr([float(value) for value in values], items) if leaf.is_mean(name) else None
+            stderr = (
+                _stderr([float(value) for value in values], items)
+                if leaf.is_mean(name)
+                else leaf.stderr(values, metric=name)
+            )
             metric = TaskMetric(
                 task=leaf.name,
                 metric=name,

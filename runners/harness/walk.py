@@ -7,6 +7,7 @@ Not covered: starting and stopping the engine, and processes that are killed (se
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -50,7 +51,18 @@ from runners.harness.scoring import (
 from tracker.errors import EngineError, TrackerError
 from tracker.files.items import read_items, stored_parts, write_fingerprint
 from tracker.installation import installed_version
-from tracker.records import Condition, Item, Job, RunRequest, Suite, Task, TaskMetric, TaskScore, fingerprint
+from tracker.records import (
+    Condition,
+    Item,
+    Job,
+    PromptForm,
+    RunRequest,
+    Suite,
+    Task,
+    TaskMetric,
+    TaskScore,
+    fingerprint,
+)
 from tracker.serialization import dump
 from tracker.stats import anytime_interval
 from tracker.wording import agreeing, counted
@@ -77,6 +89,8 @@ class Tally:
     refused: list[str] = field(default_factory=list)  # of these, tasks that the model itself cannot do
     n_items: int = 0
     n_reused_items: int = 0
+    reused: Counter[str] = field(default_factory=Counter)  # items by the run that answered them
+    prompts: dict[PromptForm, None] = field(default_factory=dict)  # an ordered set
     prompt_tokens: int = 0
     output_tokens: int = 0
     generated_tokens: int = 0
@@ -84,11 +98,11 @@ class Tally:
     answering_s: float = 0.0
     ttfts_s: list[float] = field(default_factory=list)
 
-    def count(self, item: Item, *, is_choice: bool) -> None:
+    def count(self, item: Item) -> None:
         """Add the cost of one newly answered item."""
         self.prompt_tokens += item.prompt_tokens
         self.output_tokens += item.output_tokens
-        if not is_choice:
+        if item.finish_reason != "loglikelihood":
             self.generated_tokens += item.output_tokens
         if item.ttft_s is not None:
             self.ttfts_s.append(item.ttft_s)
@@ -102,14 +116,15 @@ class LeafWork:
     fingerprint: str
     questions: list[TaskQuestion]
     items: dict[int, Item]
-    reused: frozenset[int]  # doc_ids
+    reused: dict[int, str]  # doc_id → the run that answered it
+    form: PromptForm
 
     def part(self, asked: Sequence[TaskQuestion]) -> LeafItems:
         """The items of these questions, in their order, from which the score is computed."""
         items = {
             q.doc_id: self.items[q.doc_id] for q in asked if q.leaf is self.leaf and q.doc_id in self.items
         }
-        return LeafItems(self.leaf, self.fingerprint, items, len(self.reused & items.keys()))
+        return LeafItems(self.leaf, self.fingerprint, items, len(self.reused.keys() & items.keys()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,9 +277,13 @@ class RunningSuite:
                 stopping = Stopping(task_run.values(questions), population, target)
         task_run.report(force=True)
         self._refuse_refused(loaded, works)
-        parts = [part for part in (work.part(questions) for work in works) if part.items]
+        works = [work for work in works if work.part(questions).items]
+        parts = [work.part(questions) for work in works]
         self.tally.n_items += sum(len(part.items) for part in parts)
         self.tally.n_reused_items += sum(part.n_reused_items for part in parts)
+        for work, part in zip(works, parts, strict=True):
+            self.tally.prompts[work.form] = None
+            self.tally.reused.update(work.reused[doc] for doc in part.items if doc in work.reused)
         if parts:
             self._score(loaded, parts, stopping=stopping)
 
@@ -361,6 +380,7 @@ class RunningSuite:
     def _work(self, leaf: LeafTask, docs: tuple[int, ...] | None) -> LeafWork:
         suite, job = self.run.suite, self.job
         chat = (suite.chat and leaf.is_written) if leaf.chat is None else leaf.chat
+        chat = chat and not leaf.is_text
         if chat and self.engine.info.chat_template_hash is None:
             self.warn(
                 f"task `{leaf.name}`: the model has no chat template, so prompts are sent as plain text"
@@ -384,7 +404,8 @@ class RunningSuite:
         key = fingerprint(parts)
         write_fingerprint(self.items_path, self.run.run_id, key, parts)
         skipped: list[str] = []
-        stored = read_items(stored_parts(self.items_path, key), skipped=skipped)
+        runs: dict[int, str] = {}
+        stored = read_items(stored_parts(self.items_path, key), skipped=skipped, runs=runs)
         for name in skipped:
             self.warn(f"chunk `{name}` is unreadable, so its items are asked again")
         questions = leaf.questions(docs=docs, chat_prompt=self.engine.chat_prompt if chat else None)
@@ -399,7 +420,8 @@ class RunningSuite:
             for q in questions
             if q.doc_id in stored and _answers(stored[q.doc_id], q) and not stored[q.doc_id].refused
         }
-        return LeafWork(leaf, key, questions, items, reused=frozenset(items))
+        form = PromptForm(leaf.group or leaf.name, chat, leaf.has_system)
+        return LeafWork(leaf, key, questions, items, {doc: runs[doc] for doc in items}, form)
 
     def warn(self, message: str) -> None:
         """Record the warning with the run and report it at once."""
@@ -476,13 +498,13 @@ class _TaskRun:
                 work = self.works[question.leaf.name]
                 work.items[item.doc_id] = item
                 sink.add(work.fingerprint, item)
-                suite_run.tally.count(item, is_choice=question.leaf.is_choice)
+                suite_run.tally.count(item)
                 self.report()
         finally:
             sink.flush()
             took = time.monotonic() - started
             suite_run.tally.answering_s += took
-            if not all(question.leaf.is_choice for question in wanted):
+            if any(isinstance(one, GenerationRequest) for question in wanted for one in question.requests):
                 suite_run.tally.generation_s += took
 
     def has_all(self, questions: Sequence[TaskQuestion]) -> bool:

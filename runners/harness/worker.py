@@ -15,7 +15,7 @@ import statistics
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,8 +42,8 @@ from tracker.errors import (
     is_failure,
     unicode_text,
 )
-from tracker.files.items import write_run
-from tracker.records import Cost, Job, Run, RunStatus
+from tracker.files.items import read_run, write_run
+from tracker.records import Cost, Job, Reuse, Run, RunStatus
 from tracker.redaction import masked
 from tracker.wording import agreeing, counted
 
@@ -249,6 +249,8 @@ def _run_suite(suite_run: RunningSuite, run: Run) -> tuple[Run, BaseException | 
         warnings=(*run.warnings, *tally.warnings),
         n_items=tally.n_items,
         n_reused_items=tally.n_reused_items,
+        reused=_reuses(suite_run),
+        prompts=tuple(tally.prompts),
         thinks=suite_run.thinks,
         cost=cost,
     )
@@ -257,6 +259,18 @@ def _run_suite(suite_run: RunningSuite, run: Run) -> tuple[Run, BaseException | 
     if suite_run.stopped():
         return failed(run, KeyboardInterrupt()), KeyboardInterrupt()
     return replace(run, **_ending(suite_run)), None
+
+
+def _reuses(suite_run: RunningSuite) -> tuple[Reuse, ...]:
+    """Where the reused items come from, the run with the most of them first."""
+    found = []
+    for run_id, n_items in suite_run.tally.reused.most_common():
+        started_at = base_url = None
+        with suppress(TrackerError):
+            run = read_run(suite_run.items_path / run_id)
+            started_at, base_url = run.started_at, run.settings.base_url
+        found.append(Reuse(run_id, n_items, started_at, base_url))
+    return tuple(found)
 
 
 def _ending(suite_run: RunningSuite) -> dict[str, Any]:

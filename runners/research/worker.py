@@ -28,10 +28,10 @@ from runners.research.events import StudyEvent, encode
 from runners.research.final_test import FinalTestCache
 from runners.research.problem import script, space
 from runners.research.problem.tiers import tier as tier_of
-from runners.research.sandbox import run as sandbox
 from runners.research.study import StudyContext, run_study
 from runners.research.training import cache as training
 from runners.research.training.pool import StoppedError, TrainingPool
+from runners.sandbox import run as sandbox
 from tracker.errors import EXIT_INTERRUPTED, DiskFullError, ModelError, TrackerError, UnreachableError
 from tracker.files.studies import Ledger
 from tracker.records.studies import (

@@ -6,12 +6,13 @@ import json
 
 import pytest
 
+from app.widgets.safe_text import escaped
 from tests.builders.some_runs import model, run, store_runs
 from tests.doubles.app_visit import visit
 from tracker import open_home
 from tracker.cli import main
 from tracker.cli.bench_output import document
-from tracker.records import TaskMetric
+from tracker.records import PromptForm, Reuse, TaskMetric
 from tracker.settings import Settings
 
 PERPLEXITY = TaskMetric("wikitext", "word_perplexity", "none", 21.75, None, 10, False, is_headline=False)
@@ -42,3 +43,30 @@ def test_a_metric_is_the_same_on_the_model_page() -> None:
     (table,) = [frame.value for frame in session.dataframe if "Metric" in frame.value]
     assert table[["Task", "Metric", "value"]].to_numpy().tolist() == [["wikitext", "word_perplexity", 21.75]]
     assert table["stderr"].isna().all()
+
+
+def test_prompts_and_reuse_are_the_same_in_bench_show_and_on_the_model_page(
+    stored: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = run(1)
+    again = run(
+        2,
+        reused=(Reuse(first.run_id, 30, first.started_at, "http://127.0.0.1:8000/v1"),),
+        prompts=(PromptForm("sort_words", chat=True, system=False),),
+    )
+    store_runs(stored, again)
+    documents = document(again, None)
+    main(["show", model().model_id, "--json"])
+    shown = {one["run_id"]: one for one in json.loads(capsys.readouterr().out)["runs"]}
+    assert shown[again.run_id]["prompts"] == documents["prompts"]
+    assert shown[again.run_id]["reused"] == documents["reused"]
+    said = (
+        "chat: template; system prompt: no",
+        f"30 answers reused from run {first.run_id} of 2026-11-24 (server http://127.0.0.1:8000/v1)",
+    )
+    main(["show", model().model_id])
+    printed = capsys.readouterr().out
+    assert all(sentence in printed.splitlines() for sentence in said)
+    session = visit("model", model=model().model_id, run=again.run_id)
+    captions = {caption.value for caption in session.caption}
+    assert {escaped(sentence[0].upper() + sentence[1:]) for sentence in said} <= captions

@@ -27,6 +27,8 @@ from tracker.records import (
     EngineSettings,
     Item,
     Model,
+    PromptForm,
+    Reuse,
     Run,
     RunStatus,
     TaskScore,
@@ -288,6 +290,8 @@ def _resumed_half(settings: Settings, whole: Run) -> Run:
         cost=replace(whole.cost, duration_s=4.0),
         n_items=2 * N_ITEMS,
         n_reused_items=2 * N_ITEMS,
+        reused=(Reuse(whole.run_id, 2 * N_ITEMS, whole.started_at),),
+        prompts=tuple(PromptForm(score.task, chat=True, system=False) for score in whole.scores[1:3]),
     )
 
 

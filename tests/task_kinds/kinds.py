@@ -1,5 +1,6 @@
 """Documents and functions of the tasks beside it: one task of each kind that lm-eval has."""
 
+import math
 from functools import partial
 
 from datasets import Dataset
@@ -20,6 +21,9 @@ def docs(**_):
             "answer": WORDS[(n + 1) % 8],
             "text": f"The {WORDS[n]} jumps over the {WORDS[(n + 2) % 8]}",
             "is_true": n % 2,
+            "page": " ".join(f"The {word} , {n}" for word in WORDS for _ in range(1 + 12 * (n % 3)))
+            * (n > 0),
+            "separated": f"{WORDS[n]}\u2028one\u0085two\x0cthree\u2029{n}",
         }
         for n in range(N_DOCS)
     ]
@@ -39,6 +43,57 @@ def contexts(doc):
 def ending(doc):
     """The end of both."""
     return "lazy"
+
+
+def two_right(doc):
+    """The numbers of two choices that are both right."""
+    return [doc["gold"], (doc["gold"] + 1) % 3]
+
+
+def two_answers(doc):
+    """Two right answers, one of which a model can begin with."""
+    return [doc["answer"], ""]
+
+
+def loud_answer(doc):
+    """The answer with capitals and marks."""
+    return f"${doc['answer'].upper()}, 1!"
+
+
+def every_other(dataset):
+    """Half of the documents."""
+    return dataset.filter(lambda doc: doc["is_true"] == 0)
+
+
+def without_spaces(doc):
+    """The page without the spaces before its commas."""
+    return doc["page"].replace(" , ", ", ")
+
+
+def by_words_before(doc, results):
+    """Log-probability and size, with the words of the page before anything was removed."""
+    (log_prob,) = results
+    return {
+        "word_perplexity": (log_prob, len(doc["page"].split(" "))),
+        "bits_per_byte": (log_prob, len(doc["page"].encode()) or 1),
+    }
+
+
+def share_of_gold(doc, results):
+    """The probability of the right choice among all."""
+    log_probs = [log_prob for log_prob, _ in results]
+    total = sum(math.exp(value - max(log_probs)) for value in log_probs)
+    return {"share": math.exp(log_probs[doc["gold"]] - max(log_probs)) / total}
+
+
+def shared_letters(references, predictions, **_):
+    """How many letters of the answer occur in the text."""
+    return len(set(references[0]) & set(predictions[0]))
+
+
+def highest(values):
+    """The largest of them."""
+    return max(values)
 
 
 def length(doc, results):

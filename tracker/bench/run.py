@@ -26,6 +26,7 @@ from runners.harness.task_index import folders_of, tasks_that_run_code
 from runners.memory.fit import changes, plan_fit
 from runners.models.hub import has_data_set
 from runners.models.resolve import DEMO, resolve_model, stored_model_id
+from runners.sandbox import run as sandbox
 from tracker.errors import (
     BusyError,
     DiskFullError,
@@ -220,17 +221,17 @@ def check_home(settings: Settings) -> None:
 
 
 def _check_tasks(suites: Sequence[Suite], settings: Settings) -> None:
-    """Refuse unknown tasks, and suites whose scores need a sandbox, before anything is loaded."""
+    """Refuse unknown tasks, and suites whose scores need a sandbox where there is none, before all else."""
     cache_path = settings.home / "cache"
     for suite in suites:
         names = [task.task for task in suite.tasks]
         folders_of(names, include_path=suite.include_path, cache_path=cache_path)
         refused = tasks_that_run_code(names, include_path=suite.include_path, cache_path=cache_path)
-        if len(refused) == len(names):  # where others are left, those are asked
+        if len(refused) == len(names) and not (found := sandbox.probe()).is_trusted:  # others are asked
             raise TrackerError(
-                f"suite `{suite.name}` is refused: scoring it runs code that the model wrote, "
-                "and there is no sandbox for that",
-                hint=f"its tasks: {', '.join(refused)}; `tracker suites` lists the other suites",
+                f"suite `{suite.name}` is refused: scoring it runs programs that the model wrote, "
+                f"which needs bubblewrap: {found.why}",
+                hint=sandbox.BUBBLEWRAP_HINT,
             )
 
 

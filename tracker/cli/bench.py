@@ -136,9 +136,12 @@ def _print_end(end: JobEnd, settings: Settings, *, as_json: bool) -> None:
     from rich.console import Console
 
     from tracker.answers.placement import place_runs
+    from tracker.answers.run_notes import reuse_notes
     from tracker.bench.run import Refusal
     from tracker.cli.bench_output import document, end_hint, print_run
-    from tracker.foreign_text import indented
+    from tracker.cli.progress import progress_console
+    from tracker.foreign_text import indented, one_line
+    from tracker.serialization import dump
 
     placements = place_runs(end.runs, settings)
     if as_json:
@@ -147,6 +150,9 @@ def _print_end(end: JobEnd, settings: Settings, *, as_json: bool) -> None:
     if isinstance(end, Refusal):
         report(end.error, as_json=False)
         return
+    for run in end.runs:
+        for note in reuse_notes([dump(one) for one in run.reused]):
+            progress_console().print(one_line(note), markup=False, highlight=False, soft_wrap=True)
     if not as_json:
         for run in end.runs:
             print_run(Console(), run, placements.get(run.run_id))

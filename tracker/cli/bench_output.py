@@ -12,6 +12,7 @@ from rich.table import Table
 
 from tracker.answers.documents import placement_document
 from tracker.answers.placement import equal_text
+from tracker.answers.run_notes import prompt_note
 from tracker.foreign_text import one_line, printable
 from tracker.frontier.placement import Placement, Unplaced
 from tracker.records import Run, TaskScore
@@ -38,6 +39,8 @@ def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]
         "sample_seed": run.sample_seed,
         "n_items": run.n_items,
         "n_reused_items": run.n_reused_items,
+        "reused": [dump(one) for one in run.reused],
+        "prompts": [dump(one) for one in run.prompts],
         "duration_s": cost.duration_s,
         "load_s": cost.load_s,
         "prompt_tokens": cost.prompt_tokens,
@@ -86,6 +89,10 @@ def print_run(console: Console, run: Run, placement: Placement | Unplaced | None
     for line in metric_lines([dump(metric) for metric in run.metrics], grouped=grouped):
         console.print(escape(one_line(line)), highlight=False)
     console.print(escape(one_line(_cost_line(run))), style="dim", highlight=False)
+    if run.prompts:
+        console.print(
+            escape(one_line(prompt_note([dump(one) for one in run.prompts]))), style="dim", highlight=False
+        )
     if placement is not None:
         console.print(escape(printable(_placement_line(placement))), highlight=False)
     for warning in run.warnings:

@@ -22,7 +22,7 @@ from huggingface_hub import constants
 from runners.card_support import Installation, card_problem, describe_installation
 from runners.engines import ENGINES, engine_spec, engine_specs
 from runners.hardware import Hardware, describe_hardware
-from runners.research.sandbox.run import INSTALL_HINT, describe, probe
+from runners.sandbox.run import INSTALL_HINT, describe, probe
 from tracker.addresses import shown
 from tracker.errors import TrackerError, UnreachableError
 from tracker.files.workers import WorkKind, worker_files

@@ -84,6 +84,9 @@ class EngineFlags(MemoryFlags):
             help="Turn the model's thinking on or off; default: as its chat template sets it.",
         ),
     ] = None
+    chat_template: Annotated[
+        str | None, Parameter(help="Name of a chat template, of a model with several; default: `default`.")
+    ] = None
     trust_remote_code: Annotated[bool, Parameter(help="Run code from the model's repository.")] = (
         DEFAULT.trust_remote_code
     )

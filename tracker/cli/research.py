@@ -300,7 +300,7 @@ def attack(
 
     from runners.research.attacks.run import AttackOutcome, attack_names, run_attacks
     from runners.research.problem.tiers import tier as tier_of
-    from runners.research.sandbox.run import find
+    from runners.sandbox.run import find
     from tracker.bench.run import check_home
     from tracker.records.studies import Attack
     from tracker.research.begin import keep_attacks

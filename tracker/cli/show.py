@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tracker.answers.models import id_of_folder, known_id
+from tracker.answers.run_notes import prompt_note, reuse_notes
 from tracker.cli import print_json
 from tracker.cli.bench_output import metric_lines
 from tracker.cli.tables import cell, console, count, moment, plain, warn_of_missing
@@ -92,6 +93,8 @@ def _print_run(out: Console, run: Row) -> None:
     for line in metric_lines(run["metrics"], grouped=grouped):
         out.print(Text(one_line(line)))
     out.print(Text(one_line(_cost(run)), style="dim"))
+    for line in (prompt_note(run["prompts"]), *reuse_notes(run["reused"])):
+        out.print(Text(one_line(line), style="dim"))
     for warning in run["warnings"]:
         out.print(Text(one_line(f"warning: {warning}")))
 

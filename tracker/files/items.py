@@ -204,10 +204,13 @@ def _stamp(version: int) -> bytes:
 _STAMPS = tuple(_stamp(version) for version in range(FIRST_VERSION, PART_FORMAT.version + 1))
 
 
-def read_items(parts: Sequence[Path], *, skipped: list[str] | None = None) -> dict[int, Item]:
+def read_items(
+    parts: Sequence[Path], *, skipped: list[str] | None = None, runs: dict[int, str] | None = None
+) -> dict[int, Item]:
     """The items in these chunks by `doc_id`; of one that was answered twice, the first that is no refusal.
 
     An unreadable chunk is passed over and named in `skipped`: its items will simply be asked again.
+    `runs` gets the `run_id` of each item.
 
     Raises:
         NewerFormatError: a newer version of this program wrote a chunk.
@@ -225,6 +228,8 @@ def read_items(parts: Sequence[Path], *, skipped: list[str] | None = None) -> di
             item = _item(row)
             if item.doc_id not in items or (items[item.doc_id].refused and not item.refused):
                 items[item.doc_id] = item
+                if runs is not None:
+                    runs[item.doc_id] = path.parent.name
     return items
 
 

@@ -147,6 +147,7 @@ class EngineSettings:
     server_option: tuple[str, ...] = ()  # KEY=VALUE, fields added to each request, for `server`
     trust_remote_code: bool = False
     thinking: bool | None = None  # None: as the chat template does by itself
+    chat_template: str | None = None  # by its name, of a model that has several; None: `default`
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -323,6 +324,25 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Reuse:
+    """Answers that a run took from an earlier one."""
+
+    run_id: str
+    n_items: int
+    started_at: datetime | None = None  # of that run; None: its `run.json` cannot be read
+    base_url: str | None = None  # of the server that gave the answers
+
+
+@dataclass(frozen=True, slots=True)
+class PromptForm:
+    """The form in which the questions of one task were put to the model."""
+
+    task: str
+    chat: bool  # through the chat template; else as plain text
+    system: bool  # with a system message
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One suite on one model: the content of `run.json`, from which the database can be rebuilt."""
 
@@ -350,6 +370,8 @@ class Run:
     metrics: tuple[TaskMetric, ...] = ()  # every metric of every task, those of the scores among them
     thinks: bool | None = None  # whether the model thought before it answered; None: it was not found out
     harness_version: str = ""
+    reused: tuple[Reuse, ...] = ()  # where the reused items come from
+    prompts: tuple[PromptForm, ...] = ()  # of each task; empty in runs of older versions
 
     def __post_init__(self) -> None:
         """Check that times are aware and a failed run has a reason."""

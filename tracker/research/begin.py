@@ -27,7 +27,7 @@ from runners.research.agents.scripted import FILE as SCRIPTED_FILE
 from runners.research.attacks.run import attack_names
 from runners.research.comparability import comparability_of
 from runners.research.problem.tiers import tier as tier_of
-from runners.research.sandbox import run as sandbox
+from runners.sandbox import run as sandbox
 from tracker.bench.run import (
     check_home,
     new_run_id,

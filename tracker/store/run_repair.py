@@ -93,6 +93,7 @@ def _from_items(folder: Path, settings: Settings) -> tuple[Run, str] | None:
         cost=Cost(),
         n_items=len(times),
         n_reused_items=0,
+        reused=(),
         warnings=(),
     )
     return run, f"its items and run `{like.run_id}`, as interrupted; its scores are lost, its items are not"

@@ -12,6 +12,7 @@ import streamlit as st
 from app.pages.model.columns import METRIC_COLUMNS
 from app.widgets import columns, downloads, failure_hints, safe_text
 from app.widgets.facts import show_facts
+from tracker.answers.run_notes import prompt_note, reuse_notes
 
 
 def show_identity(runs: Sequence[Mapping[str, Any]]) -> None:
@@ -78,6 +79,8 @@ def show_outcome(run: Mapping[str, Any]) -> None:
         }
     )
     st.caption(f"Engine: {safe_text.escaped(columns.engine_phrase(run))}")
+    for note in (prompt_note(run["prompts"]), *reuse_notes(run["reused"])):
+        st.caption(safe_text.escaped(f"{note[0].upper()}{note[1:]}"))
 
 
 def show_metrics(metrics: pd.DataFrame, run_id: str) -> None:

@@ -168,7 +168,7 @@ def continuation(
     tops = [log_probs["top_logprobs"][place] or {} for place in places]
     if None in values:
         message = "the server gives no log-probability for the first token of a text"
-        hint = "use another engine for choices without a context"
+        hint = "use another engine for texts without a context"
         raise EngineError(message, reason="unsupported", hint=hint)
     details = (answer.get("usage") or {}).get("prompt_tokens_details") or {}
     return Continuation(

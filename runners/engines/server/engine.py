@@ -27,6 +27,7 @@ from runners.engines import (
     Generation,
     GenerationRequest,
     RequestRefusedError,
+    TextRequest,
 )
 from runners.engines.server.answers import MAX_WORDS, StreamedAnswer, continuation, has_prompt_log_probs
 from runners.engines.server.api import (
@@ -135,6 +136,15 @@ class ServerEngine:
             hint = "serve the model with vLLM or SGLang, or use `--engine vllm` or `--engine transformers`"
             raise EngineError(message, reason="unsupported", hint=hint)
         return self._stream(requests, self._log_prob)
+
+    def text_log_probs(self, requests: Sequence[TextRequest]) -> Iterator[tuple[int, Continuation]]:
+        """Yield the index of each text with its answer; one longer than the context is refused by the server.
+
+        Raises:
+            EngineError: this server gives no log-probabilities for a whole prompt (reason `unsupported`).
+            UnreachableError: it died; earlier answers have been yielded.
+        """
+        return self.log_probs([ContinuationRequest("", one.text) for one in requests])
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, Generation]]:
         """Yield the index of each request with its answer, in any order.

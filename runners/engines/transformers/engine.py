@@ -15,16 +15,18 @@ from itertools import chain
 import torch
 from transformers.utils import logging
 
-from runners.engines import Continuation, ContinuationRequest, Generation, GenerationRequest
+from runners.engines import Continuation, ContinuationRequest, Generation, GenerationRequest, TextRequest
 from runners.engines.chat import render_chat
 from runners.engines.encoding import (
     EncodedPair,
     chat_template_hash,
     encode_pairs,
     encode_prompts,
+    encode_windows,
     max_model_len,
     output_budget,
     plan_inputs,
+    whole_texts,
 )
 from runners.engines.json_schema import Grammars
 from runners.engines.loading import (
@@ -110,7 +112,18 @@ class TransformersEngine:
         Raises:
             EngineError: it ran out of memory, or a continuation cannot be scored.
         """
-        pairs = encode_pairs(self._tokenizer, requests)
+        yield from self._scores(encode_pairs(self._tokenizer, requests))
+
+    def text_log_probs(self, requests: Sequence[TextRequest]) -> Iterator[tuple[int, Continuation]]:
+        """Yield the index of each text with its answer, as soon as its last token was read.
+
+        Raises:
+            EngineError: it ran out of memory.
+        """
+        windows = [encode_windows(self._tokenizer, one.text, max_len=self._max_len) for one in requests]
+        yield from whole_texts(windows, self._scores)
+
+    def _scores(self, pairs: Sequence[EncodedPair]) -> Iterator[tuple[int, Continuation]]:
         inputs = [_checked(pair, self._max_len).input_ids(self._max_len) for pair in pairs]
         self.cut_requests += sum(pair.is_cut(self._max_len) for pair in pairs)
         packed = [place for place, ids in enumerate(inputs) if self._can_pack(len(ids))]

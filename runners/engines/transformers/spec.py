@@ -7,7 +7,15 @@ from runners.engines import EngineSpec
 SPEC = EngineSpec(
     name="transformers",
     place="runners.engines.transformers.engine:TransformersEngine",
-    settings=("dtype", "max_model_len", "max_num_seqs", "trust_remote_code", "thinking", "seed"),
+    settings=(
+        "dtype",
+        "max_model_len",
+        "max_num_seqs",
+        "trust_remote_code",
+        "thinking",
+        "chat_template",
+        "seed",
+    ),
     sampling=("top_k", "min_p", "repetition_penalty", "no_repeat_ngram_size", "min_new_tokens"),
     module="transformers",
     packages=("torch", "transformers", "accelerate", "lm-eval", "safetensors", "gguf", "reasoning-gym"),

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import transformers
 
-from runners.engines import Continuation, ContinuationRequest, Generation, GenerationRequest
+from runners.engines import Continuation, ContinuationRequest, Generation, GenerationRequest, TextRequest
 from runners.engines.chat import render_chat
 from runners.engines.encoding import (
     EncodedPair,
@@ -23,7 +23,9 @@ from runners.engines.encoding import (
     chat_template_hash,
     encode_pairs,
     encode_prompts,
+    encode_windows,
     output_budget,
+    whole_texts,
 )
 from runners.engines.loading import load_tokenizer
 from runners.engines.sampling import request_seed
@@ -121,6 +123,19 @@ class VllmEngine:
         for start in range(0, len(requests), PAIRS_AT_ONCE):
             pairs = encode_pairs(self._tokenizer, requests[start : start + PAIRS_AT_ONCE])
             for place, answer in self._scores(pairs):
+                yield start + place, answer
+
+    def text_log_probs(self, requests: Sequence[TextRequest]) -> Iterator[tuple[int, Continuation]]:
+        """Yield the index of each text with its answer.
+
+        Raises:
+            EngineError: it died or ran out of memory.
+        """
+        max_len = self.info.max_model_len - 2  # the windows of lm-eval's model for vLLM
+        for start in range(0, len(requests), PROMPTS_AT_ONCE):
+            some = requests[start : start + PROMPTS_AT_ONCE]
+            windows = [encode_windows(self._tokenizer, one.text, max_len=max_len) for one in some]
+            for place, answer in whole_texts(windows, self._scores):
                 yield start + place, answer
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, Generation]]:

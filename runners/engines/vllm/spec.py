@@ -10,7 +10,7 @@ SPEC = EngineSpec(
     place="runners.engines.vllm.engine:VllmEngine",
     settings=(
         "dtype", "max_model_len", "quantization", "tensor_parallel_size", "max_num_seqs",
-        "gpu_memory_utilization", "trust_remote_code", "thinking", "seed",
+        "gpu_memory_utilization", "trust_remote_code", "thinking", "chat_template", "seed",
     ),
     quantizations=QUANTIZATIONS,
     sampling=(

@@ -31,7 +31,7 @@ from runners.memory.prediction import GIB, predict, require_predictor
 from runners.memory.vllm import CONTEXT_BYTES
 from runners.memory.weights import read_subject
 from runners.research.problem.tiers import TIERS
-from tracker.errors import EngineError, ModelError, TrackerError, UnreachableError
+from tracker.errors import EngineError, FieldError, ModelError, TrackerError, UnreachableError
 from tracker.http_client import MIB, AnswerLimits, fetched
 from tracker.interpreter import python_command, python_environment
 from tracker.records import EngineSettings, Model
@@ -133,9 +133,12 @@ def start_server(model: Model, settings: EngineSettings, *, tier: str, log_path:
     """A server that answers, with memory left for the trainings of `tier`.
 
     Raises:
+        FieldError: a setting is not supported here.
         ModelError: the model does not fit beside them (reason `does_not_fit`).
         EngineError: vLLM could not load it; the reason is vLLM's.
     """
+    if settings.chat_template is not None:
+        raise FieldError("chat_template", "is not supported for the agent of a study on vLLM")
     hardware = describe_hardware()
     kept_bytes = training_bytes(tier, load_settings().home)
     settings = shared_settings(model, settings, hardware, tier=tier, kept_bytes=kept_bytes)

@@ -19,8 +19,8 @@ from runners.research.attacks.canaries import SUCCEEDED, placed_canaries, secret
 from runners.research.corpora.build import corpus
 from runners.research.problem import script as scripts
 from runners.research.problem.tiers import SMOKE, Tier
-from runners.research.sandbox.run import Sandbox
 from runners.research.training.cache import N_AT_ONCE, train
+from runners.sandbox.run import Sandbox
 from tracker.errors import TrackerError
 from tracker.records.studies import (
     Change,

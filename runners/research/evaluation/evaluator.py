@@ -35,7 +35,7 @@ from runners.research.evaluation.logits_client import (
     TrainedModel,
 )
 from runners.research.problem.tiers import Tier
-from runners.research.sandbox.run import Sandbox
+from runners.sandbox.run import Sandbox
 
 BATCH_BYTES = 32 << 20  # of logits in one answer
 CPU_BATCH_TOKENS = 1024  # in one question: on one core, four times as many took a third longer per token

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.research.problem.tiers import Limits
-from runners.research.sandbox.run import (
+from runners.sandbox.limits import Limits
+from runners.sandbox.run import (
     EndStatus,
     Sandbox,
     SandboxedProcess,

@@ -8,22 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from runners.sandbox.limits import Limits
 from tracker.errors import UnknownNameError
 
 MIB = 1 << 20
 GIB = 1 << 30
 MINUTE_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Resource limits of one sandboxed process."""
-
-    cpu_s: float
-    wall_s: float
-    memory_bytes: int
-    file_bytes: int  # of any one file that it writes
-    n_processes: int  # processes and threads together
 
 
 @dataclass(frozen=True, slots=True)

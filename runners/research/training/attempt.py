@@ -26,7 +26,7 @@ from runners.research.evaluation.evaluator import (
 from runners.research.evaluation.logits_client import TrainedModel
 from runners.research.problem import script as scripts
 from runners.research.problem.tiers import Tier
-from runners.research.sandbox.run import (
+from runners.sandbox.run import (
     EndStatus,
     Sandbox,
     SandboxEnd,

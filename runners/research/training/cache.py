@@ -27,14 +27,14 @@ from runners.research.evaluation.seed_similarity import likeness_finding
 from runners.research.problem import script as scripts
 from runners.research.problem import space
 from runners.research.problem.tiers import Tier
-from runners.research.sandbox import run as sandboxes
-from runners.research.sandbox.run import Sandbox
 from runners.research.training.attempt import (
     TrainingAttempt,
     TrainingContext,
     TrainingRefusedError,
     caught,
 )
+from runners.sandbox import run as sandboxes
+from runners.sandbox.run import Sandbox
 from tracker.errors import DiskFullError, TrackerError
 from tracker.installation import installed_version
 from tracker.records.studies import (

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from runners.engines import ContinuationRequest, GenerationRequest
 from runners.engines.encoding import (
@@ -16,6 +17,7 @@ from runners.engines.encoding import (
     chat_template_hash,
     encode_pairs,
     encode_prompts,
+    encode_windows,
     max_model_len,
     plan_inputs,
 )
@@ -152,3 +154,19 @@ def test_encoding_the_hash_of_a_chat_template_changes_with_it() -> None:
     first, second, none = Config(chat_template="a"), Config(chat_template="b"), Config(chat_template=None)
     assert chat_template_hash(first) != chat_template_hash(second)
     assert chat_template_hash(none) is None
+
+
+@each_tokenizer
+@pytest.mark.parametrize("max_len", [1, 2, 5, 16])
+def test_encoding_windows_of_a_text_are_those_of_lm_eval(tokenizer: Any, max_len: int) -> None:
+    stock = StockEncoding(tokenizer)
+    for text in ("", "a", "The quick brown fox jumps over the lazy dog. " * 3, "<s>Question: is 7 prime?"):
+        theirs = get_rolling_token_windows(
+            stock.tok_encode(text),
+            prefix_token=stock.prefix_token_id,
+            max_seq_len=max_len,
+            context_len=1,
+        )
+        expected = [tuple(map(tuple, make_disjoint_window(window))) for window in theirs]
+        windows = encode_windows(tokenizer, text, max_len=max_len)
+        assert [(window.context, window.continuation) for window in windows] == expected

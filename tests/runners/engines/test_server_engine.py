@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 import stamina
 
-from runners.engines import ContinuationRequest, Generation, GenerationRequest, open_engine
+from runners.engines import (
+    ContinuationRequest,
+    Generation,
+    GenerationRequest,
+    TextRequest,
+    open_engine,
+)
 from runners.engines.server.engine import ServerEngine
 from runners.models.resolve import resolve_model
 from tests.doubles.openai_double import (
@@ -298,6 +304,15 @@ def test_server_engine_a_choice_without_context_is_refused_rather_than_scored_wi
     with running_server() as server, pytest.raises(EngineError, match="first token of a text") as caught:
         list(engine(server).log_probs([ContinuationRequest("", "the sky")]))
     assert caught.value.reason == "unsupported"
+
+
+def test_server_engine_a_whole_text_is_refused_rather_than_scored_without_its_first_token() -> None:
+    with running_server() as server, pytest.raises(EngineError, match="first token of a text") as caught:
+        list(engine(server).text_log_probs([TextRequest("the sky")]))
+    assert (caught.value.reason, caught.value.hint) == (
+        "unsupported",
+        "use another engine for texts without a context",
+    )
 
 
 def test_server_engine_without_log_probs_choices_are_unsupported_and_texts_still_work() -> None:

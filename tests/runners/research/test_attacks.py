@@ -17,7 +17,7 @@ from runners.research.attacks.run import (
     run_attacks,
 )
 from runners.research.problem.tiers import SMOKE
-from runners.research.sandbox import run as sandboxes
+from runners.sandbox import run as sandboxes
 from tracker.records.studies import Training, TrainingStatus
 
 # what names the check that must find the cheat; the others score no better, or are refused by the sandbox

@@ -17,7 +17,8 @@ from runners.research.comparability import (
     program_text,
 )
 from runners.research.evaluation.cheat_checks import MAX_COST
-from runners.research.problem.tiers import SMOKE, Limits
+from runners.research.problem.tiers import SMOKE
+from runners.sandbox.limits import Limits
 from tests.doubles.research_asks import study
 from tracker.errors import TrackerError
 

@@ -29,10 +29,10 @@ from runners.research.evaluation.cheat_checks import TrainingCost
 from runners.research.evaluation.evaluator import EvaluationSpec
 from runners.research.problem import script as scripts
 from runners.research.problem.tiers import SMOKE, Tier
-from runners.research.sandbox import run as sandboxes
-from runners.research.sandbox.run import Kind, Sandbox
 from runners.research.training import attempt
 from runners.research.training import cache as training
+from runners.sandbox import run as sandboxes
+from runners.sandbox.run import Kind, Sandbox
 from tracker.records.studies import (
     Change,
     Split,

@@ -64,9 +64,18 @@ def test_json_keeps_the_contract_and_stdout_is_one_document(model_folder: Path) 
     assert document.keys() >= CONTRACT
     assert document["scores"][0].keys() >= SCORE_CONTRACT
     assert (document["status"], document["n_items"], document["n_reused_items"]) == ("complete", 20, 0)
-    again = json.loads(bench(model_folder, "--limit", "20", "--json").stdout)
+    assert document["prompts"] == [{"task": "sums", "chat": True, "system": False}]
+    repeated = bench(model_folder, "--limit", "20", "--json")
+    again = json.loads(repeated.stdout)
     assert (again["n_items"], again["n_reused_items"]) == (20, 20)
     assert again["scores"] == document["scores"]
+    (reused,) = again["reused"]
+    assert (reused["run_id"], reused["n_items"]) == (document["run_id"], 20)
+    said = f"20 answers reused from run {document['run_id']} of {reused['started_at'][:10]}"
+    assert said in repeated.stderr
+    shown = tracker("show", document["model_id"])
+    assert shown.stdout.count(said) == 1
+    assert shown.stdout.count("chat: template; system prompt: no") == 2
 
 
 @pytest.mark.usefixtures("home")

@@ -19,7 +19,7 @@ import pytest
 
 from runners.research.problem.script import regions, shipped
 from runners.research.problem.tiers import SMOKE
-from runners.research.sandbox.run import probe
+from runners.sandbox.run import probe
 from tests.builders.some_studies import STARTED_AT
 from tests.conftest import ROOT
 from tests.doubles.openai_double import running_server

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from runners.research.problem.tiers import Limits
+from runners.sandbox.limits import Limits
 
 LOOK_S = 0.2
 FOLDER_EVERY = 5  # looks: walking a folder costs more than reading a few processes

@@ -1,7 +1,7 @@
 """The one place where our words become those of `bwrap`, `unshare`, `setpriv` and `prlimit`.
 
-What a sandboxed program sees: the system's programs and libraries, Python with torch and what torch needs (no
-other package: their texts may be what a corpus is made of), its inputs, one folder, a small `/tmp`.
+What a sandboxed program sees: the system's programs and libraries, Python with the named packages and what
+they need (no other: their texts may be what a corpus is made of), its inputs, one folder, a small `/tmp`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 
 from runners.hardware import Hardware, choose_cards, describe_hardware, visible_cards
-from runners.research.problem.tiers import Limits
+from runners.sandbox.limits import Limits
 
 INPUTS, OUTPUT = "/in", "/out"  # in the sandbox
 MEMORY_FOLDERS = {"/dev/shm": 64 * 2**20, "/tmp": 256 * 2**20}  # noqa: S108 - torch.compile needs a /tmp
@@ -27,8 +27,8 @@ N_FILES = 256  # open at once
 # Users of this number exist nowhere: above systemd's container range (systemd.io/UIDS-GIDS), below 2^31.
 FIRST_UID, N_UIDS = 1_900_000_000, 10**8
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin")
-ETC = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime")
 PACKAGES = ("torch",)  # all that a training script may import beside the standard library
+ETC = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime")
 # below /usr: hidden, since their texts may be what a corpus is made of
 SYSTEM_SITES = ("lib/python3*/*-packages", "local/lib/python3*/*-packages", "share/doc", "local/share/doc")
 GPU_GLOBS = (
@@ -73,6 +73,7 @@ class Binds:
 
     read_only: Mapping[str, Path]
     writable: Path
+    packages: tuple[str, ...] = PACKAGES
     needs_gpu: bool = False
 
 
@@ -135,7 +136,7 @@ def bubblewrap(
     words += ["--die-with-parent", "--new-session", "--hostname", "sandbox", "--clearenv"]
     for name, value in env.items():
         words += ["--setenv", name, value]
-    mounts = [*_system(), *_python()]
+    mounts = [*_system(), *_python(binds.packages)]
     for name, path in binds.read_only.items():
         mounts += ["--ro-bind", str(path), f"{INPUTS}/{name}"]
     # `/tmp` comes first: the interpreter, or a folder of ours, may lie in the real one
@@ -213,14 +214,14 @@ def _devices(binds: Binds, variant: Variant) -> list[str]:
     return words
 
 
-@lru_cache(maxsize=1)
-def _python() -> tuple[str, ...]:
+@lru_cache
+def _python(packages: tuple[str, ...]) -> tuple[str, ...]:
     """The interpreter and its standard library; of all packages only those that the script may import."""
     outside = [path for path in {Path(sys.prefix), Path(sys.base_prefix)} if not path.is_relative_to("/usr")]
     words = [word for path in sorted(outside) for word in ("--ro-bind", str(path), str(path))]
     sites = sorted(_sites())
     words += [word for site in sites for word in ("--tmpfs", str(site))]
-    words += [word for path in package_paths(PACKAGES) for word in ("--ro-bind", str(path), str(path))]
+    words += [word for path in package_paths(packages) for word in ("--ro-bind", str(path), str(path))]
     return (*words, *(word for site in sites for word in ("--remount-ro", str(site))))
 
 

@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from runners.hardware import Gpu, Hardware
-from runners.research.problem.tiers import Limits
-from runners.research.sandbox import args as sandbox_args
-from runners.research.sandbox import run as sandboxes
-from runners.research.sandbox.run import (
+from runners.sandbox import args as sandbox_args
+from runners.sandbox import run as sandboxes
+from runners.sandbox.limits import Limits
+from runners.sandbox.run import (
     EndStatus,
     Kind,
     Sandbox,
@@ -233,7 +233,7 @@ def killed_parent(tmp_path: Path) -> Path:
     folder = tmp_path / "out"
     folder.mkdir()
     code = (
-        "import sys\nfrom pathlib import Path\nfrom runners.research.sandbox.run import *\n"
+        "import sys\nfrom pathlib import Path\nfrom runners.sandbox.run import *\n"
         "limits = Limits(cpu_s=60, wall_s=60, memory_bytes=2**29, file_bytes=2**20, n_processes=24)\n"
         f"spec = SandboxSpec({{}}, Path({str(folder)!r}), limits)\n"
         "find().run([sys.executable, '-c', 'import time; open(\"begun\", \"w\"); time.sleep(60)'], spec)\n"

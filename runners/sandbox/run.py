@@ -27,9 +27,9 @@ from typing import IO
 
 import psutil
 
-from runners.research.problem.tiers import Limits
-from runners.research.sandbox import args as sandbox_args
-from runners.research.sandbox.watch import LOOK_S, SandboxWatch
+from runners.sandbox import args as sandbox_args
+from runners.sandbox.limits import Limits
+from runners.sandbox.watch import LOOK_S, SandboxWatch
 from tracker.errors import TrackerError
 from tracker.interpreter import python_command
 
@@ -37,7 +37,8 @@ TAIL_BYTES = 8192  # of each output stream that are kept
 GRACE_S = 1.0  # for what started the sandbox to end by itself after all in it was killed
 END_S = 10.0  # for the processes of a killed sandbox to be gone
 MARK = "TRACKER_TRAINING"  # environment variable of our side: names the writable folder
-INSTALL_HINT = "`apt install bubblewrap` (or your system's package), or `--no-sandbox` at your own risk"
+BUBBLEWRAP_HINT = "`apt install bubblewrap` (or your system's package)"
+INSTALL_HINT = f"{BUBBLEWRAP_HINT}, or `--no-sandbox` at your own risk"
 
 
 class Kind(StrEnum):
@@ -93,6 +94,7 @@ class SandboxSpec:
     writable: Path
     limits: Limits
     env: Mapping[str, str] = field(default_factory=dict)
+    packages: tuple[str, ...] = sandbox_args.PACKAGES  # to import beside the standard library
     needs_gpu: bool = False
 
 
@@ -151,7 +153,7 @@ class Sandbox:
     def _command(self, argv: Sequence[str], spec: SandboxSpec, uid: int | None) -> list[str]:
         limited = [*sandbox_args.rlimits(spec.limits, needs_gpu=spec.needs_gpu), *argv]
         if self.kind is Kind.BUBBLEWRAP:
-            binds = sandbox_args.Binds(spec.read_only, spec.writable, needs_gpu=spec.needs_gpu)
+            binds = sandbox_args.Binds(spec.read_only, spec.writable, spec.packages, needs_gpu=spec.needs_gpu)
             env = sandbox_args.environment(spec.env, needs_gpu=spec.needs_gpu)
             return sandbox_args.bubblewrap(self.variant, binds, env, limited, uid=uid)
         dies = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []

@@ -1,1 +1,0 @@
-"""The sandbox that code of an agent runs in."""
