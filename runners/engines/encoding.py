@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from runners.engines import Continuation, ContinuationRequest, GenerationRequest
-from runners.step_limits import limited_step
+from runners.step_limits import MIB, limited_step
 from tracker.errors import EngineError
 
 Tokenizer = Any  # a Hugging Face tokenizer; the library ships no types
