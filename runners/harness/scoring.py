@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from runners.engines.thinking import like_a_mark
 from runners.harness.questions import Leaf
 from tracker.records import Item, TaskMetric, TaskScore, fingerprint
 from tracker.stats import Interval, anytime_interval, bootstrap_interval, mean_interval, normal_interval
@@ -116,6 +118,23 @@ def empty_answers(part: LeafItems) -> str | None:
         )
     return (
         f"{message}: the model or its server ended them without text, for example because of a content filter"
+    )
+
+
+def marked_answers(part: LeafItems, *, hidden: Mapping[str, int]) -> str | None:
+    """The sentence about answers that begin with an unknown mark of thinking; None: there are none.
+
+    `hidden`: marks that are tokens which no text shows, with the number of answers.
+    """
+    written = [item for item in part.items.values() if item.finish_reason != "loglikelihood"]
+    seen = Counter(mark for item in written if (mark := like_a_mark(item.response)))
+    found = (seen or Counter(hidden)).most_common(1)
+    if not written or not found:
+        return None
+    mark, n_marked = found[0]
+    return (
+        f"task `{part.leaf.name}`: {n_marked:,} of {len(written):,} answers begin with `{mark}`, which looks"
+        " like an unknown mark of thinking: what follows it is scored as the answer"
     )
 
 

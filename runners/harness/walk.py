@@ -7,6 +7,7 @@ Not covered: starting and stopping the engine, and processes that are killed (se
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -45,6 +46,7 @@ from runners.harness.scoring import (
     item_score,
     leaf_metrics,
     leaf_score,
+    marked_answers,
     refused_answers,
 )
 from tracker.errors import EngineError, TrackerError
@@ -326,11 +328,17 @@ class RunningSuite:
             replace(metric, is_headline=(metric.task, metric.metric, metric.filter) in headlines)
             for metric in metrics
         ]
+        refusals = getattr(self.engine, "refusals", ())
+        unknown_marks: Counter[str] = getattr(self.engine, "unknown_marks", Counter())
         for part in parts:
-            refusals = getattr(self.engine, "refusals", ())
-            for problem in (empty_answers(part), refused_answers(part, refusals=refusals)):
+            for problem in (
+                empty_answers(part),
+                marked_answers(part, hidden=unknown_marks),
+                refused_answers(part, refusals=refusals),
+            ):
                 if problem:
                     self.warn(problem)
+        unknown_marks.clear()
 
     def _scores_of(
         self, loaded: LoadedTask, parts: Sequence[LeafItems], *, stopping: Stopping | None

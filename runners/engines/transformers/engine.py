@@ -69,6 +69,7 @@ class TransformersEngine:
         self._device = device = choose_device()
         self._settings = settings
         self.cut_requests = 0
+        self.unknown_marks: Counter[str] = Counter()  # see `unknown_mark`
         self._tokenizer = load_tokenizer(model, settings)
         self._weights = load_weights(model, settings, device)
         self._attention = getattr(self._weights.config, "_attn_implementation", None)
@@ -143,6 +144,8 @@ class TransformersEngine:
             decoder = Decoder(self._reader, max_rows=max_rows, memory_bytes=memory_bytes)
             by_prompt = [[packed[place] for place in item.places] for item in plan]
             for row in chain(decoder.decode(walk, by_prompt), self._unpacked.decode(plain)):
+                if mark := row.end.unknown_mark(row.ids):
+                    self.unknown_marks[mark] += 1
                 yield row.request, _generation(row)
 
     def close(self) -> None:

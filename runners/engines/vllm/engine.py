@@ -29,6 +29,7 @@ from runners.engines.encoding import (
 from runners.engines.loading import load_tokenizer
 from runners.engines.sampling import request_seed
 from runners.engines.steps import note_step
+from runners.engines.stopping import unknown_mark
 from runners.engines.thinking import find_marks
 from runners.engines.vllm.answers import AnswerReader, Output, probe_rows
 from runners.engines.vllm.args import CPU, engine_args, engine_environment
@@ -78,6 +79,7 @@ class VllmEngine:
         """
         self.prefilled_tokens = 0  # of contexts, continuations and prompts, computed since the start
         self.cut_requests = 0
+        self.unknown_marks: Counter[str] = Counter()  # see `unknown_mark`
         self._model, self._settings = model, settings
         self._log = ChildLog()
         self._others = children()  # started by others: not ours to stop
@@ -125,7 +127,11 @@ class VllmEngine:
             EngineError: it died or ran out of memory.
         """
         for place, output in self._answers(self._generation_work(requests)):
-            yield place, self._reader.generation(requests[place], output)
+            answer = self._reader.generation(requests[place], output)
+            ids = output.outputs[0].token_ids
+            if answer.thinking is None and (mark := unknown_mark(self._tokenizer, ids)):
+                self.unknown_marks[mark] += 1
+            yield place, answer
 
     def close(self) -> None:
         """Free the memory and stop all child processes; closing twice is harmless."""
