@@ -248,6 +248,7 @@ def _run_suite(suite_run: RunningSuite, run: Run) -> tuple[Run, BaseException | 
         n_items=tally.n_items,
         n_reused_items=tally.n_reused_items,
         thinks=suite_run.thinks,
+        sampling_values=suite_run.sampling or {},
         cost=cost,
     )
     if error is not None:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from tracker.answers.documents import placement_document
 from tracker.answers.placement import equal_text
+from tracker.answers.run_lines import completed_line, sampling_line
 from tracker.foreign_text import one_line, printable
 from tracker.frontier.placement import Placement, Unplaced
 from tracker.records import Run, TaskScore
@@ -34,6 +35,10 @@ def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]
         "reason": run.reason,
         "detail": run.detail,
         "limit": run.limit,
+        "sampling": run.sampling,
+        "sampling_values": dict(run.sampling_values),
+        "repeats": run.repeats,
+        "max_output_tokens": run.max_output_tokens,
         "sample_seed": run.sample_seed,
         "n_items": run.n_items,
         "n_reused_items": run.n_reused_items,
@@ -56,7 +61,9 @@ def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]
 def _score_document(score: TaskScore) -> dict[str, Any]:
     names = (
         "task", "metric", "filter", "value", "stderr", "ci_low", "ci_high", "n_items", "n_total", "chance",
-        "truncated_fraction", "unparsed_fraction", "group", "fingerprint",
+        "truncated_fraction", "unparsed_fraction", "empty_fraction", "only_thinking_fraction",
+        "cut_thinking_fraction", "completed_fraction", "completed_value", "completed_ci_low",
+        "completed_ci_high", "repeats", "mean_output_tokens", "group", "fingerprint",
     )  # fmt: skip
     return {name: getattr(score, name) for name in names}
 
@@ -81,6 +88,11 @@ def print_run(console: Console, run: Run, placement: Placement | Unplaced | None
         console.print(table)
     else:
         console.print(f"{escape(one_line(title))}: no scores")
+    for score in run.scores:
+        if score.group is None and (line := completed_line(dump(score))):
+            console.print(escape(one_line(line)), highlight=False)
+    if line := sampling_line(run.sampling, run.sampling_values, run.repeats, run.max_output_tokens):
+        console.print(escape(one_line(line)), highlight=False)
     grouped = {score.task for score in run.scores if score.group is not None}
     for line in metric_lines([dump(metric) for metric in run.metrics], grouped=grouped):
         console.print(escape(one_line(line)), highlight=False)
@@ -118,6 +130,46 @@ def _score_row(score: TaskScore) -> tuple[str, ...]:
         f"{score.truncated_fraction:.0%}",
         unparsed,
     )
+
+
+def budget_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Of runs with different token budgets, each task's score beside the tokens that it took; else none."""
+    if len({run.max_output_tokens for run in runs}) < 2:
+        return []
+    names = ("task", "value", "ci_low", "ci_high", "mean_output_tokens", "cut_thinking_fraction",
+             "completed_fraction", "completed_value")  # fmt: skip
+    rows = [
+        {"suite": run.suite, "run_id": run.run_id, "max_output_tokens": run.max_output_tokens}
+        | {name: getattr(score, name) for name in names}
+        for run in runs
+        for score in run.scores
+        if score.group is None and score.completed_fraction is not None
+    ]
+    places = {row["task"]: place for place, row in reversed(list(enumerate(rows)))}
+    return sorted(rows, key=lambda row: (places[row["task"]], row["max_output_tokens"]))
+
+
+def print_budgets(console: Console, runs: Sequence[Run]) -> None:
+    """Print the scores of `budget_rows` against their tokens, if there are any."""
+    rows = budget_rows(runs)
+    if not rows:
+        return
+    table = Table(title="score by token budget", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("task", no_wrap=True, overflow="fold")
+    for name in ("budget", "tokens used", "score", "95% interval", "completed", "score of these"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        own = row["completed_value"]
+        table.add_row(
+            escape(one_line(row["task"])),
+            f"{row['max_output_tokens']:,}",
+            f"{row['mean_output_tokens']:,.0f}",
+            f"{row['value']:.1%}",
+            "–" if row["ci_low"] is None else f"{100 * row['ci_low']:.1f}–{row['ci_high']:.1%}",
+            f"{row['completed_fraction']:.0%}",
+            "–" if own is None else f"{own:.1%}",
+        )
+    console.print(table)
 
 
 def metric_lines(metrics: Sequence[Mapping[str, Any]], *, grouped: Collection[str]) -> list[str]:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tracker.answers.models import id_of_folder, known_id
+from tracker.answers.run_lines import completed_line, sampling_line
 from tracker.cli import print_json
 from tracker.cli.bench_output import metric_lines
 from tracker.cli.tables import cell, console, count, moment, plain, warn_of_missing
@@ -88,6 +89,13 @@ def _print_run(out: Console, run: Row) -> None:
     scores = [score for score in run["scores"] if score["group"] is None]
     if scores:
         out.print(_score_table(scores))
+    for score in scores:
+        if line := completed_line(score):
+            out.print(Text(one_line(line)))
+    if line := sampling_line(
+        run["sampling"], run["sampling_values"] or {}, run["repeats"], run["max_output_tokens"]
+    ):
+        out.print(Text(one_line(line)))
     grouped = {score["task"] for score in run["scores"] if score["group"] is not None}
     for line in metric_lines(run["metrics"], grouped=grouped):
         out.print(Text(one_line(line)))

@@ -40,6 +40,9 @@ LEADERBOARD_COLUMNS: Mapping[str, Any] = {
     "truncated_fraction": cc.NumberColumn(
         "Truncated", format="percent", help="Fraction of answers cut off by the token limit"
     ),
+    "completed_value": cc.NumberColumn(
+        "Completed", format="percent", help="Score on the answers that ended by themselves, with text"
+    ),
     "engine": cc.TextColumn("Engine", width=100),
     "status": cc.TextColumn(
         "Status", width=90, help="A partial run was stopped on purpose or could not run every task"
@@ -55,6 +58,7 @@ def leaderboard_table(rows: pd.DataFrame, other_tasks: Sequence[str]) -> tuple[p
         interval=[safe_text.interval(low, high) for low, high in ends],
         score=rows["score"].round(SHOWN_DECIMALS),
         truncated_fraction=rows["truncated_fraction"].round(SHOWN_DECIMALS),
+        completed_value=rows["completed_value"].astype(float).round(SHOWN_DECIMALS),
         needed_gib=in_gib(rows["needed_bytes"]),
         peak_memory_gib=in_gib(rows["peak_memory_bytes"]),
     )

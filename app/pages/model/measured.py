@@ -12,6 +12,7 @@ import streamlit as st
 from app.pages.model.columns import METRIC_COLUMNS
 from app.widgets import columns, downloads, failure_hints, safe_text
 from app.widgets.facts import show_facts
+from tracker.answers.run_lines import completed_line, sampling_line
 
 
 def show_identity(runs: Sequence[Mapping[str, Any]]) -> None:
@@ -77,7 +78,18 @@ def show_outcome(run: Mapping[str, Any]) -> None:
             "Energy": safe_text.energy(run["energy_j"]),
         }
     )
+    if line := sampling_line(
+        run["sampling"], run["sampling_values"] or {}, run["repeats"], run["max_output_tokens"]
+    ):
+        st.caption(safe_text.escaped(f"{line[0].upper()}{line[1:]}"))
     st.caption(f"Engine: {safe_text.escaped(columns.engine_phrase(run))}")
+
+
+def show_completed(scores: pd.DataFrame) -> None:
+    """Show for each task what became of answers that are none, and its score without them."""
+    for score in scores.to_dict("records"):
+        if score["group"] is None and (line := completed_line(score)):
+            st.caption(safe_text.escaped(line))
 
 
 def show_metrics(metrics: pd.DataFrame, run_id: str) -> None:

@@ -17,7 +17,7 @@ import torch
 import transformers
 
 from runners.engines import Continuation, ContinuationRequest, Generation, GenerationRequest
-from runners.engines.chat import render_chat
+from runners.engines.chat import can_stop_thinking, render_chat
 from runners.engines.encoding import (
     EncodedPair,
     Ids,
@@ -96,8 +96,19 @@ class VllmEngine:
         )
         self.info = self._describe()
 
-    def chat_prompt(self, messages: Sequence[dict[str, str]], *, add_generation_prompt: bool = True) -> str:
-        """The messages in the model's chat template, with thinking on or off as in the settings.
+    @property
+    def can_stop_thinking(self) -> bool:
+        """Whether the model thinks by itself, and its chat template can prevent that."""
+        return find_marks(self._tokenizer) is not None and can_stop_thinking(self._tokenizer)
+
+    def chat_prompt(
+        self,
+        messages: Sequence[dict[str, str]],
+        *,
+        add_generation_prompt: bool = True,
+        thinking: bool | None = None,
+    ) -> str:
+        """The messages in the model's chat template, with thinking on or off, by default as in the settings.
 
         Raises:
             EngineError: the model has no chat template, or it rejects the messages (reason `unsupported`).
@@ -106,7 +117,7 @@ class VllmEngine:
             self._tokenizer,
             messages,
             add_generation_prompt=add_generation_prompt,
-            thinking=self._settings.thinking,
+            thinking=self._settings.thinking if thinking is None else thinking,
         )
 
     def log_probs(self, requests: Sequence[ContinuationRequest]) -> Iterator[tuple[int, Continuation]]:
