@@ -15,6 +15,7 @@ from tracker.answers.placement import equal_text
 from tracker.answers.run_lines import completed_line, sampling_line
 from tracker.foreign_text import one_line, printable
 from tracker.frontier.placement import Placement, Unplaced
+from tracker.memory_estimate import memory_text
 from tracker.records import Run, TaskScore
 from tracker.serialization import dump
 
@@ -29,6 +30,7 @@ def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]
         "quantization": run.model.quantization,
         "engine": run.settings.engine,
         "engine_version": run.engine.engine_version if run.engine else None,
+        "device": run.engine.device if run.engine else None,
         "suite": run.suite,
         "suite_version": run.suite_version,
         "status": run.status.value,
@@ -50,6 +52,7 @@ def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]
         "tokens_per_s": cost.tokens_per_s,
         "ttft_s": cost.ttft_s,
         "peak_memory_bytes": cost.peak_memory_bytes,
+        "memory_basis": cost.memory_basis,
         "energy_j": cost.energy_j,
         "scores": [_score_document(score) for score in run.scores],
         "metrics": [dump(metric) for metric in run.metrics],
@@ -191,11 +194,13 @@ def _cost_line(run: Run) -> str:
     parts = [f"run {run.run_id}", f"{run.n_items:,} items ({run.n_reused_items:,} reused)"]
     parts.append(f"{cost.duration_s:.1f} s")
     if cost.tokens_per_s:
-        parts.append(f"{cost.tokens_per_s:,.0f} output tokens/s")
+        place = f" on {run.engine.device}" if run.engine else ""
+        parts.append(f"{cost.tokens_per_s:,.0f} output tokens/s{place}")
     if cost.ttft_s:
         parts.append(f"first token {cost.ttft_s:.2f} s")
-    if cost.peak_memory_bytes:
-        parts.append(f"peak memory {cost.peak_memory_bytes / 1e9:.1f} GB")
+    device = run.engine.device if run.engine else None
+    if memory := memory_text(dump(cost) | {"engine": run.settings.engine, "device": device}):
+        parts.append(memory)
     if cost.energy_j:
         parts.append(f"{cost.energy_j / 3600:.1f} Wh")
     return " · ".join(parts)

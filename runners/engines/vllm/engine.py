@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -59,6 +60,9 @@ VLLM_NAMES = {"min_new_tokens": "min_tokens"}  # of transformers' names, those t
 QUEUED_PER_SLOT = 2  # requests queued in vLLM per slot, so that no slot idles
 END_S = 15.0  # for its processes to end by themselves; on a CPU they take 8 s
 ATTENTION = re.compile(r"Using (?:AttentionBackendEnum\.)?(\w+)(?: attention)? backend")
+POOL = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
+USAGE_METRIC = "vllm:kv_cache_usage_perc"  # a fraction of 1, despite its name
+USAGE_S = 0.5  # between two looks at it
 # Built-in errors that vLLM and torch raise if the model and the machine do not match.
 FAILURES = (ValueError, RuntimeError, OSError, ImportError, AssertionError, KeyError)
 
@@ -80,6 +84,8 @@ class VllmEngine:
         self.prefilled_tokens = 0  # of contexts, continuations and prompts, computed since the start
         self.cut_requests = 0
         self.unknown_marks: Counter[str] = Counter()  # see `unknown_mark`
+        self._cache_usage: float | None = None  # the largest share of the reserved cache in use so far
+        self._usage_seen_s = -USAGE_S
         self._model, self._settings = model, settings
         self._log = ChildLog()
         self._others = children()  # started by others: not ours to stop
@@ -95,6 +101,7 @@ class VllmEngine:
             self._tokenizer, find_marks(self._tokenizer), settings.thinking is not False
         )
         self.info = self._describe()
+        self._pool_bytes = pool_bytes(self._log.text)
 
     @property
     def can_stop_thinking(self) -> bool:
@@ -143,6 +150,23 @@ class VllmEngine:
             if answer.thinking is None and (mark := unknown_mark(self._tokenizer, ids)):
                 self.unknown_marks[mark] += 1
             yield place, answer
+
+    @property
+    def unused_memory_bytes(self) -> int | None:
+        """Of the cache that vLLM reserved, what no request has used so far; None: it cannot be read."""
+        if self._pool_bytes is None or self._cache_usage is None:
+            return None
+        return int(self._pool_bytes * self._config.parallel_config.world_size * (1 - self._cache_usage))
+
+    def _note_cache_usage(self) -> None:
+        """Keep the largest share of the cache in use, as vLLM reports it, seen twice a second."""
+        now = time.monotonic()
+        if now - self._usage_seen_s < USAGE_S:
+            return
+        self._usage_seen_s = now
+        for metric in self._llm.get_metrics():
+            if metric.name == USAGE_METRIC and 0.0 <= metric.value <= 1.0:
+                self._cache_usage = max(self._cache_usage or 0.0, float(metric.value))
 
     def close(self) -> None:
         """Free the memory and stop all child processes; closing twice is harmless."""
@@ -293,6 +317,7 @@ class VllmEngine:
                         return
                     outputs = engine.step()
                     note_step()
+                    self._note_cache_usage()
                     for output in outputs:
                         self.prefilled_tokens += len(output.prompt_token_ids) - (
                             output.num_cached_tokens or 0
@@ -315,6 +340,12 @@ class VllmEngine:
             if self._llm is None:  # interrupted while loading
                 self._end_children()
             raise
+
+
+def pool_bytes(log: str) -> int | None:
+    """The cache that each card reserved, by the engine's log; None: the log does not tell it."""
+    found = POOL.search(log)
+    return round(float(found.group(1)) * 2**30) if found else None
 
 
 def _import_vllm() -> Any:

@@ -9,6 +9,7 @@ with newest as (
 
 select
     runs.model_id, runs.suite, runs.run_id, runs.started_at, runs.peak_memory_bytes,
+    runs.memory_basis, runs.engine, runs.device,
     runs.n_params,
     cast(runs.fit ->> 'weights_bytes' as bigint) as weights_bytes,
     cast(runs.fit ->> 'overhead_bytes' as bigint) as overhead_bytes,
