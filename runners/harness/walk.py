@@ -480,7 +480,7 @@ class RunningSuite:
             )
         questions = resampled(questions, values, seed=job.settings.seed, repeat=repeat)
         known = {*engine_spec(job.settings.engine).sampling, *getattr(self.engine, "more_sampling", ())}
-        _require_sampling(leaf.name, questions, known=known, values=values)
+        _require_sampling(leaf.name, questions, engine=job.settings.engine, known=known, values=values)
         items = {
             q.doc_id: _scored_anew(stored[q.doc_id], leaf)
             for q in questions
@@ -507,7 +507,12 @@ def _is_scored(question: TaskQuestion) -> bool:
 
 
 def _require_sampling(
-    task: str, questions: Sequence[TaskQuestion], *, known: Collection[str], values: Mapping[str, Any] | None
+    task: str,
+    questions: Sequence[TaskQuestion],
+    *,
+    engine: str,
+    known: Collection[str],
+    values: Mapping[str, Any] | None,
 ) -> None:
     """Check that the engine supports every sampling setting of the task's requests: those `known`.
 
@@ -530,7 +535,7 @@ def _require_sampling(
         place = "of the model's own sampling" if is_own else "in its generation_kwargs"
         instead = "--sampling task" if is_own else "remove it from the YAML file"
         raise TaskUnavailableError(
-            f"task `{task}`: `{key}: {asked[key]}` {place} is not supported by this engine",
+            f"task `{task}`: `{key}: {asked[key]}` {place} is not supported by the engine `{engine}`",
             hint=" or ".join(f"`--engine {name}`" for name in others) or instead,
         )
 

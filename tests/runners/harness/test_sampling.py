@@ -180,7 +180,7 @@ def test_model_sampling_is_sent_and_part_of_the_fingerprint(settings: Settings, 
     [
         (None, "`acme/tiny-1b` states no sampling: `generation_config.json` is missing or has none"),
         ({"eos_token_id": 2}, "states no sampling"),
-        (WARM | {"top_k": 20}, "`top_k: 20` of the model's own sampling is not supported by this engine"),
+        (WARM | {"top_k": 20}, "`top_k: 20` of the model's own sampling is not supported by the engine"),
     ],
     ids=["no file", "nothing stated", "not supported"],
 )
