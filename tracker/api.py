@@ -540,6 +540,9 @@ class Home:
         filter: str | None = None,
         chat: bool | None = None,
         system: str | None = None,
+        sampling: str | None = None,
+        repeats: int | None = None,
+        thinking_budgets: int | Sequence[int] = (),
         until: float | None = None,
         minutes: float | None = None,
         executor: str = "local",
@@ -563,6 +566,10 @@ class Home:
             chat: Send a `task` through the model's chat template, or as plain text. Default: through it if
                 its answer is written, as plain text if choices or continuations are scored.
             system: A system message for a `task`.
+            sampling: How tokens of written answers are chosen: `"task"`, `"greedy"` or `"model"`, which is as
+                the model's own `generation_config.json` says. Default: as the suite says, else as the task.
+            repeats: Ask each question with a sampled answer this many times.
+            thinking_budgets: Tokens of each written answer with its thinking; one run for each of several.
             until: Stop a task when the half width of its 95% interval is at most this many percentage
                 points.
             minutes: Stop cleanly after this many minutes; the scores so far are valid.
@@ -573,8 +580,8 @@ class Home:
                 that it raises ends the bench; what was measured is kept.
 
         Returns:
-            One `Run` per suite. A model that cannot be run is not an exception: its runs have the status
-            `failed`, a `reason` and a `detail`.
+            One `Run` per suite and token budget. A model that cannot be run is not an exception: its runs
+            have the status `failed`, a `reason` and a `detail`.
 
         Raises:
             TrackerError: The call is wrong, another bench is running in this home, or the Hub is down.
@@ -592,6 +599,11 @@ class Home:
             filter=filter,
             chat=chat,
             system=system,
+            sampling=sampling,
+            repeats=repeats,
+            thinking_budgets=(
+                (thinking_budgets,) if isinstance(thinking_budgets, int) else tuple(thinking_budgets)
+            ),
             until_half_width=half_width(until),
             minutes=minutes,
             executor=executor,

@@ -13,6 +13,7 @@ from typing import Any
 from tracker.errors import TrackerError
 
 GB = 1e9
+VLLM, CPU = "vllm", "cpu"  # an engine and a device, as runs name them
 SHORT_CONTEXT = 4096  # tokens; what "fits" means where no context is named
 BITS = 16.0  # of a weight, as most models are published
 MOST_BITS = 32.0
@@ -58,6 +59,34 @@ def needed_bytes(
     return None if context > SHORT_CONTEXT else round(weights * (1 + CACHE_FRACTION) + overhead)
 
 
+def is_share_of_card(row: Mapping[str, Any]) -> bool:
+    """Whether the peak memory of a row of runs is the share of the card that vLLM reserved, not its need.
+
+    So it was stored until the part that was used could be told apart. On a CPU, unused memory is not counted.
+    """
+    basis, device = row.get("memory_basis"), row.get("device")
+    return row.get("engine") == VLLM and not isinstance(basis, str) and device != CPU
+
+
+def peak_of_need(row: Mapping[str, Any]) -> float | None:
+    """The peak memory of a row of runs in bytes; None: not measured, or only what vLLM had reserved."""
+    peak = row.get("peak_memory_bytes")
+    if peak is None or math.isnan(peak) or not peak or is_share_of_card(row):
+        return None
+    return float(peak)
+
+
+def memory_text(row: Mapping[str, Any]) -> str:
+    """The peak memory of a row of runs in GB, with what it counts; empty: not measured."""
+    peak = row.get("peak_memory_bytes")
+    if not peak:
+        return ""
+    text = f"peak memory {peak / GB:.1f} GB"
+    if is_share_of_card(row):
+        return f"{text}, the share of the card that vLLM reserved, not what the model needs"
+    return f"{text}, in part predicted" if row.get("memory_basis") == "predicted" else text
+
+
 def row_needed_bytes(row: Mapping[str, Any], *, context: int = SHORT_CONTEXT) -> int | None:
     """`needed_bytes` of a row of a read, from those of the columns that it has."""
 
@@ -70,7 +99,7 @@ def row_needed_bytes(row: Mapping[str, Any], *, context: int = SHORT_CONTEXT) ->
         n_params=known("n_params"),
         cache_bytes_per_token=known("cache_bytes_per_token"),
         overhead_bytes=known("overhead_bytes"),
-        peak_bytes=known("peak_memory_bytes"),
+        peak_bytes=peak_of_need(row),
         context=context,
     )
 

@@ -3,7 +3,7 @@
 The only module that knows a quantile. Every interval is a 95% one, except where `Z90` says otherwise.
 Items take values in 0..1. Miller, "Adding Error Bars to Evals" (arXiv:2411.00640), is the guide; each
 function names the source of its formula.
-Not covered: variance between repeats of one item, and the engine's own noise.
+Repeats of one item are a cluster. Not covered: the engine's own noise.
 """
 
 from __future__ import annotations

@@ -108,9 +108,11 @@ def task_scores(suite: str, tasks: Sequence[str]) -> pd.DataFrame:
     """The best run of each model and settings on these tasks of a suite, one row per task.
 
     Columns: `model_id revision suite task metric score ci_low ci_high n_items n_total chance
-    truncated_fraction engine dtype quantization device asked_max_model_len thinking limit path asked_dtype
-    asked_quantization n_params license tokens_per_s ttft_s peak_memory_bytes weights_bytes overhead_bytes
-    cache_bytes_per_token status measured_at run_id`.
+    truncated_fraction empty_fraction completed_fraction completed_value completed_ci_low completed_ci_high
+    repeats mean_output_tokens
+    engine dtype quantization device asked_max_model_len thinking sampling max_output_tokens limit path
+    asked_dtype asked_quantization n_params license tokens_per_s ttft_s peak_memory_bytes weights_bytes
+    overhead_bytes cache_bytes_per_token status measured_at run_id`.
     """
     return _board(snapshot(), suite, tuple(sorted(tasks)))
 

@@ -9,6 +9,7 @@ import pandas as pd
 from streamlit import column_config as cc
 
 from app.widgets import safe_text
+from tracker.memory_estimate import peak_of_need
 
 SHOWN_DECIMALS = 3  # of a fraction: a tenth of a percent, finer than any interval here
 WHEN = "YYYY-MM-DD HH:mm"
@@ -22,8 +23,10 @@ NESTED = (
     "hardware",
     "reused",
     "prompts",
+    "sampling_values",
 )  # columns of a run that hold JSON
 SIGNED_BPB = "%+.4f"
+PEAK_HELP = "As measured; empty where only the share of the card that vLLM reserved is known"
 
 RUN_COLUMNS: Mapping[str, Any] = {
     "model_id": cc.TextColumn("Model", width=230, pinned=True),
@@ -36,7 +39,8 @@ RUN_COLUMNS: Mapping[str, Any] = {
     "n_reused_items": cc.NumberColumn("Reused", help="Items already answered by an earlier run"),
     "output_tokens": cc.NumberColumn("Output tokens", format="localized"),
     "tokens_per_s": cc.NumberColumn("Tokens/s", format="%.0f"),
-    "peak_memory_gib": cc.NumberColumn("Peak memory", format=GIB_FORMAT),
+    "device": cc.TextColumn("Device", width=110),
+    "peak_memory_gib": cc.NumberColumn("Peak memory", format=GIB_FORMAT, help=PEAK_HELP),
     "energy_j": cc.NumberColumn("Energy (J)", format="localized"),
     "answered_by": cc.TextColumn("Engine", width="medium"),
     "run_id": cc.TextColumn("Run ID"),
@@ -61,7 +65,7 @@ STUDY_COLUMNS: Mapping[str, Any] = {
 def run_table(rows: Sequence[Mapping[str, Any]], *, of_many: bool = False) -> pd.DataFrame:
     """Runs as `RUN_COLUMNS`; with the model if they are `of_many`."""
     shown = _worded_runs(rows)
-    shown = shown.assign(peak_memory_gib=in_gib(shown["peak_memory_bytes"]))
+    shown = shown.assign(peak_memory_gib=peak_in_gib(shown))
     wanted = {name: column for name, column in RUN_COLUMNS.items() if of_many or name != "model_id"}
     return filled_columns(shown, wanted)
 
@@ -77,6 +81,11 @@ def _worded_runs(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         duration=[safe_text.duration(row["duration_s"]) for row in rows],
         answered_by=[engine_phrase(row) for row in rows],
     )
+
+
+def peak_in_gib(rows: pd.DataFrame) -> pd.Series[float]:
+    """The peak memory of runs in GiB; missing where only the reserved share of a card is known."""
+    return in_gib(pd.Series([peak_of_need(row) for row in rows.to_dict("records")], index=rows.index))
 
 
 def in_gib(amounts: pd.Series[Any]) -> pd.Series[float]:

@@ -17,6 +17,8 @@ from tracker.errors import EngineError, describe_failure
 PINNED_NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 TRIED_MESSAGES = ({"role": "user", "content": "Which is larger, 17 or 71?"},)
 DEFAULT_TEMPLATE = "default"  # the one that transformers takes of several
+# Template variables that turn thinking on or off: of Qwen3, GLM and most, and of DeepSeek, Granite and Kimi.
+THINKING_SWITCHES = ("enable_thinking", "thinking")
 RENDER_S = 20.0  # of computing time for one prompt; templates take milliseconds
 RENDER_BYTES = 256 * MIB
 MOST_CHARACTERS = 1_000_000  # of a prompt, besides what it contains
@@ -54,7 +56,7 @@ def render_chat(
         "strftime_now": PINNED_NOW.strftime,
     }
     if thinking is not None:
-        options["enable_thinking"] = thinking
+        options |= dict.fromkeys(THINKING_SWITCHES, thinking)
     n_characters = sum(len(message["content"]) for message in messages)
     more_bytes = RENDER_BYTES + RENDERED_BYTES * n_characters
     with limited_step("the model's chat template", cpu_s=RENDER_S, extra_bytes=more_bytes):
@@ -103,6 +105,18 @@ def try_template(tokenizer: Any) -> None:
         raise
     except EngineError:
         return  # none, or it rejects this message: a suite without chat may still run
+
+
+def can_stop_thinking(tokenizer: Any) -> bool:
+    """Whether the chat template writes another prompt with thinking off than it does by itself."""
+    try:
+        usual, without = (
+            render_chat(tokenizer, TRIED_MESSAGES, add_generation_prompt=True, thinking=thinking)
+            for thinking in (None, False)
+        )
+    except EngineError:
+        return False  # none, or it rejects this message
+    return usual != without
 
 
 def _rendered(tokenizer: Any, messages: Sequence[dict[str, str]], options: dict[str, Any]) -> str:

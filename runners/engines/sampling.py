@@ -71,6 +71,8 @@ class TokenChoice:
         top_k, min_p = request.sampling.get("top_k"), request.sampling.get("min_p")
         self._top_k = TopKLogitsWarper(int(top_k)) if top_k else None
         self._min_p = MinPLogitsWarper(float(min_p)) if min_p else None
+        self._presence = float(request.sampling.get("presence_penalty") or 0.0)
+        self._frequency = float(request.sampling.get("frequency_penalty") or 0.0)
         self._seed = seed
         self._constraint = constraint
         self._generator = torch.Generator() if request.temperature > 0 else None
@@ -87,13 +89,21 @@ class TokenChoice:
     def is_argmax(self) -> bool:
         """Whether the choice is simply the largest logit."""
         is_free = not self._processors and self._constraint is None and not self._min_new_tokens
+        is_free = is_free and not self._presence and not self._frequency
         return self._generator is None and is_free
+
+    def _penalized(self, scores: torch.Tensor, written: list[int]) -> torch.Tensor:
+        """`scores` (1, V) after the penalties of OpenAI's API, which count the tokens written so far."""
+        counts = _counts(written, scores.shape[-1]).to(scores.dtype)
+        return scores - self._frequency * counts - self._presence * (counts > 0)
 
     def pick(self, logits: torch.Tensor, ids: list[int], *, n_prompt: int) -> int:
         """The token after `ids`, the first `n_prompt` of which are the prompt, given `logits` (V,)."""
         scores = logits.float().cpu()[None]  # (1, V)
         if self._processors:
             scores = self._processors(torch.tensor([ids]), scores)
+        if (self._presence or self._frequency) and len(ids) > n_prompt:
+            scores = self._penalized(scores, ids[n_prompt:])
         if len(ids) - n_prompt < self._min_new_tokens:
             scores = scores.index_fill(-1, torch.tensor(self._end_ids, dtype=torch.long), -torch.inf)
         if self._constraint is not None:
@@ -107,6 +117,11 @@ class TokenChoice:
         if self._min_p is not None:
             probs = torch.softmax(self._min_p(None, probs.log()[None])[0], -1)
         return int(torch.multinomial(probs, 1, generator=self._generator))
+
+
+def _counts(ids: list[int], n_tokens: int) -> torch.Tensor:
+    """How often each token of the vocabulary is in `ids`."""
+    return torch.bincount(torch.tensor(ids, dtype=torch.long), minlength=n_tokens)[:n_tokens]  # (V,)
 
 
 def _nucleus(probs: torch.Tensor, top_p: float) -> torch.Tensor:

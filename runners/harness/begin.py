@@ -29,5 +29,8 @@ def new_run(job: Job, request: RunRequest, *, pid: int) -> Run:
         hardware=dump(describe_hardware()),
         limit=limit,
         sample_seed=None if limit is None else sample_seed,
+        sampling=request.suite.sampling,
+        repeats=request.suite.repeats,
+        max_output_tokens=request.max_output_tokens,
         harness_version=installed_version("lm_eval", extra="cpu"),
     )

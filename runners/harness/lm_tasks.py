@@ -7,6 +7,7 @@ order of few-shot draws, the same filters.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import json
@@ -141,6 +142,28 @@ class LeafTask:
         self.n_docs = len(task.eval_docs)
         self._chance = spec.chance
         self.chat = spec.chat
+        self.base_name = self.name  # without the number of a repeat
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether an answer may be written."""
+        return self.output_type not in ("multiple_choice", "loglikelihood", "loglikelihood_rolling")
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The budget of each written answer; None: nothing is written."""
+        if not self.has_texts:
+            return None
+        options = normalize_gen_kwargs(
+            dict(self._task.get_config("generation_kwargs") or {}), MAX_OUTPUT_TOKENS
+        )
+        return int(options["max_gen_toks"])
+
+    def repeated(self, repeat: int) -> LeafTask:
+        """The same task, asked once more; `repeat` counts from 1 for the second time."""
+        again = copy.copy(self)
+        again.name = repeat_name(self.base_name, repeat + 1)
+        return again
 
     def _check_names(self, spec: Task) -> None:
         """Refuse a metric or filter that the task does not have.
@@ -187,7 +210,7 @@ class LeafTask:
             config = json.loads(json.dumps(self._task.dump_config(), default=_source))
         config.pop("dataset_kwargs", None)  # local paths; documents and prompts are compared in full
         (config.get("metadata") or {}).pop("config_source", None)  # a local path too
-        identity = {"task": self.name, "config": config, "version": str(self._task.VERSION)}
+        identity = {"task": self.base_name, "config": config, "version": str(self._task.VERSION)}
         identity |= {"code": self._code_hash} if self._code_hash else {}
         identity |= {"system": self._system} if self._system else {}
         return identity | {name: value for name, value in self._stated.items() if value is not None}
@@ -343,6 +366,11 @@ class LeafTask:
         """Whether the aggregation is the plain mean of item scores."""
         function = self._task.aggregation().get(metric)
         return function is None or getattr(function, "__name__", "") == "mean"
+
+
+def repeat_name(task: str, number: int) -> str:
+    """The name of one repeat of a task, counted from 1."""
+    return f"{task}#{number}"
 
 
 @dataclass(frozen=True, slots=True)

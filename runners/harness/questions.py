@@ -32,6 +32,12 @@ class Leaf(Protocol):
     is_choice: bool
     is_share: bool  # whether the metric lies between 0 and 1
     n_docs: int
+    base_name: str  # without the number of a repeat
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The budget of each written answer; None: nothing is written."""
+        ...
 
     @property
     def chance(self) -> float:

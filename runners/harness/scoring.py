@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from runners.engines.thinking import like_a_mark
 from runners.harness.questions import Leaf
 from tracker.records import Item, TaskMetric, TaskScore, fingerprint
 from tracker.stats import Interval, anytime_interval, bootstrap_interval, mean_interval, normal_interval
@@ -32,8 +35,14 @@ class LeafItems:
 
     leaf: Leaf
     fingerprint: str
-    items: Mapping[int, Item]  # by doc_id
+    items: Mapping[int, Item]  # by doc_id; of repeated questions, in any order
     n_reused_items: int
+    repeats: int | None = None  # times that each question was asked; None: once
+
+    @property
+    def n_questions(self) -> int:
+        """Different questions; each repeated one counts once."""
+        return len({item.doc_id for item in self.items.values()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +115,68 @@ def leaf_metrics(part: LeafItems, *, warn: Callable[[str], None]) -> list[TaskMe
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenAnswers:
+    """What became of the written answers of a task, as shares of all, and the score of the completed ones."""
+
+    empty_fraction: float | None = None
+    only_thinking_fraction: float | None = None
+    cut_thinking_fraction: float | None = None
+    completed_fraction: float | None = None
+    completed_value: float | None = None
+    completed_ci_low: float | None = None
+    completed_ci_high: float | None = None
+    mean_output_tokens: float | None = None
+
+
+def is_cut_thinking(item: Item) -> bool:
+    """Whether the token budget was spent before the thinking ended."""
+    return item.truncated and bool(item.thinking) and not item.response.strip()
+
+
+def written_answers(
+    items: Sequence[Item], score: Callable[[Sequence[Item]], Interval] | None
+) -> WrittenAnswers:
+    """The shares of answers that are empty, cut off while thinking or completed, with the score of the last.
+
+    `score`: the interval of the score of some items, as for all of them; None: it is no mean of items.
+    """
+    if not all(item.is_written for item in items):
+        return WrittenAnswers()
+    completed = [item for item in items if item.is_completed]
+    interval = score(completed) if completed and score else None
+    return WrittenAnswers(
+        empty_fraction=_share(item.is_empty for item in items),
+        only_thinking_fraction=_share(item.is_empty and bool(item.thinking) for item in items),
+        cut_thinking_fraction=_share(map(is_cut_thinking, items)),
+        completed_fraction=len(completed) / len(items),
+        completed_value=interval.value if interval else None,
+        completed_ci_low=interval.low if interval else None,
+        completed_ci_high=interval.high if interval else None,
+        mean_output_tokens=float(np.mean([item.output_tokens for item in items])),
+    )
+
+
+def cut_thinking(part: LeafItems, *, budget: int | None) -> str | None:
+    """The sentence about answers cut off while the model was thinking; None: there are none.
+
+    `budget`: the tokens that each answer may have.
+    """
+    n_cut = sum(map(is_cut_thinking, part.items.values()))
+    if not n_cut:
+        return None
+    tokens = "" if budget is None else f" of {budget:,} tokens"
+    return (
+        f"task `{part.leaf.name}`: {n_cut:,} of {len(part.items):,} answers were cut off while the model was"
+        f" thinking and count as empty: the budget{tokens} is too small; raise it with `--thinking-budget`"
+        " or use `--no-thinking`"
+    )
+
+
 def empty_answers(part: LeafItems) -> str | None:
     """The sentence about answers that ended by themselves without text; None: there are none."""
-    written = [item for item in part.items.values() if item.finish_reason != "loglikelihood"]
-    empty = [item for item in written if item.finish_reason == "stop" and not item.response.strip()]
+    written = [item for item in part.items.values() if item.is_written]
+    empty = [item for item in written if item.is_empty]
     if not empty:
         return None
     answers, are = counted(len(written), "answer"), agreeing(len(empty), "is", "are")
@@ -122,6 +189,23 @@ def empty_answers(part: LeafItems) -> str | None:
         )
     return (
         f"{message}: the model or its server ended them without text, for example because of a content filter"
+    )
+
+
+def marked_answers(part: LeafItems, *, hidden: Mapping[str, int]) -> str | None:
+    """The sentence about answers that begin with an unknown mark of thinking; None: there are none.
+
+    `hidden`: marks that are tokens which no text shows, with the number of answers.
+    """
+    written = [item for item in part.items.values() if item.is_written]
+    seen = Counter(mark for item in written if (mark := like_a_mark(item.response)))
+    found = (seen or Counter(hidden)).most_common(1)
+    if not written or not found:
+        return None
+    mark, n_marked = found[0]
+    return (
+        f"task `{part.leaf.name}`: {n_marked:,} of {len(written):,} answers begin with `{mark}`, which looks"
+        " like an unknown mark of thinking: what follows it is scored as the answer"
     )
 
 
@@ -179,13 +263,7 @@ def leaf_score(part: LeafItems, *, stopping: Stopping | None = None) -> TaskScor
         ValueError: there are no items, or the value is not between 0 and 1.
     """
     leaf, items = part.leaf, list(part.items.values())
-    values = metric_values(leaf, items)
-    if not leaf.is_mean(leaf.metric):
-        interval = bootstrap_interval(
-            values, lambda sample: leaf.aggregate(list(sample), metric=leaf.metric), n_resamples=N_RESAMPLES
-        )
-    else:
-        interval = stopping.interval() if stopping else _mean([float(v) for v in values], items)
+    interval = stopping.interval() if stopping and leaf.is_mean(leaf.metric) else _interval(leaf, items)
     return TaskScore(
         task=leaf.name,
         metric=leaf.metric,
@@ -194,15 +272,60 @@ def leaf_score(part: LeafItems, *, stopping: Stopping | None = None) -> TaskScor
         stderr=interval.stderr,
         ci_low=interval.low,
         ci_high=interval.high,
-        n_items=len(items),
+        n_items=part.n_questions,
         chance=leaf.chance,
-        truncated_fraction=sum(item.truncated for item in items) / len(items),
-        unparsed_fraction=sum(item.extracted == UNPARSED for item in items) / len(items),
+        truncated_fraction=_share(item.truncated for item in items),
+        unparsed_fraction=_share(item.extracted == UNPARSED for item in items),
         fingerprint=part.fingerprint,
         n_reused_items=part.n_reused_items,
         n_total=leaf.n_docs,
         group=leaf.group,
+        repeats=part.repeats,
+        **_fields(written_answers(items, partial(_interval, leaf) if leaf.is_mean(leaf.metric) else None)),
     )
+
+
+def pooled_repeats(parts: Sequence[LeafItems]) -> LeafItems:
+    """All repeats of one task as one: items of one question are a cluster, since they are not independent."""
+    leaf = parts[0].leaf
+    if len(parts) == 1:
+        return parts[0]
+    items = [
+        replace(item, task=leaf.name, cluster=item.cluster or f"{leaf.name} {item.doc_id}")
+        for part in parts
+        for item in part.items.values()
+    ]
+    return LeafItems(
+        leaf,
+        fingerprint({str(place): part.fingerprint for place, part in enumerate(parts)}),
+        dict(enumerate(items)),
+        sum(part.n_reused_items for part in parts),
+        repeats=len(parts),
+    )
+
+
+def repeat_metrics(pooled: LeafItems, parts: Sequence[LeafItems]) -> list[TaskMetric]:
+    """Of the headline metric of a repeated task: pass^k, and the spread of the score between its repeats.
+
+    pass^k is the share of questions that all k answers solve (Yao et al., tau-bench, arXiv:2406.12045).
+    """
+    leaf, key = pooled.leaf, f"{pooled.leaf.metric},{pooled.leaf.filter}"
+    whole = [doc for doc in parts[0].items if all(doc in part.items for part in parts)]
+    if not whole or not leaf.is_mean(leaf.metric):
+        return []
+    table = np.array([[float(part.items[doc].metrics[key]) for doc in whole] for part in parts])
+    spread = float(table.mean(axis=1).std(ddof=1))
+
+    def metric(name: str, value: float, stderr: float | None, *, is_good: bool) -> TaskMetric:
+        return TaskMetric(
+            leaf.name, f"{leaf.metric} {name}", leaf.filter, value, stderr, len(whole), is_good, False
+        )
+
+    found = [metric("standard deviation of repeats", spread, None, is_good=False)]
+    if np.isin(table, (0.0, 1.0)).all():
+        solved = mean_interval(table.min(axis=0).tolist())
+        found.insert(0, metric(f"pass^{len(parts)}", solved.value, solved.stderr, is_good=True))
+    return found
 
 
 def group_score(
@@ -218,10 +341,11 @@ def group_score(
     weights = sizes / sizes.sum() if weight_by_size else np.full(len(scores), 1 / len(scores))
     if weight_by_size and all(part.leaf.is_mean(part.leaf.metric) for part in parts):
         items = [item for part in parts for item in part.items.values()]
-        values = [float(v) for part in parts for v in metric_values(part.leaf, list(part.items.values()))]
-        interval = stopping.interval() if stopping else _mean(values, items)
+        interval = stopping.interval() if stopping else _pooled(parts, items)
+        written = written_answers(items, partial(_pooled, parts))
     else:
         interval = _weighted(scores, weights)
+        written = _written_in_parts(scores, sizes)
     first = scores[0]
     return TaskScore(
         task=name,
@@ -240,7 +364,55 @@ def group_score(
         fingerprint=fingerprint({score.task: score.fingerprint for score in scores}),
         n_reused_items=sum(score.n_reused_items for score in scores),
         n_total=sum(part.leaf.n_docs for part in parts),
+        repeats=first.repeats,
+        **_fields(written),
     )
+
+
+def _interval(leaf: Leaf, items: Sequence[Item]) -> Interval:
+    """The leaf's score of these items with its interval."""
+    values = metric_values(leaf, items)
+    if leaf.is_mean(leaf.metric):
+        return _mean([float(value) for value in values], items)
+    by_cluster: dict[str, list[Any]] = {}
+    for place, (item, value) in enumerate(zip(items, values, strict=True)):
+        by_cluster.setdefault(item.cluster or str(place), []).append(value)
+    return bootstrap_interval(
+        list(by_cluster.values()),
+        lambda sample: leaf.aggregate([value for some in sample for value in some], metric=leaf.metric),
+        n_resamples=N_RESAMPLES,
+    )
+
+
+def _pooled(parts: Sequence[LeafItems], items: Sequence[Item]) -> Interval:
+    """The mean over these items of several tasks."""
+    leaves = {item.task: part.leaf for part in parts for item in part.items.values()}
+    return _mean([float(metric_values(leaves[item.task], [item])[0]) for item in items], items)
+
+
+def _written_in_parts(scores: Sequence[TaskScore], sizes: Any) -> WrittenAnswers:
+    """The shares over all answers of a group; only its tasks have a score of the completed ones."""
+    if any(score.completed_fraction is None for score in scores):
+        return WrittenAnswers()
+
+    def over_all(name: str) -> float:
+        return float(np.dot(sizes, [getattr(score, name) for score in scores]) / sizes.sum())
+
+    return WrittenAnswers(
+        empty_fraction=over_all("empty_fraction"),
+        only_thinking_fraction=over_all("only_thinking_fraction"),
+        cut_thinking_fraction=over_all("cut_thinking_fraction"),
+        completed_fraction=over_all("completed_fraction"),
+        mean_output_tokens=over_all("mean_output_tokens"),
+    )
+
+
+def _share(flags: Iterable[bool]) -> float:
+    return float(np.mean(list(flags)))
+
+
+def _fields(written: WrittenAnswers) -> dict[str, Any]:
+    return {each.name: getattr(written, each.name) for each in fields(written)}
 
 
 def _stderr(values: Sequence[float], items: Sequence[Item]) -> float | None:

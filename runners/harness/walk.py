@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -34,19 +35,25 @@ from runners.harness.lm_tasks import (
     LoadedTask,
     TaskUnavailableError,
     load_task,
+    repeat_name,
 )
 from runners.harness.questions import TaskQuestion
 from runners.harness.sample import SAMPLE_SEED, first_docs, sampled_docs
+from runners.harness.sampling import is_sampled, model_sampling, resampled
 from runners.harness.scoring import (
     LeafItems,
     Stopping,
+    cut_thinking,
     empty_answers,
     group_metrics,
     group_score,
     item_score,
     leaf_metrics,
     leaf_score,
+    marked_answers,
+    pooled_repeats,
     refused_answers,
+    repeat_metrics,
 )
 from tracker.errors import EngineError, TrackerError
 from tracker.files.items import read_items, stored_parts, write_fingerprint
@@ -73,6 +80,7 @@ PROGRESS_S = 0.5
 # chooses the order (shortest first, by prompt), so only complete blocks are a fair sample. Blocks grow, so
 # that a short budget loses little and a large card stays busy.
 BLOCKS = (4, 256)  # the first and the largest
+LEAST_THINKING_TOKENS = 4_096  # thinking rarely ends in fewer; IFEval leaves 1,280, lm-eval's default is 256
 SECOND_STAGE = (
     "the second stage was not started: there was no time left to find out which tasks suit the model"
 )
@@ -167,7 +175,9 @@ class RunningSuite:
     deadline: float | None = None  # of time.monotonic()
     tally: Tally = field(default_factory=Tally)
     thinks: bool | None = None  # found out when a condition asks for it
+    sampling: dict[str, float] | None = None  # of the model, read when a task asks for it
     excluded: set[str] = field(default_factory=set)  # tasks none of whose conditions holds
+    is_thinking_off: bool = False  # in some task, and the user was told
     stage_left_out: bool = False  # whether the user was told that no task of the second stage was chosen
 
     @property
@@ -260,7 +270,8 @@ class RunningSuite:
     def task(self, loaded: LoadedTask) -> None:
         """Answer and score one task."""
         docs = self._docs(loaded)
-        works = [self._work(leaf, docs[leaf.name] if docs else None) for leaf in loaded.leaves]
+        leaf_works = [self._repeated_work(leaf, docs[leaf.name] if docs else None) for leaf in loaded.leaves]
+        works = [work for repeats in leaf_works for work in repeats]
         questions = [question for work in works for question in work.questions]
         task_run = _TaskRun(self, loaded.spec.task, {work.leaf.name: work for work in works}, len(questions))
         task_run.report(force=True, event="task")
@@ -285,7 +296,7 @@ class RunningSuite:
             self.tally.prompts[work.form] = None
             self.tally.reused.update(work.reused[doc] for doc in part.items if doc in work.reused)
         if parts:
-            self._score(loaded, parts, stopping=stopping)
+            self._score(loaded, _by_leaf(parts, leaf_works), stopping=stopping)
 
     def _refuse_refused(self, loaded: LoadedTask, works: Sequence[LeafWork]) -> None:
         """Give up a task of which the server refused every request.
@@ -336,25 +347,52 @@ class RunningSuite:
                 break
         return drawn
 
-    def _score(self, loaded: LoadedTask, parts: Sequence[LeafItems], *, stopping: Stopping | None) -> None:
+    def _score(
+        self, loaded: LoadedTask, repeats: Sequence[Sequence[LeafItems]], *, stopping: Stopping | None
+    ) -> None:
+        """Score the task from its leaves, each given by the items of its repeats."""
+        parts = [pooled_repeats(some) for some in repeats]
         scores = self._scores_of(loaded, parts, stopping=stopping)
+        for some in repeats:
+            scores += self._scores_of_repeats(loaded, some)
         self.tally.scores += scores
         headlines = {(score.task, score.metric, score.filter) for score in scores}
         metrics = [metric for part in parts for metric in leaf_metrics(part, warn=self.warn)]
+        for part, some in zip(parts, repeats, strict=True):
+            metrics += repeat_metrics(part, some) if len(some) > 1 else []
         if loaded.is_group:
             metrics = [*group_metrics(loaded.spec.task, metrics, rules=loaded.rules), *metrics]
         self.tally.metrics += [
             replace(metric, is_headline=(metric.task, metric.metric, metric.filter) in headlines)
             for metric in metrics
         ]
+        refusals = getattr(self.engine, "refusals", ())
+        unknown_marks: Counter[str] = getattr(self.engine, "unknown_marks", None) or Counter()
         for part in parts:
-            refusals = getattr(self.engine, "refusals", ())
-            for problem in (empty_answers(part), refused_answers(part, refusals=refusals)):
+            for problem in (
+                empty_answers(part),
+                cut_thinking(part, budget=part.leaf.max_output_tokens),
+                marked_answers(part, hidden=unknown_marks),
+                refused_answers(part, refusals=refusals),
+            ):
                 if problem:
                     self.warn(problem)
         for difference in getattr(self.engine, "differences", ()):
             if difference not in self.tally.warnings:
                 self.warn(difference)
+        unknown_marks.clear()
+
+    def _scores_of_repeats(self, loaded: LoadedTask, repeats: Sequence[LeafItems]) -> list[TaskScore]:
+        """The score of each repeat of a task, as parts of its own."""
+        if len(repeats) == 1 or not repeats[0].leaf.is_share:
+            return []
+        found = []
+        for number, part in enumerate(repeats, 1):
+            with suppress(*TASK_ERRORS):  # the score of all repeats has told why
+                score = leaf_score(part)
+                group = score.group or loaded.spec.task
+                found.append(replace(score, task=repeat_name(part.leaf.base_name, number), group=group))
+        return found
 
     def _scores_of(
         self, loaded: LoadedTask, parts: Sequence[LeafItems], *, stopping: Stopping | None
@@ -377,7 +415,47 @@ class RunningSuite:
                 self.warn(f"no score could be computed: {error}")
         return found
 
-    def _work(self, leaf: LeafTask, docs: tuple[int, ...] | None) -> LeafWork:
+    def _repeated_work(self, leaf: LeafTask, docs: tuple[int, ...] | None) -> list[LeafWork]:
+        """The work of a leaf, once for each repeat; greedy answers and choices are asked once."""
+        first = self._work(leaf, docs)
+        n_repeats = self.run.suite.repeats
+        if n_repeats == 1 or not leaf.is_written:
+            return [first]
+        if not is_sampled(first.questions):
+            self.warn(
+                f"task `{leaf.name}`: its answers are greedy, so each question is asked once, not {n_repeats}"
+                " times; `--sampling model` samples them"
+            )
+            return [first]
+        return [first, *(self._work(leaf.repeated(n), docs, repeat=n) for n in range(1, n_repeats))]
+
+    def _can_think(self, leaf: LeafTask, *, chat: bool) -> bool:
+        """Whether to leave thinking to the template: not where a small budget cannot hold it.
+
+        What the user asked for, thinking or a budget, is not changed.
+        """
+        budget = leaf.max_output_tokens
+        is_asked_for = self.job.settings.thinking is not None or self.run.max_output_tokens is not None
+        if not chat or is_asked_for or budget is None or budget >= LEAST_THINKING_TOKENS:
+            return True
+        if not getattr(self.engine, "can_stop_thinking", False):
+            return True
+        if not self.is_thinking_off:
+            self.is_thinking_off = True
+            self.warn(
+                f"thinking is switched off where an answer may have fewer than {LEAST_THINKING_TOKENS:,}"
+                f" tokens, as in task `{leaf.name}` ({budget:,}); `--thinking` leaves it on"
+            )
+        return False
+
+    def _sampling_values(self) -> dict[str, float] | None:
+        """The settings for written answers; None: those of the task."""
+        mode = self.run.suite.sampling
+        if mode == "model" and self.sampling is None:
+            self.sampling = model_sampling(self.job.model, self.engine)
+        return {"temperature": 0.0} if mode == "greedy" else self.sampling
+
+    def _work(self, leaf: LeafTask, docs: tuple[int, ...] | None, *, repeat: int = 0) -> LeafWork:
         suite, job = self.run.suite, self.job
         chat = (suite.chat and leaf.is_written) if leaf.chat is None else leaf.chat
         chat = chat and not leaf.is_text
@@ -386,19 +464,25 @@ class RunningSuite:
                 f"task `{leaf.name}`: the model has no chat template, so prompts are sent as plain text"
             )
             chat = False
+        can_think = self._can_think(leaf, chat=chat)
         parts = {
             "model_id": job.model.model_id,
             "revision": job.model.revision,
             "quantization": job.model.quantization,
             "engine": dump(self.engine.info),
             "seed": job.settings.seed,
-            "thinking": job.settings.thinking,
+            "thinking": job.settings.thinking if can_think else False,
             "tensor_parallel_size": job.settings.tensor_parallel_size,
             "task": leaf.identity,
             "chat": chat,
             "lm_eval": installed_version("lm_eval", extra="cpu"),
             "harness": HARNESS_VERSION,
         }
+        values = self._sampling_values() if leaf.has_texts else None
+        if values is not None:
+            parts["sampling"] = values
+        if repeat:
+            parts["repeat"] = repeat
         if runs_remote_code(job.model, job.settings):  # of this repository, at this commit
             parts["remote_code"] = job.model.revision
         key = fingerprint(parts)
@@ -408,13 +492,20 @@ class RunningSuite:
         stored = read_items(stored_parts(self.items_path, key), skipped=skipped, runs=runs)
         for name in skipped:
             self.warn(f"chunk `{name}` is unreadable, so its items are asked again")
-        questions = leaf.questions(docs=docs, chat_prompt=self.engine.chat_prompt if chat else None)
+        chat_prompt = (
+            self.engine.chat_prompt
+            if can_think
+            else partial(cast(Any, self.engine).chat_prompt, thinking=False)
+        )
+        questions = leaf.questions(docs=docs, chat_prompt=chat_prompt if chat else None)
         if chat and is_served(job.settings.engine) and any(map(_is_scored, questions)):
             raise TaskUnavailableError(
                 f"task `{leaf.name}`: a server cannot score choices or continuations through a chat template",
                 hint="--no-chat, or `--engine vllm` or `--engine transformers`",
             )
-        _require_sampling(leaf.name, questions, engine=job.settings.engine)
+        questions = resampled(questions, values, seed=job.settings.seed, repeat=repeat)
+        known = {*engine_spec(job.settings.engine).sampling, *getattr(self.engine, "more_sampling", ())}
+        _require_sampling(leaf.name, questions, engine=job.settings.engine, known=known, values=values)
         items = {
             q.doc_id: _scored_anew(stored[q.doc_id], leaf)
             for q in questions
@@ -429,12 +520,29 @@ class RunningSuite:
         self.emit(Event("warning", self.run.run_id, message=message))
 
 
+def _by_leaf(parts: Sequence[LeafItems], leaf_works: Sequence[Sequence[LeafWork]]) -> list[list[LeafItems]]:
+    """The parts of each leaf's repeats together."""
+    grouped = (
+        [part for part in parts if any(part.leaf is work.leaf for work in some)] for some in leaf_works
+    )
+    return [some for some in grouped if some]
+
+
 def _is_scored(question: TaskQuestion) -> bool:
     return any(isinstance(request, ContinuationRequest) for request in question.requests)
 
 
-def _require_sampling(task: str, questions: Sequence[TaskQuestion], *, engine: str) -> None:
-    """Check that the engine supports every sampling setting of the task's requests.
+def _require_sampling(
+    task: str,
+    questions: Sequence[TaskQuestion],
+    *,
+    engine: str,
+    known: Collection[str],
+    values: Mapping[str, Any] | None,
+) -> None:
+    """Check that the engine supports every sampling setting of the task's requests: those `known`.
+
+    `values`: the settings that replace the task's own.
 
     Raises:
         TaskUnavailableError: it does not; the setting is named.
@@ -447,12 +555,14 @@ def _require_sampling(task: str, questions: Sequence[TaskQuestion], *, engine: s
         for key, value in request.sampling.items()
         if value not in NEUTRAL.get(key, ())
     }
-    for key in sorted(asked.keys() - set(engine_spec(engine).sampling)):
+    for key in sorted(asked.keys() - set(known)):
+        is_own = key in (values or ())
         others = [spec.name for spec in engine_specs() if key in spec.sampling]
+        place = "of the model's own sampling" if is_own else "in its generation_kwargs"
+        instead = "--sampling task" if is_own else "remove it from the YAML file"
         raise TaskUnavailableError(
-            f"task `{task}`: `{key}: {asked[key]}` in its generation_kwargs is not supported by the engine"
-            f" `{engine}`",
-            hint=" or ".join(f"`--engine {name}`" for name in others) or "remove it from the YAML file",
+            f"task `{task}`: `{key}: {asked[key]}` {place} is not supported by the engine `{engine}`",
+            hint=" or ".join(f"`--engine {name}`" for name in others) or instead,
         )
 
 

@@ -14,7 +14,7 @@ import signal
 import statistics
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -203,8 +203,8 @@ class Session:
             run, fatal = _run_suite(
                 RunningSuite(engine, self.job, request, tasks, self.reporter.emit, self.stop, deadline), run
             )
-            cost = replace(run.cost, load_s=load_s, peak_memory_bytes=watch.peak_memory_bytes)
-            self.end(replace(run, cost=cost))
+            cost = replace(run.cost, load_s=load_s)
+            self.end(replace(run, cost=with_memory(cost, engine, watch, fit=self.job.fit)))
             if run.reason == "no_tasks":
                 code = UnreachableError.exit_code
             elif run.reason == "unsupported":
@@ -215,6 +215,23 @@ class Session:
         """Write the final `run.json` and notify the parent."""
         write_run(self.items_path, replace(run, ended_at=datetime.now(UTC)))
         self.reporter.emit(Event("run", run.run_id, message=run.status.value))
+
+
+def with_memory(cost: Cost, engine: Engine, watch: MemoryWatch, *, fit: Mapping[str, Any] | None) -> Cost:
+    """The cost with the peak memory: without what the engine had reserved and never used.
+
+    Where that cannot be read, the prediction made before loading stands for the peak.
+    """
+    taken = watch.peak_memory_bytes
+    if watch.peak_vram_bytes is None or not hasattr(engine, "unused_memory_bytes"):
+        return replace(cost, peak_memory_bytes=taken)
+    unused = engine.unused_memory_bytes
+    if unused is not None and 0 <= unused < taken:
+        return replace(cost, peak_memory_bytes=taken - unused, memory_basis="used")
+    predicted = (fit or {}).get("total_bytes")
+    if isinstance(predicted, int):
+        return replace(cost, peak_memory_bytes=predicted, memory_basis="predicted")
+    return replace(cost, peak_memory_bytes=taken)
 
 
 def _run_suite(suite_run: RunningSuite, run: Run) -> tuple[Run, BaseException | None]:
@@ -252,6 +269,7 @@ def _run_suite(suite_run: RunningSuite, run: Run) -> tuple[Run, BaseException | 
         reused=_reuses(suite_run),
         prompts=tuple(tally.prompts),
         thinks=suite_run.thinks,
+        sampling_values=suite_run.sampling or {},
         cost=cost,
     )
     if error is not None:

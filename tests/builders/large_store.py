@@ -63,7 +63,7 @@ select
     '{}' as hardware, 300.0 as duration_s, 20.0 as load_s, 2000000 as prompt_tokens,
     500000 as prefilled_tokens,
     400000 as output_tokens, 30000 / (1 + n_params / 1e9) as tokens_per_s, 0.04 as ttft_s,
-    (n_params * 2.4)::bigint as peak_memory_bytes, 90000.0 as energy_j
+    (n_params * 2.4)::bigint as peak_memory_bytes, 'used' as memory_basis, 90000.0 as energy_j
 from (
     select *, timestamp '2026-01-01' + interval 1 minute * (i * 2 + suite_place) as started_at
     from made

@@ -159,6 +159,7 @@ def _finished(settings: Settings, candidate: Candidate, place: int) -> Run:
             tokens_per_s=candidate.tokens_per_s,
             ttft_s=0.04,
             peak_memory_bytes=int(candidate.memory_gb * 1e9),
+            memory_basis="used" if candidate.engine == "vllm" else None,
         ),
         n_items=N_ITEMS * len(TASKS),
         fit=_fit(candidate),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tracker.memory_estimate import needed_bytes, row_needed_bytes
+from tracker.memory_estimate import memory_text, needed_bytes, peak_of_need, row_needed_bytes
 
 HEADERS = {"weights_bytes": 16e9, "cache_bytes_per_token": 1e5, "overhead_bytes": 1e9}
 
@@ -44,3 +44,25 @@ def test_memory_estimate_of_a_row_passes_over_what_is_missing() -> None:
         "model_id": "a",
     }
     assert row_needed_bytes(row) == needed_bytes(n_params=8e9)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected_gb", "text"),
+    [
+        ({"engine": "vllm", "device": "H100"}, None, "peak memory 72.0 GB, the share of the card that vLLM"),
+        ({"engine": "vllm", "device": "H100", "memory_basis": "used"}, 72.0, "peak memory 72.0 GB"),
+        ({"engine": "vllm", "device": "H100", "memory_basis": "predicted"}, 72.0, "GB, in part predicted"),
+        ({"engine": "vllm", "device": "H100", "memory_basis": math.nan}, None, "the share of the card"),
+        ({"engine": "vllm", "device": "cpu"}, 72.0, "peak memory 72.0 GB"),
+        ({"engine": "transformers", "device": "H100"}, 72.0, "peak memory 72.0 GB"),
+    ],
+    ids=["as stored before", "used", "predicted", "in a frame", "main memory", "another engine"],
+)
+def test_memory_estimate_the_share_that_vllm_reserves_says_nothing_of_the_model(
+    row: dict[str, Any], expected_gb: float | None, text: str
+) -> None:
+    run = row | {"peak_memory_bytes": 72_000_000_000}
+    needed = None if expected_gb is None else round(expected_gb * 1e9)
+    assert (peak_of_need(run), row_needed_bytes(run)) == (needed, needed)
+    assert text in memory_text(run)
+    assert memory_text(run | {"peak_memory_bytes": None}) == ""

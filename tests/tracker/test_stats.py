@@ -191,6 +191,18 @@ def test_clusters_cover_95_percent_where_ignoring_them_does_not(is_binary: bool)
     assert coverage(draws, 0.6) < 0.8
 
 
+@pytest.mark.parametrize(("n_items", "repeats"), [(30, 4), (30, 16), (150, 4)])
+def test_repeated_items_cover_95_percent_where_counting_each_answer_does_not(
+    n_items: int, repeats: int
+) -> None:
+    rng = np.random.default_rng(5)
+    chances = rng.beta(0.5, 0.5, (1500, n_items, 1))  # AIME: most problems are solved nearly always or never
+    draws = (rng.random((1500, n_items, repeats)) < chances).astype(float).reshape(1500, -1)
+    items = [item for item in range(n_items) for _ in range(repeats)]
+    assert coverage(draws, 0.5, clusters=items) == pytest.approx(0.95, abs=0.015)
+    assert coverage(draws, 0.5) < 0.86
+
+
 @pytest.mark.parametrize("n", [50, 200, 380])
 def test_a_draw_from_a_finite_task_covers_95_percent(n: int) -> None:
     rng = np.random.default_rng(4)

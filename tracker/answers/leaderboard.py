@@ -22,7 +22,16 @@ from tracker.store import Snapshot, open_snapshot
 
 MEASURED, CLAIMED = "measured here", "claimed"
 # what can differ between two rows of one model, in the order in which people would name it
-SETTINGS = ("quantization", "dtype", "engine", "asked_max_model_len", "thinking", "revision")
+SETTINGS = (
+    "quantization",
+    "dtype",
+    "engine",
+    "asked_max_model_len",
+    "thinking",
+    "sampling",
+    "max_output_tokens",
+    "revision",
+)
 DISTINGUISHING = (*SETTINGS, "run_id")
 SUBJECT = ("model_id", *SETTINGS)  # identify a row; a label names only what differs within its task
 RANK_NOTE = (
@@ -142,7 +151,20 @@ def _thinking(value: object) -> str:
     return "thinking" if value else "no thinking"
 
 
-WORDS: Mapping[str, Callable[[Any], str]] = {"asked_max_model_len": _context, "thinking": _thinking}
+def _sampling(value: object) -> str:
+    return "sampled as the task says" if value in (None, "task") else f"{value} sampling"
+
+
+def _budget(tokens: float | None) -> str:
+    return "usual answers" if tokens is None or pd.isna(tokens) else f"{tokens:,.0f} tokens for an answer"
+
+
+WORDS: Mapping[str, Callable[[Any], str]] = {
+    "asked_max_model_len": _context,
+    "thinking": _thinking,
+    "sampling": _sampling,
+    "max_output_tokens": _budget,
+}
 
 
 def with_ranks(frame: pd.DataFrame) -> pd.DataFrame:

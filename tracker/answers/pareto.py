@@ -24,6 +24,7 @@ from tracker.frontier.placement import Placement
 from tracker.frontier.population import prices, sizes
 from tracker.frontier.question import Question, axis, fitted
 from tracker.frontier.tables import ATTRIBUTION
+from tracker.memory_estimate import is_share_of_card, peak_of_need
 from tracker.settings import Settings
 from tracker.stats import Z90
 from tracker.store import open_snapshot
@@ -111,13 +112,13 @@ def measured_offers(settings: Settings, cost: MeasuredCost, *, task: str | None 
             f"a frontier needs two models with {what} and a measured {cost.value}; there are {len(scored)}",
             hint=MAKE_TWO if task or not known else f"--task {min(known)}",
         )
-    return ParetoAnswer(cost, task or INDEX, offers(_candidates(scored)), _notes(costed))
+    return ParetoAnswer(cost, task or INDEX, offers(_candidates(scored)), _notes(costed, rows, cost))
 
 
 def _cost(row: Row, cost: MeasuredCost) -> float | None:
     """The cost, lower is better; None if it was not measured."""
     if cost is MeasuredCost.MEMORY:
-        return float(row["peak_memory_bytes"]) if row["peak_memory_bytes"] else None
+        return peak_of_need(row)
     return 1.0 / row["tokens_per_s"] if row["tokens_per_s"] else None
 
 
@@ -173,8 +174,17 @@ def _candidates(scored: Sequence[Scored]) -> Candidates:
     )
 
 
-def _notes(rows: Sequence[Row]) -> tuple[str, ...]:
+def _notes(rows: Sequence[Row], known: Sequence[Row], cost: MeasuredCost) -> tuple[str, ...]:
     devices = sorted({row["device"] or "unknown" for row in rows})
     if len(devices) == 1:
-        return (f"measured on: {devices[0]}",)
-    return (f"measured on different devices, so costs are not comparable: {', '.join(devices)}",)
+        notes = [f"measured on: {devices[0]}"]
+    else:
+        notes = [f"measured on different devices, so costs are not comparable: {', '.join(devices)}"]
+    left_out = sorted(
+        {row["model_id"] for row in known if is_share_of_card(row) and row["peak_memory_bytes"]}
+    )
+    if cost is MeasuredCost.MEMORY and left_out:
+        notes.append(
+            f"left out, since only the share of the card that vLLM reserved is known: {', '.join(left_out)}"
+        )
+    return tuple(notes)

@@ -34,13 +34,14 @@ from tracker.errors import (
     ModelError,
     StoreError,
     TrackerError,
+    UnknownNameError,
     UsageError,
 )
 from tracker.files.items import write_run
 from tracker.locks import exclusive_lock
 from tracker.logs import get_logger, start_logging
 from tracker.private_home import create_home
-from tracker.records import EngineSettings, Job, Model, Run, RunRequest, RunStatus, Suite, Task
+from tracker.records import SAMPLING, EngineSettings, Job, Model, Run, RunRequest, RunStatus, Suite, Task
 from tracker.serialization import dump, write_atomically
 from tracker.settings import Settings
 from tracker.store import WRITABLE_HINT, Store, clean_up, open_snapshot, publish, snapshot_id
@@ -76,6 +77,9 @@ class BenchRequest:
     filter: str | None = None
     chat: bool | None = None
     system: str | None = None
+    sampling: str | None = None  # one of `SAMPLING`; None: as the suite says
+    repeats: int | None = None  # None: as the suite says
+    thinking_budgets: tuple[int, ...] = ()  # tokens of each written answer, one run for each; empty: as is
     limit: int | None = None
     until_half_width: float | None = None
     minutes: float | None = None
@@ -104,6 +108,15 @@ class BenchRequest:
                 )
         if self.num_fewshot is not None and self.num_fewshot < 0:
             raise FieldError("num_fewshot", f"must be 0 or more, got {self.num_fewshot}", example=5)
+        if self.sampling is not None and self.sampling not in SAMPLING:
+            raise UnknownNameError("sampling", self.sampling, known=SAMPLING)
+        if self.repeats is not None and self.repeats < 1:
+            raise FieldError("repeats", f"must be at least 1, got {self.repeats}", example=4)
+        if self.repeats not in (None, 1) and self.until_half_width is not None:
+            raise UsageError(
+                "`--repeats` cannot be combined with `--until`, which draws single questions",
+                hint="limit the questions with `--limit N`, or the time with `--minutes N`",
+            )
         EXECUTORS.place(self.executor)  # a wrong name costs nothing
 
 
@@ -189,7 +202,7 @@ def bench(request: BenchRequest, settings: Settings, on_event: Callable[[Event],
     hardware = describe_hardware()
     has_gpu = can_use_card(hardware, engine=request.engine.engine)
     request = replace(request, engine=choose_engine(request.engine, has_gpu=has_gpu))
-    runs = tuple(RunRequest(new_run_id(), suite) for suite in suites)
+    runs = _run_requests(request, suites)
     with bench_lock(settings, what=request.model):
         _store_orphans(settings)
         model = None
@@ -199,6 +212,44 @@ def bench(request: BenchRequest, settings: Settings, on_event: Callable[[Event],
         except ModelError as error:
             return _refuse(request, model, runs, error, settings)
         return _run(job, settings, on_event, executor=request.executor)
+
+
+def _run_requests(request: BenchRequest, suites: Sequence[Suite]) -> tuple[RunRequest, ...]:
+    """One run for each suite, or for each suite and token budget."""
+    runs = []
+    for suite in suites:
+        asked = replace(
+            suite,
+            sampling=suite.sampling if request.sampling is None else request.sampling,
+            repeats=suite.repeats if request.repeats is None else request.repeats,
+        )
+        for budget in request.thinking_budgets or (None,):
+            tasks = (
+                suite.tasks
+                if budget is None
+                else tuple(replace(task, max_output_tokens=budget) for task in suite.tasks)
+            )
+            runs.append(RunRequest(new_run_id(), replace(asked, tasks=tasks), max_output_tokens=budget))
+    return tuple(runs)
+
+
+def token_budgets(text: str | None) -> tuple[int, ...]:
+    """The budgets in a text such as `1k,4k,16k`, where k is 1,024 tokens.
+
+    Raises:
+        FieldError: one of them is no such number.
+    """
+    found = []
+    for word in (text or "").split(",") if text is not None else ():
+        number, thousands = (
+            (word.strip()[:-1], 1024) if word.strip().lower().endswith("k") else (word.strip(), 1)
+        )
+        if not (number.isascii() and number.isdecimal() and int(number) > 0):
+            raise FieldError(
+                "thinking_budget", f"must be numbers of tokens, got `{text}`", example="1k,4k,16k"
+            )
+        found.append(int(number) * thousands)
+    return tuple(dict.fromkeys(found))
 
 
 def check_home(settings: Settings) -> None:
@@ -328,6 +379,9 @@ def _refused_run(run: RunRequest, model: Model, request: BenchRequest, error: Mo
         hardware=dump(describe_hardware()),
         limit=request.limit or run.suite.sample,
         sample_seed=None if (request.limit or run.suite.sample) is None else SAMPLE_SEED,
+        sampling=run.suite.sampling,
+        repeats=run.suite.repeats,
+        max_output_tokens=run.max_output_tokens,
     )
 
 

@@ -32,6 +32,9 @@ def bench(
     filter: Annotated[str | None, Parameter(group=TASKS)] = None,
     chat: Annotated[bool | None, Parameter(group=TASKS)] = None,
     system: Annotated[str | None, Parameter(group=TASKS)] = None,
+    sampling: Annotated[str | None, Parameter(group=TASKS)] = None,
+    repeats: Annotated[int | None, Parameter(group=TASKS)] = None,
+    thinking_budget: Annotated[str | None, Parameter(group=TASKS)] = None,
     engine: EngineFlags = DEFAULT_ENGINE,
     executor: Annotated[str, Parameter(group=ENGINE)] = "local",
     until: Annotated[float | None, Parameter(group=BUDGET)] = None,
@@ -67,6 +70,14 @@ def bench(
         answer is written, as plain text if choices or continuations are scored.
     system
         System message of a `--task`.
+    sampling
+        How the tokens of written answers are chosen: task, greedy, or model (as the model's own
+        `generation_config.json` says, with seeds); default: as the suite says, else task.
+    repeats
+        Ask each question with a sampled answer K times; gives the mean, pass^K and the interval of both.
+    thinking_budget
+        Tokens of each written answer with its thinking, such as 8k; several, such as 1k,4k,16k, are
+        measured one after the other and compared.
     until
         Stop a task once its 95% interval is at most ±N percentage points.
     queue
@@ -74,7 +85,7 @@ def bench(
     executor
         Where the job runs: local, the name of an installed executor, or `package.module:Class`.
     """
-    from tracker.bench.run import BenchRequest, half_width
+    from tracker.bench.run import BenchRequest, half_width, token_budgets
     from tracker.bench.run import bench as run_bench
     from tracker.cli.progress import BenchProgress, progress_console
 
@@ -88,6 +99,9 @@ def bench(
             filter=filter,
             chat=chat,
             system=system,
+            sampling=sampling,
+            repeats=repeats,
+            thinking_budget=thinking_budget,
             until=until,
             code=engine.trust_remote_code,
             executor=executor != "local",
@@ -119,6 +133,9 @@ def bench(
         filter=filter,
         chat=chat,
         system=system,
+        sampling=sampling,
+        repeats=repeats,
+        thinking_budgets=token_budgets(thinking_budget),
         until_half_width=half_width(until),
         minutes=budget.minutes,
         executor=executor,
@@ -138,7 +155,7 @@ def _print_end(end: JobEnd, settings: Settings, *, as_json: bool) -> None:
     from tracker.answers.placement import place_runs
     from tracker.answers.run_notes import reuse_notes
     from tracker.bench.run import Refusal
-    from tracker.cli.bench_output import document, end_hint, print_run
+    from tracker.cli.bench_output import budget_rows, document, end_hint, print_budgets, print_run
     from tracker.cli.progress import progress_console
     from tracker.foreign_text import indented, one_line
     from tracker.serialization import dump
@@ -146,7 +163,8 @@ def _print_end(end: JobEnd, settings: Settings, *, as_json: bool) -> None:
     placements = place_runs(end.runs, settings)
     if as_json:
         documents = [document(run, placements.get(run.run_id)) for run in end.runs]
-        print_json(documents[0] if len(documents) == 1 else {"runs": documents})
+        budgets = {"budgets": budget_rows(end.runs)} if budget_rows(end.runs) else {}
+        print_json(documents[0] if len(documents) == 1 else {"runs": documents, **budgets})
     if isinstance(end, Refusal):
         report(end.error, as_json=False)
         return
@@ -156,6 +174,7 @@ def _print_end(end: JobEnd, settings: Settings, *, as_json: bool) -> None:
     if not as_json:
         for run in end.runs:
             print_run(Console(), run, placements.get(run.run_id))
+        print_budgets(Console(), end.runs)
     if end.exit_code:
         for run in end.runs:
             if run.status in {RunStatus.FAILED, RunStatus.INTERRUPTED}:

@@ -12,9 +12,11 @@ from rich.table import Table
 
 from tracker.answers.documents import placement_document
 from tracker.answers.placement import equal_text
+from tracker.answers.run_lines import completed_line, sampling_line
 from tracker.answers.run_notes import prompt_note
 from tracker.foreign_text import one_line, printable
 from tracker.frontier.placement import Placement, Unplaced
+from tracker.memory_estimate import memory_text
 from tracker.records import Run, TaskScore
 from tracker.serialization import dump
 from tracker.wording import counted
@@ -30,12 +32,17 @@ def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]
         "quantization": run.model.quantization,
         "engine": run.settings.engine,
         "engine_version": run.engine.engine_version if run.engine else None,
+        "device": run.engine.device if run.engine else None,
         "suite": run.suite,
         "suite_version": run.suite_version,
         "status": run.status.value,
         "reason": run.reason,
         "detail": run.detail,
         "limit": run.limit,
+        "sampling": run.sampling,
+        "sampling_values": dict(run.sampling_values),
+        "repeats": run.repeats,
+        "max_output_tokens": run.max_output_tokens,
         "sample_seed": run.sample_seed,
         "n_items": run.n_items,
         "n_reused_items": run.n_reused_items,
@@ -49,6 +56,7 @@ def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]
         "tokens_per_s": cost.tokens_per_s,
         "ttft_s": cost.ttft_s,
         "peak_memory_bytes": cost.peak_memory_bytes,
+        "memory_basis": cost.memory_basis,
         "energy_j": cost.energy_j,
         "scores": [_score_document(score) for score in run.scores],
         "metrics": [dump(metric) for metric in run.metrics],
@@ -60,7 +68,9 @@ def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]
 def _score_document(score: TaskScore) -> dict[str, Any]:
     names = (
         "task", "metric", "filter", "value", "stderr", "ci_low", "ci_high", "n_items", "n_total", "chance",
-        "truncated_fraction", "unparsed_fraction", "group", "fingerprint",
+        "truncated_fraction", "unparsed_fraction", "empty_fraction", "only_thinking_fraction",
+        "cut_thinking_fraction", "completed_fraction", "completed_value", "completed_ci_low",
+        "completed_ci_high", "repeats", "mean_output_tokens", "group", "fingerprint",
     )  # fmt: skip
     return {name: getattr(score, name) for name in names}
 
@@ -85,6 +95,11 @@ def print_run(console: Console, run: Run, placement: Placement | Unplaced | None
         console.print(table)
     else:
         console.print(f"{escape(one_line(title))}: no scores")
+    for score in run.scores:
+        if score.group is None and (line := completed_line(dump(score))):
+            console.print(escape(one_line(line)), highlight=False)
+    if line := sampling_line(run.sampling, run.sampling_values, run.repeats, run.max_output_tokens):
+        console.print(escape(one_line(line)), highlight=False)
     grouped = {score.task for score in run.scores if score.group is not None}
     for line in metric_lines([dump(metric) for metric in run.metrics], grouped=grouped):
         console.print(escape(one_line(line)), highlight=False)
@@ -128,6 +143,46 @@ def _score_row(score: TaskScore) -> tuple[str, ...]:
     )
 
 
+def budget_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Of runs with different token budgets, each task's score beside the tokens that it took; else none."""
+    if len({run.max_output_tokens for run in runs}) < 2:
+        return []
+    names = ("task", "value", "ci_low", "ci_high", "mean_output_tokens", "cut_thinking_fraction",
+             "completed_fraction", "completed_value")  # fmt: skip
+    rows = [
+        {"suite": run.suite, "run_id": run.run_id, "max_output_tokens": run.max_output_tokens}
+        | {name: getattr(score, name) for name in names}
+        for run in runs
+        for score in run.scores
+        if score.group is None and score.completed_fraction is not None
+    ]
+    places = {row["task"]: place for place, row in reversed(list(enumerate(rows)))}
+    return sorted(rows, key=lambda row: (places[row["task"]], row["max_output_tokens"]))
+
+
+def print_budgets(console: Console, runs: Sequence[Run]) -> None:
+    """Print the scores of `budget_rows` against their tokens, if there are any."""
+    rows = budget_rows(runs)
+    if not rows:
+        return
+    table = Table(title="score by token budget", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("task", no_wrap=True, overflow="fold")
+    for name in ("budget", "tokens used", "score", "95% interval", "completed", "score of these"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        own = row["completed_value"]
+        table.add_row(
+            escape(one_line(row["task"])),
+            f"{row['max_output_tokens']:,}",
+            f"{row['mean_output_tokens']:,.0f}",
+            f"{row['value']:.1%}",
+            "–" if row["ci_low"] is None else f"{100 * row['ci_low']:.1f}–{row['ci_high']:.1%}",
+            f"{row['completed_fraction']:.0%}",
+            "–" if own is None else f"{own:.1%}",
+        )
+    console.print(table)
+
+
 def metric_lines(metrics: Sequence[Mapping[str, Any]], *, grouped: Collection[str]) -> list[str]:
     """Per task the metrics that are not its score, in their own units, with standard errors.
 
@@ -147,11 +202,13 @@ def _cost_line(run: Run) -> str:
     parts = [f"run {run.run_id}", f"{counted(run.n_items, 'item')} ({run.n_reused_items:,} reused)"]
     parts.append(f"{cost.duration_s:.1f} s")
     if cost.tokens_per_s:
-        parts.append(f"{cost.tokens_per_s:,.0f} output tokens/s")
+        place = f" on {run.engine.device}" if run.engine else ""
+        parts.append(f"{cost.tokens_per_s:,.0f} output tokens/s{place}")
     if cost.ttft_s:
         parts.append(f"first token {cost.ttft_s:.2f} s")
-    if cost.peak_memory_bytes:
-        parts.append(f"peak memory {cost.peak_memory_bytes / 1e9:.1f} GB")
+    device = run.engine.device if run.engine else None
+    if memory := memory_text(dump(cost) | {"engine": run.settings.engine, "device": device}):
+        parts.append(memory)
     if cost.energy_j:
         parts.append(f"{cost.energy_j / 3600:.1f} Wh")
     return " · ".join(parts)

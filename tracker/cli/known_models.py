@@ -69,9 +69,9 @@ def _print_end(rows: list[dict[str, Any]]) -> None:
 
 def _fits_table(rows: list[dict[str, Any]], task: str | None) -> Table:
     table = Table(header_style="bold")
-    names = ("model", "needs about", task or "score", "tokens/s", "parameters", "license", "basis")
+    names = ("model", "needs about", task or "score", "tokens/s", "device", "parameters", "license", "basis")
     for name in (*names, *INDEX_HEADERS):
-        left = {"model", "license", "basis", *INDEX_HEADERS[:2]}
+        left = {"model", "device", "license", "basis", *INDEX_HEADERS[:2]}
         table.add_column(name, justify="left" if name in left else "right")
     for row in rows:
         score, speed = row.get("score"), row.get("tokens_per_s")
@@ -80,6 +80,7 @@ def _fits_table(rows: list[dict[str, Any]], task: str | None) -> Table:
             f"{row['needed_bytes'] / GB:.1f} GB",
             cell(None if score is None else f"{score:.1%}"),
             cell(None if speed is None else f"{speed:,.0f}"),
+            cell(None if speed is None else row.get("device")),
             size_of(row),
             cell(row["license"]),
             cell(row["basis"]),

@@ -63,9 +63,9 @@ def leaderboard(
 
 def _table(rows: list[dict[Any, Any]]) -> Table:
     table = Table(header_style="bold")
-    names = ("rank", "model", "score", "95% interval", "items", "needs about", "tokens/s")
+    names = ("rank", "model", "score", "95% interval", "items", "needs about", "tokens/s", "device")
     for name in (*names, *INDEX_HEADERS):
-        table.add_column(name, justify="left" if name in ("model", *INDEX_HEADERS[:2]) else "right")
+        table.add_column(name, justify="left" if name in ("model", "device", *INDEX_HEADERS[:2]) else "right")
     for row in rows:
         low, high = row["ci_low"], row["ci_high"]
         table.add_row(
@@ -76,6 +76,7 @@ def _table(rows: list[dict[Any, Any]]) -> Table:
             f"{row['n_items']:,}",
             _gigabytes(row["needed_bytes"]),
             cell(None if not row["tokens_per_s"] > 0 else f"{row['tokens_per_s']:,.0f}"),
+            cell(row["device"] if isinstance(row["device"], str) else None),
             *index_cells(row),
         )
     return table

@@ -10,12 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from tracker.answers.models import id_of_folder, known_id
+from tracker.answers.run_lines import completed_line, sampling_line
 from tracker.answers.run_notes import prompt_note, reuse_notes
 from tracker.cli import print_json
 from tracker.cli.bench_output import metric_lines
 from tracker.cli.tables import cell, console, count, moment, plain, warn_of_missing
 from tracker.errors import UnknownNameError
 from tracker.foreign_text import indented, one_line
+from tracker.memory_estimate import memory_text
 from tracker.settings import load_settings
 from tracker.store import open_snapshot
 
@@ -89,6 +91,13 @@ def _print_run(out: Console, run: Row) -> None:
     scores = [score for score in run["scores"] if score["group"] is None]
     if scores:
         out.print(_score_table(scores))
+    for score in scores:
+        if line := completed_line(score):
+            out.print(Text(one_line(line)))
+    if line := sampling_line(
+        run["sampling"], run["sampling_values"] or {}, run["repeats"], run["max_output_tokens"]
+    ):
+        out.print(Text(one_line(line)))
     grouped = {score["task"] for score in run["scores"] if score["group"] is not None}
     for line in metric_lines(run["metrics"], grouped=grouped):
         out.print(Text(one_line(line)))
@@ -130,11 +139,11 @@ def _cost(run: Row) -> str:
     parts.append(f"{run['n_items']:,} items ({run['n_reused_items']:,} reused)")
     parts.append(f"{run['duration_s']:,.1f} s")
     if run["tokens_per_s"]:
-        parts.append(f"{run['tokens_per_s']:,.0f} output tokens/s")
+        parts.append(f"{run['tokens_per_s']:,.0f} output tokens/s on {run['device'] or 'an unknown device'}")
     if run["peak_memory_bytes"]:
         predicted = run["predicted_memory_bytes"]
         beside = f" (predicted {predicted / 1e9:.1f} GB)" if predicted is not None else ""
-        parts.append(f"peak memory {run['peak_memory_bytes'] / 1e9:.1f} GB{beside}")
+        parts.append(f"{memory_text(run)}{beside}")
     if run["energy_j"]:
         parts.append(f"{run['energy_j'] / 3600:.1f} Wh")
     return " · ".join(parts)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.table import Table
 
+from tracker.answers.run_lines import sampling_line
 from tracker.cli import print_json
 from tracker.cli.tables import cell, console
 from tracker.records import Condition, Suite
@@ -63,7 +64,9 @@ def _print_suite(suite: Suite) -> None:
     network = "offline" if suite.offline else "needs the Hub"
     sample = "" if suite.sample is None else f" · {suite.sample} random items of each task"
     out = console()
-    out.print(f"{suite.name} v{suite.version} · {network}{seed}{sample}", style="bold", highlight=False)
+    asked = sampling_line(suite.sampling, {}, suite.repeats, None)
+    title = f"{suite.name} v{suite.version} · {network}{seed}{sample}{f' · {asked}' if asked else ''}"
+    out.print(title, style="bold", highlight=False)
     out.print(cell(suite.description))
     table = Table(header_style="bold")
     is_staged = any(task.when for task in suite.tasks)

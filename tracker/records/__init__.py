@@ -18,6 +18,7 @@ from typing import Any
 from tracker.errors import FieldError
 
 EMBEDDED_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"  # what MODEL `demo` means
+SAMPLING = ("task", "greedy", "model")  # as the task says; most probable token; as the checkpoint says
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 POSITIVE = {
     "max_model_len": 4096,
@@ -115,9 +116,16 @@ class Suite:
     include_path: str | None = None  # folder of task files beside lm-eval's own
     seed: int | None = None  # of the items that are drawn here; None: nothing is drawn
     sample: int | None = None  # random items of each task; None: all of them
+    sampling: str = "task"  # one of `SAMPLING`: how the tokens of written answers are chosen
+    repeats: int = 1  # times that each question with a sampled answer is asked
 
     def __post_init__(self) -> None:
         """Refuse an empty suite, a duplicate task, and a condition on a task that does not come before."""
+        if self.sampling not in SAMPLING:
+            known = ", ".join(SAMPLING)
+            raise ValueError(f"suite `{self.name}`: sampling must be one of {known}, got `{self.sampling}`")
+        if self.repeats < 1:
+            raise ValueError(f"suite `{self.name}`: repeats must be positive, got {self.repeats}")
         names = [task.task for task in self.tasks]
         if not names:
             raise ValueError(f"suite `{self.name}` has no tasks")
@@ -194,6 +202,7 @@ class RunRequest:
 
     run_id: str
     suite: Suite
+    max_output_tokens: int | None = None  # budget that was asked for; None: as suite and tasks say
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +265,21 @@ class Item:
         """Whether the answer was cut off by the token budget."""
         return self.finish_reason == "length"
 
+    @property
+    def is_written(self) -> bool:
+        """Whether text was asked for, not the probability of one."""
+        return self.finish_reason != "loglikelihood"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the model ended its answer without any text."""
+        return self.finish_reason == "stop" and not self.response.strip()
+
+    @property
+    def is_completed(self) -> bool:
+        """Whether the model ended its answer by itself, and wrote one."""
+        return self.finish_reason == "stop" and bool(self.response.strip())
+
 
 @dataclass(frozen=True, slots=True)
 class TaskScore:
@@ -276,6 +300,17 @@ class TaskScore:
     group: str | None = None  # the suite's task of which this is a part
     n_total: int | None = None  # items that the whole task has
     unparsed_fraction: float | None = None  # answers that could not be parsed
+    empty_fraction: float | None = (
+        None  # answers that ended without text; null here and below: none is written
+    )
+    only_thinking_fraction: float | None = None  # of all answers, those of which only the thinking has text
+    cut_thinking_fraction: float | None = None  # of all answers, those cut off before the thinking ended
+    completed_fraction: float | None = None  # answers that ended by themselves, with text
+    completed_value: float | None = None  # the score of these alone; null: there are none
+    completed_ci_low: float | None = None
+    completed_ci_high: float | None = None
+    repeats: int | None = None  # times that each item was asked; null: once
+    mean_output_tokens: float | None = None  # of an answer, with its thinking
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -321,6 +356,7 @@ class Cost:
     ttft_s: float | None = None  # median time to first token
     peak_memory_bytes: int | None = None
     energy_j: float | None = None
+    memory_basis: str | None = None  # "used": without what was only reserved; null: all that was taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +405,10 @@ class Run:
     sample_seed: int | None = None  # of the random sample that they are; None: the first ones
     metrics: tuple[TaskMetric, ...] = ()  # every metric of every task, those of the scores among them
     thinks: bool | None = None  # whether the model thought before it answered; None: it was not found out
+    sampling: str = "task"  # one of `SAMPLING`
+    sampling_values: Mapping[str, Any] = field(default_factory=dict)  # those of the checkpoint, for `model`
+    repeats: int = 1  # times that each question with a sampled answer was asked
+    max_output_tokens: int | None = None  # budget that was asked for; None: as suite and tasks say
     harness_version: str = ""
     reused: tuple[Reuse, ...] = ()  # where the reused items come from
     prompts: tuple[PromptForm, ...] = ()  # of each task; empty in runs of older versions

@@ -74,6 +74,10 @@ def run_row(run: Run) -> dict[str, Any]:
             "sample_seed": run.sample_seed,
             "settings": _json(dump(run.settings)),
             "harness_version": run.harness_version,
+            "sampling": run.sampling,
+            "sampling_values": _json(dict(run.sampling_values)),
+            "repeats": run.repeats,
+            "max_output_tokens": run.max_output_tokens,
             "status": run.status.value,
             "reason": run.reason,
             "detail": masked(run.detail) if run.detail else run.detail,
@@ -127,7 +131,7 @@ def run_of_rows(
             for metric in sorted(metrics, key=lambda metric: int(metric["place"]))
         ],
     }
-    for name in ("settings", "warnings", "hardware", "fit", "reused", "prompts"):
+    for name in ("settings", "warnings", "hardware", "fit", "reused", "prompts", "sampling_values"):
         if row.get(name) is not None:
             document[name] = json.loads(row[name])
     for name in ("started_at", "ended_at"):

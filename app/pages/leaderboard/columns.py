@@ -9,7 +9,15 @@ import pandas as pd
 from streamlit import column_config as cc
 
 from app.widgets import safe_text
-from app.widgets.columns import GIB_FORMAT, SHOWN_DECIMALS, WHEN, filled_columns, in_gib
+from app.widgets.columns import (
+    GIB_FORMAT,
+    PEAK_HELP,
+    SHOWN_DECIMALS,
+    WHEN,
+    filled_columns,
+    in_gib,
+    peak_in_gib,
+)
 from app.widgets.index_columns import INDEX_TABLE_COLUMNS, with_index_texts
 
 LEADERBOARD_COLUMNS: Mapping[str, Any] = {
@@ -33,12 +41,14 @@ LEADERBOARD_COLUMNS: Mapping[str, Any] = {
         help="Estimate: weights, 4,096 tokens of context and engine overhead",
     ),
     "tokens_per_s": cc.NumberColumn("Tokens/s", format="%.0f", help="Output tokens per second of generation"),
-    "peak_memory_gib": cc.NumberColumn(
-        "Peak memory", format=GIB_FORMAT, help="As measured; vLLM reserves all the memory it is given"
-    ),
+    "device": cc.TextColumn("Device", width=110, help="On which the speed was measured"),
+    "peak_memory_gib": cc.NumberColumn("Peak memory", format=GIB_FORMAT, help=PEAK_HELP),
     "n_items": cc.NumberColumn("Items", width=65),
     "truncated_fraction": cc.NumberColumn(
         "Truncated", format="percent", help="Fraction of answers cut off by the token limit"
+    ),
+    "completed_value": cc.NumberColumn(
+        "Completed", format="percent", help="Score on the answers that ended by themselves, with text"
     ),
     "engine": cc.TextColumn("Engine", width=100),
     "status": cc.TextColumn(
@@ -55,8 +65,9 @@ def leaderboard_table(rows: pd.DataFrame, other_tasks: Sequence[str]) -> tuple[p
         interval=[safe_text.interval(low, high) for low, high in ends],
         score=rows["score"].round(SHOWN_DECIMALS),
         truncated_fraction=rows["truncated_fraction"].round(SHOWN_DECIMALS),
+        completed_value=rows["completed_value"].astype(float).round(SHOWN_DECIMALS),
         needed_gib=in_gib(rows["needed_bytes"]),
-        peak_memory_gib=in_gib(rows["peak_memory_bytes"]),
+        peak_memory_gib=peak_in_gib(rows),
     )
     config: dict[str, Any] = {}
     for name, column in LEADERBOARD_COLUMNS.items():

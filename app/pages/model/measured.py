@@ -12,7 +12,9 @@ import streamlit as st
 from app.pages.model.columns import METRIC_COLUMNS
 from app.widgets import columns, downloads, failure_hints, safe_text
 from app.widgets.facts import show_facts
+from tracker.answers.run_lines import completed_line, sampling_line
 from tracker.answers.run_notes import prompt_note, reuse_notes
+from tracker.memory_estimate import is_share_of_card
 
 
 def show_identity(runs: Sequence[Mapping[str, Any]]) -> None:
@@ -73,14 +75,26 @@ def show_outcome(run: Mapping[str, Any]) -> None:
             "Items": f"{run['n_items']:,}",
             "Tokens in / out": f"{run['prompt_tokens']:,} / {run['output_tokens']:,}",
             "Tokens/s": safe_text.rate(run["tokens_per_s"]),
+            "Device": run["device"] or "not known",
             "Time to first token": safe_text.seconds(run["ttft_s"]),
             "Peak memory": peak_memory(run),
             "Energy": safe_text.energy(run["energy_j"]),
         }
     )
+    if line := sampling_line(
+        run["sampling"], run["sampling_values"] or {}, run["repeats"], run["max_output_tokens"]
+    ):
+        st.caption(safe_text.escaped(f"{line[0].upper()}{line[1:]}"))
     st.caption(f"Engine: {safe_text.escaped(columns.engine_phrase(run))}")
     for note in (prompt_note(run["prompts"]), *reuse_notes(run["reused"])):
         st.caption(safe_text.escaped(f"{note[0].upper()}{note[1:]}"))
+
+
+def show_completed(scores: pd.DataFrame) -> None:
+    """Show for each task what became of answers that are none, and its score without them."""
+    for score in scores.to_dict("records"):
+        if score["group"] is None and (line := completed_line(score)):
+            st.caption(safe_text.escaped(line))
 
 
 def show_metrics(metrics: pd.DataFrame, run_id: str) -> None:
@@ -102,6 +116,8 @@ def show_metrics(metrics: pd.DataFrame, run_id: str) -> None:
 def peak_memory(run: Mapping[str, Any]) -> str:
     """The measured peak beside the prediction made before loading: `1.2 GiB (predicted 1.4 GiB)`."""
     peak = safe_text.memory(run["peak_memory_bytes"])
+    if is_share_of_card(run) and run["peak_memory_bytes"] is not None:
+        return f"{peak} reserved by vLLM, not what the model needs"
     if run["peak_memory_bytes"] is None or run["predicted_memory_bytes"] is None:
         return peak
     return f"{peak} (predicted {safe_text.memory(run['predicted_memory_bytes'])})"

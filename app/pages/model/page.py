@@ -31,6 +31,7 @@ if runs:
     if not scores.empty:
         missing_items.show_missing([run["run_id"]])
         cached_chart.render(charts.run_chart, scores, alt=charts.run_alt(scores))
+        measured.show_completed(scores)
         downloads.download_buttons(scores, what="Scores", name=f"scores-{run['run_id']}")
         run_links.link_to_items(run)
     if not metrics.empty:

@@ -9,7 +9,7 @@ import pandas as pd
 from streamlit import column_config as cc
 
 from app.widgets import safe_text
-from app.widgets.columns import GIB_FORMAT, SHOWN_DECIMALS, filled_columns, in_gib
+from app.widgets.columns import GIB_FORMAT, PEAK_HELP, SHOWN_DECIMALS, filled_columns, in_gib, peak_in_gib
 from app.widgets.index_columns import INDEX_TABLE_COLUMNS, with_index_texts
 
 FIT_COLUMNS: Mapping[str, Any] = {
@@ -18,9 +18,7 @@ FIT_COLUMNS: Mapping[str, Any] = {
     "score": cc.ProgressColumn("Score", format="percent", min_value=0.0, max_value=1.0, width=130),
     "interval": cc.TextColumn("95% interval", width=120),
     "tokens_per_s": cc.NumberColumn("Tokens/s", format="%.0f", help="Measured output tokens per second"),
-    "peak_memory_gib": cc.NumberColumn(
-        "Peak memory", format=GIB_FORMAT, help="As measured; vLLM reserves all the memory it is given"
-    ),
+    "peak_memory_gib": cc.NumberColumn("Peak memory", format=GIB_FORMAT, help=PEAK_HELP),
     **INDEX_TABLE_COLUMNS,
     "n_params": cc.NumberColumn("Parameters", format="compact", width=90),
     "license": cc.TextColumn("License", width=100),
@@ -49,7 +47,7 @@ def fit_table(rows: pd.DataFrame, contexts: Sequence[int]) -> tuple[pd.DataFrame
         **needs,
     )
     if "peak_memory_bytes" in rows:
-        shown["peak_memory_gib"] = in_gib(rows["peak_memory_bytes"])
+        shown["peak_memory_gib"] = peak_in_gib(rows)
     config: dict[str, Any] = {}
     for name in (name for name in FIT_COLUMNS if name in shown):
         config[name] = FIT_COLUMNS[name]

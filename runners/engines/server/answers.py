@@ -8,7 +8,7 @@ from typing import Any
 
 from runners.engines import Continuation, ContinuationRequest, Generation
 from runners.engines.server.api import FailedServerError
-from runners.engines.thinking import MARKS
+from runners.engines.thinking import split_thinking
 from tracker.errors import EngineError, TransientError
 from tracker.redaction import masked, without_known_secrets
 from tracker.serialization import writable_text
@@ -105,15 +105,8 @@ class StreamedAnswer:
         """Split off the thinking, which servers without a reasoning parser leave in the text."""
         if self.reasoning:
             return self.reasoning.strip(), self.text
-        for start, end in MARKS:
-            before, found, after = self.text.partition(end)
-            if found:
-                return before.replace(start, "").strip(), after.lstrip()
-            if self.text.lstrip().startswith(start):
-                return self.text.replace(start, "").strip(), ""
-        if self.thinks and not is_whole:
-            return self.text, ""
-        return "", self.text
+        thinking, answer = split_thinking(self.text, is_open=self.thinks and not is_whole)
+        return thinking or "", answer
 
 
 def _parts_of(content: Any) -> tuple[str, str]:

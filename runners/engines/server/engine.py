@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import queue
+import re
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import httpx2
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from runners.engines import (
     REFUSED,
@@ -59,6 +64,13 @@ USAGE_OPTIONS: tuple[Mapping[str, bool], ...] = (
 MOST_REFUSED = 256  # from the beginning, after which the server is not asked further
 MOST_FAILED = 8  # the same for answers that fail, each after several attempts
 MOST_CHANGES = 8  # of one request, each after a refusal that names a parameter
+# Sampling settings that are not of OpenAI's API, by the server's software; others may ignore them.
+MORE_SAMPLING: Mapping[str, tuple[str, ...]] = {
+    "vllm": ("top_k", "min_p", "repetition_penalty"),
+    "sglang": ("top_k", "min_p", "repetition_penalty"),
+    "llama.cpp": ("top_k", "min_p"),
+}
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 JOIN_S = 10.0  # for the background thread to close its connections
 _log = logging.getLogger(__name__)
 
@@ -94,8 +106,10 @@ class ServerEngine:
         self.refusals: list[str] = []  # why single requests got no answer
         self._parameters = ServerParameters(settings.server_option)  # what the server does not take
         self._answered: GenerationRequest | None = None  # a request that the server has answered
+        self.more_sampling: tuple[str, ...] = ()  # beyond the API's own settings, what this server takes
         self._n_context: dict[str, int] = {}  # tokens of contexts whose end cannot be found in the texts
         self._endpoint = endpoint = asyncio.run(self._explore(model.model_id))
+        self.more_sampling = MORE_SAMPLING.get(endpoint.software.version.partition(" ")[0].lower(), ())
         self.info = EngineInfo(
             engine="server",
             engine_version=endpoint.software.version or "unknown",
@@ -159,6 +173,21 @@ class ServerEngine:
     def differences(self) -> tuple[str, ...]:
         """Sentences about settings that the server does not take, found while it was asked."""
         return tuple(self._parameters.differences)
+
+    def generation_config(self) -> Mapping[str, Any] | None:
+        """The generation config of the served model on the Hub, as servers tell none; None: there is none."""
+        served = self._endpoint.served
+        for name in dict.fromkeys((served.root, served.name)):
+            if not HUB_NAME.fullmatch(name):
+                continue
+            try:
+                config = json.loads(Path(hf_hub_download(name, "generation_config.json")).read_bytes())
+            except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+                _log.info("no generation config of `%s` from the Hub: %s", name, error)
+                continue
+            if isinstance(config, dict):
+                return config
+        return None
 
     def close(self) -> None:
         """Nothing is held between calls."""
@@ -367,7 +396,11 @@ class ServerEngine:
             "top_p": request.top_p,
             "stream": True,
         }
-        body |= {name: value for name, value in request.sampling.items() if name in SPEC.sampling}
+        body |= {
+            name: value
+            for name, value in request.sampling.items()
+            if name in (*SPEC.sampling, *self.more_sampling)
+        }
         if request.seed is not None:
             body["seed"] = request.seed
         if request.json_schema is not None:

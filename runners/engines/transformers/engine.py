@@ -16,7 +16,7 @@ import torch
 from transformers.utils import logging
 
 from runners.engines import Continuation, ContinuationRequest, Generation, GenerationRequest, TextRequest
-from runners.engines.chat import render_chat
+from runners.engines.chat import can_stop_thinking, render_chat
 from runners.engines.encoding import (
     EncodedPair,
     chat_template_hash,
@@ -71,6 +71,7 @@ class TransformersEngine:
         self._device = device = choose_device()
         self._settings = settings
         self.cut_requests = 0
+        self.unknown_marks: Counter[str] = Counter()  # see `unknown_mark`
         self._tokenizer = load_tokenizer(model, settings)
         self._weights = load_weights(model, settings, device)
         self._attention = getattr(self._weights.config, "_attn_implementation", None)
@@ -93,8 +94,19 @@ class TransformersEngine:
         """Tokens of contexts, continuations and prompts computed since the start, without cached ones."""
         return self._reader.prefilled_tokens + self._unpacked.prefilled_tokens
 
-    def chat_prompt(self, messages: Sequence[dict[str, str]], *, add_generation_prompt: bool = True) -> str:
-        """The messages in the model's chat template, with thinking on or off as in the settings.
+    @property
+    def can_stop_thinking(self) -> bool:
+        """Whether the model thinks by itself, and its chat template can prevent that."""
+        return find_marks(self._tokenizer) is not None and can_stop_thinking(self._tokenizer)
+
+    def chat_prompt(
+        self,
+        messages: Sequence[dict[str, str]],
+        *,
+        add_generation_prompt: bool = True,
+        thinking: bool | None = None,
+    ) -> str:
+        """The messages in the model's chat template, with thinking on or off, by default as in the settings.
 
         Raises:
             EngineError: the model has no chat template, or it rejects the messages (reason `unsupported`).
@@ -103,7 +115,7 @@ class TransformersEngine:
             self._tokenizer,
             messages,
             add_generation_prompt=add_generation_prompt,
-            thinking=self._settings.thinking,
+            thinking=self._settings.thinking if thinking is None else thinking,
         )
 
     def log_probs(self, requests: Sequence[ContinuationRequest]) -> Iterator[tuple[int, Continuation]]:
@@ -156,6 +168,8 @@ class TransformersEngine:
             decoder = Decoder(self._reader, max_rows=max_rows, memory_bytes=memory_bytes)
             by_prompt = [[packed[place] for place in item.places] for item in plan]
             for row in chain(decoder.decode(walk, by_prompt), self._unpacked.decode(plain)):
+                if mark := row.end.unknown_mark(row.ids):
+                    self.unknown_marks[mark] += 1
                 yield row.request, _generation(row)
 
     def close(self) -> None:

@@ -16,10 +16,13 @@ SPEC = EngineSpec(
         "chat_template",
         "seed",
     ),
-    sampling=("top_k", "min_p", "repetition_penalty", "no_repeat_ngram_size", "min_new_tokens"),
+    sampling=(
+        "top_k", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
+        "no_repeat_ngram_size", "min_new_tokens",
+    ),
     module="transformers",
     packages=("torch", "transformers", "accelerate", "lm-eval", "safetensors", "gguf", "reasoning-gym"),
     extra="cpu",
     is_automatic=True,
     predictor="runners.memory.transformers:TransformersMemory",
-)
+)  # fmt: skip

@@ -8,7 +8,8 @@ from typing import Any
 
 from runners.engines import ChatPrompt, Generation, GenerationRequest
 from runners.engines.encoding import Tokenizer
-from runners.engines.thinking import ThinkingMarks
+from runners.engines.stopping import without_tokens
+from runners.engines.thinking import ThinkingMarks, without_label
 from runners.engines.vllm.scoring import Probe, ProbeRows
 
 Output = Any  # vllm.RequestOutput
@@ -79,28 +80,28 @@ class AnswerReader:
             # From the assignment of a slot: the wait for one depends on us, not on the model.
             latency_s=metrics.last_token_ts - metrics.scheduled_ts,
             ttft_s=metrics.first_token_ts - metrics.scheduled_ts,
-            thinking=None if thinking is None else self._plain(thinking).strip(),
+            thinking=None if thinking is None else without_label(self._plain(thinking)).strip(),
         )
 
     def _split(self, request: GenerationRequest, text: str) -> tuple[str, str | None]:
         """The answer and the thinking; if the thinking did not end, there is no answer."""
         if self.marks is None:
             return text, None
-        is_open = self.marks.is_open(request.prompt) or text.lstrip().startswith(self.marks.start)
-        thinking, mark, rest = text.partition(self.marks.end)
+        marks = self.marks.in_use(request.prompt, text)
+        is_open = marks.is_open(request.prompt) or text.lstrip().startswith(marks.start)
+        thinking, mark, rest = text.partition(marks.end)
         if not mark:
-            return ("", text) if is_open else (text, None)
+            return ("", text) if is_open else (marks.unwrapped(text), None)
         # Newlines after the thinking are not stop strings. The model may think again before it answers.
-        while self.marks.end in before_stop(rest.lstrip(), request.stop):
-            more, mark, rest = rest.partition(self.marks.end)
+        while marks.end in before_stop(rest.lstrip(), request.stop):
+            more, mark, rest = rest.partition(marks.end)
             thinking += mark + more
-        return rest.lstrip(), thinking
+        return marks.unwrapped(rest.lstrip()), thinking
 
     def _plain(self, text: str) -> str:
-        marks = () if self.marks is None else (self.marks.start, self.marks.end)
-        for token in (*self.tokenizer.all_special_tokens, *marks):
-            text = text.replace(token, "")
-        return text
+        pairs = () if self.marks is None else (self.marks, *self.marks.others)
+        marks = [mark for pair in pairs for mark in (pair.start, pair.end)]
+        return without_tokens(text, [*marks, *self.tokenizer.all_special_tokens])
 
 
 def before_stop(text: str, stop: Sequence[str]) -> str:

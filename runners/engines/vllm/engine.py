@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ import torch
 import transformers
 
 from runners.engines import Continuation, ContinuationRequest, Generation, GenerationRequest, TextRequest
-from runners.engines.chat import render_chat
+from runners.engines.chat import can_stop_thinking, render_chat
 from runners.engines.encoding import (
     EncodedPair,
     Ids,
@@ -30,6 +32,7 @@ from runners.engines.encoding import (
 from runners.engines.loading import load_tokenizer
 from runners.engines.sampling import request_seed
 from runners.engines.steps import note_step
+from runners.engines.stopping import unknown_mark
 from runners.engines.thinking import find_marks
 from runners.engines.vllm.answers import AnswerReader, Output, lacks_rows, probe_rows
 from runners.engines.vllm.args import (
@@ -65,6 +68,9 @@ PROMPTS_AT_ONCE = 256  # tokenized together
 VLLM_NAMES = {"min_new_tokens": "min_tokens"}  # of transformers' names, those that vLLM writes differently
 QUEUED_PER_SLOT = 2  # requests queued in vLLM per slot, so that no slot idles
 END_S = 15.0  # for its processes to end by themselves; on a CPU they take 8 s
+POOL = re.compile(r"Available KV cache memory: ([\d.]+) GiB")
+USAGE_METRIC = "vllm:kv_cache_usage_perc"  # a fraction of 1, despite its name
+USAGE_S = 0.5  # between two looks at it
 # Built-in errors that vLLM and torch raise if the model and the machine do not match.
 FAILURES = (ValueError, RuntimeError, OSError, ImportError, AssertionError, KeyError)
 
@@ -85,6 +91,9 @@ class VllmEngine:
         """
         self.prefilled_tokens = 0  # of contexts, continuations and prompts, computed since the start
         self.cut_requests = 0
+        self.unknown_marks: Counter[str] = Counter()  # see `unknown_mark`
+        self._cache_usage: float | None = None  # the largest share of the reserved cache in use so far
+        self._usage_seen_s = -USAGE_S
         self._model, self._settings = model, settings
         self._log = ChildLog()
         self._others = children()  # started by others: not ours to stop
@@ -100,9 +109,21 @@ class VllmEngine:
             self._tokenizer, find_marks(self._tokenizer), settings.thinking is not False
         )
         self.info = self._describe()
+        self._pool_bytes = pool_bytes(self._log.text)
 
-    def chat_prompt(self, messages: Sequence[dict[str, str]], *, add_generation_prompt: bool = True) -> str:
-        """The messages in the model's chat template, with thinking on or off as in the settings.
+    @property
+    def can_stop_thinking(self) -> bool:
+        """Whether the model thinks by itself, and its chat template can prevent that."""
+        return find_marks(self._tokenizer) is not None and can_stop_thinking(self._tokenizer)
+
+    def chat_prompt(
+        self,
+        messages: Sequence[dict[str, str]],
+        *,
+        add_generation_prompt: bool = True,
+        thinking: bool | None = None,
+    ) -> str:
+        """The messages in the model's chat template, with thinking on or off, by default as in the settings.
 
         Raises:
             EngineError: the model has no chat template, or it rejects the messages (reason `unsupported`).
@@ -111,7 +132,7 @@ class VllmEngine:
             self._tokenizer,
             messages,
             add_generation_prompt=add_generation_prompt,
-            thinking=self._settings.thinking,
+            thinking=self._settings.thinking if thinking is None else thinking,
         )
 
     def log_probs(self, requests: Sequence[ContinuationRequest]) -> Iterator[tuple[int, Continuation]]:
@@ -145,7 +166,28 @@ class VllmEngine:
             EngineError: it died or ran out of memory.
         """
         for place, output in self._answers(self._generation_work(requests)):
-            yield place, self._reader.generation(requests[place], output)
+            answer = self._reader.generation(requests[place], output)
+            ids = output.outputs[0].token_ids
+            if answer.thinking is None and (mark := unknown_mark(self._tokenizer, ids)):
+                self.unknown_marks[mark] += 1
+            yield place, answer
+
+    @property
+    def unused_memory_bytes(self) -> int | None:
+        """Of the cache that vLLM reserved, what no request has used so far; None: it cannot be read."""
+        if self._pool_bytes is None or self._cache_usage is None:
+            return None
+        return int(self._pool_bytes * self._config.parallel_config.world_size * (1 - self._cache_usage))
+
+    def _note_cache_usage(self) -> None:
+        """Keep the largest share of the cache in use, as vLLM reports it, seen twice a second."""
+        now = time.monotonic()
+        if now - self._usage_seen_s < USAGE_S:
+            return
+        self._usage_seen_s = now
+        for metric in self._llm.get_metrics():
+            if metric.name == USAGE_METRIC and 0.0 <= metric.value <= 1.0:
+                self._cache_usage = max(self._cache_usage or 0.0, float(metric.value))
 
     def close(self) -> None:
         """Free the memory and stop all child processes; closing twice is harmless."""
@@ -307,6 +349,7 @@ class VllmEngine:
                         return
                     outputs = engine.step()
                     note_step()
+                    self._note_cache_usage()
                     for output in outputs:
                         self.prefilled_tokens += len(output.prompt_token_ids) - (
                             output.num_cached_tokens or 0
@@ -329,6 +372,12 @@ class VllmEngine:
             if self._llm is None:  # interrupted while loading
                 self._end_children()
             raise
+
+
+def pool_bytes(log: str) -> int | None:
+    """The cache that each card reserved, by the engine's log; None: the log does not tell it."""
+    found = POOL.search(log)
+    return round(float(found.group(1)) * 2**30) if found else None
 
 
 def _import_vllm() -> Any:

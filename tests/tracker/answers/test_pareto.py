@@ -101,3 +101,20 @@ def test_pareto_options_that_do_not_go_together_are_refused(
         main(["frontier", "pareto", *arguments])
     assert ended.value.code == 2
     assert "error" in capsys.readouterr().err
+
+
+def test_pareto_the_share_of_a_card_that_vllm_reserved_is_no_cost(settings: Settings) -> None:
+    card = EngineInfo("vllm", "0.32.0", "bfloat16", "NVIDIA H100 80GB HBM3", 2048)
+    rows = {"old": (70e9, None), "used": (4e9, "used"), "guessed": (5e9, "predicted")}
+    with Store.open(settings) as store:
+        for number, (name, (memory, basis)) in enumerate(rows.items(), start=1):
+            of = model(f"acme/{name}")
+            one = replace(score("sums", of), value=0.4, stderr=0.02)
+            cost = Cost(duration_s=1.0, tokens_per_s=9.0, peak_memory_bytes=int(memory), memory_basis=basis)
+            store.add_run(run(number, of=of, scores=(one,), cost=cost, engine=card))
+    publish(settings)
+    found = measured_offers(settings, MeasuredCost.MEMORY, task="sums")
+    assert [(row.model, row.cost) for row in found.offers] == [("acme/used", 4e9), ("acme/guessed", 5e9)]
+    assert found.notes[1].endswith("vLLM reserved is known: acme/old")
+    by_time = measured_offers(settings, MeasuredCost.TIME, task="sums")
+    assert (len(by_time.offers), len(by_time.notes)) == (3, 1)

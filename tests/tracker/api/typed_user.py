@@ -58,6 +58,7 @@ def refused(home: tracker.Home) -> str:
     settings = tracker.EngineSettings(engine="auto", max_model_len=4096)
     try:
         runs = home.bench("demo", suite=["quik"], limit=3, until=1.5, engine=settings, on_event=show)
+        home.bench("demo", sampling="model", repeats=4, thinking_budgets=[1024, 4096], minutes=5)
         assert_type(runs, tuple[tracker.Run, ...])
         fit = assert_type(home.fit("demo", vram_gb=24, engine=settings), tracker.FitAnswer)
         return str(fit.fit.total_bytes)

@@ -336,3 +336,24 @@ def test_a_database_from_a_newer_version_is_left_alone(home: Path, model_folder:
     before = (home / "tracker.duckdb").read_bytes()
     check_clear(bench(model_folder, "--limit", "6"), code=1, says="newer", hint="hint:")
     assert (home / "tracker.duckdb").read_bytes() == before
+
+
+@pytest.mark.usefixtures("home")
+def test_several_token_budgets_are_one_run_each_and_compared(model_folder: Path) -> None:
+    done = bench(model_folder, "--limit", "20", "--thinking-budget", "16,1k", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [run["max_output_tokens"] for run in document["runs"]] == [16, 1024]
+    assert [(row["task"], row["max_output_tokens"]) for row in document["budgets"]] == [
+        ("sums", 16),
+        ("sums", 1024),
+    ]
+    for row, run in zip(document["budgets"], document["runs"], strict=True):
+        (score,) = run["scores"]
+        assert {name: row[name] for name in ("value", "ci_low", "completed_value")} == {
+            name: score[name] for name in ("value", "ci_low", "completed_value")
+        }
+        assert score["completed_fraction"] < 1
+    shown = tracker("show", document["runs"][0]["model_id"])
+    assert "16 tokens for each answer" in shown.stdout
+    assert "that are completed answers" in " ".join(shown.stdout.split())

@@ -133,6 +133,39 @@ def test_a_sampled_run_is_compared_with_a_whole_one_on_its_sample(settings: Sett
     assert by_task((row["task"], row["doc_id"]) for row in rows) == sample(60)
 
 
+def test_a_sampled_run_with_repeats_shows_the_items_of_each(settings: Settings) -> None:
+    asked = sample(60)["anatomy"]
+    keys = {f"anatomy#{number}": key_of(f"anatomy#{number}", model()) for number in (1, 2)}
+    total = replace(score("anatomy", model()), n_items=len(asked), repeats=2, fingerprint="f" * 32)
+    parts = [
+        replace(total, task=name, group="anatomy", repeats=None, fingerprint=key)
+        for name, key in keys.items()
+    ]
+    of = replace(run(1), scores=(total, *parts), limit=60, sample_seed=SAMPLE_SEED, repeats=2)
+    write_run(settings.items_path, of)
+    for name, key in keys.items():
+        stored = "anatomy" if name == "anatomy#1" else name  # the first may be the items of an earlier run
+        rows = [
+            replace(item, task=stored) for item in items("anatomy", 300)
+        ]  # of all: a longer run asked them
+        write_part(settings.items_path, of.run_id, key, rows)
+    with Store.open(settings) as store:
+        store.add_run(of)
+    publish(settings)
+    found = read_items(settings, of.run_id)
+    place = found.columns.index("task"), found.columns.index("doc_id")
+    both = {
+        name: {row[place[1]] for row in found.rows if row[place[0]] == name}
+        for name in ("anatomy", "anatomy#2")
+    }
+    assert both == {"anatomy": set(asked), "anatomy#2": set(asked)}
+    with open_snapshot(settings) as snapshot:
+        one = snapshot.query("item_scores", run_id=of.run_id)
+        on_disk = snapshot.query("scores_on_disk", model_id=None, run_id=of.run_id)
+    assert len(one) == 2 * len(asked)
+    assert {row["n_items_on_disk"] for row in on_disk} == {len(asked)}
+
+
 def test_the_seed_of_a_sample_survives_a_rebuild(settings: Settings) -> None:
     of = measured(settings, 1, sample(60), limit=60, sample_seed=SAMPLE_SEED)
     rebuild(settings)

@@ -13,12 +13,14 @@ with scored as (
 counted as (
     select scored.place, items.task, items.doc_id, items.doc_hash, items.score, items.cluster
     from items
-    join scored using (fingerprint, task)
+    join scored using (fingerprint)
     where (scored.n_first is null or items.doc_id < scored.n_first)
       and (scored.sample_seed is null or items.run_id <= scored.run_id)
     qualify scored.sample_seed is null or scored.n_items >= dense_rank() over (
         partition by scored.run_id, scored.fingerprint, scored.task, scored.place
-        order by sha256(scored.sample_seed || ':' || scored.task || ':' || items.doc_id)
+        order by sha256(  -- each repeat `TASK#2` of a task asks the sample of the task
+            scored.sample_seed || ':' || regexp_replace(items.task, '#[0-9]+$', '') || ':' || items.doc_id
+        )
     )
 )
 

@@ -11,16 +11,19 @@ with scored as (
     where $run_id is null or run_id = $run_id
 ),
 
--- the items of a random sample: those whose hashes are the smallest, as `runners.harness.sample` draws them
+-- the items of a random sample: those whose hashes are the smallest, as `runners.harness.sample` draws them;
+-- each repeat `TASK#2` of a task asks the sample of the task
 sampled as (
     select fingerprint, items.doc_id
     from items
-    join scored using (fingerprint, task)
+    join scored using (fingerprint)
     where scored.sample_seed is not null
       and items.run_id <= scored.run_id
     qualify scored.n_items >= dense_rank() over (
-        partition by scored.run_id, fingerprint, task, scored.place
-        order by sha256(scored.sample_seed || ':' || task || ':' || items.doc_id)
+        partition by scored.run_id, fingerprint, scored.place
+        order by sha256(
+            scored.sample_seed || ':' || regexp_replace(items.task, '#[0-9]+$', '') || ':' || items.doc_id
+        )
     )
 ),
 

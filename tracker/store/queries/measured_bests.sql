@@ -3,12 +3,13 @@
 with newest as (
     select model_id, suite, max(run_id) as run_id
     from runs
-    where status = 'complete' and "limit" is null and started_at <= $at
+    where status = 'complete' and "limit" is null and max_output_tokens is null and started_at <= $at
     group by model_id, suite
 )
 
 select
     runs.model_id, runs.suite, runs.run_id, runs.started_at, runs.peak_memory_bytes,
+    runs.memory_basis, runs.engine, runs.device,
     runs.n_params,
     cast(runs.fit ->> 'weights_bytes' as bigint) as weights_bytes,
     cast(runs.fit ->> 'overhead_bytes' as bigint) as overhead_bytes,

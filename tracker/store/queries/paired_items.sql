@@ -35,12 +35,14 @@ counted as (
         chosen.run_id, chosen.model_id, chosen.suite, chosen.suite_version, chosen.task, chosen.metric, chosen.filter,
         items.doc_id, items.doc_hash, items.score, items.cluster
     from chosen
-    join items on items.fingerprint = chosen.fingerprint and items.task = chosen.task
+    join items using (fingerprint)
     where (chosen.n_first is null or items.doc_id < chosen.n_first)
       and (chosen.sample_seed is null or items.run_id <= chosen.run_id)
     qualify chosen.sample_seed is null or chosen.n_items >= dense_rank() over (
         partition by chosen.run_id, chosen.fingerprint, chosen.task
-        order by sha256(chosen.sample_seed || ':' || chosen.task || ':' || items.doc_id)
+        order by sha256(  -- each repeat `TASK#2` of a task asks the sample of the task
+            chosen.sample_seed || ':' || regexp_replace(chosen.task, '#[0-9]+$', '') || ':' || items.doc_id
+        )
     )
 ),
 

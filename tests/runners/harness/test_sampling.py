@@ -1,0 +1,279 @@
+"""Sampled answers, repeated questions and answers that are none, on an engine that answers by the seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runners.engines import Generation, GenerationRequest
+from runners.harness.sampling import stated_sampling
+from runners.harness.walk import LEAST_THINKING_TOKENS, RunningSuite, prepare
+from tests.conftest import ROOT
+from tests.doubles.engines import SUM, ArithmeticEngine
+from tracker.files.items import read_items, stored_parts
+from tracker.records import EngineSettings, Item, Job, Model, RunRequest, Suite, Task, TaskScore
+from tracker.settings import Settings
+from tracker.stats import mean_interval
+
+ENGINE = "tests.doubles.engines:ArithmeticEngine"
+WARM = {"do_sample": True, "temperature": 0.6, "top_p": 0.95}
+
+
+@dataclass
+class DiceEngine(ArithmeticEngine):
+    """Adds correctly in about two of three sampled answers, as the seed says; greedy ones are right."""
+
+    folder: Path
+    asked: list[GenerationRequest] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__(model_in(self.folder), EngineSettings())
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, Generation]]:
+        for place, request in enumerate(requests):
+            self.asked.append(request)
+            yield place, self.answer(place, request)
+
+    def answer(self, _place: int, request: GenerationRequest) -> Generation:
+        found = SUM.search(request.prompt)
+        assert found
+        total = int(found.group(1)) + int(found.group(2))
+        dice = hashlib.sha256(f"{request.seed} {request.prompt}".encode()).digest()[0] % 3
+        return Generation(f" {total + (request.temperature > 0 and dice == 0)}", "stop", 7, 3)
+
+
+class ThinkingEngine(DiceEngine):
+    """Of ten answers: one empty, two with text in the thinking alone, three cut off while thinking."""
+
+    def answer(self, place: int, request: GenerationRequest) -> Generation:
+        right = super().answer(place, request)
+        if place % 10 == 0:
+            return replace(right, text="")
+        if place % 10 in (1, 2):
+            return replace(right, text="", thinking="The answer is here.")
+        if place % 10 in (3, 4, 5):
+            return replace(right, text="", thinking="Let me see", finish_reason="length", output_tokens=50)
+        return right
+
+
+def model_in(folder: Path) -> Model:
+    return Model("acme/tiny-1b", "0" * 40, path=str(folder))
+
+
+def suite(task: str = "sums", **more: object) -> Suite:
+    include = str(ROOT / "tests" / "tasks")
+    made = Suite("sums-suite", 1, "", (Task(task),), include_path=include, sampling="model")
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def walked(
+    settings: Settings,
+    engine: DiceEngine,
+    asked: Suite,
+    *,
+    run_id: str = "run-1",
+    n_answers: int | None = None,
+    seed: int = 0,
+) -> RunningSuite:
+    """The suite run in this process, stopped after that many answers."""
+    request = RunRequest(run_id, asked)
+    options = EngineSettings(engine=ENGINE, seed=seed)
+    job = Job(model_in(engine.folder), options, (request,), str(settings.items_path), limit=40)
+    tasks = prepare(asked, cache_path=settings.home / "cache")
+    before = len(engine.asked)
+    found = RunningSuite(
+        engine,
+        job,
+        request,
+        tasks,
+        lambda event: None,
+        lambda: n_answers is not None and len(engine.asked) - before >= n_answers,
+    )
+    found.run_tasks()
+    return found
+
+
+def items_of(settings: Settings, score: TaskScore) -> dict[int, Item]:
+    return dict(read_items(stored_parts(settings.items_path, score.fingerprint)))
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> DiceEngine:
+    (tmp_path / "generation_config.json").write_text(json.dumps(WARM))
+    return DiceEngine(tmp_path)
+
+
+def test_repeats_are_scored_with_the_items_as_clusters(settings: Settings, engine: DiceEngine) -> None:
+    tally = walked(settings, engine, suite(repeats=3)).tally
+    total, *parts = tally.scores
+    assert [score.task for score in tally.scores] == ["sums", "sums#1", "sums#2", "sums#3"]
+    assert [score.group for score in tally.scores] == [None, "sums", "sums", "sums"]
+    table = np.array([[item.score for _, item in sorted(items_of(settings, part).items())] for part in parts])
+    assert table.shape == (3, 40)
+    assert len({row.tobytes() for row in table}) == 3  # different answers each time
+    wanted = mean_interval(table.T.ravel().tolist(), clusters=[doc for doc in range(40) for _ in range(3)])
+    assert (total.value, total.ci_low, total.ci_high) == pytest.approx(
+        (wanted.value, wanted.low, wanted.high)
+    )
+    assert (total.n_items, total.repeats, total.n_total) == (40, 3, 400)
+    metrics = {metric.metric: metric for metric in tally.metrics}
+    assert metrics["exact_match pass^3"].value == pytest.approx(table.min(axis=0).mean())
+    spread = metrics["exact_match standard deviation of repeats"]
+    assert spread.value == pytest.approx(table.mean(axis=1).std(ddof=1))
+    assert not any(metric.is_headline for metric in (spread, metrics["exact_match pass^3"]))
+
+
+def test_repeats_stopped_anywhere_resume_each_and_ask_nothing_twice(
+    settings: Settings, engine: DiceEngine
+) -> None:
+    whole = walked(Settings(home=settings.home / "other"), DiceEngine(engine.folder), suite(repeats=3)).tally
+    for number, n_answers in enumerate((1, 30, 50, None)):
+        last = walked(settings, engine, suite(repeats=3), run_id=f"run-{number}", n_answers=n_answers).tally
+    assert [score.value for score in last.scores] == [score.value for score in whole.scores]
+    assert len(engine.asked) == 120
+    assert len({(request.prompt, request.seed) for request in engine.asked}) == 120
+
+
+def test_repeats_begin_with_the_answers_of_a_run_without_any(settings: Settings, engine: DiceEngine) -> None:
+    once = walked(settings, engine, suite()).tally
+    again = walked(settings, engine, suite(repeats=2), run_id="run-2").tally
+    assert len(engine.asked) == 80
+    assert again.scores[1].fingerprint == once.scores[0].fingerprint
+    assert again.scores[0].n_reused_items == 40
+
+
+@pytest.mark.parametrize("sampling", ["greedy", "task"])
+def test_repeats_of_greedy_answers_are_asked_once_and_told(
+    settings: Settings, engine: DiceEngine, sampling: str
+) -> None:
+    tally = walked(settings, engine, suite(repeats=3, sampling=sampling)).tally
+    assert [(score.task, score.value, score.repeats) for score in tally.scores] == [("sums", 1.0, None)]
+    assert len(engine.asked) == 40
+    assert "its answers are greedy, so each question is asked once, not 3 times" in tally.warnings[0]
+
+
+def test_repeats_leave_choices_alone(settings: Settings, engine: DiceEngine) -> None:
+    tally = walked(settings, engine, suite("parity", repeats=3)).tally
+    assert [(score.task, score.repeats, score.n_items) for score in tally.scores] == [("parity", None, 40)]
+
+
+def test_model_sampling_is_sent_and_part_of_the_fingerprint(settings: Settings, engine: DiceEngine) -> None:
+    found = walked(settings, engine, suite())
+    assert found.sampling == {"temperature": 0.6, "top_p": 0.95}
+    assert {(request.temperature, request.top_p) for request in engine.asked} == {(0.6, 0.95)}
+    assert len({request.seed for request in engine.asked}) == 40
+    (engine.folder / "generation_config.json").write_text(json.dumps(WARM | {"temperature": 0.7}))
+    warmer = walked(settings, engine, suite(), run_id="run-2")
+    seeded = walked(settings, engine, suite(), run_id="run-3", seed=1)
+    fingerprints = {one.tally.scores[0].fingerprint for one in (found, warmer, seeded)}
+    assert (len(fingerprints), warmer.tally.n_reused_items) == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (None, "`acme/tiny-1b` states no sampling: `generation_config.json` is missing or has none"),
+        ({"eos_token_id": 2}, "states no sampling"),
+        (WARM | {"top_k": 20}, "`top_k: 20` of the model's own sampling is not supported by the engine"),
+    ],
+    ids=["no file", "nothing stated", "not supported"],
+)
+def test_model_sampling_that_cannot_be_had_is_refused(
+    settings: Settings, engine: DiceEngine, config: dict[str, object] | None, says: str
+) -> None:
+    path = engine.folder / "generation_config.json"
+    path.unlink() if config is None else path.write_text(json.dumps(config))
+    tally = walked(settings, engine, suite()).tally
+    assert tally.unavailable == ["sums"]
+    assert says in tally.warnings[0]
+    assert not engine.asked
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({}, {}),
+        ({"do_sample": False, "temperature": 0.6}, {"temperature": 0.0}),
+        ({"do_sample": True}, {"temperature": 1.0}),
+        ({"top_k": 20, "top_p": 1.0}, {"temperature": 1.0, "top_k": 20}),
+        ({"temperature": 0.6, "presence_penalty": 1.5, "repetition_penalty": 1.0, "min_p": 0.0},
+         {"temperature": 0.6, "presence_penalty": 1.5}),
+        ({"temperature": "hot", "top_p": True}, {}),
+    ],
+)  # fmt: skip
+def test_model_sampling_is_what_the_generation_config_states(
+    config: dict[str, object], expected: dict[str, float]
+) -> None:
+    assert stated_sampling(config) == expected
+
+
+def test_completed_answers_are_counted_and_scored_apart(settings: Settings, engine: DiceEngine) -> None:
+    thinking = ThinkingEngine(engine.folder)
+    tally = walked(settings, thinking, suite(sampling="greedy")).tally
+    (score,) = tally.scores
+    assert (score.value, score.completed_value, score.completed_fraction) == (0.4, 1.0, 0.4)
+    shares = (score.empty_fraction, score.only_thinking_fraction, score.cut_thinking_fraction)
+    assert shares == pytest.approx((0.3, 0.2, 0.3))
+    wanted = mean_interval([1.0] * 16)
+    assert (score.completed_ci_low, score.completed_ci_high) == (wanted.low, wanted.high)
+    assert score.mean_output_tokens == pytest.approx(0.7 * 3 + 0.3 * 50)
+    said = "\n".join(tally.warnings)
+    assert "12 of 40 answers are empty; of 8 the text is in the thinking" in said
+    assert "12 of 40 answers were cut off while the model was thinking" in said
+
+
+def test_completed_answers_of_choices_are_not_counted(settings: Settings, engine: DiceEngine) -> None:
+    (score,) = walked(settings, engine, suite("parity")).tally.scores
+    assert (score.completed_fraction, score.completed_value, score.empty_fraction) == (None, None, None)
+
+
+class SwitchedEngine(DiceEngine):
+    """A model that thinks unless its template is told not to."""
+
+    can_stop_thinking = True
+
+    def chat_prompt(
+        self,
+        messages: Sequence[dict[str, str]],
+        *,
+        add_generation_prompt: bool = True,
+        thinking: bool | None = None,
+    ) -> str:
+        return ("<think>" if thinking is None else "") + super().chat_prompt(messages)
+
+
+@pytest.mark.parametrize(
+    ("budget", "thinking", "asked_budget", "thinks"),
+    [
+        (64, None, None, False),
+        (64, True, None, True),
+        (64, None, 64, True),
+        (LEAST_THINKING_TOKENS, None, None, True),
+    ],
+    ids=["too small", "asked for", "a budget asked for", "large enough"],
+)
+def test_thinking_is_switched_off_where_the_budget_cannot_hold_it(
+    settings: Settings,
+    engine: DiceEngine,
+    budget: int,
+    thinking: bool | None,
+    asked_budget: int | None,
+    thinks: bool,
+) -> None:
+    switched = SwitchedEngine(engine.folder)
+    asked = suite(sampling="task", chat=True, tasks=(Task("sums", max_output_tokens=budget),))
+    request = RunRequest("run-1", asked, max_output_tokens=asked_budget)
+    options = EngineSettings(ENGINE, thinking=thinking)
+    job = Job(model_in(engine.folder), options, (request,), str(settings.items_path), limit=4)
+    tasks = prepare(asked, cache_path=settings.home / "cache")
+    found = RunningSuite(switched, job, request, tasks, lambda event: None, lambda: False)
+    found.run_tasks()
+    assert {request.prompt.startswith("<think>") for request in switched.asked} == {thinks}
+    told = [warning for warning in found.tally.warnings if "thinking is switched off" in warning]
+    assert len(told) == (not thinks)
