@@ -153,7 +153,7 @@ def _print_end(end: JobEnd, settings: Settings, *, as_json: bool) -> None:
     from rich.console import Console
 
     from tracker.answers.placement import place_runs
-    from tracker.answers.run_notes import reuse_notes
+    from tracker.answers.run_lines import reuse_lines
     from tracker.bench.run import Refusal
     from tracker.cli.bench_output import budget_rows, document, end_hint, print_budgets, print_run
     from tracker.cli.progress import progress_console
@@ -169,7 +169,7 @@ def _print_end(end: JobEnd, settings: Settings, *, as_json: bool) -> None:
         report(end.error, as_json=False)
         return
     for run in end.runs:
-        for note in reuse_notes([dump(one) for one in run.reused]):
+        for note in reuse_lines([dump(one) for one in run.reused]):
             progress_console().print(one_line(note), markup=False, highlight=False, soft_wrap=True)
     if not as_json:
         for run in end.runs:

@@ -12,8 +12,7 @@ from rich.table import Table
 
 from tracker.answers.documents import placement_document
 from tracker.answers.placement import equal_text
-from tracker.answers.run_lines import completed_line, sampling_line
-from tracker.answers.run_notes import prompt_note
+from tracker.answers.run_lines import completed_line, prompt_line, sampling_line
 from tracker.foreign_text import one_line, printable
 from tracker.frontier.placement import Placement, Unplaced
 from tracker.memory_estimate import memory_text
@@ -106,7 +105,7 @@ def print_run(console: Console, run: Run, placement: Placement | Unplaced | None
     console.print(escape(one_line(_cost_line(run))), style="dim", highlight=False)
     if run.prompts:
         console.print(
-            escape(one_line(prompt_note([dump(one) for one in run.prompts]))), style="dim", highlight=False
+            escape(one_line(prompt_line([dump(one) for one in run.prompts]))), style="dim", highlight=False
         )
     if placement is not None:
         console.print(escape(printable(_placement_line(placement))), highlight=False)

@@ -10,8 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tracker.answers.models import id_of_folder, known_id
-from tracker.answers.run_lines import completed_line, sampling_line
-from tracker.answers.run_notes import prompt_note, reuse_notes
+from tracker.answers.run_lines import completed_line, prompt_line, reuse_lines, sampling_line
 from tracker.cli import print_json
 from tracker.cli.bench_output import metric_lines
 from tracker.cli.tables import cell, console, count, moment, plain, warn_of_missing
@@ -102,7 +101,7 @@ def _print_run(out: Console, run: Row) -> None:
     for line in metric_lines(run["metrics"], grouped=grouped):
         out.print(Text(one_line(line)))
     out.print(Text(one_line(_cost(run)), style="dim"))
-    for line in (prompt_note(run["prompts"]), *reuse_notes(run["reused"])):
+    for line in (prompt_line(run["prompts"]), *reuse_lines(run["reused"])):
         out.print(Text(one_line(line), style="dim"))
     for warning in run["warnings"]:
         out.print(Text(one_line(f"warning: {warning}")))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tracker.answers.run_notes import prompt_note, reuse_notes
+from tracker.answers.run_lines import prompt_line, reuse_lines
 
 
 def form(task: str, *, chat: bool, system: bool = False) -> dict[str, Any]:
@@ -31,8 +31,8 @@ def form(task: str, *, chat: bool, system: bool = False) -> dict[str, Any]:
     ],
     ids=["template", "plain text", "both", "a group of both", "no task asked", "an old run"],
 )
-def test_prompt_note(prompts: list[dict[str, Any]] | None, expected: str) -> None:
-    assert prompt_note(prompts) == expected
+def test_prompt_line(prompts: list[dict[str, Any]] | None, expected: str) -> None:
+    assert prompt_line(prompts) == expected
 
 
 def test_reuse_notes_name_the_run_its_day_and_its_server() -> None:
@@ -40,8 +40,8 @@ def test_reuse_notes_name_the_run_its_day_and_its_server() -> None:
         {"run_id": "r2", "n_items": 1200, "started_at": "2026-11-28T23:59:59Z", "base_url": "http://a:1/v1"},
         {"run_id": "r1", "n_items": 1, "started_at": None, "base_url": None},
     ]
-    assert reuse_notes(reused) == [
+    assert reuse_lines(reused) == [
         "1,200 answers reused from run r2 of 2026-11-28 (server http://a:1/v1)",
         "1 answer reused from run r1",
     ]
-    assert reuse_notes(None) == []
+    assert reuse_lines(None) == []
