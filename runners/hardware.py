@@ -85,6 +85,12 @@ def choose_cards(cards: Sequence[Gpu], n: int) -> tuple[Gpu, ...]:
     return tuple(best)
 
 
+def chosen_first(cards: Sequence[Gpu], n: int) -> tuple[Gpu, ...]:
+    """All cards, those that `choose_cards` chooses before the others."""
+    chosen = choose_cards(cards, n)
+    return (*chosen, *(card for card in cards if card not in chosen))
+
+
 def visible_cards(cards: Sequence[Gpu]) -> dict[str, str]:
     """The environment of a process that is to use these cards; empty if one of them has no name."""
     names = [card.uuid for card in cards]

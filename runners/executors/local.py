@@ -6,7 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runners.executors.supervisor import Worker, WorkerEnd, WorkerWatch, end_marked, supervise
-from runners.hardware import Gpu, Hardware, choose_cards, describe_hardware, visible_cards
+from runners.hardware import (
+    Gpu,
+    Hardware,
+    choose_cards,
+    chosen_first,
+    describe_hardware,
+    visible_cards,
+)
 from runners.harness.events import Event, decode, write_job
 from tracker.records import Job
 from tracker.settings import Settings
@@ -56,9 +63,8 @@ class LocalExecutor:
 
 def job_cards(job: Job, hardware: Hardware) -> tuple[Gpu, ...]:
     """The cards that the job's prediction is about, the freest; then the others, if nothing was predicted."""
-    chosen = choose_cards(hardware.gpus, job.settings.tensor_parallel_size)
-    others = tuple(card for card in hardware.gpus if card not in chosen)
-    return chosen if job.fit is not None else (*chosen, *others)
+    choose = chosen_first if job.fit is None else choose_cards
+    return choose(hardware.gpus, job.settings.tensor_parallel_size)
 
 
 def loading_limit_bytes(job: Job, *, free_bytes: int) -> float:

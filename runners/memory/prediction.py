@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 from runners.engines import engine_spec, engine_specs
-from runners.hardware import Hardware
+from runners.hardware import Hardware, chosen_first
 from runners.memory.architecture import Architecture, read_architecture
 from runners.memory.weights import DTYPE_BYTES, FLOATS, Loading, Subject, loaded_bytes
 from tracker.errors import TrackerError
@@ -172,7 +172,7 @@ def make_fit(subject: Subject, settings: EngineSettings, hardware: Hardware, dem
     return Fit(
         model_id=subject.model_id,
         engine=settings.engine,
-        device=hardware.device if machine.n_cards else "cpu",
+        device=_device(hardware, machine),
         weights_bytes=weights,
         kv_cache_bytes=cache,
         overhead_bytes=demand.overhead_bytes,
@@ -186,6 +186,15 @@ def make_fit(subject: Subject, settings: EngineSettings, hardware: Hardware, dem
         concurrency=round(left / demand.sequence_bytes, 2) if demand.sequence_bytes else None,
         quantization=settings.quantization or architecture.quantization,
         notes=_notes(architecture, demand.loading),
+    )
+
+
+def _device(hardware: Hardware, machine: Machine) -> str:
+    """The machine's cards under the name of those that are used."""
+    return (
+        replace(hardware, gpus=chosen_first(hardware.gpus, machine.n_cards)).device
+        if machine.n_cards
+        else "cpu"
     )
 
 

@@ -141,6 +141,13 @@ def test_fit_the_share_that_vllm_may_claim_is_what_counts() -> None:
     assert predict(subject(LLAMA), VLLM, machine(24, free=0.5)).available_bytes == int(24 * GIB * 0.47)
 
 
+@pytest.mark.parametrize("engine", ["vllm", "transformers"])
+def test_fit_the_card_that_is_used_is_the_one_that_is_named(engine: str) -> None:
+    busy, idle = Gpu("A", "GPU-0", 24 * GIB, 2 * GIB, "9.0"), Gpu("B", "GPU-1", 16 * GIB, 16 * GIB, "9.0")
+    fit = predict(subject(SMOL), EngineSettings(engine=engine), replace(machine(), gpus=(busy, idle)))
+    assert (fit.device, fit.fits, fit.available_bytes <= 16 * GIB) == ("B × 2", True, True)
+
+
 def test_fit_a_shorter_context_is_the_first_thing_tried() -> None:
     settings, fit = climb(subject(LLAMA), VLLM, machine(24))
     assert fit.fits
