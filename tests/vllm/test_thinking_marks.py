@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from vllm.reasoning import ReasoningParserManager
 
 from runners.engines.thinking import find_marks
@@ -61,6 +62,7 @@ def marks_of(name: str) -> tuple[str, str] | None:
     return (start, end) if isinstance(start, str) and isinstance(end, str) else None
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, which vLLM imports with a parser
 def test_thinking_marks_of_every_parser_of_vllm_are_found_in_the_vocabulary() -> None:
     found = {name: marks for name in ReasoningParserManager.list_registered() if (marks := marks_of(name))}
     assert len(found) > 12
