@@ -46,7 +46,6 @@ from tracker.frontier.question import Question
 from tracker.records import EngineSettings, Run
 from tracker.settings import Settings, load_settings, without_login
 from tracker.store import Answer, QueryLimits
-from tracker.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -633,5 +632,5 @@ def _told(answer: Answer) -> pd.DataFrame:
     if answer.missing:
         warnings.warn(f"{answer.missing.sentence}; `tracker store check` tells more", stacklevel=3)
     if answer.has_more:
-        warnings.warn(f"only the first {counted(len(answer.rows), 'row')}, there are more", stacklevel=3)
+        warnings.warn(f"the answer has more rows than the first {len(answer.rows):,}", stacklevel=3)
     return frame_of(answer)

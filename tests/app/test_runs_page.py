@@ -136,7 +136,7 @@ def test_runs_page_reports_a_finished_queue(settings: Settings) -> None:
         )
     publish(settings)
     session = visit("runs")
-    assert "jobs are done" in said(session)
+    assert "1 job is done, none is left" in said(session)
     assert all("rank" not in table.value for table in session.dataframe)
 
 

@@ -14,7 +14,6 @@ from tracker.errors import TrackerError
 from tracker.foreign_text import json_text
 from tracker.settings import load_settings
 from tracker.store import Answer, QueryLimits
-from tracker.wording import counted
 
 SHOWN_ROWS = 200  # rows in a table; JSON and CSV have all
 
@@ -59,10 +58,8 @@ def query(
         print_rows(answer.columns, answer.rows[:SHOWN_ROWS])
     if answer.has_more:
         sys.stdout.flush()
-        first = counted(len(answer.rows), "row")
-        print(
-            f"only the first {first}, there are more: `--max-rows` or `limit` sets how many", file=sys.stderr
-        )
+        note = f"the answer has more rows than the first {len(answer.rows):,}"
+        print(f"{note}: `--max-rows` or `limit` sets how many", file=sys.stderr)
     elif not (json or csv) and len(answer.rows) > SHOWN_ROWS:
         note = f"showing {SHOWN_ROWS} of {len(answer.rows):,} rows; `--json` or `--csv` prints all"
         print(note, file=sys.stderr)

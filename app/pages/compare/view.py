@@ -14,7 +14,6 @@ from app.pages.compare import charts, columns, rows
 from app.widgets import cached_chart, downloads, missing_items, safe_text, url_select
 from app.widgets.columns import engine_phrase
 from tracker.answers.comparison import RunsOf, shared_suites, tasks_by_run
-from tracker.wording import counted
 
 EMPTY = "These models share no items: run `tracker bench` on them with the same suite"
 
@@ -103,7 +102,7 @@ def show_solved(shared: Shared) -> None:
         st.caption("All of these models solved the same items of this task.")
         return
     st.caption(
-        f"{len(split)} of {counted(len(of_task), 'item')} were solved by only some of the models. Click a row"
+        f"{len(split)} of {len(of_task)} items were solved by only some of the models. Click a row to open"
         " the item."
     )
     chosen = st.dataframe(

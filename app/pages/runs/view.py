@@ -12,7 +12,7 @@ from app.data.running_benches import Running
 from app.pages.runs import columns
 from app.widgets import downloads, refresh, safe_text
 from app.widgets.columns import RUN_COLUMNS, run_export, run_table
-from tracker.wording import counted
+from tracker.wording import agreeing, counted
 
 LOOK_EVERY_S = 2.0  # the worker writes its items about every five seconds
 NOTHING_RUNS = (
@@ -65,7 +65,8 @@ def show_queue() -> None:
         return
     waiting = jobs[jobs["status"] != "done"]
     if waiting.empty:
-        st.info(f"All {counted(len(jobs), 'job')} are done: run `tracker ingest` to find newer models")
+        done = f"{counted(len(jobs), 'job')} {agreeing(len(jobs), 'is', 'are')} done, none is left"
+        st.info(f"{done}: run `tracker ingest` to find newer models")
         return
     st.dataframe(
         columns.job_table(waiting),
