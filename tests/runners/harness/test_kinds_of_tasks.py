@@ -238,6 +238,7 @@ def test_the_headline_is_the_first_share_and_what_is_none_has_no_score(ours: Run
     assert ours.status is RunStatus.PARTIAL  # for the refused ones alone
 
 
+@pytest.mark.filterwarnings("ignore")  # of scikit-learn, about resamples with a single label
 def test_metrics_have_the_standard_errors_that_stock_lm_eval_gives_them(
     ours: Run, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
