@@ -65,7 +65,9 @@ class Grammars:
         self._end_ids = end_ids
         self._opening = None
         if marks is not None:
-            self._opening = tokenizer.encode(marks.start, add_special_tokens=False)[0]
+            opening = tokenizer.encode(marks.start, add_special_tokens=False)
+            # of a mark in several tokens, the first may also begin an answer: only the prompt opens such thinking
+            self._opening = opening[0] if len(opening) == 1 else None
         self._vocabulary: Any = None
 
     def constraint(self, schema: Mapping[str, Any], end: AnswerEnd) -> Constraint:

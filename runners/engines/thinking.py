@@ -16,7 +16,7 @@ MARKS = (
     (
         "<think>",
         "</think>",
-    ),  # DeepSeek, Qwen3, GLM, SmolLM3, Nemotron, OLMo 3, Step3, Ling3, Granite 4, Ernie
+    ),  # DeepSeek, Qwen3, GLM, SmolLM3, Nemotron, OLMo 3, Step3, Ling3, Ernie, Granite 4
     ("[THINK]", "[/THINK]"),  # Magistral
     ("<seed:think>", "</seed:think>"),  # Seed-OSS
     ("<mm:think>", "</mm:think>"),  # MiniMax-M3

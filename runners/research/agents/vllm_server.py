@@ -63,6 +63,15 @@ PARSERS = {
     "<seed:think>": "seed_oss",
     "<|START_THINKING|>": "cohere_command3",
     "<|channel|>analysis<|message|>": "openai_gptoss",
+    "<|channel>": "gemma4",
+    "<mm:think>": "minimax_m3",
+    "<ifm|think>": "k2_horizon",
+    "<|open|>think<|sep|>": "kimi_k3",
+    "<|content_thinking|>": "inkling",
+    "to=self<|message|>": "muse_glimmer",
+    "Here is my thought process:": "granite",
+    "Here's my thought process:": "granite",
+    "<|plamo:begin_think:plamo|>": "plamo3",
 }
 SCHEMA_BACKEND = {"backend": "guidance", "disable_any_whitespace": True}  # or blanks fill the budget
 
@@ -301,6 +310,8 @@ def parser_name(marks: ThinkingMarks | None, template: str) -> str | None:
     """vLLM's name for the way in which thinking is marked."""
     if marks is None:
         return None
+    if marks.start.startswith("<think:"):  # of Hunyuan, with a suffix
+        return "hy_v4" if "v4" in marks.start else "hy_v3"
     # a template with a switch leaves the opening mark to the model, as Qwen3's does
     return PARSERS.get(marks.start, "qwen3" if "enable_thinking" in template else "deepseek_r1")
 

@@ -256,9 +256,9 @@ def test_transformers_engine_an_answer_ends_where_it_should(
     ("prompt", "script", "budget", "expected"),
     [
         ("fox", "<think> A, B</think>\nC.", 50, ("C", "A, B", "stop")),
-        ("<think>fox", " A, B</think>\nC.", 50, ("C", "A, B", "stop")),
+        ("fox<think>", "<think> A, B</think>\nC.", 50, ("C", "A, B", "stop")),
         ("fox", "<think> A, B</think>\nC.", 3, ("", "A,", "length")),
-        ("<think>fox", " A, B</think>\nC.", 2, ("", "A,", "length")),
+        ("fox<think>", "<think> A, B</think>\nC.", 2, ("", "A,", "length")),
         ("fox", " A, B", 50, (" A", None, "stop")),
     ],
     ids=["thinks", "prompt opened it", "cut off", "opened and cut off", "does not think"],

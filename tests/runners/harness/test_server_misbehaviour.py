@@ -93,6 +93,6 @@ def test_server_misbehaviour_costs_what_it_touches(
         assert [score.n_items for score in suite.tally.scores] == [N_ITEMS], f"seed {seed}"
         assert told(warnings, "requests got no answer") == N_ITEMS - len(finished), f"seed {seed}: {warnings}"
         n_empty = sum(text == "" for text in finished.values())
-        assert told(warnings, "answers are empty") == n_empty, f"seed {seed}: {warnings}"
+        assert told(warnings, "answers (?:is|are) empty") == n_empty, f"seed {seed}: {warnings}"
     print(f"{n_complete} runs complete, {n_finished} answers")
     assert n_complete > 0.5 * len(range(block, N_SERVERS, N_BLOCKS))

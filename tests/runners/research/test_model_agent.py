@@ -398,6 +398,9 @@ def test_model_agent_a_server_listens_on_this_machine_alone() -> None:
         ("<think>", "{% if enable_thinking %}", "qwen3"),
         ("<think>", "", "deepseek_r1"),
         ("[THINK]", "", "mistral"),
+        ("<|channel>", "", "gemma4"),
+        ("<think:v3>", "", "hy_v3"),
+        ("<think:v4>", "", "hy_v4"),
     ],
 )
 def test_model_agent_thinking_marks_have_the_name_of_vllm_s_parser(
