@@ -66,7 +66,7 @@ class Grammars:
         self._opening = None
         if marks is not None:
             opening = tokenizer.encode(marks.start, add_special_tokens=False)
-            # of a mark in several tokens, the first may also begin an answer: only the prompt opens such thinking
+            # the first token of a longer mark may also begin an answer: only the prompt opens such thinking
             self._opening = opening[0] if len(opening) == 1 else None
         self._vocabulary: Any = None
 

@@ -153,13 +153,14 @@ def test_model_agent_half_a_character_is_replaced_wherever_a_server_writes_it(tm
 @pytest.mark.parametrize(
     "n_tokens", [10**400, float("inf"), -1, "many"], ids=["long", "inf", "negative", "text"]
 )
-def test_model_agent_a_server_that_counts_no_tokens_is_one_that_is_down(
+def test_model_agent_a_count_of_tokens_that_cannot_be_costs_no_proposal(
     n_tokens: object, tmp_path: Path
 ) -> None:
     told = {"prompt_tokens": n_tokens}
-    promises = pytest.raises(UnreachableError, match="does not follow the OpenAI API")
-    with running_server(reply=answering([GOOD]), usage=told) as server, promises:
-        proposed(server, tmp_path)
+    with running_server(reply=answering([GOOD]), usage=told) as server:
+        (proposal,) = proposed(server, tmp_path)
+    assert proposal.change == Change({"beta1": 0.8})
+    assert [exchange.prompt_tokens for exchange in proposal.exchanges] == [0]
 
 
 def test_model_agent_an_endless_answer_is_cut_off_and_invalid(tmp_path: Path) -> None:
