@@ -29,6 +29,7 @@ from tracker.foreign_text import BREAK
 
 def board(*entries: dict[str, Any]) -> pd.DataFrame:
     common: dict[str, Any] = {"asked_max_model_len": None, "thinking": None}
+    common |= {"sampling": None, "max_output_tokens": None}
     common |= {"suite": "quick", "task": "sums", "engine": "vllm", "dtype": "bfloat16", "quantization": None}
     common |= {"revision": "a" * 40, "run_id": "run-1", "score": 0.5, "ci_low": 0.4, "ci_high": 0.6}
     return pd.DataFrame([common | entry for entry in entries])

@@ -140,25 +140,29 @@ def test_app_is_not_the_package_of_that_name_in_the_working_directory(
     assert f"port {port} cannot be used" in done.stderr  # our own server said so
 
 
-def test_bench_refuses_the_suite_code_by_name_and_executes_nothing(
-    tracker: Callable[..., subprocess.CompletedProcess[str]], folder: Path, model_folder: Path, home: Path
+def test_bench_without_bubblewrap_refuses_the_suite_code_by_name_and_executes_nothing(
+    tracker: Callable[..., subprocess.CompletedProcess[str]],
+    folder: Path,
+    model_folder: Path,
+    home: Path,
+    tmp_path: Path,
 ) -> None:
     plant(folder, "code_eval/code_eval.py")
     for words in (("--suite", "code"), ("--task", "humaneval"), ("--task", "humaneval_instruct")):
-        done = tracker("bench", str(model_folder), "--engine", ENGINE, *words)
+        done = tracker("bench", str(model_folder), "--engine", ENGINE, *words, PATH=str(tmp_path / "bin"))
         assert (done.returncode, executed(folder), "Traceback" in done.stderr) == (1, "", False), done.stderr
-        assert "there is no sandbox" in done.stderr
+        assert "which needs bubblewrap" in done.stderr
     assert not list(home.glob("items/*")), "a refusal is no run of the model"
 
 
 def test_bench_asks_the_other_tasks_when_one_of_them_needs_a_sandbox(
-    tracker: Callable[..., subprocess.CompletedProcess[str]], folder: Path, model_folder: Path
+    tracker: Callable[..., subprocess.CompletedProcess[str]], folder: Path, model_folder: Path, tmp_path: Path
 ) -> None:
     plant(folder, "code_eval/code_eval.py")
-    done = tracker("bench", str(model_folder), *BENCH, "--task", "humaneval")
+    done = tracker("bench", str(model_folder), *BENCH, "--task", "humaneval", PATH=str(tmp_path / "bin"))
     run = json.loads(done.stdout)
     assert (run["status"], run["n_items"], executed(folder)) == ("partial", 5, ""), done.stderr
-    assert any("there is no sandbox" in warning for warning in run["warnings"])
+    assert any("needs bubblewrap" in warning for warning in run["warnings"])
 
 
 OWN_TASK = """
@@ -301,7 +305,7 @@ def test_extension_hint_says_where_the_package_is(folder: Path, monkeypatch: pyt
 
 
 def test_python_is_started_by_the_one_helper() -> None:
-    """`sys.executable` is named elsewhere only for the line of a timer, which has a `-P` of its own."""
+    """`sys.executable` is named elsewhere only beside a `-P`: in a timer's line, and in the sandbox."""
     found = set()
     for package in ("tracker", "runners", "app", "benchmarks"):
         for path in sorted((ROOT / package).rglob("*.py")):
@@ -309,6 +313,7 @@ def test_python_is_started_by_the_one_helper() -> None:
                 if isinstance(node, ast.Attribute) and node.attr == "executable":
                     found.add(path.relative_to(ROOT).as_posix())
     assert found == {
+        "runners/harness/code_judge.py",
         "tracker/interpreter.py",
         "tracker/weekly/schedule.py",
     }

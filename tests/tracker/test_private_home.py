@@ -12,7 +12,7 @@ import pytest
 from tests.builders.tiny_models import save_random, tiny_tokenizer
 from tests.doubles.hub_double import running_hub
 from tracker.cli.doctor_checks import disks
-from tracker.private_home import create_home, home_problems, remedy
+from tracker.private_home import USERS_UMASK, create_home, home_problems, remedy
 from tracker.settings import Settings
 
 pytestmark = [
@@ -104,6 +104,7 @@ def test_private_home_leaves_the_cache_of_the_hub_to_the_umask_of_the_user(
             "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0",
             "HF_HUB_DISABLE_XET": "1",
         }  # fmt: skip
+        environment.pop(USERS_UMASK, None)  # a command that ran in this process before has set it
         done = subprocess.run(
             [sys.executable, "-c", DOWNLOAD, str(home)],
             env=environment, capture_output=True, text=True, check=False, timeout=300,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vllm.reasoning import ReasoningParserManager
 
 from runners.engines.thinking import find_marks
 
+pytestmark = pytest.mark.vllm
 # Where the mark that vLLM names ends every kind of message, ours is the one that begins the answer.
 ENDS = {"inkling": "<|content_text|>"}
 
@@ -52,6 +52,8 @@ class AnyTokenizer:
 
 def marks_of(name: str) -> tuple[str, str] | None:
     """The marks of a parser; None for one that has none of its own, or needs more of a tokenizer."""
+    from vllm.reasoning import ReasoningParserManager
+
     tokenizer = AnyTokenizer()
     options = {"enable_thinking": True, "thinking": True, "reasoning_effort": "high"}
     try:
@@ -64,6 +66,8 @@ def marks_of(name: str) -> tuple[str, str] | None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, which vLLM imports with a parser
 def test_thinking_marks_of_every_parser_of_vllm_are_found_in_the_vocabulary() -> None:
+    from vllm.reasoning import ReasoningParserManager
+
     found = {name: marks for name in ReasoningParserManager.list_registered() if (marks := marks_of(name))}
     assert len(found) > 12
     for name, (start, end) in found.items():

@@ -71,7 +71,7 @@ CAUSES = (
         r"(?P<what>lib(?:cudart|cublas|cudnn|nccl|nvrtc)[\w.-]*\.so[.\d]*): cannot open shared object file",
         "unsupported",
         "the CUDA library `{what}` is not installed, so torch and vLLM do not fit together",
-        "install both together: `pip install -c constraints.txt -e '.[gpu]'`",
+        "install both together, with the extra `gpu` of this project",
     ),
     Cause(
         r"device kernel image is invalid|the provided PTX was compiled with an unsupported toolchain",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -296,7 +297,10 @@ def test_formats_a_database_without_a_snapshot_is_published_by_whoever_reads_fir
 ) -> None:
     settings.home.mkdir(parents=True)
     shutil.copy(SAMPLES.parent / name, settings.db_path)
-    assert answer("select count(*) from runs", capsys) == ["3"]
+    with duckdb.connect(str(SAMPLES.parent / name), read_only=True) as sample:
+        ((n_runs,),) = sample.execute("select count(*) from runs").fetchall()
+    assert n_runs >= 3
+    assert answer("select count(*) from runs", capsys) == [str(n_runs)]
     main(["models"])
     assert "no model has been measured" not in "".join(capsys.readouterr())
 
