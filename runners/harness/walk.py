@@ -55,6 +55,7 @@ from runners.harness.scoring import (
     refused_answers,
     repeat_metrics,
 )
+from runners.harness.trust import TRUSTED_FOR, outdated_runs
 from tracker.errors import EngineError, TrackerError
 from tracker.files.items import read_items, stored_parts, write_fingerprint
 from tracker.installation import installed_version
@@ -511,8 +512,23 @@ class RunningSuite:
             for q in questions
             if q.doc_id in stored and _answers(stored[q.doc_id], q) and not stored[q.doc_id].refused
         }
+        items = self._trusted(leaf, items, runs)
         form = PromptForm(leaf.group or leaf.name, chat, leaf.has_system)
         return LeafWork(leaf, key, questions, items, {doc: runs[doc] for doc in items}, form)
+
+    def _trusted(self, leaf: LeafTask, items: dict[int, Item], runs: Mapping[int, str]) -> dict[int, Item]:
+        """The stored items that count again: all, or if nothing identifies the weights, the recent ones."""
+        if getattr(self.engine, "is_pinned", True):
+            return items
+        outdated = outdated_runs({runs[doc] for doc in items}, self.items_path)
+        kept = {doc: item for doc, item in items.items() if runs[doc] not in outdated}
+        if n_old := len(items) - len(kept):
+            stored = f"{counted(n_old, 'stored answer')} {agreeing(n_old, 'is', 'are')}"
+            self.warn(
+                f"task `{leaf.name}`: {stored} older than {TRUSTED_FOR.days} days and asked again,"
+                " since the server does not tell whether its weights changed"
+            )
+        return kept
 
     def warn(self, message: str) -> None:
         """Record the warning with the run and report it at once."""

@@ -110,6 +110,7 @@ class ServerEngine:
         self._n_context: dict[str, int] = {}  # tokens of contexts whose end cannot be found in the texts
         self._endpoint = endpoint = asyncio.run(self._explore(model.model_id))
         self.more_sampling = MORE_SAMPLING.get(endpoint.software.version.partition(" ")[0].lower(), ())
+        self.is_pinned = bool(endpoint.software.digest)  # else other weights may have the same identity
         self.info = EngineInfo(
             engine="server",
             engine_version=endpoint.software.version or "unknown",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -56,6 +57,22 @@ def test_server_job_a_chat_suite_asks_every_server_with_messages(
     assert server.paths[1:] == ["/v1/chat/completions"] * 2  # the first asks what the server can do
     asked = sorted(request["messages"][-1]["content"] for request in server.requests[1:])
     assert [text.partition(" =")[0] for text in asked] == ["Q: 0 + 3", "Q: 1 + 4"]
+
+
+@pytest.mark.clock
+def test_server_job_answers_of_a_server_without_a_digest_count_for_a_week(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = []
+    with running_server() as server:
+        for number, days in enumerate((0, 6, 8, 9), 1):
+            monkeypatch.setenv("TRACKER_NOW", f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%dT%H:%MZ}")
+            again = replace(job(settings, server, SUITE), runs=(RunRequest(f"run-{number}", SUITE),))
+            runs.append(run_job(again, settings, lambda event: None).runs[0])
+    assert [(run.n_items, run.n_reused_items) for run in runs] == [(2, 0), (2, 2), (2, 0), (2, 0)]
+    assert runs[1].warnings == ()
+    (said,) = runs[2].warnings
+    assert said.startswith("task `sums`: 2 stored answers are older than 7 days and asked again, since the")
 
 
 def test_server_job_a_refused_question_is_an_empty_answer_until_it_is_answered(settings: Settings) -> None:
