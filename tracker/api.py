@@ -12,7 +12,7 @@ Nothing here prints, ends the process or needs the main thread. A problem that t
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -601,7 +601,9 @@ class Home:
             sampling=sampling,
             repeats=repeats,
             thinking_budgets=(
-                (thinking_budgets,) if isinstance(thinking_budgets, int) else tuple(thinking_budgets)
+                tuple(thinking_budgets)
+                if isinstance(thinking_budgets, Iterable) and not isinstance(thinking_budgets, str)
+                else (thinking_budgets,)
             ),
             until_half_width=half_width(until),
             minutes=minutes,

@@ -6,8 +6,9 @@ stop strings do not count inside the thinking, and thinking cut off by the token
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from runners.engines.thinking import ThinkingMarks, like_a_mark, without_label
@@ -88,7 +89,7 @@ class AnswerEnd:
         """What the answer begins with that looks like a mark of thinking but is none of this model's."""
         if self._is_thinking or self._start:
             return None
-        return unknown_mark(self._tokenizer, ids)
+        return unknown_mark(self._tokenizer, ids, end_ids=self._end_ids)
 
     def _answer(self, ids: list[int]) -> str:
         if self._marks is not None and self._marks.around_answer:
@@ -121,9 +122,13 @@ class AnswerEnd:
         return without_label(without_tokens(text, tokens)).strip()
 
 
-def unknown_mark(tokenizer: Any, ids: Sequence[int]) -> str | None:
-    """What these tokens begin with that looks like a mark of thinking, unless it ends every text."""
-    mark = like_a_mark(str(tokenizer.decode(list(ids[:START_TOKENS]))))
+def unknown_mark(tokenizer: Any, ids: Sequence[int], *, end_ids: Collection[int] = ()) -> str | None:
+    """What these tokens begin with that looks like a mark of thinking, unless it ends the answer.
+
+    `end_ids`: the tokens that end an answer.
+    """
+    answer = takewhile(lambda token: token not in end_ids, ids[:START_TOKENS])
+    mark = like_a_mark(str(tokenizer.decode(list(answer))))
     usual = (getattr(tokenizer, f"{name}_token", None) for name in ("bos", "eos", "pad", "unk"))
     return None if mark in usual else mark
 

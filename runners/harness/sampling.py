@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from runners.engines import Engine, GenerationRequest
 from runners.harness.questions import Request, TaskQuestion
@@ -24,7 +24,15 @@ NEUTRAL_VALUES: Mapping[str, tuple[float, ...]] = {
     "temperature": (), "top_p": (1.0,), "top_k": (0, -1), "min_p": (0.0,), "repetition_penalty": (1.0,),
     "presence_penalty": (0.0,), "frequency_penalty": (0.0,),
 }  # fmt: skip
+MOST_TOKENS = 2**31 - 1  # of a vocabulary, as every engine counts them
+LEAST_TEMPERATURE = 1e-9  # below it logits overflow: the most probable token in any case
+# What all engines take of each, beside `NEUTRAL_VALUES`: the least and the most.
+RANGES: Mapping[str, tuple[float, float]] = {
+    "temperature": (0, 1_000), "top_p": (0, 1), "top_k": (-1, MOST_TOKENS), "min_p": (0, 1),
+    "repetition_penalty": (0.001, 1_000), "presence_penalty": (-2, 2), "frequency_penalty": (-2, 2),
+}  # fmt: skip
 FIELDS = ("temperature", "top_p")  # of a `GenerationRequest`; the rest is in its `sampling`
+SHOWN_LENGTH = 40  # of a stranger's value
 SEED_BYTES = 4  # of which 31 bits are used: what every server takes
 UNKNOWN_HINT = "use `--sampling task` or `--sampling greedy`"
 
@@ -33,17 +41,46 @@ def stated_sampling(config: Mapping[str, Any]) -> dict[str, float]:
     """The sampling settings in a generation config; empty if it states none.
 
     `do_sample: false` is greedy; settings without a temperature sample at temperature 1.
+
+    Raises:
+        ValueError: a value is no number, or one that no engine takes.
     """
-    if config.get("do_sample") is False:
+    do_sample = config.get("do_sample")
+    if not isinstance(do_sample, bool | None):
+        raise ValueError(f"`do_sample` must be true or false, not {_shown(do_sample)}")
+    if do_sample is False:
         return {"temperature": 0.0}
-    stated = {
-        name: value
-        for name, neutral in NEUTRAL_VALUES.items()
-        if isinstance(value := config.get(name), int | float)
-        and not isinstance(value, bool)
-        and value not in neutral
-    }
-    return {"temperature": 1.0} | stated if stated or config.get("do_sample") else {}
+    found = {name: _checked(name, value) for name in RANGES if (value := config.get(name)) is not None}
+    stated = {name: value for name, value in found.items() if value not in NEUTRAL_VALUES[name]}
+    return {"temperature": 1.0} | stated if stated or do_sample else {}
+
+
+def _checked(name: str, value: object) -> float:
+    """A sampling value that every engine takes.
+
+    Raises:
+        ValueError: it is none.
+    """
+    least, most = RANGES[name]
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not least <= cast(float, value) <= most or (name == "top_p" and value == 0):
+        span = f"above 0 and at most {most}" if name == "top_p" else f"from {least:,} to {most:,}"
+        raise ValueError(f"`{name}` must be {span}, not {_shown(value)}")
+    number = cast(float, value)
+    if name == "top_k" and number != int(number):
+        raise ValueError(f"`{name}` must be a whole number, not {_shown(value)}")
+    if name == "temperature" and number < LEAST_TEMPERATURE:
+        return 0.0
+    return int(number) if name == "top_k" else number
+
+
+def _shown(value: object) -> str:
+    """The value as its file has it, shortened."""
+    try:
+        text = json.dumps(value)
+    except ValueError:  # a number of thousands of digits
+        return "a number that is too long"
+    return f"`{text if len(text) <= SHOWN_LENGTH else text[:SHOWN_LENGTH] + '…'}`"
 
 
 def model_sampling(model: Model, engine: Engine) -> dict[str, float]:
@@ -54,7 +91,11 @@ def model_sampling(model: Model, engine: Engine) -> dict[str, float]:
     """
     ask = getattr(engine, "generation_config", None)
     config = ask() if ask is not None else _stored_config(model)
-    values = stated_sampling(config) if config is not None else {}
+    try:
+        values = stated_sampling(config) if config is not None else {}
+    except ValueError as error:
+        message = f"`{model.model_id}` states sampling that cannot be used: `{GENERATION_CONFIG}`: {error}"
+        raise EngineError(message, reason="unsupported", hint=UNKNOWN_HINT) from error
     if not values:
         message = f"`{model.model_id}` states no sampling: `{GENERATION_CONFIG}` is missing or has none"
         raise EngineError(message, reason="unsupported", hint=UNKNOWN_HINT)

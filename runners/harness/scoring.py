@@ -76,11 +76,13 @@ def metric_values(leaf: Leaf, items: Sequence[Item]) -> list[Any]:
     """
     key = f"{leaf.metric},{leaf.filter}"
     if not items:
-        raise ValueError(f"task `{leaf.name}` has no items")
+        raise ValueError(f"task `{leaf.base_name}` has no items")
     for item in items:
         if key not in item.metrics:
             known = ", ".join(sorted(item.metrics))
-            raise ValueError(f"task `{leaf.name}`: its items lack the metric `{key}`; available: {known}")
+            raise ValueError(
+                f"task `{leaf.base_name}`: its items lack the metric `{key}`; available: {known}"
+            )
     return [item.metrics[key] for item in items]
 
 
@@ -99,7 +101,7 @@ def leaf_metrics(part: LeafItems, *, warn: Callable[[str], None]) -> list[TaskMe
                 else leaf.stderr(values, metric=name)
             )
             metric = TaskMetric(
-                task=leaf.name,
+                task=leaf.base_name,
                 metric=name,
                 filter=filter_name,
                 value=leaf.aggregate(values, metric=name),
@@ -109,7 +111,7 @@ def leaf_metrics(part: LeafItems, *, warn: Callable[[str], None]) -> list[TaskMe
                 is_headline=False,  # which one is, follows from the scores
             )
         except (ArithmeticError, AttributeError, ImportError, LookupError, TypeError, ValueError) as error:
-            warn(f"task `{leaf.name}`: the metric `{name}` could not be computed: {error}")
+            warn(f"task `{leaf.base_name}`: the metric `{name}` could not be computed: {error}")
         else:
             found.append(metric)
     return found
@@ -167,9 +169,9 @@ def cut_thinking(part: LeafItems, *, budget: int | None) -> str | None:
         return None
     tokens = "" if budget is None else f" of {budget:,} tokens"
     return (
-        f"task `{part.leaf.name}`: {n_cut:,} of {len(part.items):,} answers were cut off while the model was"
-        f" thinking and count as empty: the budget{tokens} is too small; raise it with `--thinking-budget`"
-        " or use `--no-thinking`"
+        f"task `{part.leaf.base_name}`: {n_cut:,} of {len(part.items):,} answers were cut off while"
+        f" the model was thinking and count as empty: the budget{tokens} is too small; raise it with"
+        " `--thinking-budget` or use `--no-thinking`"
     )
 
 
@@ -180,7 +182,7 @@ def empty_answers(part: LeafItems) -> str | None:
     if not empty:
         return None
     answers, are = counted(len(written), "answer"), agreeing(len(empty), "is", "are")
-    message = f"task `{part.leaf.name}`: {len(empty):,} of {answers} {are} empty"
+    message = f"task `{part.leaf.base_name}`: {len(empty):,} of {answers} {are} empty"
     thought = sum(bool(item.thinking) for item in empty)
     if thought:
         return (
@@ -192,19 +194,22 @@ def empty_answers(part: LeafItems) -> str | None:
     )
 
 
-def marked_answers(part: LeafItems, *, hidden: Mapping[str, int]) -> str | None:
-    """The sentence about answers that begin with an unknown mark of thinking; None: there are none.
+def marked_answers(task: str, parts: Sequence[LeafItems], *, hidden: Mapping[str, int]) -> str | None:
+    """The sentence about a task's answers that begin with an unknown mark of thinking; None: there are none.
 
-    `hidden`: marks that are tokens which no text shows, with the number of answers.
+    `hidden`: the marks with which the engine saw answers begin, also those that no text shows, with the
+    number of answers; those that were stored before are not among them.
     """
-    written = [item for item in part.items.values() if item.is_written]
+    written = [item for part in parts for item in part.items.values() if item.is_written]
     seen = Counter(mark for item in written if (mark := like_a_mark(item.response)))
-    found = (seen or Counter(hidden)).most_common(1)
+    found = (seen | Counter(hidden)).most_common(1)
     if not written or not found:
         return None
     mark, n_marked = found[0]
+    n_marked = min(n_marked, len(written))  # the engine also saw answers that are not scored
+    answers, begin = counted(len(written), "answer"), agreeing(n_marked, "begins", "begin")
     return (
-        f"task `{part.leaf.name}`: {n_marked:,} of {len(written):,} answers begin with `{mark}`, which looks"
+        f"task `{task}`: {n_marked:,} of {answers} {begin} with `{mark}`, which looks"
         " like an unknown mark of thinking: what follows it is scored as the answer"
     )
 
@@ -220,7 +225,7 @@ def refused_answers(part: LeafItems, *, refusals: Sequence[str]) -> str | None:
         n_refused, "got no answer and counts as an empty one", "got no answer and count as empty ones"
     )
     asked = f"{n_refused:,} of {counted(len(items), 'request')} {were}"
-    return f"task `{part.leaf.name}`: {asked}; repeat the command to ask them again{why}"
+    return f"task `{part.leaf.base_name}`: {asked}; repeat the command to ask them again{why}"
 
 
 def group_metrics(
@@ -265,7 +270,7 @@ def leaf_score(part: LeafItems, *, stopping: Stopping | None = None) -> TaskScor
     leaf, items = part.leaf, list(part.items.values())
     interval = stopping.interval() if stopping and leaf.is_mean(leaf.metric) else _interval(leaf, items)
     return TaskScore(
-        task=leaf.name,
+        task=leaf.base_name,
         metric=leaf.metric,
         filter=leaf.filter,
         value=interval.value,
@@ -285,13 +290,18 @@ def leaf_score(part: LeafItems, *, stopping: Stopping | None = None) -> TaskScor
     )
 
 
+def is_asked_once(parts: Sequence[LeafItems]) -> bool:
+    """Whether these parts of one task are no repeats, or the first of them alone, which is the same."""
+    return len(parts) == 1 and parts[0].leaf.name == parts[0].leaf.base_name
+
+
 def pooled_repeats(parts: Sequence[LeafItems]) -> LeafItems:
     """All repeats of one task as one: items of one question are a cluster, since they are not independent."""
     leaf = parts[0].leaf
-    if len(parts) == 1:
+    if is_asked_once(parts):
         return parts[0]
     items = [
-        replace(item, task=leaf.name, cluster=item.cluster or f"{leaf.name} {item.doc_id}")
+        replace(item, task=leaf.base_name, cluster=item.cluster or f"{leaf.base_name} {item.doc_id}")
         for part in parts
         for item in part.items.values()
     ]
@@ -318,7 +328,7 @@ def repeat_metrics(pooled: LeafItems, parts: Sequence[LeafItems]) -> list[TaskMe
 
     def metric(name: str, value: float, stderr: float | None, *, is_good: bool) -> TaskMetric:
         return TaskMetric(
-            leaf.name, f"{leaf.metric} {name}", leaf.filter, value, stderr, len(whole), is_good, False
+            leaf.base_name, f"{leaf.metric} {name}", leaf.filter, value, stderr, len(whole), is_good, False
         )
 
     found = [metric("standard deviation of repeats", spread, None, is_good=False)]
@@ -423,8 +433,8 @@ def _stderr(values: Sequence[float], items: Sequence[Item]) -> float | None:
 
 
 def _mean(values: Sequence[float], items: Sequence[Item]) -> Interval:
-    clusters = [item.cluster for item in items]
-    return mean_interval(values, clusters=[str(c) for c in clusters] if all(clusters) else None)
+    clusters = [item.cluster or f"{item.task} {item.doc_id}" for item in items]
+    return mean_interval(values, clusters=clusters)
 
 
 def _weighted(scores: Sequence[TaskScore], weights: Any) -> Interval:

@@ -47,6 +47,7 @@ from runners.harness.scoring import (
     empty_answers,
     group_metrics,
     group_score,
+    is_asked_once,
     item_score,
     leaf_metrics,
     leaf_score,
@@ -270,6 +271,7 @@ class RunningSuite:
 
     def task(self, loaded: LoadedTask) -> None:
         """Answer and score one task."""
+        self._unknown_marks().clear()
         docs = self._docs(loaded)
         leaf_works = [self._repeated_work(leaf, docs[leaf.name] if docs else None) for leaf in loaded.leaves]
         works = [work for repeats in leaf_works for work in repeats]
@@ -284,7 +286,9 @@ class RunningSuite:
             population = sum(leaf.n_docs for leaf in loaded.leaves)
             n_asked = len(questions)
             questions = self._drawn(task_run, questions, n_total=population)
-            if len(questions) < n_asked:
+            # Answers to the same question are no random draw: their scores' intervals have clusters.
+            is_repeated = any(len(repeats) > 1 for repeats in leaf_works)
+            if len(questions) < n_asked and not is_repeated:
                 target = None if self.out_of_time else self.job.until_half_width
                 stopping = Stopping(task_run.values(questions), population, target)
         task_run.report(force=True)
@@ -360,7 +364,8 @@ class RunningSuite:
         headlines = {(score.task, score.metric, score.filter) for score in scores}
         metrics = [metric for part in parts for metric in leaf_metrics(part, warn=self.warn)]
         for part, some in zip(parts, repeats, strict=True):
-            metrics += repeat_metrics(part, some) if len(some) > 1 else []
+            with suppress(*TASK_ERRORS):  # the metrics of all repeats have told why
+                metrics += repeat_metrics(part, some) if len(some) > 1 else []
         if loaded.is_group:
             metrics = [*group_metrics(loaded.spec.task, metrics, rules=loaded.rules), *metrics]
         self.tally.metrics += [
@@ -368,31 +373,36 @@ class RunningSuite:
             for metric in metrics
         ]
         refusals = getattr(self.engine, "refusals", ())
-        unknown_marks: Counter[str] = getattr(self.engine, "unknown_marks", None) or Counter()
         for part in parts:
             for problem in (
                 empty_answers(part),
                 cut_thinking(part, budget=part.leaf.max_output_tokens),
-                marked_answers(part, hidden=unknown_marks),
                 refused_answers(part, refusals=refusals),
             ):
                 if problem:
                     self.warn(problem)
+        if marked := marked_answers(loaded.spec.task, parts, hidden=self._unknown_marks()):
+            self.warn(marked)
         for difference in getattr(self.engine, "differences", ()):
             if difference not in self.tally.warnings:
                 self.warn(difference)
-        unknown_marks.clear()
+
+    def _unknown_marks(self) -> Counter[str]:
+        """The marks that the engine noticed since the task began."""
+        marks: Counter[str] | None = getattr(self.engine, "unknown_marks", None)
+        return Counter() if marks is None else marks
 
     def _scores_of_repeats(self, loaded: LoadedTask, repeats: Sequence[LeafItems]) -> list[TaskScore]:
         """The score of each repeat of a task, as parts of its own."""
-        if len(repeats) == 1 or not repeats[0].leaf.is_share:
+        if is_asked_once(repeats) or not repeats[0].leaf.is_share:
             return []
         found = []
-        for number, part in enumerate(repeats, 1):
+        for part in repeats:
+            leaf = part.leaf
+            name = repeat_name(leaf.base_name, 1) if leaf.name == leaf.base_name else leaf.name
             with suppress(*TASK_ERRORS):  # the score of all repeats has told why
                 score = leaf_score(part)
-                group = score.group or loaded.spec.task
-                found.append(replace(score, task=repeat_name(part.leaf.base_name, number), group=group))
+                found.append(replace(score, task=name, group=score.group or loaded.spec.task))
         return found
 
     def _scores_of(
@@ -420,7 +430,7 @@ class RunningSuite:
         """The work of a leaf, once for each repeat; greedy answers and choices are asked once."""
         first = self._work(leaf, docs)
         n_repeats = self.run.suite.repeats
-        if n_repeats == 1 or not leaf.is_written:
+        if n_repeats == 1 or not leaf.is_written or not first.questions:
             return [first]
         if not is_sampled(first.questions):
             self.warn(

@@ -41,7 +41,21 @@ from tracker.files.items import write_run
 from tracker.locks import exclusive_lock
 from tracker.logs import get_logger, start_logging
 from tracker.private_home import create_home
-from tracker.records import SAMPLING, EngineSettings, Job, Model, Run, RunRequest, RunStatus, Suite, Task
+from tracker.records import (
+    MOST_ITEMS,
+    MOST_OUTPUT_TOKENS,
+    MOST_REPEATS,
+    SAMPLING,
+    EngineSettings,
+    Job,
+    Model,
+    Run,
+    RunRequest,
+    RunStatus,
+    Suite,
+    Task,
+    is_count,
+)
 from tracker.serialization import dump, write_atomically
 from tracker.settings import Settings
 from tracker.store import WRITABLE_HINT, Store, clean_up, open_snapshot, publish, snapshot_id
@@ -51,6 +65,7 @@ PLACING_SUITE = "place"  # by default, where its data sets can be had
 OFFLINE_SUITE = "quick"  # by default elsewhere, and for the embedded model
 FIRST_DATA_SET = "cais/mmlu"  # of the suite that places
 MOST_HALF_WIDTH = 50.0  # percentage points: an interval that is as wide as the scale
+MOST_DIGITS = len(str(MOST_OUTPUT_TOKENS))
 UNRESOLVED = "unresolved"  # revision of a model that was refused before it could be pinned
 
 
@@ -108,16 +123,32 @@ class BenchRequest:
                 )
         if self.num_fewshot is not None and self.num_fewshot < 0:
             raise FieldError("num_fewshot", f"must be 0 or more, got {self.num_fewshot}", example=5)
+        if self.num_fewshot is not None:
+            _check_count("num_fewshot", self.num_fewshot, least=0, most=MOST_ITEMS, example=5)
         if self.sampling is not None and self.sampling not in SAMPLING:
             raise UnknownNameError("sampling", self.sampling, known=SAMPLING)
-        if self.repeats is not None and self.repeats < 1:
-            raise FieldError("repeats", f"must be at least 1, got {self.repeats}", example=4)
-        if self.repeats not in (None, 1) and self.until_half_width is not None:
-            raise UsageError(
-                "`--repeats` cannot be combined with `--until`, which draws single questions",
-                hint="limit the questions with `--limit N`, or the time with `--minutes N`",
-            )
+        if self.limit is not None:
+            _check_count("limit", self.limit, most=MOST_ITEMS, example=100)
+        if self.repeats is not None:
+            _check_count("repeats", self.repeats, most=MOST_REPEATS, example=4)
+        for budget in self.thinking_budgets:
+            _check_count("thinking_budget", budget, most=MOST_OUTPUT_TOKENS, example=4096)
+        _check_until(self.repeats or 1, self.until_half_width)
         EXECUTORS.place(self.executor)  # a wrong name costs nothing
+
+
+def _check_count(field: str, value: object, *, least: int = 1, most: int, example: object) -> None:
+    if not is_count(value, least=least, most=most):
+        problem = f"must be a whole number from {least:,} to {most:,}, got {value!r}"
+        raise FieldError(field, problem, example=example)
+
+
+def _check_until(repeats: int, until_half_width: float | None) -> None:
+    if repeats > 1 and until_half_width is not None:
+        raise UsageError(
+            "`--repeats` cannot be combined with `--until`, which draws single questions",
+            hint="limit the questions with `--limit N`, or the time with `--minutes N`",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +246,11 @@ def bench(request: BenchRequest, settings: Settings, on_event: Callable[[Event],
 
 
 def _run_requests(request: BenchRequest, suites: Sequence[Suite]) -> tuple[RunRequest, ...]:
-    """One run for each suite, or for each suite and token budget."""
+    """One run for each suite, or for each suite and token budget.
+
+    Raises:
+        UsageError: a suite repeats its questions, and a precision is asked for.
+    """
     runs = []
     for suite in suites:
         asked = replace(
@@ -223,6 +258,7 @@ def _run_requests(request: BenchRequest, suites: Sequence[Suite]) -> tuple[RunRe
             sampling=suite.sampling if request.sampling is None else request.sampling,
             repeats=suite.repeats if request.repeats is None else request.repeats,
         )
+        _check_until(asked.repeats, request.until_half_width)
         for budget in request.thinking_budgets or (None,):
             tasks = (
                 suite.tasks
@@ -244,11 +280,12 @@ def token_budgets(text: str | None) -> tuple[int, ...]:
         number, thousands = (
             (word.strip()[:-1], 1024) if word.strip().lower().endswith("k") else (word.strip(), 1)
         )
-        if not (number.isascii() and number.isdecimal() and int(number) > 0):
-            raise FieldError(
-                "thinking_budget", f"must be numbers of tokens, got `{text}`", example="1k,4k,16k"
-            )
-        found.append(int(number) * thousands)
+        is_number = number.isascii() and number.isdecimal()
+        n_tokens = int(number[-MOST_DIGITS:]) * thousands if is_number else 0
+        if len(number.lstrip("0")) > MOST_DIGITS or not is_count(n_tokens, most=MOST_OUTPUT_TOKENS):
+            problem = f"must be numbers of tokens from 1 to {MOST_OUTPUT_TOKENS:,}, got `{text}`"
+            raise FieldError("thinking_budget", problem, example="1k,4k,16k")
+        found.append(n_tokens)
     return tuple(dict.fromkeys(found))
 
 

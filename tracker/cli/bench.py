@@ -74,7 +74,8 @@ def bench(
         How the tokens of written answers are chosen: task, greedy, or model (as the model's own
         `generation_config.json` says, with seeds); default: as the suite says, else task.
     repeats
-        Ask each question with a sampled answer K times; gives the mean, pass^K and the interval of both.
+        Ask each question with a sampled answer K times; gives the mean with its interval, and
+        pass^K with its standard error.
     thinking_budget
         Tokens of each written answer with its thinking, such as 8k; several, such as 1k,4k,16k, are
         measured one after the other and compared.

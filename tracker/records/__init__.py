@@ -19,6 +19,9 @@ from tracker.errors import FieldError
 
 EMBEDDED_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"  # what MODEL `demo` means
 SAMPLING = ("task", "greedy", "model")  # as the task says; most probable token; as the checkpoint says
+MOST_REPEATS = 1_000  # of one question
+MOST_OUTPUT_TOKENS = 10_000_000  # of one answer: more than any context has
+MOST_ITEMS = 1_000_000_000  # of one task
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 POSITIVE = {
     "max_model_len": 4096,
@@ -38,6 +41,21 @@ class RunStatus(StrEnum):
     PARTIAL = "partial"  # stopped on purpose, or a task was unavailable; its scores are valid
     INTERRUPTED = "interrupted"  # killed or Ctrl-C; repeating the command resumes it
     FAILED = "failed"  # the model could not be run; see `reason`
+
+
+def is_count(value: object, *, least: int = 1, most: int) -> bool:
+    """Whether `value` is a whole number in this range; a truth value is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _check_count(where: str, name: str, value: object, *, least: int = 1, most: int) -> None:
+    """Refuse anything but a whole number in this range.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not is_count(value, least=least, most=most):
+        raise ValueError(f"{where}: {name} must be a whole number from {least:,} to {most:,}, got {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +115,10 @@ class Task:
         """Check the ranges."""
         if self.chance is not None and not 0.0 <= self.chance < 1.0:
             raise ValueError(f"{self.task}: chance must be in 0..1, got {self.chance}")
-        if self.num_fewshot is not None and self.num_fewshot < 0:
-            raise ValueError(f"{self.task}: num_fewshot must not be negative, got {self.num_fewshot}")
-        if self.max_output_tokens is not None and self.max_output_tokens < 1:
-            raise ValueError(f"{self.task}: max_output_tokens must be positive, got {self.max_output_tokens}")
+        if self.num_fewshot is not None:
+            _check_count(self.task, "num_fewshot", self.num_fewshot, least=0, most=MOST_ITEMS)
+        if self.max_output_tokens is not None:
+            _check_count(self.task, "max_output_tokens", self.max_output_tokens, most=MOST_OUTPUT_TOKENS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +142,16 @@ class Suite:
         if self.sampling not in SAMPLING:
             known = ", ".join(SAMPLING)
             raise ValueError(f"suite `{self.name}`: sampling must be one of {known}, got `{self.sampling}`")
-        if self.repeats < 1:
-            raise ValueError(f"suite `{self.name}`: repeats must be positive, got {self.repeats}")
+        where = f"suite `{self.name}`"
+        _check_count(where, "version", self.version, least=0, most=MOST_ITEMS)
+        _check_count(where, "repeats", self.repeats, most=MOST_REPEATS)
         names = [task.task for task in self.tasks]
         if not names:
             raise ValueError(f"suite `{self.name}` has no tasks")
         if len(set(names)) != len(names):
             raise ValueError(f"suite `{self.name}` lists a task twice")
-        if self.sample is not None and self.sample < 1:
-            raise ValueError(f"suite `{self.name}`: sample must be positive, got {self.sample}")
+        if self.sample is not None:
+            _check_count(where, "sample", self.sample, most=MOST_ITEMS)
         for place, task in enumerate(self.tasks):
             for condition in task.when:
                 if condition.task not in names[:place]:
@@ -414,12 +433,15 @@ class Run:
     prompts: tuple[PromptForm, ...] = ()  # of each task; empty in runs of older versions
 
     def __post_init__(self) -> None:
-        """Check that times are aware and a failed run has a reason."""
+        """Check that times are aware, a failed run has a reason, and its counts are possible."""
         for moment in (self.started_at, self.ended_at):
             if moment is not None and moment.tzinfo is None:
                 raise ValueError(f"{self.run_id}: times must have a time zone")
         if self.status is RunStatus.FAILED and not self.reason:
             raise ValueError(f"{self.run_id}: a failed run needs a reason")
+        _check_count(self.run_id, "repeats", self.repeats, most=MOST_REPEATS)
+        if self.max_output_tokens is not None:
+            _check_count(self.run_id, "max_output_tokens", self.max_output_tokens, most=MOST_OUTPUT_TOKENS)
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ from tracker.store.old_files import old_files
 from tracker.store.preserve import copy_preserved_rows
 from tracker.store.research_repair import restore_research_files
 from tracker.store.run_repair import restore_run_files
-from tracker.store.runs import write_run
+from tracker.store.runs import UnstorableError, write_run
 from tracker.store.snapshot_files import snapshot_paths
 from tracker.store.study_repair import read_studies, rebuild_studies, study_lives
 from tracker.wording import counted
@@ -125,10 +125,14 @@ def rebuild_database(settings: Settings, *, keeps_rows: bool, kept_from: Setting
                         skipped.append(file.problem)
                         continue
                     run = settled(file.run)
+                    try:
+                        write_run(connection, run)
+                    except UnstorableError as error:
+                        skipped.append(f"{file.path}: {error}")
+                        continue
+                    n_runs += 1
                     if run is not file.run:
                         interrupted.append(run.run_id)
-                    write_run(connection, run)
-                    n_runs += 1
                 n_studies, broken = rebuild_studies(connection, settings.studies_path)
                 broken += rebuild_attacks(connection, settings.attacks_path)
                 kept = keep_rows(connection, before, settings, keeps_all=keeps_rows)

@@ -14,29 +14,65 @@ from typing import Any
 
 import duckdb
 
+from tracker.errors import StoreError
 from tracker.records import Cost, EngineInfo, Model, Run, TaskMetric, TaskScore
 from tracker.redaction import masked
 from tracker.serialization import dump, load_json
 
+BITS = {"SMALLINT": 16, "INTEGER": 32, "BIGINT": 64}  # of a column of whole numbers
+
+
+class UnstorableError(StoreError):
+    """A run with a number that fits in no column of the database."""
+
 
 def write_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
-    """Replace the run, its scores and its model; the caller holds the transaction."""
+    """Replace the run, its scores and its model; the caller holds the transaction.
+
+    Raises:
+        UnstorableError: a number of the run fits in no column; nothing was changed.
+    """
     key = {"run_id": run.run_id}
+    scores = [score_row(run.run_id, place, score) for place, score in enumerate(run.scores)]
+    metrics = [key | {"place": place} | asdict(metric) for place, metric in enumerate(run.metrics)]
+    for table, rows in (("runs", [run_row(run)]), ("task_scores", scores), ("task_metrics", metrics)):
+        _check_numbers(connection, table, rows, run_id=run.run_id)
     connection.execute("delete from runs where run_id = $run_id", key)
     connection.execute("delete from task_scores where run_id = $run_id", key)
     connection.execute("insert into runs by name select unnest($row)", {"row": run_row(run)})
-    if rows := [score_row(run.run_id, place, score) for place, score in enumerate(run.scores)]:
+    if scores:
         connection.execute(
             "insert into task_scores by name select unnest(row) from (select unnest($rows) as row)",
-            {"rows": rows},
+            {"rows": scores},
         )
     connection.execute("delete from task_metrics where run_id = $run_id", key)
-    if metrics := [key | {"place": place} | asdict(metric) for place, metric in enumerate(run.metrics)]:
+    if metrics:
         connection.execute(
             "insert into task_metrics by name select unnest(row) from (select unnest($rows) as row)",
             {"rows": metrics},
         )
     update_model(connection, model_id=run.model.model_id, revision=run.model.revision)
+
+
+def _check_numbers(
+    connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, Any]], *, run_id: str
+) -> None:
+    """Refuse numbers out of the range of their column before DuckDB does, which ends the transaction.
+
+    Raises:
+        UnstorableError: there is one.
+    """
+    if not rows:
+        return
+    columns = connection.execute(
+        "select column_name, data_type from duckdb_columns() where table_name = $table", {"table": table}
+    ).fetchall()
+    for name, data_type in columns:
+        values = [row.get(name) for row in rows]
+        end = 1 << BITS.get(data_type, 1) - 1
+        wrong = [value for value in values if isinstance(value, int) and not -end <= value < end]
+        if data_type in BITS and wrong:
+            raise UnstorableError(f"run `{run_id}`: the store cannot hold {name} {wrong[0]}")
 
 
 def update_model(connection: duckdb.DuckDBPyConnection, *, model_id: str, revision: str) -> None:

@@ -61,7 +61,7 @@ class Store:
         """Store a run with its scores and its model, all or nothing; replaces a run with the same `run_id`.
 
         Raises:
-            StoreError: the disk is full or failing; nothing of the run was kept.
+            StoreError: the disk is full or failing, or a number fits in no column; nothing was kept.
         """
         self.add_runs([run])
 
@@ -69,7 +69,7 @@ class Store:
         """Store several runs, all of them or none.
 
         Raises:
-            StoreError: the disk is full or failing; nothing was kept.
+            StoreError: the disk is full or failing, or a number fits in no column; nothing was kept.
         """
         with self._change() as connection:
             for run in runs:

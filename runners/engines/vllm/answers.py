@@ -50,6 +50,13 @@ def probe_rows(probe: Probe, output: Output) -> ProbeRows:
     )
 
 
+def ids_before_end(completion: Any) -> Sequence[int]:
+    """The tokens of the answer without the one that ended it, which vLLM leaves at the end."""
+    is_ended_by_token = completion.finish_reason == "stop" and not isinstance(completion.stop_reason, str)
+    ids: Sequence[int] = completion.token_ids
+    return ids[:-1] if is_ended_by_token else ids
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerReader:
     """Splits generated text into thinking and answer; `AnswerEnd` does so token by token."""

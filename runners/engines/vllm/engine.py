@@ -34,7 +34,7 @@ from runners.engines.sampling import request_seed
 from runners.engines.steps import note_step
 from runners.engines.stopping import unknown_mark
 from runners.engines.thinking import find_marks
-from runners.engines.vllm.answers import AnswerReader, Output, lacks_rows, probe_rows
+from runners.engines.vllm.answers import AnswerReader, Output, ids_before_end, lacks_rows, probe_rows
 from runners.engines.vllm.args import (
     AUTO_MAX_MODEL_LEN,
     CPU,
@@ -167,7 +167,7 @@ class VllmEngine:
         """
         for place, output in self._answers(self._generation_work(requests)):
             answer = self._reader.generation(requests[place], output)
-            ids = output.outputs[0].token_ids
+            ids = ids_before_end(output.outputs[0])
             if answer.thinking is None and (mark := unknown_mark(self._tokenizer, ids)):
                 self.unknown_marks[mark] += 1
             yield place, answer

@@ -203,7 +203,29 @@ def test_thinking_an_answer_that_begins_with_something_like_a_mark_is_noticed(
     assert unknown_mark(Letters([], "", eos_token="</s>"), list(map(ord, text))) in (mark, None)
 
 
+@dataclass
+class Words:
+    """A tokenizer whose tokens are these words."""
+
+    words: dict[int, str]
+    eos_token_id: int | None = None
+    all_special_tokens: tuple[str, ...] = ()
+
+    def decode(self, ids: list[int], **_: object) -> str:
+        return "".join(self.words[one] for one in ids)
+
+
 def test_thinking_the_token_that_ends_every_answer_is_no_mark() -> None:
     ends = Letters([], "", eos_token="<|endoftext|>")
     assert unknown_mark(ends, list(map(ord, "<|end|>"))) == "<|end|>"
     assert unknown_mark(Letters([], "", eos_token="<|end|>"), list(map(ord, "<|end|>"))) is None
+
+
+@pytest.mark.parametrize("before", ["", " ", "\n\n"])
+def test_thinking_an_answer_that_its_first_token_ends_has_no_mark(before: str) -> None:
+    words = {0: "<|end|>", 1: "<|my_think|>", 2: "hm", 3: before}
+    tokenizer = Words(words)
+    end = AnswerEnd(tokenizer, [], end_ids=frozenset({0}))
+    assert end.unknown_mark([3, 0]) is None
+    assert end.unknown_mark([0]) is None
+    assert end.unknown_mark([3, 1, 2, 0]) == "<|my_think|>"

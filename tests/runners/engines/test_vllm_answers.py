@@ -6,7 +6,7 @@ import pytest
 
 from runners.engines import ChatPrompt, GenerationRequest
 from runners.engines.thinking import ThinkingMarks
-from runners.engines.vllm.answers import AnswerReader, lacks_rows
+from runners.engines.vllm.answers import AnswerReader, ids_before_end, lacks_rows
 from runners.engines.vllm.scoring import Probe
 
 MARKS = ThinkingMarks("<think>", "</think>", (0,))
@@ -98,3 +98,15 @@ def test_vllm_answers_rows_that_are_missing_are_noticed(n_cached: int, n_rows: i
     output = SimpleNamespace(num_cached_tokens=n_cached, prompt_logprobs=logprobs)
     assert lacks_rows(probe, output) is lacks
     assert not lacks_rows(Probe((1, 2, 3), first_row=2), output)
+
+
+@pytest.mark.parametrize(
+    ("reason", "stopped_by", "kept"),
+    [("stop", None, 2), ("stop", 7, 2), ("stop", "\n\n", 3), ("length", None, 3)],
+    ids=["the end of text", "another end token", "a stop string", "the budget"],
+)
+def test_the_token_that_ended_an_answer_is_no_part_of_it(
+    reason: str, stopped_by: int | str | None, kept: int
+) -> None:
+    completion = SimpleNamespace(token_ids=[5, 6, 7], finish_reason=reason, stop_reason=stopped_by)
+    assert list(ids_before_end(completion)) == [5, 6, 7][:kept]

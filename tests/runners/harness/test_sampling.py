@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from runners.engines import Generation, GenerationRequest
-from runners.harness.sampling import stated_sampling
+from runners.harness.sampling import model_sampling, stated_sampling
 from runners.harness.walk import LEAST_THINKING_TOKENS, RunningSuite, prepare
 from tests.conftest import ROOT
 from tests.doubles.engines import SUM, ArithmeticEngine
-from tracker.files.items import read_items, stored_parts
+from tracker.errors import EngineError
+from tracker.files.items import read_items, stored_parts, write_part
 from tracker.records import EngineSettings, Item, Job, Model, RunRequest, Suite, Task, TaskScore
 from tracker.settings import Settings
 from tracker.stats import mean_interval
 
 ENGINE = "tests.doubles.engines:ArithmeticEngine"
 WARM = {"do_sample": True, "temperature": 0.6, "top_p": 0.95}
+
+
+def is_right(request: GenerationRequest) -> bool:
+    """Whether the engine below adds correctly."""
+    dice = hashlib.sha256(f"{request.seed} {request.prompt}".encode()).digest()[0] % 3
+    return request.temperature == 0 or dice != 0
 
 
 @dataclass
@@ -44,8 +54,7 @@ class DiceEngine(ArithmeticEngine):
         found = SUM.search(request.prompt)
         assert found
         total = int(found.group(1)) + int(found.group(2))
-        dice = hashlib.sha256(f"{request.seed} {request.prompt}".encode()).digest()[0] % 3
-        return Generation(f" {total + (request.temperature > 0 and dice == 0)}", "stop", 7, 3)
+        return Generation(f" {total + (not is_right(request))}", "stop", 7, 3)
 
 
 class ThinkingEngine(DiceEngine):
@@ -79,12 +88,14 @@ def walked(
     *,
     run_id: str = "run-1",
     n_answers: int | None = None,
+    has_deadline: bool = False,
     seed: int = 0,
+    limit: int = 40,
 ) -> RunningSuite:
     """The suite run in this process, stopped after that many answers."""
     request = RunRequest(run_id, asked)
     options = EngineSettings(engine=ENGINE, seed=seed)
-    job = Job(model_in(engine.folder), options, (request,), str(settings.items_path), limit=40)
+    job = Job(model_in(engine.folder), options, (request,), str(settings.items_path), limit=limit)
     tasks = prepare(asked, cache_path=settings.home / "cache")
     before = len(engine.asked)
     found = RunningSuite(
@@ -94,6 +105,7 @@ def walked(
         tasks,
         lambda event: None,
         lambda: n_answers is not None and len(engine.asked) - before >= n_answers,
+        deadline=time.monotonic() + 3600 if has_deadline else None,
     )
     found.run_tasks()
     return found
@@ -204,13 +216,125 @@ def test_model_sampling_that_cannot_be_had_is_refused(
         ({"top_k": 20, "top_p": 1.0}, {"temperature": 1.0, "top_k": 20}),
         ({"temperature": 0.6, "presence_penalty": 1.5, "repetition_penalty": 1.0, "min_p": 0.0},
          {"temperature": 0.6, "presence_penalty": 1.5}),
-        ({"temperature": "hot", "top_p": True}, {}),
+        ({"temperature": None, "top_k": 20.0, "top_p": 1}, {"temperature": 1.0, "top_k": 20}),
+        ({"temperature": 1e-6, "top_k": -1, "top_p": 0.001}, {"temperature": 1e-6, "top_p": 0.001}),
+        ({"temperature": 1e-320, "min_p": 0.1}, {"temperature": 0.0, "min_p": 0.1}),
     ],
 )  # fmt: skip
 def test_model_sampling_is_what_the_generation_config_states(
     config: dict[str, object], expected: dict[str, float]
 ) -> None:
     assert stated_sampling(config) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(("temperature", text) for text in ("NaN", "Infinity", "-Infinity", "1e999", "-1", '"hot"', "true")),
+        *(("top_p", text) for text in ("0", "0.0", "1.01", "-0.5", "NaN", "true", "[0.9]")),
+        *(("top_k", text) for text in ("-5", "2.5", "1e20", "NaN", "false", '"20"', "{}")),
+        *(("min_p", text) for text in ("-0.1", "2.0", "NaN", "true")),
+        *(("repetition_penalty", text) for text in ("0", "-1.0", "1e-300", "NaN", "Infinity", "true")),
+        *(("presence_penalty", text) for text in ("-2.5", "2.5", "NaN", "[]")),
+        *(("frequency_penalty", text) for text in ("-3", "9" * 400, "true")),
+        *(("do_sample", text) for text in ('"no"', "1", "[]")),
+    ],
+)
+def test_model_sampling_that_no_engine_can_use_is_refused(engine: DiceEngine, name: str, text: str) -> None:
+    before = "" if name == "do_sample" else '"do_sample": true, '
+    (engine.folder / "generation_config.json").write_text(f'{{{before}"{name}": {text}}}')
+    with pytest.raises(EngineError, match=f"`acme/tiny-1b` states sampling .*`{name}` must be ") as caught:
+        model_sampling(model_in(engine.folder), engine)
+    assert caught.value.reason == "unsupported"
+    assert len(str(caught.value)) < 200
+
+
+class TiredEngine(DiceEngine):
+    """Gives 60 answers and no more."""
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, Generation]]:
+        for answered in super().generate(requests):
+            if len(self.asked) > 60:
+                return
+            yield answered
+
+
+@pytest.mark.parametrize("task", ["sums", "pair"])
+def test_repeats_cut_off_by_time_have_the_questions_as_clusters(
+    settings: Settings, engine: DiceEngine, task: str
+) -> None:
+    tired = TiredEngine(engine.folder)
+    tally = walked(settings, tired, suite(task, repeats=3), has_deadline=True).tally
+    parts = [score for score in tally.scores if "#" in score.task]
+    answers = [(part, doc, item) for part in parts for doc, item in items_of(settings, part).items()]
+    assert len(answers) == 60  # blocks of 4, 8, 16 and 32
+    asked = [(part.task.partition("#")[0], doc) for part, doc, _ in answers]
+    wanted = mean_interval([item.score or 0.0 for *_, item in answers], clusters=asked)
+    total = tally.scores[0]
+    assert (total.task, total.n_items, total.repeats) == (task, len(set(asked)), 3)
+    assert (total.value, total.ci_low, total.ci_high) == pytest.approx(
+        (wanted.value, wanted.low, wanted.high)
+    )
+
+
+def test_repeats_are_named_by_their_own_number_whichever_were_asked(
+    settings: Settings, engine: DiceEngine
+) -> None:
+    firsts = set()
+    for seed in range(6):
+        walk = walked(
+            settings, engine, suite(repeats=3), seed=seed, n_answers=5, has_deadline=True, run_id=f"r{seed}"
+        )
+        total, *parts = walk.tally.scores
+        assert (total.task, total.group) == ("sums", None)
+        assert {metric.task for metric in walk.tally.metrics} == {"sums"}
+        for part in parts:
+            names = {item.task for item in items_of(settings, part).values()}
+            assert names == {part.task.removesuffix("#1")}
+        firsts.add(parts[0].task if parts else "sums#1")
+    assert len(firsts) > 1
+
+
+def test_repeats_without_the_metric_are_told_and_do_not_end_the_run(
+    settings: Settings, engine: DiceEngine
+) -> None:
+    other = Settings(home=settings.home / "other")
+    for part in walked(other, engine, suite(repeats=2)).tally.scores[1:]:
+        damaged = [replace(item, metrics={"other,none": 1.0}) for item in items_of(other, part).values()]
+        write_part(settings.items_path, "run-0", part.fingerprint, damaged[:3])
+    tally = walked(settings, engine, suite(repeats=2)).tally
+    assert tally.scores == []
+    assert "lack the metric" in "\n".join(tally.warnings)
+
+
+def test_repeats_of_a_task_without_questions_are_not_called_greedy(
+    settings: Settings, engine: DiceEngine
+) -> None:
+    tally = walked(settings, engine, suite("pair", repeats=2), limit=1).tally
+    assert tally.scores[0].task == "pair"
+    assert not [warning for warning in tally.warnings if "greedy" in warning]
+
+
+class MarkedEngine(DiceEngine):
+    """Every fourth answer begins with a mark that its text does not show."""
+
+    unknown_marks: ClassVar[Counter[str]] = Counter()
+
+    def answer(self, place: int, request: GenerationRequest) -> Generation:
+        if place % 4 == 0:
+            self.unknown_marks["<|my_think|>"] += 1
+        return super().answer(place, request)
+
+
+def test_unknown_marks_are_told_once_for_a_group(settings: Settings, engine: DiceEngine) -> None:
+    marked = MarkedEngine(engine.folder)
+    for run_id, task in (("run-1", "pair"), ("run-2", "sums")):
+        before = len(marked.asked)
+        tally = walked(settings, marked, suite(task), run_id=run_id).tally
+        n_asked = len(marked.asked) - before
+        told = [warning for warning in tally.warnings if "<|my_think|>" in warning]
+        assert len(told) == 1
+        assert f"task `{task}`: {-(-n_asked // 4)} of {n_asked} answers begin with `<|my_think|>`" in told[0]
 
 
 def test_completed_answers_are_counted_and_scored_apart(settings: Settings, engine: DiceEngine) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -17,6 +18,12 @@ from runners.hardware import describe_hardware
 from runners.models.resolve import stored_model_id
 from tests.conftest import ROOT
 from tests.runners.harness.test_worker import ENGINE, TASKS, rules
+from tracker.bench.run import BenchRequest, token_budgets
+from tracker.bench.run import bench as run_bench
+from tracker.errors import FieldError, TrackerError, UsageError
+from tracker.records import EngineSettings
+from tracker.settings import Settings
+from tracker.suites import get_suite
 
 CONTRACT = {
     "run_id", "model_id", "revision", "engine", "engine_version", "suite", "status", "reason", "n_items",
@@ -106,6 +113,12 @@ def test_people_get_a_table_and_the_store_has_the_run(model_folder: Path) -> Non
         ),
         (("--num-fewshot", "-1"), 1, "`--num-fewshot` must be 0 or more, got -1", "--num-fewshot 5"),
         (("--suite", "quick", "--chat"), 2, "`--chat` applies only to `--task`", "without `--suite`"),
+        (
+            ("--thinking-budget", "10000000000"),
+            1,
+            "`--thinking-budget` must be numbers of tokens from 1 to",
+            "1k",
+        ),
         (("--minutes", "-1"), 1, "`--minutes` must be more than 0, got -1", "--minutes 30"),
         (("--minutes", "nan"), 1, "`--minutes` must be more than 0, got nan", "--minutes 30"),
         (("--max-model-len", "-5"), 1, "`--max-model-len` must be at least 1, got -5", "4096"),
@@ -336,6 +349,60 @@ def test_a_database_from_a_newer_version_is_left_alone(home: Path, model_folder:
     before = (home / "tracker.duckdb").read_bytes()
     check_clear(bench(model_folder, "--limit", "6"), code=1, says="newer", hint="hint:")
     assert (home / "tracker.duckdb").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "0k", "-1", "1.5k", "10000001", "9766k", "9" * 5000, "1k,", "", "4 k", "k"]
+)
+def test_a_token_budget_that_no_model_has_is_refused(text: str) -> None:
+    with pytest.raises(FieldError, match="thinking_budget must be numbers of tokens from 1 to 10,000,000"):
+        token_budgets(text)
+
+
+def test_token_budgets_are_numbers_of_tokens() -> None:
+    assert token_budgets("1k, 4K,10000000,01024") == (1024, 4096, 10_000_000)
+    assert token_budgets(None) == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("repeats", value) for value in (0, -1, 1001, 10**9, 2.5, True, "4")),
+        *(("thinking_budgets", (1024, value)) for value in (0, -5, 10**7 + 1, 4096.0, True, "4k", None)),
+        *(("limit", value) for value in (10**10, 2.5, True)),
+        ("num_fewshot", 10**10),
+    ],
+)
+def test_a_request_with_an_impossible_count_is_refused(field: str, value: Any) -> None:
+    with pytest.raises(FieldError, match=f"{field.removesuffix('s')}s? must be a whole number from"):
+        BenchRequest("demo", EngineSettings(), tasks=("gsm8k",), **{field: value})
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    "line", ["repeats = 2.5", 'repeats = "four"', "repeats = true", "repeats = 0", "repeats = 1001",
+             "sample = 2.5", "version = 10000000000"],
+)  # fmt: skip
+def test_a_suite_with_an_impossible_count_is_refused(tmp_path: Path, line: str) -> None:
+    name, *_ = line.split()
+    version = "" if name == "version" else "version = 1\n"
+    path = tmp_path / "mine.toml"
+    path.write_text(f'description = "d"\n{version}{line}\n[[tasks]]\ntask = "gsm8k"\n')
+    with pytest.raises(TrackerError, match=f"suite `mine`: {name} must be a whole number from"):
+        get_suite(str(path))
+    path.write_text(
+        'description = "d"\nversion = 1\n[[tasks]]\ntask = "gsm8k"\nmax_output_tokens = 10000000000\n'
+    )
+    with pytest.raises(TrackerError, match="gsm8k: max_output_tokens must be a whole number from 1 to"):
+        get_suite(str(path))
+
+
+def test_a_suite_with_repeats_is_refused_with_a_precision(settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('description = "d"\nversion = 1\nrepeats = 4\n[[tasks]]\ntask = "gsm8k"\n')
+    request = BenchRequest("demo", EngineSettings(), suites=(str(path),), until_half_width=0.01)
+    with pytest.raises(UsageError, match="`--repeats` cannot be combined with `--until`"):
+        run_bench(request, settings, lambda event: None)
 
 
 @pytest.mark.usefixtures("home")

@@ -166,6 +166,39 @@ def test_a_sampled_run_with_repeats_shows_the_items_of_each(settings: Settings) 
     assert {row["n_items_on_disk"] for row in on_disk} == {len(asked)}
 
 
+def test_a_run_with_repeats_is_compared_by_its_first_and_no_better_than_a_plain_one(
+    settings: Settings,
+) -> None:
+    docs = {"anatomy": whole()["anatomy"]}
+
+    def compared() -> list[tuple[str, int, str]]:
+        found = compare_models(model().model_id, OTHER.model_id, settings, task="anatomy")
+        return [(row.task, row.paired.n_items, row.first_run.run_id) for row in found.tasks]
+
+    def chosen() -> set[tuple[str, str]]:
+        with open_snapshot(settings) as snapshot:
+            rows = snapshot.query("comparable_runs", models=[model().model_id])
+        return {(row["task"], row["run_id"]) for row in rows}
+
+    measured(settings, 1, docs, of=OTHER, suite="tasks")
+    total = replace(score("anatomy", model()), n_items=300, repeats=2, fingerprint="f" * 32)
+    first = replace(
+        total, task="anatomy#1", group="anatomy", repeats=None, fingerprint=key_of("anatomy", model())
+    )
+    second = replace(first, task="anatomy#2", fingerprint="e" * 32)
+    repeated = replace(run(2), suite="tasks", scores=(total, first, second), repeats=2, n_items=600)
+    write_run(settings.items_path, repeated)
+    write_part(settings.items_path, repeated.run_id, first.fingerprint, items("anatomy", 300))
+    with Store.open(settings) as store:
+        store.add_run(repeated)
+    publish(settings)
+    assert compared() == [("anatomy", 300, repeated.run_id)]
+    assert chosen() == {("anatomy", repeated.run_id), ("anatomy#2", repeated.run_id)}
+    plain = measured(settings, 3, docs, answered={}, suite="tasks", n_items=300, n_reused_items=300)
+    assert compared() == [("anatomy", 300, plain.run_id)]
+    assert chosen() == {("anatomy", plain.run_id)}
+
+
 def test_the_seed_of_a_sample_survives_a_rebuild(settings: Settings) -> None:
     of = measured(settings, 1, sample(60), limit=60, sample_seed=SAMPLE_SEED)
     rebuild(settings)

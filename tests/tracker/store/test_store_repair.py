@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,10 +20,11 @@ from tests.builders.some_runs import (
     store_runs,
     write_files,
 )
+from tracker.errors import StoreError
 from tracker.files.items import RUN_FILE, read_run, write_run
 from tracker.records import RunStatus
 from tracker.settings import Settings
-from tracker.store import Store, check, publish, rebuild
+from tracker.store import Store, check, open_snapshot, publish, rebuild
 
 DEAD_PID = 2**22 + 1  # above the largest that Linux gives
 
@@ -106,6 +108,32 @@ def test_store_repair_a_broken_run_file_is_passed_over_and_named(settings: Setti
     rebuilt = rebuild(settings)
     assert rebuilt.n_runs == 1
     assert [str(path) in problem for problem in rebuilt.skipped] == [True]
+
+
+@pytest.mark.parametrize("field", ["pid", "suite_version", "max_output_tokens", "repeats", "n_items"])
+def test_store_repair_a_number_that_no_column_holds_is_named_and_passed_over(
+    settings: Settings, field: str
+) -> None:
+    write_run(settings.items_path, run(1))
+    path = settings.items_path / run(2).run_id / RUN_FILE
+    write_run(settings.items_path, run(2))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: 10**18 * 10}))
+    rebuilt = rebuild(settings)
+    assert rebuilt.n_runs == 1
+    assert [str(path) in problem and field in problem for problem in rebuilt.skipped] == [True]
+
+
+def test_store_repair_a_number_that_no_column_holds_is_not_stored(settings: Settings) -> None:
+    with (
+        Store.open(settings) as store,
+        pytest.raises(StoreError, match="cannot hold suite_version 10000000000"),
+    ):
+        store.add_runs([run(1), run(2, suite_version=10**10)])
+    with Store.open(settings) as store:
+        store.add_run(run(3))
+    publish(settings)
+    with open_snapshot(settings) as snapshot:
+        assert snapshot.select("select run_id from runs").rows == [(run(3).run_id,)]
 
 
 def test_store_repair_a_copied_run_folder_counts_once(settings: Settings) -> None:
