@@ -262,6 +262,9 @@ def test_server_parameters_the_users_options_are_sent_and_part_of_the_fingerprin
         ("=3", "must be KEY=VALUE"),
         ("top k=3", "must be"),
         ("stop=x", "the task"),
+        ("max_tokens=abc", "the task"),
+        ("max_tokens=1e400", "the task"),
+        ("max_completion_tokens=null", "the task"),
     ],
 )
 def test_server_parameters_an_option_that_is_none_is_refused(option: str, says: str) -> None:
