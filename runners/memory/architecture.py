@@ -43,6 +43,7 @@ LONGEST = (
 )  # fmt: skip
 # Kinds of rotation whose factor is already in `max_position_embeddings`: `config/model.py`, 0.32.0
 SCALED_ALREADY = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling")
+LARGEST_SIZE = 2**50  # values of one layer's cache; no machine holds as many
 MAX_CONTEXT = 2**31  # tokens; a file that says more means "without limit"
 
 
@@ -90,6 +91,8 @@ def _architecture(config: Config) -> Architecture:
     quantization = quantization or config.get("compression_config") or {}
     words = layer_words(text)
     layers = tuple(_layer(of_layer(text, place), word, place) for place, word in enumerate(words))
+    for layer in layers:
+        _check_size(layer)
     dtype = next(
         (str(part[k]) for part in (config, text) for k in ("dtype", "torch_dtype") if part.get(k)), ""
     )
@@ -187,7 +190,21 @@ def _defaults() -> dict[str, dict[str, Any]]:
 def _without_shared(text: Config, layers: tuple[LayerCache, ...]) -> tuple[LayerCache, ...]:
     """Layers without those that share an earlier layer's cache (the last layers of Gemma 3n and 4)."""
     n_shared = int(text.get("num_kv_shared_layers") or 0)
+    if not 0 <= n_shared < len(layers):
+        raise odd_value("num_kv_shared_layers", n_shared)
     return layers[: len(layers) - n_shared] + (LayerCache(),) * n_shared
+
+
+def _check_size(layer: LayerCache) -> None:
+    sizes = (
+        layer.token_values,
+        layer.window or 0,
+        layer.index_values,
+        layer.conv_channels * layer.conv_kernel,
+        layer.state_values,
+    )
+    if min(sizes) < 0 or max(sizes) > LARGEST_SIZE:
+        raise unpredictable("the cache of a layer in config.json has an impossible size")
 
 
 def _layer(text: Config, word: str, place: int) -> LayerCache:
@@ -196,6 +213,10 @@ def _layer(text: Config, word: str, place: int) -> LayerCache:
     if word in ("linear", "conv"):
         return _state(text, word)
     kv_heads, head_values = _heads(text, word, place)
+    if kv_heads < 1 or head_values < 1:
+        raise unpredictable(
+            f"layer {place} in config.json would have {kv_heads} heads of {head_values} values"
+        )
     index_values = int(text.get("index_head_dim") or 0)
     if word == "hybrid":
         state = _state(text, "linear")
@@ -306,6 +327,8 @@ def _mamba_state(text: Config, hidden: int, *, state_is_float32: bool) -> LayerC
     kernel = int(_first(text, "mamba_d_conv", "conv_kernel", default=4))
     expand = _first(text, "mamba_expand", "expand", default=2)
     n_heads = int(_first(text, "mamba_num_heads", "mamba_n_heads", "n_mamba_heads", "num_heads", default=0))
+    if isinstance(expand, bool) or not isinstance(expand, int | float) or not 0 < expand < INT32_BITS:
+        raise odd_value("expand", expand)
     inner = int(text.get("mamba_d_ssm") or expand * hidden)
     is_first = text["model_type"] in ("mamba", "falcon_mamba", "jamba") or not n_heads
     if is_first:

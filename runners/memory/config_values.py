@@ -6,7 +6,6 @@ What is no number at all is refused by its name: a guess would be a wrong predic
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,9 @@ from runners.models.repository_files import COUNTS, LAYER_COUNTS, shown
 from tracker.errors import ModelError
 
 Config = Mapping[str, Any]
+
+LARGEST = 10**31  # the "without limit" of transformers' tokenizers; a larger number is a mistake
+MAX_DIGITS = 32
 
 NUMBERS = frozenset((*COUNTS, *LAYER_COUNTS))
 PARTS = ("attn_config", "linear_attn_config", "attention_other_setting")  # that have numbers of their own
@@ -114,10 +116,10 @@ def _whole(name: str, value: Any) -> Any:
         return [_whole(name, one) for one in value]
     if value is None or value is False or value in (-1, "auto") or isinstance(value, Mapping):
         return None  # an object: another part's use of this name
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and value.isdecimal() and len(value) < MAX_DIGITS:
         return int(value)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or value < 0 or value != int(value):
+    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not is_whole or not 0 <= value < LARGEST:
         raise odd_value(name, value)
     return int(value)
 

@@ -255,9 +255,8 @@ def _window_is_used(text: Config) -> bool:
 
 def _refuse_unknown_list(text: Config, n_layers: int) -> None:
     for name, value in text.items():
-        is_telling = (
-            TELLING.search(name) and not OTHERWISE.search(name) and isinstance(value, list | tuple | str)
-        )
+        is_listed = isinstance(value, list | tuple) or (isinstance(value, str) and value == value.upper())
+        is_telling = is_listed and TELLING.search(name) and not OTHERWISE.search(name)
         if is_telling and n_layers > 1 and len(value) == n_layers and len(set(map(str, value))) > 1:
             raise unpredictable(f"`{shown(name)}` in config.json says what each layer is in a way not known")
 

@@ -369,7 +369,8 @@ def _check_count(value: Any, name: str, model_id: str) -> None:
     for one in value if isinstance(value, list) else (value,):
         if one is None:
             continue
-        is_number = isinstance(one, int | float) and not isinstance(one, bool) and not math.isnan(one)
+        is_number = isinstance(one, int | float) and not isinstance(one, bool)
+        is_number = is_number and not (isinstance(one, float) and math.isnan(one))
         is_wrong = not is_number or one < -1  # -1: none, in some families
         if (is_wrong and name in ESSENTIAL) or (is_number and one > most):
             raise impossible(model_id, name, one, f"a number up to {most:,}")

@@ -30,7 +30,17 @@ POSITIVE = {
     "concurrency": 16,
 }  # examples
 # Fields of a request to a server that no setting replaces.
-OF_THE_TASK = ("model", "messages", "prompt", "stream", "stop", "echo", "n")
+OF_THE_TASK = (
+    "model",
+    "messages",
+    "prompt",
+    "stream",
+    "stop",
+    "echo",
+    "n",
+    "max_tokens",
+    "max_completion_tokens",
+)
 
 
 class RunStatus(StrEnum):

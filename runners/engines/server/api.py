@@ -138,7 +138,8 @@ class ServerApi:
             UnreachableError: the server is down, busy, or closed the connection.
             EngineError: it rejects the request.
         """
-        n_tokens = max(1, int(body.get("max_tokens") or body.get("max_completion_tokens") or 1))
+        asked = body.get("max_tokens") or body.get("max_completion_tokens")
+        n_tokens = max(1, asked) if isinstance(asked, int) else 1
         limits = AnswerLimits(
             max_bytes=STREAM_BYTES + TOKEN_BYTES * n_tokens,
             silence_s=SILENCE_S,

@@ -261,7 +261,7 @@ def _offered_share(settings: EngineSettings, hardware: Hardware, kept_bytes: int
     others = [card for card in hardware.gpus if card not in cards]
     kept = 0 if any(card.free_bytes >= kept_bytes for card in others) else kept_bytes
     free = require_predictor(settings.engine).as_started(settings, hardware).gpu_memory_utilization
-    return min(free, max(0.0, min(1 - kept / card.total_bytes for card in cards)))
+    return min(free, max(0.0, min((card.free_bytes - kept) / card.total_bytes for card in cards)))
 
 
 def server_argv(

@@ -12,7 +12,7 @@ import pytest
 from runners.engines import GenerationRequest
 from runners.engines.server.api import LONGEST_WAIT_S, BusyServerError, requested_wait_s, wait_before_retry
 from runners.engines.server.engine import ServerEngine
-from runners.engines.server.parameters import blamed_parameters
+from runners.engines.server.parameters import ServerParameters, blamed_parameters
 from tests.runners.engines.test_server_variants import JSON, Reply, Server, answers, serving
 from tracker.errors import EngineError, FieldError
 from tracker.records import EngineSettings, Model
@@ -78,6 +78,101 @@ NOT_POSITIVE = "Input validation error: `temperature` must be strictly positive"
 )  # fmt: skip
 def test_server_parameters_are_read_from_each_shape_of_a_refusal(body: Any, blamed: set[str]) -> None:
     assert blamed_parameters(json.dumps(body).encode(), SENT) == blamed
+
+
+BOTH = "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
+WATER = '"At what temperature does water boil?"'
+REPEATED = "[{'type': 'extra_forbidden', 'loc': ('body', 'seed'), 'msg': 'Extra inputs are not permitted'}]"
+
+
+@pytest.mark.parametrize(
+    ("body", "blamed"),
+    [
+        ({"message": "This model doesn't support the temperature field. Remove temperature and try again."},
+         {"temperature"}),
+        (openai("seed is not supported"), {"seed"}),
+        (openai("temperature is deprecated for this model."), {"temperature"}),
+        ({"type": "error", "error": {"type": "invalid_request_error", "message": BOTH}},
+         {"temperature", "top_p"}),
+        (openai(BOTH, param="temperature"), {"temperature", "top_p"}),
+        ({"message": "The model returned the following errors: temperature and top_p cannot both be "
+          "specified for this model."}, {"temperature", "top_p"}),
+        ({"message": "Malformed input request: extraneous key [seed] is not permitted, please reformat."},
+         {"seed"}),
+        ({"message": "Malformed input request: #: extraneous key [presence_penalty] is not permitted"},
+         {"presence_penalty"}),
+        ({"error": {"type": "invalid_request_error", "message": "seed: Extra inputs are not permitted"}},
+         {"seed"}),
+        ({"error": {"type": "x", "message": "`temperature` may only be set to 1 when thinking is enabled."}},
+         {"temperature"}),
+        ([{"error": {"code": 400, "status": "INVALID_ARGUMENT", "message":
+           'Invalid JSON payload received. Unknown name "presence_penalty": Cannot find field.'}}],
+         {"presence_penalty"}),
+        ({"error": {"code": 400, "message": "Unsupported parameter: presencePenalty"}}, {"presence_penalty"}),
+        (openai("This model does not support the presence_penalty, seed and stop parameters."),
+         {"seed", "stop", "presence_penalty"}),
+        (openai("Unknown parameter: 'seed'. Supported parameters are 'temperature', 'top_p'."), {"seed"}),
+        ("Failed to deserialize: unknown field `seed`, expected one of `model`, `temperature`", {"seed"}),
+        ({"error": {"message": "Provider returned error", "metadata": {"raw": json.dumps(
+            openai("Unsupported parameter: 'top_p' is not supported with this model.", param="top_p"))}}},
+         {"top_p"}),
+        (openai(REPEATED), {"seed"}),
+        ({"message": "top_p must be in (0, 1], got 1.5", "type": "BadRequestError", "code": 400}, {"top_p"}),
+        ({"error": "unsupported option: seed"}, {"seed"}),
+        ({"error": {"message": "Model.chat() got an unexpected keyword argument 'seed'"}}, {"seed"}),
+    ],
+)  # fmt: skip
+def test_server_parameters_are_blamed_in_the_words_of_further_servers(body: Any, blamed: set[str]) -> None:
+    assert blamed_parameters(json.dumps(body).encode(), SENT) == blamed
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        openai(f"Your input was rejected by the content filter: {WATER}"),
+        openai(f"Invalid input: {WATER} is not allowed"),
+        openai(f"Unsupported input {WATER[:-1]}"),  # cut
+        openai("Your prompt contains the forbidden word 'temperature'"),
+        openai("The content 'stop' is not allowed", code="unsupported_parameter"),
+        openai("Invalid prompt: your prompt was flagged: seed is not supported"),
+        openai("Invalid 'messages[0].content': 'what is a seed?' is not a supported text"),
+        openai("Invalid value in the field 'stop it'", param="messages"),
+        openai("The response was filtered by Azure's content management policy", code="content_filter"),
+        openai("Unsupported image; at this temperature no seed grows, so stop"),
+        {"message": "unknown model `seed-oss`", "type": "temperature", "code": "unsupported `temperature`"},
+        {"detail": [{"type": "string_type", "loc": ["body", "messages", 0, "content"],
+                     "msg": "Input should be a valid string", "input": "unsupported `seed`"}]},
+        {"error": "invalid message: “set the temperature field” is not supported"},
+        {"error": {"message": "Failed to parse tool call: unexpected token in 'top_p seed stop'"}},
+        "the prompt is not allowed: unknown field of study, the temperature of stars",
+        openai("Blocked by safety settings: `temperature` and `top_p` cannot both be specified"),
+        openai("Unsupported model. Did you mean `seed`?"),
+        openai("Unknown parameter: 'top_k'. Please use 'top_p' or 'temperature'."),
+        openai("Unknown parameter: 'messages[0].seed'."),
+        openai("Invalid schema for response_format: property 'temperature of water' is not supported"),
+    ],
+)  # fmt: skip
+def test_server_parameters_a_refusal_of_a_prompt_blames_none(body: Any) -> None:
+    assert blamed_parameters(json.dumps(body).encode(), SENT) == set()
+
+
+@pytest.mark.parametrize(
+    ("top_p", "options", "left"),
+    [
+        (1.0, (), {"temperature": 0.0}),
+        (0.9, (), {"temperature": 0.0}),
+        (1.0, ("top_p=0.5",), None),
+    ],
+    ids=["neutral", "set", "the user's"],
+)
+def test_server_parameters_of_two_that_exclude_each_other_the_temperature_stays(
+    top_p: float, options: tuple[str, ...], left: dict[str, float] | None
+) -> None:
+    parameters = ServerParameters(options)
+    body = {"temperature": 0.0, "top_p": top_p}
+    can_go_on = parameters.learn(json.dumps(openai(BOTH)).encode(), parameters.applied(body))
+    assert (parameters.applied(body) if can_go_on else None) == left
+    assert len(parameters.differences) == (1 if top_p == 0.9 else 0)
 
 
 def test_server_parameters_a_body_that_is_no_json_blames_what_it_names() -> None:
@@ -167,6 +262,9 @@ def test_server_parameters_the_users_options_are_sent_and_part_of_the_fingerprin
         ("=3", "must be KEY=VALUE"),
         ("top k=3", "must be"),
         ("stop=x", "the task"),
+        ("max_tokens=abc", "the task"),
+        ("max_tokens=1e400", "the task"),
+        ("max_completion_tokens=null", "the task"),
     ],
 )
 def test_server_parameters_an_option_that_is_none_is_refused(option: str, says: str) -> None:

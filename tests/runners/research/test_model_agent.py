@@ -347,7 +347,11 @@ def test_model_agent_where_its_need_is_unknown_a_server_takes_what_the_trainings
     config.write_text(json.dumps({**json.loads(config.read_text()), "hidden_size": None}))
     wanted = EngineSettings(engine="vllm")
     shared = shared_settings(model, wanted, CARD, tier="gpu", kept_bytes=40 * GIB)
-    assert shared.gpu_memory_utilization == 0.5
+    assert shared.gpu_memory_utilization == pytest.approx((79 - 40) / 80, abs=0.01)
+    assert shared.gpu_memory_utilization * 80 <= 79 - 40
+    used = replace(CARD, gpus=(replace(CARD.gpus[0], free_bytes=50 * GIB),))  # by another program
+    shared = shared_settings(model, wanted, used, tier="gpu", kept_bytes=40 * GIB)
+    assert 0 < shared.gpu_memory_utilization * 80 <= 50 - 40
 
 
 def test_model_agent_the_memory_of_a_training_is_the_measured_one(tmp_path: Path) -> None:
