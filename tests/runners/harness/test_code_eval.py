@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
+from runners.harness import code_eval
 from runners.harness.code_eval import CodeEval, pass_at
 from runners.sandbox.run import probe
 from tests.conftest import ROOT
@@ -153,6 +157,10 @@ HOSTILE: dict[str, str] = {
         "peer.send({'answer': {'value': True, 'args': []}})\n"
         "peer.send({'nonce': '', 'passed': True})\ndef order(values):\n    return None\n"
     ),
+    "makes folders deeper than anybody can walk": (
+        "import os, time\nos.chdir('/out')\nfor _ in range(1500):\n    os.mkdir('d')\n    os.chdir('d')\n"
+        "time.sleep(10**6)\n"
+    ),
     "looks into the caller": (
         "import sys\ndef order(values):\n    frame = sys._getframe()\n    while frame:\n"
         "        for name in list(frame.f_globals):\n            if name not in ('__builtins__', 'sys'):\n"
@@ -197,7 +205,7 @@ ESCAPES: dict[str, str] = {
 def plain_python(program: str, tests: str) -> bool:
     """What `code_eval` finds: whether program and tests run one after the other."""
     try:
-        exec(f"{program}\n{tests}", {})
+        exec(compile(f"{program}\n{tests}", "<plain>", "exec", dont_inherit=True), {})
     except BaseException:  # noqa: BLE001 - whatever a test raises, it failed
         return False
     return True
@@ -246,6 +254,24 @@ def test_code_eval_pass_at_k_is_the_share_of_choices_of_k_programs_with_a_right_
     choices = list(itertools.combinations(range(n_total), k))
     share = sum(any(one < n_right for one in chosen) for chosen in choices) / len(choices)
     assert pass_at(k, n_total=n_total, n_right=n_right) == pytest.approx(share)
+
+
+def test_code_eval_what_a_killed_run_left_is_deleted_and_what_is_in_use_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, used, young = (tmp_path / f"{code_eval.PLACE}{name}" for name in ("left", "used", "young"))
+    for folder in (left, used, young):
+        (folder / "out").mkdir(parents=True)
+        (folder / "out" / "job.json").write_text("{}")
+    for folder in (left, used):
+        os.utime(folder, (0, 0))
+    lock = os.open(used, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    code_eval._remove_old_places.cache_clear()
+    assert code_eval.run_program(RIGHT, SORTED) == ""
+    os.close(lock)
+    assert sorted(tmp_path.iterdir()) == [used, young]
 
 
 def test_code_eval_leaves_out_a_k_for_which_there_are_too_few_programs() -> None:
