@@ -320,7 +320,7 @@ for _name in BETWEEN_TWO:
     setattr(Remote, _name, _between_two(_name))
 
 
-class Writing:
+class Outbound:
     """The values of one message: a container that can change is written once, however often it occurs."""
 
     def __init__(self, peer: Peer, known: Sequence[Any] = ()) -> None:
@@ -397,7 +397,7 @@ def _is_array(value: Any) -> bool:
     return numpy is not None and type(value) is numpy.ndarray and value.dtype.kind in ARRAY_KINDS
 
 
-class Reading:
+class Inbound:
     """The values of one message that the other end wrote; reading runs no code of theirs here."""
 
     def __init__(self, peer: Peer, heap: Any, known: Sequence[Any] = (), before: Sequence[Any] = ()) -> None:
@@ -477,19 +477,19 @@ class Peer:
         self, what: str, number: int, name: str, args: Sequence[Any], named: Mapping[str, Any]
     ) -> Any:
         """The answer to a question, with the arguments changed as they were changed over there."""
-        writing = Writing(self)
-        written = [writing.value(one) for one in [*args, *named.values()]]
-        before = writing.heap()
+        sending = Outbound(self)
+        written = [sending.value(one) for one in [*args, *named.values()]]
+        before = sending.heap()
         question = {"do": what, "of": number, "name": name, "args": written, "names": list(named)}
         self.send(question | {"heap": before})
         while "answer" not in (message := self.receive()):
             self._answer(message)
         with self._protocol():
             answer = message["answer"]
-            reading = Reading(self, answer["heap"], writing.objects, before)
+            received = Inbound(self, answer["heap"], sending.objects, before)
             if "error" not in answer:
-                return reading.value(answer["value"])
-            error = _error(reading, answer, ends_loop=name == "__next__")
+                return received.value(answer["value"])
+            error = _error(received, answer, ends_loop=name == "__next__")
         raise error
 
     def send(self, message: Mapping[str, Any]) -> None:
@@ -527,18 +527,18 @@ class Peer:
 
     def _answer(self, question: Mapping[str, Any]) -> None:
         with self._protocol():
-            reading = Reading(self, question["heap"])
-            args = [reading.value(one) for one in question["args"]]
+            received = Inbound(self, question["heap"])
+            args = [received.value(one) for one in question["args"]]
             n_plain = len(args) - len(question["names"])
             named = dict(zip(question["names"], args[n_plain:], strict=True))
             subject = self.own[question["of"]]
-        writing = Writing(self, reading.objects)
+        sending = Outbound(self, received.objects)
         try:
             value = self._value(str(question["do"]), subject, str(question["name"]), args[:n_plain], named)
-            answer = {"value": writing.value(value)}
+            answer = {"value": sending.value(value)}
         except BaseException as error:  # noqa: BLE001 - whatever the program raises is passed on
-            answer = _written_error(writing, error)
-        self.send({"answer": answer | {"heap": writing.heap()}})
+            answer = _written_error(sending, error)
+        self.send({"answer": answer | {"heap": sending.heap()}})
 
     def _value(self, what: str, subject: Any, name: str, args: list[Any], named: dict[str, Any]) -> Any:
         if what == "call":
@@ -565,35 +565,35 @@ def _is_open(subject: Any, what: str, name: str) -> bool:
     return type(subject).__module__ == TESTS and (what == "apply" or not name.startswith("__"))
 
 
-def _written_error(writing: Writing, error: BaseException) -> dict[str, Any]:
+def _written_error(sending: Outbound, error: BaseException) -> dict[str, Any]:
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - the program writes it
         text = ""
     has = {name: one for name, one in vars(error).items() if not name.startswith("_")}
     return {
-        "error": writing.value(type(error)),
-        "says": writing.value(tuple(error.args)),
-        "has": writing.value(has),
-        "text": writing.value(text),
+        "error": sending.value(type(error)),
+        "says": sending.value(tuple(error.args)),
+        "has": sending.value(has),
+        "text": sending.value(text),
     }
 
 
-def _error(reading: Reading, answer: Mapping[str, Any], *, ends_loop: bool) -> BaseException:
+def _error(received: Inbound, answer: Mapping[str, Any], *, ends_loop: bool) -> BaseException:
     """The exception that the other end raised; `StopIteration` only where a loop asks for the next value."""
-    kind, text = reading.value(answer["error"]), str(reading.value(answer["text"]))
+    kind, text = received.value(answer["error"]), str(received.value(answer["text"]))
     if not issubclass(kind, BaseException):
         raise TypeError(kind)
     if issubclass(kind, StopIteration | StopAsyncIteration | GeneratorExit) and not ends_loop:
         return RuntimeError(text)
-    args = reading.value(answer["says"])
+    args = received.value(answer["says"])
     try:
         error: BaseException = kind(*args)
     except Exception:  # noqa: BLE001 - it was made in another way
         error = kind.__new__(kind)
         error.args = args
-    vars(error).update(reading.value(answer["has"]))
-    if kind in reading.peer.kind_numbers:
+    vars(error).update(received.value(answer["has"]))
+    if kind in received.peer.kind_numbers:
         vars(error)["_remote_text"] = text
     return error
 
@@ -614,9 +614,9 @@ def candidate() -> None:
         return
     names = [name for name in given["names"] if name in defined]
     modules = {name: defined[name].__name__ for name in names if isinstance(defined[name], types.ModuleType)}
-    writing = Writing(peer)
-    values = {name: writing.value(defined[name]) for name in names if name not in modules}
-    peer.send({"values": values, "modules": modules, "heap": writing.heap()})
+    sending = Outbound(peer)
+    values = {name: sending.value(defined[name]) for name in names if name not in modules}
+    peer.send({"values": values, "modules": modules, "heap": sending.heap()})
     peer.serve()
 
 
@@ -670,9 +670,9 @@ def _objects(peer: Peer, defined: Mapping[str, Any], tree: ast.Module, used: set
 
     A test of a function called `sum` means that one; a test of another function means the built-in.
     """
-    reading = Reading(peer, defined["heap"])
+    received = Inbound(peer, defined["heap"])
     found = {
-        name: reading.value(value)
+        name: received.value(value)
         for name, value in defined["values"].items()
         if name in used and not name.startswith("__") and not (name in MODULES and _is_module(name, tree))
     }

@@ -206,6 +206,19 @@ HONEST: dict[str, tuple[str, str]] = {
         "class N:\n    val = 3\n    def more(self, x):\n        return x\nn = N()\n"
         "assert f(n) == 4 and n.seen is True",
     ),
+    "operators, generators and deep lists": (
+        "class V:\n    def __init__(self, x):\n        self.x = x\n    def __add__(self, other):\n"
+        "        return V(self.x + other.x)\n    def __eq__(self, other):\n        return self.x == other.x\n"
+        "def echo():\n    got = yield 1\n    yield got\ndef call(g):\n    return g()\ndef rows(n):\n"
+        "    return [[0] * n] * n\ndef same(x):\n    return x\n",
+        "assert V(1) + V(2) == V(3) and (V(1) + V(2)).x == 3\n"
+        "e = echo()\nassert next(e) == 1 and e.send(5) == 5\n"
+        "class T(Exception):\n    pass\ndef g():\n    raise T('x')\ntry:\n    call(g)\nexcept T as error:\n"
+        "    assert str(error) == 'x'\nelse:\n    raise AssertionError\n"
+        "a = rows(2)\na[0][0] = 1\nassert a == [[1, 0], [1, 0]]\nx = []\n"
+        "for _ in range(3000):\n    x = [x]\n"
+        "assert same(x) is x and same(int) is int",
+    ),
     "printing": ("def order(values):\n    print('passed')\n    return sorted(values)\nprint('{}')\n", SORTED),
 }
 
