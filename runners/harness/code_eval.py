@@ -7,12 +7,15 @@ Not covered: tasks that execute an answer by other means, and packages besides n
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,12 +23,22 @@ from typing import Any
 import numpy as np
 
 from runners.sandbox.limits import Limits
-from runners.sandbox.run import BUBBLEWRAP_HINT, EndStatus, Sandbox, SandboxSpec, make_readable, probe
+from runners.sandbox.run import (
+    BUBBLEWRAP_HINT,
+    EndStatus,
+    Sandbox,
+    SandboxSpec,
+    make_readable,
+    probe,
+    remove_tree,
+)
 from tracker.errors import TrackerError
 from tracker.interpreter import python_command
 
 CODE_EVAL = "code_eval"
 JUDGE = Path(__file__).with_name("code_judge.py")
+PLACE = "tracker-code-"  # how the temporary folder of a program begins
+PLACE_AGE_S = 60.0  # a younger one may just be made, and not be locked yet
 TIMEOUT_S = 3.0  # of computing time; `code_eval` gives as many seconds of wall time
 START_S = 2.0  # of computing time, for two interpreters and numpy on a slow machine
 WALL_FACTOR = 10.0  # a busy machine fails no program
@@ -93,30 +106,65 @@ def run_program(program: str, tests: str, *, timeout_s: float = TIMEOUT_S) -> st
     Raises:
         TrackerError: there is no bubblewrap, or it cannot be started.
     """
+    with _place() as folder:
+        return _run_in(folder, program, tests, timeout_s)
+
+
+@contextmanager
+def _place() -> Iterator[Path]:
+    """A temporary folder for one program; our lock on it says that it is in use."""
+    _remove_old_places()
+    folder = Path(tempfile.mkdtemp(prefix=PLACE))
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        remove_tree(folder)
+        os.close(lock)
+
+
+@lru_cache(maxsize=1)
+def _remove_old_places() -> None:
+    """Delete what a killed process left behind: it holds the tests; done once per process."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PLACE}*"):
+        with suppress(OSError):  # in use, or of another user
+            status = folder.lstat()
+            if status.st_uid != os.getuid() or time.time() - status.st_mtime < PLACE_AGE_S:
+                continue
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove_tree(folder)
+            finally:
+                os.close(lock)
+
+
+def _run_in(folder: Path, program: str, tests: str, timeout_s: float) -> str:
+    """Why the program fails its tests, with its files in the folder; empty if it passes."""
     nonce = secrets.token_hex(16)
-    with tempfile.TemporaryDirectory(prefix="tracker-code-") as folder:
-        out, judge = Path(folder, "out"), Path(folder, "judge.py")
-        out.mkdir()
-        job = out / "job.json"
-        job.write_text(json.dumps({"program": program, "tests": tests, "nonce": nonce}))
-        judge.write_bytes(JUDGE.read_bytes())  # the installed one may be for its owner alone
-        make_readable([job, judge])
-        sandbox = trusted_sandbox()
-        spec = SandboxSpec(
-            {"judge.py": judge},
-            out,
-            Limits(
-                cpu_s=timeout_s + START_S,
-                wall_s=WALL_FACTOR * (timeout_s + START_S),
-                memory_bytes=MEMORY_BYTES,
-                file_bytes=FILE_BYTES,
-                n_processes=N_PROCESSES,
-            ),
-            ENVIRONMENT,
-            packages=PACKAGES,
-        )
-        inside = sandbox.inside("judge.py", judge)
-        end = sandbox.run(python_command(inside, f"{sandbox.inside_out(out)}/job.json"), spec)
+    out, judge = folder / "out", folder / "judge.py"
+    out.mkdir()
+    job = out / "job.json"
+    job.write_text(json.dumps({"program": program, "tests": tests, "nonce": nonce}))
+    judge.write_bytes(JUDGE.read_bytes())  # the installed one may be for its owner alone
+    make_readable([job, judge])
+    sandbox = trusted_sandbox()
+    spec = SandboxSpec(
+        {"judge.py": judge},
+        out,
+        Limits(
+            cpu_s=timeout_s + START_S,
+            wall_s=WALL_FACTOR * (timeout_s + START_S),
+            memory_bytes=MEMORY_BYTES,
+            file_bytes=FILE_BYTES,
+            n_processes=N_PROCESSES,
+        ),
+        ENVIRONMENT,
+        packages=PACKAGES,
+    )
+    inside = sandbox.inside("judge.py", judge)
+    end = sandbox.run(python_command(inside, f"{sandbox.inside_out(out)}/job.json"), spec)
     if end.status is not EndStatus.ENDED:
         return end.status.value.replace("_", " ")
     return _problem(end.stdout_tail, nonce)
@@ -128,7 +176,7 @@ def _problem(said: str, nonce: str) -> str:
     if lines := said.strip().splitlines():
         try:
             verdict = json.loads(lines[-1])
-        except ValueError:
+        except (ValueError, RecursionError):
             verdict = None
     if not isinstance(verdict, dict) or verdict.get("nonce") != nonce:
         return "no verdict: the program ended its judge"

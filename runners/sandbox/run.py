@@ -11,6 +11,7 @@ together with that thread.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -32,6 +33,8 @@ from runners.sandbox.limits import Limits
 from runners.sandbox.watch import LOOK_S, SandboxWatch
 from tracker.errors import TrackerError
 from tracker.interpreter import python_command
+
+_log = logging.getLogger(__name__)
 
 TAIL_BYTES = 8192  # of each output stream that are kept
 GRACE_S = 1.0  # for what started the sandbox to end by itself after all in it was killed
@@ -183,7 +186,7 @@ class SandboxedProcess:
 
     def look(self) -> None:
         """See now what it uses; the watch does so by itself, five times a second."""
-        if (why := self._watch.look()) is not None:
+        if (why := self._passed()) is not None:
             self._kill(why)
 
     def wait(self) -> SandboxEnd:
@@ -233,9 +236,17 @@ class SandboxedProcess:
 
     def _follow(self) -> None:
         while not self._ended.wait(LOOK_S):
-            if (why := self._watch.look()) is not None:
+            if (why := self._passed()) is not None:
                 self._kill(why)
                 return
+
+    def _passed(self) -> str | None:
+        """The limit that is passed; a look that fails ends the sandbox, which nobody would watch any more."""
+        try:
+            return self._watch.look()
+        except Exception:  # noqa: BLE001 - whatever it is, the limits hold no more
+            _log.exception("the sandbox in %s cannot be watched and is ended", self._mark)
+            return "disk"
 
     def _kill(self, why: str) -> None:
         """Kill the first process of the sandbox's own process space, and so all of it at once.
@@ -324,6 +335,24 @@ def make_readable(paths: Iterable[Path]) -> None:
     """Let everybody read these files of ours, whatever the umask: the program may run as another user."""
     for path in paths:
         path.chmod(0o644)
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder in which a program wrote, however deep and whatever it did to the permissions.
+
+    What cannot be deleted stays: the work that the program belonged to goes on.
+    """
+    for command in (["rm", "-rf", "--"], ["chmod", "-R", "u+rwX", "--"], ["rm", "-rf", "--"]):
+        if not os.path.lexists(folder):
+            return
+        with contextlib.suppress(OSError):
+            subprocess.run(
+                [*command, str(folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=False,
+            )
 
 
 def describe() -> str:

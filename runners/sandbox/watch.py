@@ -20,6 +20,7 @@ LOOK_S = 0.2
 FOLDER_EVERY = 5  # looks: walking a folder costs more than reading a few processes
 MIN_FREE_BYTES = 256 * 2**20  # left to the machine; below, the kernel begins to kill whom it likes
 MAX_ENTRIES = 2000  # files in the writable folder; a training writes about five
+MAX_DEPTH = 50  # folders within each other; deeper ones are a way to hide files
 FOLDER_FILES = 2  # the folder may hold as many files of the largest size
 
 
@@ -57,29 +58,58 @@ def usage(pid: int) -> Usage:
 def shared_once(pid: int) -> int:
     """Resident bytes of the tree with shared pages counted once; slower than `usage`."""
     total = 0
-    for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+    try:
+        tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.Error:  # it ended meanwhile
+        return 0
+    for process in tree:
         try:
-            total += int(getattr(process.memory_full_info(), "pss", 0))
-        except psutil.AccessDenied:
-            total += int(process.memory_info().rss)
-        except (psutil.Error, OSError):  # it ended meanwhile
+            total += _pss(process)
+        except (psutil.Error, OSError):
             continue
     return total
 
 
+def _pss(process: psutil.Process) -> int:
+    try:
+        return int(getattr(process.memory_full_info(), "pss", 0))
+    except psutil.AccessDenied:
+        return int(process.memory_info().rss)
+
+
 def folder_bytes(folder: Path) -> tuple[int, int]:
-    """(bytes, entries) in `folder`, without following links; counting stops at `MAX_ENTRIES` + 1."""
+    """(bytes, entries) in `folder`, without following links; counting stops at `MAX_ENTRIES` + 1.
+
+    A folder that lies too deep, or that does not let itself be read, counts as too many entries.
+    """
     total = n_entries = 0
-    for place, folders, files in os.walk(folder, followlinks=False):
-        n_entries += len(folders) + len(files)
-        for name in files:
-            try:
-                total += os.lstat(os.path.join(place, name)).st_blocks * 512
-            except OSError:  # removed meanwhile
-                continue
-        if n_entries > MAX_ENTRIES:
-            break
+    places = [(str(folder), 0)]
+    while places:
+        place, depth = places.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    n_entries += 1
+                    if n_entries > MAX_ENTRIES:
+                        return total, n_entries
+                    if not entry.is_dir(follow_symlinks=False):
+                        total += _file_bytes(entry)
+                    elif depth < MAX_DEPTH:
+                        places.append((entry.path, depth + 1))
+                    else:
+                        return total, MAX_ENTRIES + 1
+        except (FileNotFoundError, NotADirectoryError):  # removed meanwhile
+            continue
+        except OSError:  # its path is too long, or it was closed to us
+            return total, MAX_ENTRIES + 1
     return total, n_entries
+
+
+def _file_bytes(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_blocks * 512
+    except FileNotFoundError:  # removed meanwhile
+        return 0
 
 
 class SandboxWatch:

@@ -8,7 +8,6 @@ what it goes for: it then says so, or leaves a trace where it has no business.
 from __future__ import annotations
 
 import secrets
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from runners.research.corpora.build import corpus
 from runners.research.problem import script as scripts
 from runners.research.problem.tiers import SMOKE, Tier
 from runners.research.training.cache import N_AT_ONCE, train
-from runners.sandbox.run import Sandbox
+from runners.sandbox.run import Sandbox, remove_tree
 from tracker.errors import TrackerError
 from tracker.records.studies import (
     Change,
@@ -113,7 +112,7 @@ def run_attacks(
             with ThreadPoolExecutor(N_AT_ONCE["cpu"]) as pool:
                 return list(pool.map(attacked, names or attack_names()))
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
 
 
 @dataclass(frozen=True, slots=True)

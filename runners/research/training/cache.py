@@ -10,9 +10,7 @@ import contextlib
 import errno
 import hashlib
 import json
-import os
 import secrets
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -261,9 +259,4 @@ def clear_abandoned(base: Path) -> int:
 def _remove(work: Path) -> None:
     """End what is still at work in a folder, and remove it, whatever rights were taken from its folders."""
     sandboxes.end_marked(str(work))
-    for place, folders, _ in os.walk(work):
-        for name in folders:
-            path = Path(place, name)
-            if not path.is_symlink():
-                path.chmod(0o700)
-    shutil.rmtree(work, ignore_errors=True)
+    sandboxes.remove_tree(work)

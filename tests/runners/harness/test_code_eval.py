@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
+from runners.harness import code_eval
 from runners.harness.code_eval import CodeEval, pass_at
 from runners.sandbox.run import probe
 from tests.conftest import ROOT
@@ -91,6 +95,130 @@ HONEST: dict[str, tuple[str, str]] = {
         "def half(x):\n    return x / 2\n",
         "import numpy as np\nassert np.allclose(half(3), 1.5)",
     ),
+    "a name of typing that is not imported": ("def f(x: List[int]):\n    return x\n", "assert f(1) == 1"),
+    "annotations as values": (
+        "def f(x: int):\n    return isinstance(x, f.__annotations__['x'])\n",
+        "def g(x: int):\n    pass\nassert f(1) and g.__annotations__['x'] is int",
+    ),
+    "exceptions with their type, arguments and attributes": (
+        "class Base(Exception):\n    pass\nclass Poor(Base):\n    def __init__(self, a, b):\n"
+        "        super().__init__(a, b)\n        self.lacks = b - a\n    def __str__(self):\n"
+        "        return 'poor'\n"
+        "def fails(n):\n    if n == 0:\n        return b'\\xff'.decode()\n    if n == 1:\n"
+        "        return {}['x']\n    if n == 2:\n        raise ValueError('a', (2, [3]))\n"
+        "    if n == 3:\n        raise SystemExit(5)\n    if n == 4:\n        open('/no/such')\n"
+        "    raise Poor(1, 3)\n",
+        "def caught(n, kind):\n    try:\n        fails(n)\n    except kind as error:\n"
+        "        return error\n"
+        "assert caught(0, UnicodeDecodeError).reason == 'invalid start byte'\nassert caught(0, ValueError)\n"
+        "assert str(caught(1, KeyError)) == \"'x'\" and caught(1, LookupError).args == ('x',)\n"
+        "assert caught(2, ValueError).args == ('a', (2, [3]))\nassert caught(3, SystemExit).code == 5\n"
+        "assert caught(4, FileNotFoundError).errno == 2\nassert caught(5, Base).lacks == 2\n"
+        "assert str(caught(5, Poor)) == 'poor' and issubclass(Poor, Base)",
+    ),
+    "sys.exit is no Exception": (
+        "import sys\ndef f(x):\n    sys.exit('no')\n",
+        "try:\n    f(1)\nexcept Exception:\n    pass",
+    ),
+    "the order of views": (
+        "def f(d):\n    return d.keys()\ndef g(k):\n    return list(k)\ndef h(d):\n    return d.items()\n",
+        "d = {'b': 1, 'a': 2, 'z': 0}\nassert list(f(d)) == ['b', 'a', 'z'] == g(d.keys())\n"
+        "assert g(d.values()) == [1, 2, 0] and h(d) == d.items()",
+    ),
+    "types and iterators as arguments": (
+        "def without(t, kind):\n    return [e for e in t if not isinstance(e, kind)]\n"
+        "def total(it):\n    return sum(it)\ndef made(kind):\n    return kind()\n"
+        "def first(it):\n    return next(it)\n",
+        "assert without((4, 5, 7.7, 'a'), int) == [7.7, 'a'] == without((7.7, 'a', b''), bytes)\n"
+        "assert total(iter([1, 2])) == 3 == total(x for x in [1, 2]) == total(map(int, '12'))\n"
+        "assert made(list) == []\nimport itertools\nendless = itertools.count()\n"
+        "assert [first(endless), first(endless), next(endless)] == [0, 1, 2]",
+    ),
+    "dates and arrays": (
+        "import numpy as np\nfrom datetime import timedelta\n"
+        "def after(d):\n    return d + timedelta(days=1)\n"
+        "def double(a):\n    return 2 * a\ndef grow(a):\n    a += 1\n",
+        "from datetime import date, datetime, timedelta\nassert after(date(2020, 1, 1)) == date(2020, 1, 2)\n"
+        "assert after(datetime(2020, 1, 1, 5)) == datetime(2020, 1, 2, 5)\n"
+        "assert after(timedelta(1)) == timedelta(2)\na = np.array([[1, 2], [3, 4]])\n"
+        "assert (double(a) == a + a).all() and double(a).dtype == a.dtype\ngrow(a)\nassert a.sum() == 14",
+    ),
+    "two objects compared by the program": (
+        "from dataclasses import dataclass\n@dataclass(order=True, frozen=True)\nclass P:\n    x: int\n"
+        "class Q:\n    pass\n",
+        "assert P(1) == P(1) and P(1) != P(2) and P(1) < P(2) and [P(1)] == [P(1)]\n"
+        "assert len({P(1), P(1), P(2)}) == 2 and Q() != Q() and isinstance(P(1), P)\n"
+        "assert not isinstance(P(1), Q) and sorted([P(2), P(1)])[0].x == 1",
+    ),
+    "an unequal that equals": (
+        "class P:\n    def __init__(self, x):\n        pass\n"
+        "    def __eq__(self, other):\n        return True\n",
+        "assert P(1) != P(2)",
+    ),
+    "attributes that the tests set": (
+        "class Node:\n    def __init__(self, v):\n        self.v, self.next = v, None\n"
+        "def length(n):\n    return 0 if n is None else 1 + length(n.next)\n"
+        "class Fixed:\n    'Documented.'\n    @property\n    def b(self):\n        return 1\n"
+        "    def __contains__(self, one):\n        return one == 1\n",
+        "a = Node(1)\na.next = Node(2)\nassert length(a) == 2 and a.next.v == 2\n"
+        "assert length.__name__ == 'length' and Fixed.__doc__ == 'Documented.' and vars(a)['v'] == 1\n"
+        "fixed = Fixed()\nassert 1 in fixed and 2 not in fixed\n"
+        "try:\n    fixed.b = 5\nexcept AttributeError:\n    pass\nelse:\n    raise AssertionError",
+    ),
+    "an attribute that does not take a value": (
+        "class A:\n    b = property(lambda self: 0, lambda self, value: None)\n",
+        "a = A()\na.b = 5\nassert a.b == 5",
+    ),
+    "kinds of plain types": (
+        "from collections import Counter, OrderedDict, defaultdict, namedtuple\n"
+        "from enum import IntEnum, Enum\n"
+        "P = namedtuple('P', 'x y')\nclass C(IntEnum):\n    R = 1\nclass W(str, Enum):\n    A = 'a'\n"
+        "class Stack(list):\n    def push(self, x):\n        self.append(x)\n"
+        "def count(x):\n    return Counter(x)\ndef group(d):\n    d['x'].append(1)\n    return d\n"
+        "def ordered():\n    return OrderedDict(b=1, a=2)\ndef second(p):\n    return p.y\n",
+        "p = P(1, 2)\nassert p.x == 1 and p == (1, 2) and p._asdict() == {'x': 1, 'y': 2}\n"
+        "assert second(p) == 2 and isinstance(p, tuple)\n"
+        "assert C.R.name == 'R' and C.R == 1 and C(1) is C.R and W.A == 'a' and list(C) == [1]\n"
+        "s = Stack()\ns.push(1)\nassert s == [1] and len(s) == 1 and isinstance(s, list) and 1 in s\n"
+        "assert count('aab').most_common(1) == [('a', 2)] and count('a') == {'a': 1}\n"
+        "assert list(ordered()) == ['b', 'a']\nfrom collections import defaultdict\n"
+        "assert group(defaultdict(list)) == {'x': [1]}",
+    ),
+    "arguments that are returned or changed within": (
+        "def same(x):\n    return x\ndef deep(m):\n    m[0].append(2)\n    return m[0]\n"
+        "def fails(m):\n    m.append(2)\n    raise ValueError\ndef copied(x):\n    return list(x)\n"
+        "def cycle(x):\n    x.append(x)\n",
+        "x = [1]\nassert same(x) is x and copied(x) is not x\nr = [1]\n"
+        "assert deep(([r],)[0]) is r and r == [1, 2]\n"
+        "t = (r,)\ndeep(t)\nassert t == ([1, 2, 2],)\ntry:\n    fails(r)\nexcept ValueError:\n    pass\n"
+        "assert r == [1, 2, 2, 2]\ncycle(x)\nassert x[1] is x",
+    ),
+    "no copy where one is asked for": (
+        "def copied(x):\n    return x\n",
+        "x = [1]\nassert copied(x) is not x",
+    ),
+    "a function called as a module, and one as a built-in": (
+        "def copy(x):\n    return list(x)\ndef sum(a, b):\n    return a + b\n",
+        "assert copy([1]) == [1]\nassert sum(1, 2) == 3",
+    ),
+    "an object of the tests": (
+        "def f(n):\n    n.seen = True\n    return n.val + n.more(1)\n",
+        "class N:\n    val = 3\n    def more(self, x):\n        return x\nn = N()\n"
+        "assert f(n) == 4 and n.seen is True",
+    ),
+    "operators, generators and deep lists": (
+        "class V:\n    def __init__(self, x):\n        self.x = x\n    def __add__(self, other):\n"
+        "        return V(self.x + other.x)\n    def __eq__(self, other):\n        return self.x == other.x\n"
+        "def echo():\n    got = yield 1\n    yield got\ndef call(g):\n    return g()\ndef rows(n):\n"
+        "    return [[0] * n] * n\ndef same(x):\n    return x\n",
+        "assert V(1) + V(2) == V(3) and (V(1) + V(2)).x == 3\n"
+        "e = echo()\nassert next(e) == 1 and e.send(5) == 5\n"
+        "class T(Exception):\n    pass\ndef g():\n    raise T('x')\ntry:\n    call(g)\nexcept T as error:\n"
+        "    assert str(error) == 'x'\nelse:\n    raise AssertionError\n"
+        "a = rows(2)\na[0][0] = 1\nassert a == [[1, 0], [1, 0]]\nx = []\n"
+        "for _ in range(3000):\n    x = [x]\n"
+        "assert same(x) is x and same(int) is int",
+    ),
     "printing": ("def order(values):\n    print('passed')\n    return sorted(values)\nprint('{}')\n", SORTED),
 }
 
@@ -153,6 +281,19 @@ HOSTILE: dict[str, str] = {
         "peer.send({'answer': {'value': True, 'args': []}})\n"
         "peer.send({'nonce': '', 'passed': True})\ndef order(values):\n    return None\n"
     ),
+    "makes folders deeper than anybody can walk": (
+        "import os, time\nos.chdir('/out')\nfor _ in range(1500):\n    os.mkdir('d')\n    os.chdir('d')\n"
+        "time.sleep(10**6)\n"
+    ),
+    "a kind of tuple that equals everything": (
+        "class Any(tuple):\n    __eq__ = lambda self, other: True\n    __hash__ = None\n"
+        "def order(values):\n    return Any()\n"
+    ),
+    "a class that equals everything": (
+        "class Meta(type):\n    __eq__ = lambda self, other: True\n    __hash__ = None\n"
+        "class Any(metaclass=Meta):\n    pass\ndef order(values):\n    return Any\n"
+    ),
+    "ends by SystemExit": "def order(values):\n    raise SystemExit(0)\n",
     "looks into the caller": (
         "import sys\ndef order(values):\n    frame = sys._getframe()\n    while frame:\n"
         "        for name in list(frame.f_globals):\n            if name not in ('__builtins__', 'sys'):\n"
@@ -172,6 +313,46 @@ SHADOWS: dict[str, tuple[str, str]] = {
         "peer.send({'values': {name: peer.encode(values[name]) for name in values}, 'modules': {}})\n"
         "peer.serve()\n",
         CLOSE,
+    ),
+    "a built-in that gives the expected value": (
+        "def sum(x):\n    return 7\ndef root(x):\n    return 7\n",
+        "want = sum([1, 1])\nassert root(4) == want\nassert root(4) == sum([1, 1])",
+    ),
+    "an end that a test catches": (
+        "import os\ndef root(x):\n    os._exit(0)\n",
+        "try:\n    root(-1)\nexcept BaseException:\n    pass",
+    ),
+    "an end before its first call that a test catches": (
+        "import os, threading\ndef root(x):\n    return os.kill(os.getpid(), 9)\n",
+        "for _ in range(3):\n    try:\n        root(-1)\n    except:\n        pass",
+    ),
+    "nonsense as an answer": (
+        "import gc\npeer = next(o for o in gc.get_objects() if type(o).__name__ == 'Peer')\n"
+        "def root(x):\n    peer.send({'answer': {'heap': [['list', 3]], 'value': {'at': 9}}})\n",
+        "try:\n    root(-1)\nexcept Exception:\n    pass",
+    ),
+    "brackets without end as an answer": (
+        "import gc\npeer = next(o for o in gc.get_objects() if type(o).__name__ == 'Peer')\n"
+        "def root(x):\n    peer._write_to.write(b'[' * 10**5 + b'\\n')\n    peer._write_to.flush()\n",
+        "try:\n    root(-1)\nexcept Exception:\n    pass",
+    ),
+    "contains everything": (
+        "class All:\n    __contains__ = lambda self, one: True\ndef root(x):\n    return All()\n",
+        "assert 2 in root(4)",
+    ),
+    "is close to everything": (
+        "class Near:\n    __sub__ = __abs__ = __rsub__ = __lt__ = lambda self, *others: 0\n"
+        "def root(x):\n    return Near()\n",
+        CLOSE,
+    ),
+    "is less than everything": (
+        "class Any:\n    __lt__ = __gt__ = __le__ = __ge__ = lambda self, other: True\n"
+        "def root(x):\n    return Any()\n",
+        "assert root(4) < 3 and root(4) > 1",
+    ),
+    "reads the tests through their object": (
+        "def root(n):\n    return n.more.__globals__['WANT']\n",
+        "WANT = 5\nclass N:\n    def more(self):\n        pass\nassert root(N()) == WANT",
     ),
     "a loop of the tests that it ends": (
         "def root(x):\n    raise StopIteration\n",
@@ -197,7 +378,7 @@ ESCAPES: dict[str, str] = {
 def plain_python(program: str, tests: str) -> bool:
     """What `code_eval` finds: whether program and tests run one after the other."""
     try:
-        exec(f"{program}\n{tests}", {})
+        exec(compile(f"{program}\n{tests}", "<plain>", "exec", dont_inherit=True), {})
     except BaseException:  # noqa: BLE001 - whatever a test raises, it failed
         return False
     return True
@@ -246,6 +427,24 @@ def test_code_eval_pass_at_k_is_the_share_of_choices_of_k_programs_with_a_right_
     choices = list(itertools.combinations(range(n_total), k))
     share = sum(any(one < n_right for one in chosen) for chosen in choices) / len(choices)
     assert pass_at(k, n_total=n_total, n_right=n_right) == pytest.approx(share)
+
+
+def test_code_eval_what_a_killed_run_left_is_deleted_and_what_is_in_use_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, used, young = (tmp_path / f"{code_eval.PLACE}{name}" for name in ("left", "used", "young"))
+    for folder in (left, used, young):
+        (folder / "out").mkdir(parents=True)
+        (folder / "out" / "job.json").write_text("{}")
+    for folder in (left, used):
+        os.utime(folder, (0, 0))
+    lock = os.open(used, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    code_eval._remove_old_places.cache_clear()
+    assert code_eval.run_program(RIGHT, SORTED) == ""
+    os.close(lock)
+    assert sorted(tmp_path.iterdir()) == [used, young]
 
 
 def test_code_eval_leaves_out_a_k_for_which_there_are_too_few_programs() -> None:

@@ -27,6 +27,7 @@ from runners.sandbox.run import (
     SandboxEnd,
     SandboxSpec,
 )
+from runners.sandbox.watch import folder_bytes
 from tests.conftest import ROOT
 from tracker.errors import TrackerError
 
@@ -308,3 +309,51 @@ def test_sandbox_a_training_gets_the_freest_card_and_the_folder_of_its_driver() 
     }
     assert sandbox_args.loaded_folder("") is None
     assert sandbox_args.gpu_environment(Hardware("cpu", 2, 1, 1), None) == {}
+
+
+NESTS = """
+import os, time
+for _ in range(1500):
+    os.mkdir('d')
+    os.chdir('d')
+time.sleep(60)
+"""
+LONG_NAMES = """
+import os, time
+for _ in range(20):
+    os.mkdir('d' * 250)
+    os.chdir('d' * 250)
+time.sleep(60)
+"""
+
+
+@kinds("sandbox")
+@pytest.mark.parametrize("code", [NESTS, LONG_NAMES], ids=["deep", "long names"])
+def test_sandbox_folders_that_hide_their_content_are_the_disk_limit_and_can_be_deleted(
+    sandbox: Sandbox, code: str, tmp_path: Path
+) -> None:
+    end = run(sandbox, code, tmp_path / "out")
+    assert end.status is EndStatus.DISK_LIMIT
+    assert end.wall_s < 20
+    sandboxes.remove_tree(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_sandbox_a_look_that_fails_ends_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(psutil, "virtual_memory", fail)
+    end = run(OPEN, "import time; time.sleep(60)", tmp_path / "out")
+    assert end.status is EndStatus.DISK_LIMIT
+
+
+def test_sandbox_the_size_of_a_folder_counts_every_file_once_and_no_link(tmp_path: Path) -> None:
+    for number in range(3):
+        place = tmp_path / "a" / f"{number}" / "b"
+        place.mkdir(parents=True)
+        (place / "file").write_bytes(bytes(10_000 * (number + 1)))
+    (tmp_path / "link").symlink_to("/usr")
+    total, n_entries = folder_bytes(tmp_path)
+    assert n_entries == 1 + 3 * 3 + 1
+    assert total == sum(path.lstat().st_blocks * 512 for path in tmp_path.rglob("*") if not path.is_dir())
