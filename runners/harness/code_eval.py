@@ -12,7 +12,6 @@ import json
 import os
 import secrets
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -127,10 +126,12 @@ def _place() -> Iterator[Path]:
 @lru_cache(maxsize=1)
 def _remove_old_places() -> None:
     """Delete what a killed process left behind: it holds the tests; done once per process."""
+    with tempfile.TemporaryFile() as fresh:
+        began_s = os.fstat(fresh.fileno()).st_mtime  # by the clock of the file system
     for folder in Path(tempfile.gettempdir()).glob(f"{PLACE}*"):
         with suppress(OSError):  # in use, or of another user
             status = folder.lstat()
-            if status.st_uid != os.getuid() or time.time() - status.st_mtime < PLACE_AGE_S:
+            if status.st_uid != os.getuid() or began_s - status.st_mtime < PLACE_AGE_S:
                 continue
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:

@@ -292,9 +292,13 @@ def for_study(begun_in: str, *, runs_code: bool) -> Sandbox:
     return found
 
 
-@lru_cache(maxsize=1)
 def probe() -> Sandbox:
-    """The best sandbox that works on this machine, `none` included; looked for once per process."""
+    """The best sandbox that works on this machine, `none` included; looked for once per process and PATH."""
+    return _probed(os.environ.get("PATH", ""))
+
+
+@lru_cache(maxsize=8)
+def _probed(search_path: str) -> Sandbox:
     why = ["bubblewrap is not installed"]
     if shutil.which("bwrap") and sys.platform == "linux":
         why = []

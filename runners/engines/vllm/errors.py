@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from tracker.errors import EngineError
+from tracker.installation import install_command
 
 # consequences of a root cause that is reported elsewhere, or not at all if the kernel killed a process
 VAGUE = ("Engine core initialization failed", "EngineCore encountered an issue", "its process was killed")
@@ -71,7 +72,7 @@ CAUSES = (
         r"(?P<what>lib(?:cudart|cublas|cudnn|nccl|nvrtc)[\w.-]*\.so[.\d]*): cannot open shared object file",
         "unsupported",
         "the CUDA library `{what}` is not installed, so torch and vLLM do not fit together",
-        "install both together, with the extra `gpu` of this project",
+        "install both together: `{install}`",
     ),
     Cause(
         r"device kernel image is invalid|the provided PTX was compiled with an unsupported toolchain",
@@ -166,7 +167,9 @@ def explain(text: str, *, doing: str) -> EngineError:
         if match := re.search(cause.pattern, text, flags=re.DOTALL if "estimated" in cause.pattern else 0):
             groups = {name: _short(value) for name, value in match.groupdict().items()}
             message = f"{doing}: {cause.message.format(**groups)}"
-            return EngineError(message, reason=cause.reason, hint=cause.hint.format(**groups))
+            return EngineError(
+                message, reason=cause.reason, hint=cause.hint.format(**groups, install=install_command("gpu"))
+            )
     hint = "see the worker's log for details"
     return EngineError(f"{doing}: {_last_error(text)}", reason="engine_died", hint=hint)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -387,10 +388,10 @@ def test_without_bubblewrap_programs_are_refused(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    probe.cache_clear()
     suite = Suite("programs", 1, "", (Task("kind_program"),), include_path=FOLDER)
     (prepared,) = prepare(suite, cache_path=settings.home / "cache")
-    probe.cache_clear()
     assert prepared.error is not None
     said = f"{prepared.error} ({prepared.error.hint})"
     assert "needs bubblewrap: bubblewrap is not installed (`apt install bubblewrap`" in said
+    monkeypatch.undo()
+    assert (probe().why == "bubblewrap is not installed") is (shutil.which("bwrap") is None)

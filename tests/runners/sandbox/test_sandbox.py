@@ -77,21 +77,17 @@ def kinds(name: str) -> pytest.MarkDecorator:
 
 
 def test_without_a_sandbox_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    sandboxes.probe.cache_clear()
     monkeypatch.setenv("PATH", "/nowhere")
-    try:
-        with pytest.raises(TrackerError, match="no sandbox works on this machine") as caught:
-            sandboxes.find()
-        assert "apt install bubblewrap" in caught.value.hint
-        assert sandboxes.find(allow_none=True).kind is Kind.NONE
-        assert not sandboxes.find(allow_none=True).is_trusted
-        with pytest.raises(TrackerError, match="no sandbox works"):
-            sandboxes.for_study("bubblewrap", runs_code=True)  # it was there when the study began
-        assert sandboxes.for_study("bubblewrap", runs_code=False).kind is Kind.NONE
-        assert sandboxes.for_study("none", runs_code=True).kind is Kind.NONE  # as it was asked for
-        assert "files can be read and written" in sandboxes.describe()
-    finally:
-        sandboxes.probe.cache_clear()
+    with pytest.raises(TrackerError, match="no sandbox works on this machine") as caught:
+        sandboxes.find()
+    assert "apt install bubblewrap" in caught.value.hint
+    assert sandboxes.find(allow_none=True).kind is Kind.NONE
+    assert not sandboxes.find(allow_none=True).is_trusted
+    with pytest.raises(TrackerError, match="no sandbox works"):
+        sandboxes.for_study("bubblewrap", runs_code=True)  # it was there when the study began
+    assert sandboxes.for_study("bubblewrap", runs_code=False).kind is Kind.NONE
+    assert sandboxes.for_study("none", runs_code=True).kind is Kind.NONE  # as it was asked for
+    assert "files can be read and written" in sandboxes.describe()
 
 
 def test_sandbox_a_program_that_ends_by_itself_is_reported_as_it_ended(tmp_path: Path) -> None:
