@@ -8,7 +8,8 @@ import pytest
 
 from runners.engines.thinking import find_marks
 
-pytestmark = pytest.mark.vllm
+# vLLM brings libraries that warn on import, and when what they hold is collected
+pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("default")]
 # Where the mark that vLLM names ends every kind of message, ours is the one that begins the answer.
 ENDS = {"inkling": "<|content_text|>"}
 
@@ -64,7 +65,6 @@ def marks_of(name: str) -> tuple[str, str] | None:
     return (start, end) if isinstance(start, str) and isinstance(end, str) else None
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, which vLLM imports with a parser
 def test_thinking_marks_of_every_parser_of_vllm_are_found_in_the_vocabulary() -> None:
     from vllm.reasoning import ReasoningParserManager
 
