@@ -1,4 +1,4 @@
-"""`make gpu-check`: what becomes of a section that answers, crashes or hangs, and what it needs to start."""
+"""`make gpu-check`: how a section that answers, crashes or hangs is reported, and what it needs to start."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def needed_bytes(
 def is_share_of_card(row: Mapping[str, Any]) -> bool:
     """Whether the peak memory of a row of runs is the share of the card that vLLM reserved, not its need.
 
-    So it was stored until the part that was used could be told apart. On a CPU, unused memory is not counted.
+    Runs of earlier versions stored the share, and have no basis. On a CPU, unused memory is not counted.
     """
     basis, device = row.get("memory_basis"), row.get("device")
     return row.get("engine") == VLLM and not isinstance(basis, str) and device != CPU

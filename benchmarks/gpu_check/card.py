@@ -119,7 +119,7 @@ def check_card(findings: Findings, device: str) -> None:
         findings.decide("driver_new_enough", False, "this torch is built without CUDA")
     else:
         major, minor = map(int, built_for.split("."))
-        # within a major version newer builds run on older drivers, except for what they compile anew
+        # within a major version newer builds run on older drivers, unless they compile at run time
         findings.decide("driver_new_enough", cuda // 1000 >= major, f"CUDA {major}.{minor}, driver {driver}")
     try:
         torch.cuda.init()

@@ -1,6 +1,6 @@
 """A server whose answers go wrong by chance: a seed decides how, for each document and each attempt.
 
-`Script` says what becomes of a document: a row of faults, then an answer that is finished, one that is
+`Script` is how the server treats a document: some faults, then an answer that is finished, one that is
 finished and empty, or a fault for ever. `Misbehaviour.finished` notes every text that was sent whole.
 """
 
