@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from runners.research.attacks.run import AttackOutcome
+from runners.research.judgement import SeedJudgement
 from tests.builders.some_studies import store_study, study
 from tests.builders.store_builder import build_store, measure_published
 from tests.doubles.hub_double import running_hub
@@ -28,6 +29,7 @@ from tracker.answers.placement import place_run
 from tracker.cli.bench_output import document as run_document
 from tracker.cli.bench_queue import document as job_document
 from tracker.cli.command_line import command_line
+from tracker.cli.research_output import judgement_document
 from tracker.errors import TrackerError
 from tracker.files.items import read_run, run_folders
 from tracker.queue.runner import Worked
@@ -162,10 +164,15 @@ def _built(settings: Settings) -> dict[str, list[Any]]:
     worked = Worked("acme/atlas-2-8b", "quick", "done", None, (runs[0].run_id,), 1.5, 0)
     failed = Worked("acme/gated-8b", "quick", "parked", "gated", (), 1.5, 3)
     outcomes = [AttackOutcome("fork_bomb", "caught", "how it was caught")]
+    scored = SeedJudgement(
+        7, "ok", val=2.01, select=2.0, gain_val=0.03, gain_select=0.04, cpu_s=2.1, n_params=21_000
+    )
+    judged = [scored, SeedJudgement(8, "failed", "crashed", "NameError: name 'x' is not defined")]
     built: dict[str, list[Any]] = {
         "bench": [run_document(run, place_run(run, settings) if run.scores else None) for run in runs],
         "bench --queue": [{"jobs": [job_document(one) for one in (worked, failed)]}],
         "research attack": [{"attacks": [asdict(one) for one in outcomes], "n_passed": 0}],
+        "research judge": [judgement_document("edit.py", "smoke", judged)],
     }
     return {name: json.loads(json.dumps(found)) for name, found in built.items()}
 

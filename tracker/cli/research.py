@@ -329,6 +329,64 @@ def attack(
         sys.exit(EXIT_PASSED)
 
 
+@app.command
+def judge(
+    script: Path,
+    /,
+    *,
+    tier: Tier = "smoke",
+    seeds: str = "7,8",
+    as_json: JsonDocument = False,
+) -> None:
+    """Train and check one script as a trial on the track `code` would, without a study.
+
+    Shows what an agent's study would not: the verdict under each seed with its reason, and the scores on
+    `select`. Gains are bits per byte that the script saves over the shipped one under the same seed. Needs
+    bubblewrap.
+
+    Parameters
+    ----------
+    script
+        A whole training script, or code that is added to the end of the shipped one's editable part.
+    seeds
+        Seeds to train under, separated by commas; some checks compare two of them.
+    as_json
+        Print one JSON document: `script`, `tier` and `seeds`.
+    """
+    from runners.research.judgement import judge_script, read_script
+    from runners.research.problem.tiers import tier as tier_of
+    from runners.sandbox.run import for_study
+    from tracker.bench.run import check_home
+    from tracker.cli.research_output import judgement_document, judgement_line
+
+    chosen, size = _seeds(seeds), tier_of(tier)
+    text = read_script(script, size)
+    home = load_settings()
+    check_home(home)
+    found = judge_script(
+        text,
+        chosen,
+        size,
+        home=home.home,
+        sandbox=for_study("", runs_code=True),
+        on_judgement=lambda one: print(judgement_line(one), file=sys.stderr if as_json else sys.stdout),
+    )
+    if as_json:
+        print_json(judgement_document(script.name, tier, found))
+
+
+def _seeds(text: str) -> list[int]:
+    """The seeds in `7,8`.
+
+    Raises:
+        UsageError: it is no list of numbers from 0 to 2³¹ - 1.
+    """
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isascii() and word.isdigit() and int(word) < 2**31 for word in words):
+        raise UsageError(f"`--seeds {text}` is no list of whole numbers", hint="for example `--seeds 7,8`")
+    return [int(word) for word in dict.fromkeys(words)]
+
+
 def _work(study: Study, home: Settings) -> StudyEnd:
     """Run the study and show its progress on standard error."""
     from tracker.cli.progress import progress_console

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from runners.research.judgement import SeedJudgement
 from tracker.answers.agent_board import AgentComparison, Group
 from tracker.cli.tables import cell, console, plain
 from tracker.foreign_text import one_line
@@ -24,6 +25,19 @@ MORE = (
     "warnings", "started_at", "ended_at",
 )  # fmt: skip
 LEFT = {"status", "agent", "diff", "change", "role", "verdict", "track", "reason"}
+
+
+def judgement_document(script: str, tier: str, seeds: Sequence[SeedJudgement]) -> dict[str, Any]:
+    """One script under some seeds, as `tracker research judge --json` prints it."""
+    return {"script": script, "tier": tier, "seeds": [asdict(one) for one in seeds]}
+
+
+def judgement_line(found: SeedJudgement) -> str:
+    """One seed of a judged script, for people."""
+    if found.val is None or found.select is None:
+        return f"seed {found.seed}: {found.verdict}, {found.reason}: {one_line(found.detail or '')}"
+    gains = f"gain {found.gain_val or 0.0:+.4f} on val, {found.gain_select or 0.0:+.4f} on select"
+    return f"seed {found.seed}: {found.verdict}, {gains} ({found.val:.4f} and {found.select:.4f} bpb)"
 
 
 def study_document(row: dict[str, Any], trials: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
