@@ -6,7 +6,7 @@ from cyclopts import App
 
 import tracker
 from tracker.cli import COMMANDS, DESCRIPTION, EPILOGUE
-from tracker.cli.help import HOUSE_PARAMETER, HelpFormatter
+from tracker.cli.help import ARGUMENTS, HOUSE_PARAMETER, OPTIONS, HelpFormatter
 
 command_line = App(
     name="tracker",
@@ -16,6 +16,8 @@ command_line = App(
     help_epilogue=EPILOGUE,
     help_formatter=HelpFormatter(),
     default_parameter=HOUSE_PARAMETER,
+    group_arguments=ARGUMENTS,
+    group_parameters=OPTIONS,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )

@@ -6,12 +6,12 @@ import sys
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
 from tracker.cli import print_json
-from tracker.cli.help import AXIS, DATA, FILTERS, JsonDocument
+from tracker.cli.help import AXIS, DATA, FILTERS, JsonDocument, command_app
 from tracker.cli.tables import console
 from tracker.foreign_text import one_line
 from tracker.settings import load_settings
@@ -31,7 +31,7 @@ Names = tuple[str, ...]
 OLD_STYLE = "dark_orange"  # of data older than `tracker.answers.vintages.OLD_DAYS`
 PrivateListName = Literal["epoch_list", "extended_list"]
 
-app = App(name="frontier")
+app = command_app(name="frontier")
 
 
 @app.default

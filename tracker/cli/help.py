@@ -3,23 +3,59 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from types import NoneType
+from typing import Annotated, Any, get_args
 
 from attrs import evolve
-from cyclopts import Group, Parameter
+from cyclopts import App, ArgumentCollection, CoercionError, Group, Parameter
 from cyclopts.help import DefaultFormatter, HelpPanel, InlineText
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
-FILTERS = Group("Filters", sort_key=2)
-DATA = Group("Data", sort_key=1)
-AXIS = Group("Axis", sort_key=3)
-TASKS = Group("Tasks", sort_key=2)
-AGENT = Group("Agent", sort_key=2)
-ENGINE = Group("Engine", sort_key=3)
-BUDGET = Group("Budget", sort_key=4)
-QUEUE = Group("Queue", sort_key=5)
-OUTPUT = Group("Output", sort_key=9)
+
+def refuse_fractions(arguments: ArgumentCollection) -> None:
+    """Refuse `2.5` for a whole number, which the parser would round.
+
+    Raises:
+        CoercionError: such a value.
+    """
+    for argument in arguments:
+        for token in argument.tokens:
+            if _takes_only_whole_numbers(argument.hint) and not _is_whole(token.value):
+                raise CoercionError(argument=argument, token=token, target_type=int)
+
+
+def _takes_only_whole_numbers(hint: Any) -> bool:
+    members = set(get_args(hint)) - {NoneType, Ellipsis} or {hint}
+    return members == {int}
+
+
+def _is_whole(text: str) -> bool:
+    return "." not in text or text.rpartition(".")[2].strip("0_") == ""
+
+
+def _group(title: str, sort_key: int) -> Group:
+    return Group(title, sort_key=sort_key, validator=refuse_fractions)
+
+
+FILTERS = _group("Filters", 2)
+DATA = _group("Data", 1)
+AXIS = _group("Axis", 3)
+TASKS = _group("Tasks", 2)
+AGENT = _group("Agent", 2)
+ENGINE = _group("Engine", 3)
+BUDGET = _group("Budget", 4)
+QUEUE = _group("Queue", 5)
+OUTPUT = _group("Output", 9)
+ARGUMENTS = evolve(Group.create_default_arguments(), validator=refuse_fractions)
+OPTIONS = evolve(Group.create_default_parameters(), validator=refuse_fractions)
+
+
+def command_app(name: str, *, help: str | None = None) -> App:
+    """A command that has commands of its own."""
+    return App(name=name, help=help, group_arguments=ARGUMENTS, group_parameters=OPTIONS)
+
+
 TITLES = {"Parameters": "Options"}  # of the parser's default groups
 
 JsonFlag = Annotated[bool, Parameter(name="--json", group=OUTPUT, help="Print one JSON document.")]

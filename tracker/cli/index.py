@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
 from tracker.answers.options import day
 from tracker.cli import print_json
 from tracker.cli.frontier import Vintage, data_text, interval, number, print_notes
-from tracker.cli.help import FILTERS, JsonDocument
+from tracker.cli.help import FILTERS, JsonDocument, command_app
 from tracker.cli.tables import cell, console
 from tracker.settings import load_settings
 
 SHOWN = 30  # models in the table for people; --json has all
 
-app = App(name="index", help="Fit or show the capability index.")
+app = command_app(name="index", help="Fit or show the capability index.")
 Reporter = Annotated[Literal["first_party", "third_party"] | None, Parameter(group=FILTERS)]
 Redistributable = Annotated[bool, Parameter(group=FILTERS)]
 

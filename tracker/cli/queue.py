@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 from rich.table import Table
 
 from tracker.cli import print_json
 from tracker.cli.flags import DEFAULT_BUDGET, DEFAULT_ENGINE, BudgetFlags, EngineFlags
-from tracker.cli.help import JsonFlag
+from tracker.cli.help import JsonFlag, command_app
 from tracker.cli.tables import cell, console, count, plain
 from tracker.foreign_text import one_line
 from tracker.settings import load_settings
@@ -20,7 +20,7 @@ Suite = Annotated[str, Parameter(name="--suite", help="Use the queue for this su
 SHOWN = 40
 STATUSES = ("queued", "running", "parked", "failed", "done")
 
-app = App(name="queue")
+app = command_app(name="queue")
 
 
 @app.default

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from runners.research.agents import agent_facts, agents_without_model, optimizers
 from tracker.cli import print_json
 from tracker.cli.flags import DEFAULT_ENGINE, EngineFlags
-from tracker.cli.help import AGENT, JsonDocument
+from tracker.cli.help import AGENT, JsonDocument, command_app
 from tracker.errors import TrackerError, UnknownNameError, UsageError
 from tracker.records.studies import BASELINES
 from tracker.settings import Settings, load_settings
@@ -47,7 +47,7 @@ EXIT_HINTS = {
     130: "`tracker research resume {study}` continues it",
 }
 
-app = App(
+app = command_app(
     name="research", help="Run a model or an optimizer that tunes a small GPT-2; only confirmed gains count."
 )
 

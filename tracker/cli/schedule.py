@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from tracker.cli import print_json
+from tracker.cli.help import command_app
 from tracker.cli.tables import moment, plain
 from tracker.errors import TrackerError, UnknownNameError
 from tracker.settings import load_settings
@@ -21,7 +22,7 @@ Minutes = Annotated[float, Parameter(name="--minutes", help="Minutes of measurin
 MaxGb = Annotated[float | None, Parameter(name="--max-gb", help="Maximum download per week in GB.")]
 Suite = Annotated[str | None, Parameter(name="--suite", help="Suite to run; default: quick.")]
 
-app = App(name="schedule", help="Run `tracker weekly` from a timer.")
+app = command_app(name="schedule", help="Run `tracker weekly` from a timer.")
 
 
 def _plan(minutes: float, max_gb: float | None, suite: str | None) -> Plan:

@@ -7,9 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from tracker.cli import print_json
+from tracker.cli.help import command_app
 from tracker.foreign_text import one_line
 from tracker.settings import Settings, load_settings
 from tracker.store import check as check_store
@@ -26,7 +27,7 @@ MB = 10**6
 FromRawFlag = Annotated[bool, Parameter(name="--from-raw", negative="")]
 JsonFlag = Annotated[bool, Parameter(name="--json", negative="")]
 
-app = App(name="store", help="Rebuild, publish, check, repair, export or import the store.")
+app = command_app(name="store", help="Rebuild, publish, check, repair, export or import the store.")
 
 
 @app.command
