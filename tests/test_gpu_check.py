@@ -115,7 +115,7 @@ def test_gpu_check_starts_with_bare_python(tmp_path: Path) -> None:
 
 def test_gpu_check_torch_is_enough_for_the_sections_of_the_card() -> None:
     bare = [one.name for one in SECTIONS if one.needs == ("torch",) and not one.programs]
-    assert bare == ["card", "processes", "memory", "float32", "training", "compiled"]
+    assert bare == ["card", "processes", "memory", "float32", "training", "compiled", "gpt2"]
 
 
 def test_gpu_check_fits_into_ten_minutes_and_names_every_assumption_once() -> None:

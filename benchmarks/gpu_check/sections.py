@@ -77,6 +77,11 @@ SECTIONS = (
         on_cpu="trainings on a CPU are not compiled",
     ),
     Section(
+        "gpt2", "benchmarks.gpu_check.training:check_gpt2", 180.0,
+        {"gpt2_learns": "a training of the tier `gpu`, shortened, compiles and learns"},
+        on_cpu="trainings on a CPU are not compiled",
+    ),
+    Section(
         "engine", "benchmarks.gpu_check.engines:check_transformers_engine", 120.0,
         {
             "engine_log_probs": "our transformers engine gives the log-probabilities of the CPU on the card",

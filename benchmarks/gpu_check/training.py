@@ -13,12 +13,13 @@ from typing import Any
 from benchmarks.gpu_check.findings import Findings
 from benchmarks.gpu_check.programs import run_program
 from runners.research.problem import train
-from runners.research.problem.tiers import GPU_SMALL, SMOKE, Tier
+from runners.research.problem.tiers import GPU, GPU_SMALL, SMOKE, Tier
 from tracker.interpreter import python_command, python_environment
 
 SCRIPT = Path(train.__file__)
 GATE_NATS = 0.002  # on a card, smaller gains could pass unseen: `docs/auto-research.md`, "What is refused"
 SHORT_STEPS = 300  # of the tier `gpu-small`: 10 s of the 25 s that its 768 take on an H100 by estimate
+GPT2_STEPS = 30  # of the tier `gpu`, of 1,024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +45,28 @@ def check_training(findings: Findings, device: str) -> None:
 
 def check_compiled(findings: Findings, device: str) -> None:
     """The tier `gpu-small` with fewer steps: its speed, and how long it takes to start."""
-    tokens = SHORT_STEPS * int(GPU_SMALL.params["batch_size"]) * GPU_SMALL.context
+    _decide_learning(findings, "compiles", _timed(findings, GPU_SMALL, device, n_steps=SHORT_STEPS))
+
+
+def check_gpt2(findings: Findings, device: str) -> None:
+    """The tier `gpu`, GPT-2 124M, with few steps: its speed, and what a whole training would take."""
+    done = _timed(findings, GPU, device, n_steps=GPT2_STEPS)
+    whole_s = GPU.train_tokens / done.report["tokens_per_s"]
+    findings.figure("whole_training_min", round(whole_s / 60, 1))
+    _decide_learning(findings, "gpt2_learns", done)
+
+
+def _timed(findings: Findings, tier: Tier, device: str, *, n_steps: int) -> Trained:
+    tokens = n_steps * int(tier.params["batch_size"]) * tier.context
     with tempfile.TemporaryDirectory() as folder:
-        done = trained(Path(folder, "compiled"), GPU_SMALL, device, train_tokens=tokens)
+        done = trained(Path(folder, "timed"), tier, device, train_tokens=tokens)
     report = done.report
     for name in ("tokens_per_s", "mfu", "train_s", "n_params"):
         findings.figure(name, report[name])
     findings.figure("peak_mib", report["peak_memory_bytes"] >> 20)
     findings.figure("wall_s", round(done.wall_s, 1))
     findings.figure("start_up_and_compiling_s", round(done.wall_s - tokens / report["tokens_per_s"], 1))
-    _decide_learning(findings, "compiles", done)
+    return done
 
 
 def check_sandbox(findings: Findings, device: str) -> None:
