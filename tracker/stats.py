@@ -93,6 +93,17 @@ def share_interval(n_hits: int, n: int) -> Interval | None:
     return Interval(n_hits / n, None, low, high)
 
 
+def stderr_of_mean(values: Sequence[float], *, clusters: Sequence[Hashable] | None = None) -> float | None:
+    """The standard error of a mean of values of any unit; cluster-robust where a cluster repeats.
+
+    None where it cannot be known: one value, or one cluster.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    groups = _groups(clusters, len(sample))
+    variance, degrees = _variance_of_mean(sample, groups)
+    return math.sqrt(variance) if degrees >= 1 else None
+
+
 def mean_interval(
     values: Sequence[float], *, clusters: Sequence[Hashable] | None = None, n_total: int | None = None
 ) -> Interval:

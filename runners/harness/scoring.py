@@ -13,7 +13,14 @@ import numpy as np
 from runners.engines.thinking import like_a_mark
 from runners.harness.questions import Leaf
 from tracker.records import Item, TaskMetric, TaskScore, fingerprint
-from tracker.stats import Interval, anytime_interval, bootstrap_interval, mean_interval, normal_interval
+from tracker.stats import (
+    Interval,
+    anytime_interval,
+    bootstrap_interval,
+    mean_interval,
+    normal_interval,
+    stderr_of_mean,
+)
 from tracker.wording import agreeing, counted
 
 UNPARSED = "[invalid]"  # result of lm-eval's regex filters without a match
@@ -84,6 +91,15 @@ def metric_values(leaf: Leaf, items: Sequence[Item]) -> list[Any]:
                 f"task `{leaf.base_name}`: its items lack the metric `{key}`; available: {known}"
             )
     return [item.metrics[key] for item in items]
+
+
+def is_share(part: LeafItems) -> bool:
+    """Whether the headline metric of these items lies between 0 and 1, by its kind and by its values."""
+    leaf, items = part.leaf, list(part.items.values())
+    if not leaf.is_share or not leaf.is_mean(leaf.metric) or not items:
+        return leaf.is_share
+    key = f"{leaf.metric},{leaf.filter}"
+    return all(0.0 <= float(item.metrics[key]) <= 1.0 for item in items if key in item.metrics)
 
 
 def leaf_metrics(part: LeafItems, *, warn: Callable[[str], None]) -> list[TaskMetric]:
@@ -429,12 +445,15 @@ def _stderr(values: Sequence[float], items: Sequence[Item]) -> float | None:
     """The standard error of a mean of any unit; None for one item."""
     if all(0.0 <= value <= 1.0 for value in values):
         return _mean(values, items).stderr
-    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+    return stderr_of_mean(values, clusters=_clusters(items))
 
 
 def _mean(values: Sequence[float], items: Sequence[Item]) -> Interval:
-    clusters = [item.cluster or f"{item.task} {item.doc_id}" for item in items]
-    return mean_interval(values, clusters=clusters)
+    return mean_interval(values, clusters=_clusters(items))
+
+
+def _clusters(items: Sequence[Item]) -> list[str]:
+    return [item.cluster or f"{item.task} {item.doc_id}" for item in items]
 
 
 def _weighted(scores: Sequence[TaskScore], weights: Any) -> Interval:

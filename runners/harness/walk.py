@@ -48,6 +48,7 @@ from runners.harness.scoring import (
     group_metrics,
     group_score,
     is_asked_once,
+    is_share,
     item_score,
     leaf_metrics,
     leaf_score,
@@ -394,7 +395,7 @@ class RunningSuite:
 
     def _scores_of_repeats(self, loaded: LoadedTask, repeats: Sequence[LeafItems]) -> list[TaskScore]:
         """The score of each repeat of a task, as parts of its own."""
-        if is_asked_once(repeats) or not repeats[0].leaf.is_share:
+        if is_asked_once(repeats) or not all(map(is_share, repeats)):
             return []
         found = []
         for part in repeats:
@@ -409,7 +410,7 @@ class RunningSuite:
         self, loaded: LoadedTask, parts: Sequence[LeafItems], *, stopping: Stopping | None
     ) -> list[TaskScore]:
         """The score of the group, if its tasks share one metric, and of each task whose metric is a share."""
-        shares = [part for part in parts if part.leaf.is_share]
+        shares = [part for part in parts if is_share(part)]
         compute: list[Callable[[], TaskScore]] = []
         if loaded.is_group:
             if len(shares) == len(parts) and len({(p.leaf.metric, p.leaf.filter) for p in parts}) == 1:

@@ -278,7 +278,9 @@ def _block_heads(block: Config, text: Config, n_heads: int) -> int:
     attention = block.get("attention")
     said = attention if isinstance(attention, Mapping) else block
     group = said.get("n_heads_in_group")
-    if isinstance(group, int) and not isinstance(group, bool) and group > 0:
+    if group is not None:  # an integer of at least 1, or the number of heads cannot be known
+        if isinstance(group, bool) or not isinstance(group, int) or group < 1:
+            raise odd_value("n_heads_in_group", group)
         return n_heads // group
     heads = said.get("num_key_value_heads") or get(text, "num_key_value_heads") or n_heads
     if isinstance(heads, bool) or not isinstance(heads, int):

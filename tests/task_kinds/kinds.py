@@ -86,6 +86,11 @@ def share_of_gold(doc, results):
     return {"share": math.exp(log_probs[doc["gold"]] - max(log_probs)) / total}
 
 
+def n_letters(references: list[str], predictions: list[str], **_: object) -> float:
+    """A mean that is no share: more than 1, of answers that are longer than a letter."""
+    return float(1 + len(predictions[0]))
+
+
 def shared_letters(references, predictions, **_):
     """How many letters of the answer occur in the text."""
     return len(set(references[0]) & set(predictions[0]))

@@ -25,6 +25,7 @@ from tracker.stats import (
     paired_difference,
     share_interval,
     smallest_detectable_difference,
+    stderr_of_mean,
     t_interval,
 )
 
@@ -432,3 +433,14 @@ def test_the_smallest_detectable_difference_is_that_of_the_table(
 ) -> None:
     found = smallest_detectable_difference(n, correlation=correlation)
     assert found == pytest.approx(points, abs=0.0015 if points < 0.1 else 0.006)
+
+
+def test_stderr_of_a_mean_of_any_unit_counts_a_repeated_cluster_once() -> None:
+    values, clusters = [3.0, 7.5, -2.0, 9.0, 4.0], ["a", "b", "c", "d", "e"]
+    plain = stderr_of_mean(values, clusters=clusters)
+    assert plain == pytest.approx(float(np.std(values, ddof=1)) / math.sqrt(5))
+    assert stderr_of_mean(values * 8, clusters=clusters * 8) == pytest.approx(plain)
+    assert plain is not None
+    assert (stderr_of_mean(values * 8) or 0) < plain / 2
+    assert stderr_of_mean([3.0]) is None
+    assert stderr_of_mean([3.0, 4.0], clusters=["a", "a"]) is None

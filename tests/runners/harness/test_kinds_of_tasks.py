@@ -30,7 +30,7 @@ WRITTEN = [
     "kind_penalty", "kind_ngram", "kind_minimum", "kind_neutral", "kind_bleu", "kind_text_metrics",
     "kind_filters", "kind_votes", "kind_no_stop", "kind_stops", "kind_separators", "kind_prefix",
     "kind_listed_shots", "kind_match", "kind_extracted", "kind_targets", "kind_own_metric",
-    "kind_chosen_docs",
+    "kind_mean_length", "kind_chosen_docs",
 ]  # fmt: skip
 CHOICES = [
     "kind_choice", "kind_shots", "kind_brier", "kind_f1", "kind_mcc", "kind_context", "kind_choice_prefix",
@@ -42,7 +42,8 @@ TASKS = [*WRITTEN, *CHOICES, *TEXTS, *OTHERS]
 GROUPS = ["kind_group", "kind_weighted", "kind_unweighted"]
 REFUSED = {"kind_beams": "num_beams: 4", "kind_typical": "typical_p: 0.9"}
 NO_SHARE = {
-    "kind_only_perplexity", "kind_bleu", "kind_text_metrics", "kind_own_metric", "kind_mcc", *TEXTS
+    "kind_only_perplexity", "kind_bleu", "kind_text_metrics", "kind_own_metric", "kind_mean_length",
+    "kind_mcc", *TEXTS
 }  # fmt: skip
 TOLERANCE = {"abs": 1e-4, "rel": 1e-4}  # float32, summed over a continuation
 PROTOCOL = {

@@ -91,6 +91,8 @@ def test_an_odd_config_is_predicted_or_refused(family: dict[str, Any]) -> None:
         {"num_kv_shared_layers": 2},
         {"num_attention_heads": 128, "num_key_value_heads": 128},
         {"block_configs": [{"attention": {"n_heads_in_group": 4}}] * 2},
+        {"block_configs": [{"attention": {"n_heads_in_group": "2"}}] * 2},
+        {"block_configs": [{"attention": {"n_heads_in_group": 0}}] * 2},
         {"attention_pattern": "GL"},
     ],
     ids=str,
