@@ -145,13 +145,13 @@ class ModelAgent:
         return ModelQuery(messages, question_seed(ask.study.seed, ask.slot, place), schema)
 
 
-def _problem(question: ModelQuery, ask: Ask, offer: OptimizerSuggestion | None) -> str:
-    """Why the answer cannot be used; nothing if it can."""
+def _problem(question: ModelQuery, ask: Ask, offer: OptimizerSuggestion | None) -> ValueError | None:
+    """Why the answer cannot be used; None if it can."""
     try:
         _read(question, ask, offer)
     except ValueError as error:
-        return str(error)
-    return ""
+        return error
+    return None
 
 
 def _read(question: ModelQuery, ask: Ask, offer: OptimizerSuggestion | None) -> Read:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from runners.research.agents import Ask
 from runners.research.agents.history import change_key
-from runners.research.agents.parse_json import KEPT_RATIONALE_CHARS, SEARCH_MARK, read_reply
+from runners.research.agents.parse_json import KEPT_RATIONALE_CHARS, read_reply
 from runners.research.agents.patching import patched
 from runners.research.problem import space
 from tracker.records.studies import Change, Proposal, Track
@@ -32,9 +32,9 @@ def read_change(text: str, ask: Ask, *, suggestion: Proposal | None = None) -> R
         edit = patched(ask.script, text)
         space.values(Change(params=ask.incumbent.params, script=edit.script), ask.tier)
         change = Change(params=ask.incumbent.params, script=edit.script)
-        rationale = text.partition(SEARCH_MARK)[0].strip()[:KEPT_RATIONALE_CHARS]
-        return Read(change, rationale, edit.diff)
-    reply = read_reply(text)
+        return Read(change, edit.rationale[:KEPT_RATIONALE_CHARS], edit.diff)
+    current = {t.name: ask.incumbent.params.get(t.name, t.default) for t in ask.space}
+    reply = read_reply(text, current)
     if not reply.changes:
         if suggestion is not None and suggestion.change is not None:
             return Read(suggestion.change, reply.rationale, is_suggestion=True)

@@ -1,18 +1,31 @@
-"""Edits of the training script as a model writes them: SEARCH/REPLACE blocks in the editable part.
+"""Edits of the training script as a model writes them, applied to its editable part.
 
-A passage is first looked for as it stands, then without regard to blanks; it must be found once. What does
-not apply is a `ValueError` whose sentence the model is shown.
+All of an answer is applied or nothing: an answer with a block that does not fit states another idea than
+its other blocks alone. What does not apply is a `ValueError` whose sentence the model is shown, next to the
+lines that are most like those it wanted.
 """
 
 from __future__ import annotations
 
 import ast
 import difflib
-import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from runners.research.agents.definitions import hoisted, imports_in, with_definitions
+from runners.research.agents.drafts import without_drafts
+from runners.research.agents.edit_forms import BOTH, NEW, OLD, Edits, Line, Passage, passage, read_edits
+from runners.research.agents.passages import (
+    SHOWN_CHARS,
+    NoPlaceError,
+    Splice,
+    aligned,
+    find_splice,
+    is_in,
+    near_miss,
+    shown,
+)
 from runners.research.problem.script import (
     BEGIN,
     END,
@@ -23,28 +36,15 @@ from runners.research.problem.script import (
 MAX_BLOCKS = 20
 MAX_BLOCK_CHARS = 20_000
 MAX_REGION_CHARS = 60_000  # the shipped one has about 9,000
-SHOWN_CHARS = 80  # of a passage, in a sentence about it
-FENCE = re.compile(r"^\s*```")
-SEARCH = re.compile(r"^\s*<{5,9}\s*SEARCH\s*$")
-DIVIDER = re.compile(r"^\s*={5,9}\s*$")
-REPLACE = re.compile(r"^\s*>{5,9}\s*REPLACE\s*$")
-EXAMPLE = "<<<<<<< SEARCH\nthe current lines\n=======\nthe new lines\n>>>>>>> REPLACE"
-
-
-@dataclass(frozen=True, slots=True)
-class EditBlock:
-    """One wanted edit: lines as they are, the new lines."""
-
-    search: tuple[str, ...]
-    replace: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Patched:
-    """The script after an edit, and the difference for people."""
+    """The script after an edit, the difference for people, and the reason that was given."""
 
     script: str
     diff: str
+    rationale: str = ""
 
 
 def patched(script: str, reply: str) -> Patched:
@@ -54,119 +54,120 @@ def patched(script: str, reply: str) -> Patched:
         ValueError: the reply has none, one does not apply, or what comes out is no Python or no change.
     """
     cut = regions(script)
-    lines = cut.editable.split("\n")
-    for number, block in enumerate(_blocks(reply), start=1):
-        start, stop, replacement = _place(block, lines, cut, number=number)
-        lines[start:stop] = replacement
-    region = "\n".join(lines)
+    edits = read_edits(without_drafts(reply))
+    region = with_definitions(cut, edits.code) if edits.code else _with_passages(cut, edits)
     result = cut.head + region + cut.tail
     _check(script, result, region)
-    return Patched(result, _diff(script, result))
+    return Patched(result, _diff(script, result), edits.rationale)
 
 
-def _blocks(reply: str) -> Sequence[EditBlock]:
-    """The blocks of a reply.
+def _with_passages(cut: Regions, edits: Edits) -> str:
+    """The editable part after all passages; each is looked for in what the ones before it left."""
+    _check_passages(edits.passages)
+    region = cut.editable
+    missing: list[tuple[int, NoPlaceError]] = []
+    for number, one in enumerate(edits.passages, start=1):
+        try:
+            region = _applied(one, region, cut, number=number)
+        except NoPlaceError as error:
+            missing.append((number, error))
+    if not missing:
+        return region
+    number, first = missing[0]
+    others = ""
+    if len(edits.passages) > 1:
+        fitting = len(edits.passages) - len(missing)
+        others = f"; of {len(edits.passages)} blocks {fitting} fit, and none was applied"
+    raise NoPlaceError(f"{first}{others}", first.near)
 
-    Raises:
-        ValueError: there is none, one is cut off, or they are too many or too long.
-    """
-    found = list(_read_blocks(reply.splitlines()))
-    if not found:
-        raise ValueError(f"the reply has no SEARCH/REPLACE block; use this form:\n{EXAMPLE}")
-    if len(found) > MAX_BLOCKS:
-        raise ValueError(f"the reply has {len(found)} SEARCH/REPLACE blocks, more than {MAX_BLOCKS}")
-    for number, block in enumerate(found, start=1):
-        n_chars = sum(map(len, block.search)) + sum(map(len, block.replace))
+
+def _check_passages(passages: Sequence[Passage]) -> None:
+    if len(passages) > MAX_BLOCKS:
+        raise ValueError(f"the reply has {len(passages)} SEARCH/REPLACE blocks, more than {MAX_BLOCKS}")
+    for number, one in enumerate(passages, start=1):
+        n_chars = sum(len(text) for _, text in one.lines) + len(one.old or "") + len(one.new)
         if n_chars > MAX_BLOCK_CHARS:
             raise ValueError(f"block {number} has {n_chars} characters, more than {MAX_BLOCK_CHARS}")
-        if not any(line.strip() for line in block.search):
+        if not (one.old or "").strip() and not any(text.strip() for text in one.search):
             raise ValueError(f"the SEARCH part of block {number} is empty: name the lines to be replaced")
-        if any(line.startswith((BEGIN.rstrip(), END.rstrip())) for line in (*block.search, *block.replace)):
-            raise ValueError(f"block {number} touches an EDITABLE marker: edit between the markers only")
-    return found
 
 
-def _read_blocks(lines: Sequence[str]) -> Iterator[EditBlock]:
-    search: list[str] | None = None
-    replace: list[str] | None = None
-    for line in lines:
-        if SEARCH.match(line):
-            if search is not None:
-                raise ValueError("a SEARCH/REPLACE block begins before the one above it has ended")
-            search = []
-        elif search is None:
-            continue
-        elif replace is None and DIVIDER.match(line):
-            replace = []
-        elif REPLACE.match(line):
-            if replace is None:
-                raise ValueError("a SEARCH/REPLACE block has no line of ======= in the middle")
-            yield EditBlock(tuple(_unfenced(search)), tuple(_unfenced(replace)))
-            search = replace = None
-        else:
-            (search if replace is None else replace).append(line)
-    if search is not None:
-        raise ValueError("the last SEARCH/REPLACE block does not end with >>>>>>> REPLACE")
-
-
-def _unfenced(lines: list[str]) -> list[str]:
-    """The lines less a fence of backticks around them."""
-    if len(lines) >= 2 and FENCE.match(lines[0]) and FENCE.match(lines[-1]):
-        return lines[1:-1]
-    return lines
-
-
-def _place(
-    block: EditBlock, lines: Sequence[str], cut: Regions, *, number: int
-) -> tuple[int, int, list[str]]:
-    """Where in `lines` the block applies, and what is to stand there.
+def _applied(one: Passage, region: str, cut: Regions, *, number: int) -> str:
+    """The editable part after one passage.
 
     Raises:
-        ValueError: nowhere, at several places, or in the frozen part.
+        ValueError: it is nowhere, at several places, or in the frozen part.
     """
-    for search, same in ((list(block.search), _exactly), (_trimmed(block.search), _loosely)):
-        starts = [n for n in range(len(lines) - len(search) + 1) if same(lines[n : n + len(search)], search)]
-        if len(starts) > 1:
-            raise ValueError(
-                f"the SEARCH part of block {number} occurs {len(starts)} times: add the lines around it"
-            )
-        if starts:
-            stop = starts[0] + len(search)
-            if same is _exactly:
-                return starts[0], stop, list(block.replace)
-            shift = _indent(lines[starts[0]]) - _indent(search[0])
-            return starts[0], stop, [_shifted(line, shift) for line in _trimmed(block.replace)]
-    frozen = cut.head.split("\n"), cut.tail.split("\n")
-    search = _trimmed(block.search)
-    shown = search[0].strip()[:SHOWN_CHARS]
-    for part in frozen:
-        if any(_loosely(part[n : n + len(search)], search) for n in range(len(part) - len(search) + 1)):
-            raise ValueError(f"block {number} edits the frozen part of the script (`{shown}`)")
-    raise ValueError(f"the SEARCH part of block {number} is not in the script: `{shown}`")
+    if one.old is not None:
+        n_found = region.count(one.old)
+        if n_found == 1 and not _touches_marker(one.new.split("\n")):
+            return region.replace(one.old, one.new)
+        if n_found > 1:
+            message = f"the SEARCH part of block {number} occurs {n_found} times: add the lines around it"
+            raise NoPlaceError(message)
+        one = passage(_trimmed(one.old), _trimmed(one.new))
+    one = _inside(one, number=number)
+    lines = region.split("\n")
+    splice = find_splice(one, lines, number=number)
+    if splice is None and (imports := _imports_at_top(one, cut)):
+        return hoisted(region, imports)
+    if splice is None:
+        what = f"`{shown(one)}`"
+        if is_in(one, cut.head.split("\n")) or is_in(one, cut.tail.split("\n")):
+            raise NoPlaceError(f"block {number} edits the frozen part of the script ({what})")
+        near = near_miss(one, lines)
+        raise NoPlaceError(f"the SEARCH part of block {number} is not in the script: {what}", near)
+    return "\n".join(_spliced(lines, splice))
 
 
-def _exactly(lines: Sequence[str], search: Sequence[str]) -> bool:
-    return list(lines) == list(search)
+def _spliced(lines: Sequence[str], splice: Splice) -> list[str]:
+    return [*lines[: splice.start], *splice.lines, *lines[splice.stop :]]
 
 
-def _loosely(lines: Sequence[str], search: Sequence[str]) -> bool:
-    return [line.split() for line in lines] == [line.split() for line in search]
-
-
-def _trimmed(lines: Sequence[str]) -> list[str]:
-    """The lines without empty ones at their beginning and end."""
+def _trimmed(text: str) -> list[str]:
+    """The lines of a text without empty ones at its beginning and end."""
+    lines = text.splitlines()
     kept = [n for n, line in enumerate(lines) if line.strip()]
-    return list(lines[kept[0] : kept[-1] + 1]) if kept else []
+    return lines[kept[0] : kept[-1] + 1] if kept else []
 
 
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
+def _touches_marker(lines: Sequence[str]) -> bool:
+    return any(line.startswith((BEGIN.rstrip(), END.rstrip())) for line in lines)
 
 
-def _shifted(line: str, shift: int) -> str:
-    if not line.strip():
-        return ""
-    return " " * max(0, _indent(line) + shift) + line.lstrip()
+def _inside(one: Passage, *, number: int) -> Passage:
+    """The part of a passage between the markers, where it repeats one and what lies beyond.
+
+    Raises:
+        ValueError: it changes a marker, or something beyond it.
+    """
+    if not _touches_marker([text for _, text in one.lines]):
+        return one
+    kept: list[Line] = []
+    beyond: list[Line] = []
+    is_over = False
+    for kind, text in aligned(one):
+        if text.startswith(BEGIN.rstrip()) and kind == BOTH:
+            beyond, kept = [*beyond, *kept], []
+        elif text.startswith(END.rstrip()) and kind == BOTH:
+            is_over = True
+        elif is_over or _touches_marker([text]):
+            beyond.append((kind, text))
+        else:
+            kept.append((kind, text))
+    if any(kind != BOTH for kind, _ in beyond) or not any(
+        kind in (OLD, BOTH) and t.strip() for kind, t in kept
+    ):
+        raise ValueError(f"block {number} touches an EDITABLE marker: edit between the markers only")
+    return Passage(tuple(kept))
+
+
+def _imports_at_top(one: Passage, cut: Regions) -> list[str]:
+    """The imports that a passage adds to those at the top of the script; empty if it does anything else."""
+    changed = aligned(one)
+    if any(kind == OLD for kind, _ in changed) or not is_in(one, cut.head.split("\n")):
+        return []
+    return imports_in([text for kind, text in changed if kind == NEW and text.strip()]) or []
 
 
 def _check(before: str, after: str, region: str) -> None:

@@ -6,14 +6,17 @@ What does not fit into the model's context is left out in a fixed order: old tri
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from runners.research.agents import Ask
+from runners.research.agents.drafts import without_drafts
 from runners.research.agents.history import TrialOutcome, trial_outcomes
 from runners.research.agents.parse_json import MAX_CHANGES, MAX_RATIONALE_CHARS, reply_schema
+from runners.research.agents.passages import NoPlaceError, without_comment
 from runners.research.problem.script import regions
 from runners.research.problem.space import Tunable, validate
 from tracker.records.studies import (
@@ -34,6 +37,11 @@ RULES = "d_model must be a multiple of 2 × n_head; warmup_fraction + cooldown_f
 MAX_CELL_CHARS = 160
 MAX_REPEATED_CHARS = 2000  # of an answer that could not be used
 # No real example: a small model proposes nothing else ever after (SmolLM2-135M, 5 of 6 trials).
+EXAMPLE_NAME = (
+    "beta2"  # the number in the example of an edit, if the script has it: no change of it does harm
+)
+EXAMPLE_HALF = 0.5  # from here on a number is a share, which moves half of the way to 1
+EXAMPLE_LINE = re.compile(r"^(?P<start>\s*\w+(?:: float)? = )(?P<value>0\.\d+)(?=\s|$).*$")
 FORM = '{"rationale": "WHY", "changes": [{"name": "NAME", "value": NUMBER}]}'
 
 
@@ -57,13 +65,16 @@ def prompt_messages(
     return None
 
 
-def repair_messages(asked: Sequence[Message], reply: str, problem: str, ask: Ask) -> list[Message]:
-    """The question again, after an answer that could not be used."""
-    again = _code_form() if ask.study.track is Track.CODE else "Reply with only the JSON object."
+def repair_messages(asked: Sequence[Message], reply: str, problem: ValueError, ask: Ask) -> list[Message]:
+    """The question again, after an answer that could not be used; with the lines that it may have meant."""
+    again = _code_form(ask) if ask.study.track is Track.CODE else "Reply with only the JSON object."
+    near = problem.near if isinstance(problem, NoPlaceError) else ""
+    shown = f"The lines of the script that are most like them:\n```python\n{near}\n```\n" if near else ""
+    said = without_drafts(reply).strip() or reply.strip()
     return [
         *asked,
-        {"role": "assistant", "content": reply.strip()[:MAX_REPEATED_CHARS] or "(nothing)"},
-        {"role": "user", "content": f"This answer cannot be used: {problem}.\n{again}"},
+        {"role": "assistant", "content": said[:MAX_REPEATED_CHARS] or "(nothing)"},
+        {"role": "user", "content": f"This answer cannot be used: {problem}.\n{shown}{again}"},
     ]
 
 
@@ -118,7 +129,7 @@ def _question(ask: Ask, *, n_last: int, n_best: int, suggestion: OptimizerSugges
     parts = [
         f"Training: {ask.tier.description}; {ask.tier.train_tokens:,} tokens, context {ask.tier.context}.",
         _numbers(ask),
-        _code_form() if is_code else _json_form(ask),
+        _code_form(ask) if is_code else _json_form(ask),
         f"The part of train.py that you may edit:\n```python\n{_region(ask)}```" if is_code else "",
         _trials(ask, stood, n_last=n_last, n_best=n_best),
         _touched(ask),
@@ -249,12 +260,24 @@ def _json_form(ask: Ask) -> str:
     )
 
 
-def _code_form() -> str:
+def _code_form(ask: Ask) -> str:
+    line, new = _example(_region(ask))
     return (
         "Give the reason in one or two sentences, then the edit to the incumbent's script as one or more "
-        "blocks of this form. The SEARCH part repeats whole lines exactly as they are now:\n"
-        "<<<<<<< SEARCH\n    beta2: float = 0.95\n=======\n    beta2: float = 0.98\n>>>>>>> REPLACE"
+        "blocks of this form. The SEARCH part repeats whole lines as they are now, comments are optional:\n"
+        f"<<<<<<< SEARCH\n{line}\n=======\n{new}\n>>>>>>> REPLACE"
     )
+
+
+def _example(region: str) -> tuple[str, str]:
+    """A line of the editable part that stands there once, and another in its place."""
+    lines = region.splitlines()
+    numbers = [found for line in lines if (found := EXAMPLE_LINE.match(line)) and lines.count(line) == 1]
+    for found in sorted(numbers, key=lambda number: EXAMPLE_NAME not in number["start"]):
+        value = float(found["value"])
+        new = (1 + value) / 2 if value >= EXAMPLE_HALF else 1.5 * value
+        return without_comment(found.group()).rstrip(), f"{found['start']}{new:.4g}"
+    return next((x for x in lines if x.strip() and lines.count(x) == 1), "the current lines"), "the new lines"
 
 
 def _bpb(value: float | None) -> str:
