@@ -147,12 +147,15 @@ def writable_text(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` atomically: readers see the old or the new content, also after a kill."""
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Replace `path` atomically: readers see the old or the new content, also after a kill.
+
+    `mode` is that of the new file, before the umask.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with temporary.open("xb") as file:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

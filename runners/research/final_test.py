@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from runners.research.gate import LOOKS
-from runners.research.seeds import derive_seed
+from runners.research.seeds import StudySeeds
 from runners.research.training.cache import BASELINE_HINT, NOT_KEPT, BaselineError
 from runners.research.training.pool import (
     SEEN,
@@ -59,7 +59,9 @@ class FinalTestCache:
         return training
 
 
-def finished(study: Study, trials: Sequence[Trial], pool: TrainingPool, *, incumbent: Change) -> StudyResult:
+def finished(
+    study: Study, trials: Sequence[Trial], pool: TrainingPool, *, incumbent: Change, seeds: StudySeeds
+) -> StudyResult:
     """The result of a study; the gain is exactly 0 if nothing was kept, since each pair is one with itself.
 
     A final pick that fails under one of the fresh seeds is worth nothing either.
@@ -68,14 +70,14 @@ def finished(study: Study, trials: Sequence[Trial], pool: TrainingPool, *, incum
         BaselineError: the defaults cannot be trained under one of the fresh seeds.
         StoppedError: the study is to end before that.
     """
-    baseline_val = baseline_trainings(study, pool)[0].bpb[Split.VAL]
+    baseline_val = baseline_trainings(study, pool, seeds)[0].bpb[Split.VAL]
     best_val = min([baseline_val, *_seen_vals(trials)])
-    seeds = [derive_seed(study.seed, "test", place) for place in range(N_TEST)]
-    parents = _measured(study, pool, Change(), seeds)
+    fresh = [seeds.test(place) for place in range(N_TEST)]
+    parents = _measured(study, pool, Change(), fresh)
     pairs = tuple(Pair(each.seed, each, each) for each in parents)
-    final = _picked(study, pool, incumbent)
+    final = _picked(pool, incumbent, seeds)
     if final != Change():
-        children = pool.trained([TrainingRequest(final, seed, TESTED) for seed in seeds])
+        children = pool.trained([TrainingRequest(final, seed, TESTED) for seed in fresh])
         if all(child.status is TrainingStatus.OK for child in children):
             pairs = tuple(Pair(p.seed, p, c) for p, c in zip(parents, children, strict=True))
     gain = t_interval([pair.gain(Split.TEST) or 0.0 for pair in pairs])
@@ -91,14 +93,13 @@ def finished(study: Study, trials: Sequence[Trial], pool: TrainingPool, *, incum
     )
 
 
-def baseline_trainings(study: Study, pool: TrainingPool) -> list[Training]:
+def baseline_trainings(study: Study, pool: TrainingPool, seeds: StudySeeds) -> list[Training]:
     """The tier's defaults under the seeds of the gate's first look, which every first trial needs.
 
     Raises:
         BaselineError: they cannot be trained here.
     """
-    seeds = [derive_seed(study.seed, "gate", place) for place in range(LOOKS[0])]
-    return _whole(study, pool.trained([TrainingRequest(Change(), seed) for seed in seeds]))
+    return _whole(study, pool.trained([TrainingRequest(Change(), seed) for seed in _first_look(seeds)]))
 
 
 def first_pair_val(trial: Trial) -> float | None:
@@ -108,13 +109,17 @@ def first_pair_val(trial: Trial) -> float | None:
     return trial.pairs[0].child.bpb.get(Split.VAL)
 
 
-def _picked(study: Study, pool: TrainingPool, incumbent: Change) -> Change:
+def _first_look(seeds: StudySeeds) -> list[int]:
+    return [seeds.gate(place) for place in range(LOOKS[0])]
+
+
+def _picked(pool: TrainingPool, incumbent: Change, seeds: StudySeeds) -> Change:
     """The incumbent, or the baseline if that is better on `select` under the seeds of the first look."""
     if incumbent == Change():
         return incumbent
-    seeds = [derive_seed(study.seed, "gate", place) for place in range(LOOKS[0])]
+    of_gate = _first_look(seeds)
     pairs = pool.pairs(
-        [TrainingRequest(Change(), s) for s in seeds], [TrainingRequest(incumbent, s) for s in seeds]
+        [TrainingRequest(Change(), s) for s in of_gate], [TrainingRequest(incumbent, s) for s in of_gate]
     )
     gains = [gain for pair in pairs if (gain := pair.gain(Split.SELECT)) is not None]
     return incumbent if len(gains) == len(pairs) and fmean(gains) > 0 else Change()

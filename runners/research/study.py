@@ -19,7 +19,7 @@ from runners.research.final_test import baseline_trainings, finished, first_pair
 from runners.research.gate import LOOKS
 from runners.research.problem.space import Tunable
 from runners.research.problem.tiers import Tier
-from runners.research.seeds import derive_seed, next_slots, placebo_slots
+from runners.research.seeds import StudySeeds, next_slots
 from runners.research.training.pool import TrainingPool, TrainingRequest
 from runners.research.trial import (
     PLACEBO,
@@ -27,6 +27,7 @@ from runners.research.trial import (
     duplicate_trial,
     invalid_trial,
     judged_trial,
+    shown_trial,
 )
 from tracker.files.studies import Ledger, Wave
 from tracker.records.studies import (
@@ -51,6 +52,7 @@ class StudyContext:
     tier: Tier
     space: Sequence[Tunable]
     agent: Agent
+    seeds: StudySeeds
     pool: TrainingPool
     identity: Callable[[Change], str]  # equal for changes that train the same
     categories: Callable[[Change, Change], tuple[str, ...]]  # of `CATEGORIES`, from parent to child
@@ -72,7 +74,7 @@ def run_study(ledger: Ledger, context: StudyContext) -> Study:
     while (wave := loop.next_wave()) is not None:
         loop.work_off(wave)
     context.say(StudyEvent("test", n_done=study.n_trials, n_total=study.n_trials))
-    result = finished(study, ledger.trials(), context.pool, incumbent=loop.incumbent)
+    result = finished(study, ledger.trials(), context.pool, incumbent=loop.incumbent, seeds=context.seeds)
     done = replace(
         ledger.read_study(),
         status=StudyStatus.COMPLETE,
@@ -80,6 +82,7 @@ def run_study(ledger: Ledger, context: StudyContext) -> Study:
         result=result,
         reason=None,
         detail=None if result.gain_bpb else NO_GAIN,
+        secret=context.seeds.secret.value,  # nothing is derived from it any more
     )
     ledger.write_study(done)
     return done
@@ -116,7 +119,7 @@ class _StudyLoop:
         self._n_waves, self._start = 0, 0  # waves seen, and the slot after them
         # where each change was tried first; -1: what the study begins with
         self._first: dict[str, int] = {context.identity(Change()): -1}
-        self._placebos = placebo_slots(n_trials=study.n_trials, share=study.placebo_share, seed=study.seed)
+        self._placebos = context.seeds.placebo_slots(n_trials=study.n_trials, share=study.placebo_share)
 
     @property
     def incumbent(self) -> Change:
@@ -130,7 +133,7 @@ class _StudyLoop:
 
     def train_baseline(self) -> None:
         """Train what the first trial is compared with, before anybody is asked."""
-        first = baseline_trainings(self.study, self._context.pool)[0]
+        first = baseline_trainings(self.study, self._context.pool, self._context.seeds)[0]
         self._context.say(StudyEvent("baseline", val_bpb=first.bpb[Split.VAL]))
 
     def next_wave(self) -> Wave | None:
@@ -190,7 +193,9 @@ class _StudyLoop:
     def _ask(self, asked: Sequence[int]) -> Ask:
         study, context = self.study, self._context
         history = tuple(
-            self._trials[slot] for slot in sorted(self._trials) if not self._trials[slot].is_placebo
+            shown_trial(self._trials[slot])
+            for slot in sorted(self._trials)
+            if not self._trials[slot].is_placebo
         )
         incumbent = self.incumbent
         script = incumbent.script or context.shipped_script
@@ -210,16 +215,15 @@ class _StudyLoop:
 
     def _bpb(self, change: Change) -> Mapping[str, float]:
         """Of the change under the gate's first seed: known, for it has been compared."""
-        (training,) = self._context.pool.trained(
-            [TrainingRequest(change, derive_seed(self.study.seed, "gate", 0))]
-        )
+        (training,) = self._context.pool.trained([TrainingRequest(change, self._context.seeds.gate(0))])
         return {Split.VAL: training.bpb[Split.VAL]}
 
     def _spec(self, wave: int, slot: int, proposal: Proposal, parent: Change) -> TrialSpec:
         touched: tuple[str, ...] = ()
         if proposal.change is not None and proposal.proposer != PLACEBO:
             touched = self._context.categories(parent, proposal.change)
-        return TrialSpec(self.study.study_id, self.study.seed, slot, wave, proposal, parent, touched)
+        seeds = self._context.seeds
+        return TrialSpec(self.study.study_id, seeds, slot, wave, proposal, parent, touched)
 
     def _note(self, wave: Wave) -> None:
         """Remember which of the wave's changes are new."""

@@ -7,19 +7,20 @@ that does nothing. Under equal seeds the difference would be exactly 0, and woul
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from statistics import fmean
 from typing import Any
 
 from runners.research.gate import Decision, Step, confirm, judge
-from runners.research.seeds import derive_seed
+from runners.research.seeds import StudySeeds
 from runners.research.training.pool import TrainingPool, TrainingRequest
 from tracker.records.studies import (
     Change,
     Pair,
     Proposal,
     Split,
+    Training,
     TrainingStatus,
     Trial,
     Verdict,
@@ -40,7 +41,7 @@ class TrialSpec:
     """One trial to run: the slot, the proposal and its parent."""
 
     study_id: str
-    study_seed: int
+    study_seeds: StudySeeds
     slot: int
     wave: int
     proposal: Proposal
@@ -60,11 +61,9 @@ class TrialSpec:
 
     def seeds(self, phase: str, place: int) -> tuple[int, int]:
         """The parent's and the child's: the gate's are the study's own, those of the confirmation fresh."""
-        purpose = ("gate", place) if phase == "gate" else ("confirmation", self.slot, place)
-        parent = derive_seed(self.study_seed, *purpose)
-        if not self.is_placebo:
-            return parent, parent
-        return parent, derive_seed(self.study_seed, PLACEBO, phase, self.slot, place)
+        drawn = self.study_seeds
+        parent = drawn.gate(place) if phase == "gate" else drawn.confirmation(self.slot, place)
+        return parent, drawn.placebo(phase, self.slot, place) if self.is_placebo else parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +114,30 @@ def judged_trial(spec: TrialSpec, pool: TrainingPool) -> Trial:
         return _rejected(spec, at, reason="not_confirmed", **known | {"confirmed_gain_bpb": confirmed})
     detail = f"kept: {_mean_gain(last.pairs, Split.VAL) or 0.0:.4f} bpb better on val under fresh seeds"
     return _trial(spec, Verdict.ACCEPTED, at, confirmed_gain_bpb=confirmed, detail=detail, **known)
+
+
+def shown_trial(trial: Trial) -> Trial:
+    """The trial as an agent may know it: without seeds, and without any number of `select`."""
+    return replace(
+        trial,
+        pairs=_shown_pairs(trial.pairs),
+        confirmation=_shown_pairs(trial.confirmation),
+        p_better=None,
+        confirmed_gain_bpb=None,
+    )
+
+
+def _shown_pairs(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+    """Pairs under the numbers of their places; a key is a hash over the seed, so it goes too."""
+    return tuple(
+        Pair(place, _shown_training(pair.parent, place), _shown_training(pair.child, place))
+        for place, pair in enumerate(pairs)
+    )
+
+
+def _shown_training(training: Training, place: int) -> Training:
+    bpb = {split: value for split, value in training.bpb.items() if split == Split.VAL}
+    return replace(training, key="", seed=place, bpb=bpb)
 
 
 def _run_phase(

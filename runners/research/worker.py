@@ -28,6 +28,7 @@ from runners.research.events import StudyEvent, encode
 from runners.research.final_test import FinalTestCache
 from runners.research.problem import script, space
 from runners.research.problem.tiers import tier as tier_of
+from runners.research.seeds import StudySeeds
 from runners.research.study import StudyContext, run_study
 from runners.research.training import cache as training
 from runners.research.training.pool import StoppedError, TrainingPool
@@ -121,6 +122,7 @@ def _opened(
     tier, home = tier_of(study.tier), ledger.folder.parent.parent
     facts = comparability_of(tier, home)
     facts.refuse(study)
+    seeds = StudySeeds(ledger.read_secret())
     box = sandbox.for_study(study.sandbox, runs_code=study.track is Track.CODE)
     corpus_hash = corpus(tier.corpus, home).hash
 
@@ -146,6 +148,7 @@ def _opened(
             tier=tier,
             space=space.tunables(tier),
             agent=agent,
+            seeds=seeds,
             pool=pool,
             identity=identity,
             categories=lambda parent, child: space.categories(parent, child, tier),

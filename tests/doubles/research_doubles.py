@@ -10,7 +10,7 @@ import json
 import random
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runners.research.agents import Agent, Ask
@@ -18,6 +18,7 @@ from runners.research.events import StudyEvent
 from runners.research.final_test import FinalTestCache
 from runners.research.problem import space
 from runners.research.problem.tiers import SMOKE
+from runners.research.seeds import StudySeeds
 from runners.research.study import StudyContext
 from runners.research.training.pool import TrainingPool
 from tracker.errors import UnreachableError
@@ -26,10 +27,12 @@ from tracker.records.studies import (
     Change,
     Proposal,
     Study,
+    StudySecret,
     Training,
     TrainingStatus,
 )
 
+SECRET = StudySecret("5ec4e7" * 10 + "0007")  # a fixed one: a test repeats itself
 BASE_BPB = 2.7
 GAINS = {"beta1": 0.1, "beta2": 0.02}  # of 0.8 and 0.99 over the defaults
 SEED_SPREAD = 0.049  # as measured on the `cpu` tier
@@ -126,12 +129,14 @@ def parts(
 ) -> StudyContext:
     """The context of a study with simulated trainings."""
     told = [] if events is None else events
-    train = FinalTestCache(world, Ledger(folder), identity)
+    ledger = Ledger(folder)
+    train = FinalTestCache(world, ledger, identity)
     pool = TrainingPool(train, n_at_once=2, identity=identity, is_stopped=world.is_stopped)
     return StudyContext(
         tier=SMOKE,
         space=space.tunables(SMOKE),
         agent=agent,
+        seeds=StudySeeds(ledger.read_secret()),
         pool=pool,
         identity=identity,
         categories=lambda parent, child: space.categories(parent, child, SMOKE),
@@ -140,8 +145,9 @@ def parts(
     )
 
 
-def begin(folder: Path, study: Study) -> Ledger:
+def begin(folder: Path, study: Study, *, secret: StudySecret = SECRET) -> Ledger:
     """The folder of a study that is about to start."""
     ledger = Ledger(folder)
-    ledger.write_study(study)
+    ledger.write_secret(secret)
+    ledger.write_study(replace(study, secret_hash=secret.hash))
     return ledger

@@ -39,6 +39,13 @@ OptimizerName = Annotated[
         f"{', '.join(optimizers())} or an installed one; default: tpe.",
     ),
 ]
+StudySecretText = Annotated[
+    str | None,
+    Parameter(
+        help="Secret that the seeds of trainings and the slots of placebos follow from: 64 hexadecimal "
+        "digits, or a file with them; to repeat a complete study. Default: a fresh one.",
+    ),
+]
 EXIT_PASSED = 1  # a cheat succeeded
 EXIT_HINTS = {
     1: "finished trials are kept; `tracker research resume {study}` continues; the worker's log: {log}",
@@ -67,6 +74,7 @@ def run(
     optimizer: OptimizerName = None,
     optimiser: Annotated[str | None, Parameter(show=False)] = None,  # until the next release
     proposals: Annotated[Path | None, Parameter(group=AGENT)] = None,
+    study_secret: StudySecretText = None,
     no_sandbox: bool = False,
     as_json: JsonDocument = False,
 ) -> None:
@@ -82,7 +90,7 @@ def run(
     trials
         Number of trials.
     seed
-        Seed of the agent and of every training.
+        Seed of the agent. The seeds of the trainings follow from a secret that is drawn for each study.
     wave
         Number of proposals to request at once.
     placebo_share
@@ -97,7 +105,7 @@ def run(
     as_json
         Print one JSON document.
     """
-    from tracker.research.begin import StudyRequest, begin_study
+    from tracker.research.begin import StudyRequest, begin_study, given_secret
 
     request = StudyRequest(
         agent=agent,
@@ -112,6 +120,7 @@ def run(
         optimizer=optimizer or optimiser,
         has_sandbox=not no_sandbox,
         proposals=proposals,
+        secret=None if study_secret is None else given_secret(study_secret),
     )
     home = load_settings()
     _finish(_work(begin_study(request, home), home), home, as_json=as_json)
@@ -142,6 +151,7 @@ def baseline(
     seed: tuple[int, ...] = (0,),
     agent: tuple[str, ...] = BASELINES,
     placebo_share: float = 0.1,
+    study_secret: StudySecretText = None,
     as_json: JsonDocument = False,
 ) -> None:
     """Run the baselines that models are compared with, at the same number of trials.
@@ -162,8 +172,9 @@ def baseline(
         Print one JSON document: `studies`.
     """
     from tracker.cli.research_output import result_line, summary
-    from tracker.research.begin import StudyRequest, begin_study, known_study
+    from tracker.research.begin import StudyRequest, begin_study, given_secret, known_study
 
+    secret = None if study_secret is None else given_secret(study_secret)
     for name in agent:
         facts = agent_facts(name)
         if facts.needs_model or facts.needs_proposals:
@@ -174,7 +185,12 @@ def baseline(
     for each in dict.fromkeys(seed):
         for name in dict.fromkeys(agent):
             request = StudyRequest(
-                agent=name, tier=tier, n_trials=trials, seed=each, placebo_share=placebo_share
+                agent=name,
+                tier=tier,
+                n_trials=trials,
+                seed=each,
+                placebo_share=placebo_share,
+                secret=secret,
             )
             known = known_study(request, home)
             if known is None:

@@ -22,8 +22,9 @@ CONTRACT = (
 MORE = (
     "reason", "detail", "n_done", "n_rejected", "n_duplicates", "n_invalid", "n_failed", "n_caught",
     "n_placebos", "n_false_accepts", "n_trainings", "cpu_s", "latency_s", "corpus_hash", "sandbox",
-    "warnings", "started_at", "ended_at",
+    "warnings", "started_at", "ended_at", "secret_hash", "secret",
 )  # fmt: skip
+PUBLIC_SEEDS = "its seeds derive from the study's seed, as in earlier versions: an agent could compute them"
 LEFT = {"status", "agent", "diff", "change", "role", "verdict", "track", "reason"}
 
 
@@ -66,6 +67,8 @@ def print_study(
     print(f"study {row['study_id']}: {summary(row)}")
     for warning in row["warnings"]:
         print(f"warning: {one_line(warning)}")
+    if row["secret_hash"] is None:
+        print(f"warning: {PUBLIC_SEEDS}")
     if trials:
         console().print(_trial_table(trials))
     if pairs:

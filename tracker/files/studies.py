@@ -2,7 +2,8 @@
 
 `studies/<study_id>/study.json` is the study, `trials/<slot>.json` a finished trial, `proposals/<wave>.json`
 what was asked and answered, written before the first training of the wave, `test/<key>.json` a training that
-was measured on the split that is touched once, `stop` the stop button. `attacks/<id>.json` is one run of the
+was measured on the split that is touched once, `secret.json` what the seeds follow from, `stop` the stop
+button. `attacks/<id>.json` is one run of the
 attack suite. Each appears whole or not at all.
 """
 
@@ -19,6 +20,7 @@ from tracker.errors import DiskFullError, TrackerError, UnknownNameError
 from tracker.records.studies import (
     Proposal,
     Study,
+    StudySecret,
     SuiteRun,
     Training,
     Trial,
@@ -27,6 +29,7 @@ from tracker.serialization import DiskFormat, dump_versioned, load_versioned, wr
 from tracker.settings import Settings
 
 STUDY_FILE = "study.json"
+SECRET_MODE = 0o600
 STUDY_FORMAT = DiskFormat()  # of every file in the folder of a study
 ATTACKS_FORMAT = DiskFormat()
 R = TypeVar("R")
@@ -67,6 +70,30 @@ class Ledger:
             DiskFullError: there is no room; the file is as it was.
         """
         self._write(self.folder / STUDY_FILE, study)
+
+    def read_secret(self) -> StudySecret:
+        """The secret that the study was begun with.
+
+        Raises:
+            TrackerError: its file is missing or broken, or holds another secret.
+        """
+        hint = "its seeds cannot be derived without it: start a new study with `tracker research run`"
+        if not self.secret_path.is_file():
+            raise TrackerError(f"`{self.secret_path}` is missing", hint=hint)
+        secret = _read(StudySecret, self.secret_path)
+        if secret.hash != self.read_study().secret_hash:
+            raise TrackerError(f"`{self.secret_path}` is not the secret of this study", hint=hint)
+        return secret
+
+    def write_secret(self, secret: StudySecret) -> None:
+        """Keep the secret, for the owner alone, before anything is derived from it."""
+        with disk_errors(self.secret_path):
+            write_atomically(self.secret_path, dump_versioned(secret, STUDY_FORMAT), mode=SECRET_MODE)
+
+    @property
+    def secret_path(self) -> Path:
+        """Where the secret is."""
+        return self.folder / "secret.json"
 
     def trials(self) -> tuple[Trial, ...]:
         """The finished trials, placebos included, in the order of their slots.

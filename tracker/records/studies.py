@@ -6,6 +6,8 @@ are aware UTC, durations are seconds, sizes are bytes.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +17,7 @@ from typing import Any
 from tracker.records import EngineSettings, Model
 
 Params = Mapping[str, float | int | str | bool]
+SECRET_HEX = re.compile(r"[0-9a-f]{64}")
 
 # kinds of agents that stand beside the agents of every track, the yardstick of every board
 BASELINES = ("random", "tpe")
@@ -210,6 +213,23 @@ class AgentSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class StudySecret:
+    """256 bits from which the training seeds of one study follow: the content of its `secret.json`."""
+
+    value: str = field(repr=False)  # 64 hex digits
+
+    def __post_init__(self) -> None:
+        """Check the form; the message does not repeat the value."""
+        if not SECRET_HEX.fullmatch(self.value):
+            raise ValueError("a secret has 64 hexadecimal digits in lower case")
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the secret; can be shown before the secret is."""
+        return hashlib.sha256(self.value.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class StudyResult:
     """The result of a finished study; the interval is the 95% one over paired fresh seeds."""
 
@@ -231,7 +251,7 @@ class Study:
     agent: AgentSpec
     tier: str
     track: Track
-    seed: int  # of the agent and of the gate's seeds
+    seed: int  # of the agent; the seeds of the trainings follow from the secret
     n_trials: int  # the agent's budget; placebos come on top
     status: StudyStatus
     started_at: datetime
@@ -251,9 +271,13 @@ class Study:
     hardware: Mapping[str, Any] = field(default_factory=dict)
     sandbox: str = ""  # "bubblewrap", "unshare" or "none"
     warnings: tuple[str, ...] = ()
+    secret_hash: str | None = None  # of its `StudySecret`; None: older, its seeds follow from `seed`
+    secret: str | None = None  # written down once the study is complete
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        if self.secret is not None and StudySecret(self.secret).hash != self.secret_hash:
+            raise ValueError("the secret does not belong to secret_hash")
         if self.n_trials < 1:
             raise ValueError(f"n_trials must be at least 1, got {self.n_trials}")
         if self.wave_size < 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -35,6 +36,7 @@ from tracker.bench.run import (
 )
 from tracker.errors import DiskFullError, TrackerError, UnknownNameError, UsageError
 from tracker.files.studies import (
+    STUDY_FORMAT,
     Ledger,
     open_ledger,
     study_folders,
@@ -47,15 +49,18 @@ from tracker.records.studies import (
     AgentSpec,
     Attack,
     Study,
+    StudySecret,
     StudyStatus,
     SuiteRun,
     Track,
 )
-from tracker.serialization import dump, write_atomically
+from tracker.serialization import dump, load_versioned, write_atomically
 from tracker.settings import Settings
 from tracker.store import Store, publish
 
 DEFAULT_OPTIMIZER = "tpe"  # of a hybrid, as `AgentSpec` has it
+SECRET_BYTES = 32
+GIVEN_SEEDS = "its secret was given with `--study-secret`, not drawn: whoever knows it can compute the seeds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,7 @@ class StudyRequest:
     override_share: float | None = None  # hybrid; None: as `AgentSpec` has it
     optimizer: str | None = None
     proposals: Path | None = None  # of agent `scripted`
+    secret: StudySecret | None = None  # None: a fresh one
 
     def __post_init__(self) -> None:
         """Refuse values out of range, naming the flag."""
@@ -129,6 +135,8 @@ def begin_study(request: StudyRequest, settings: Settings) -> Study:
     spec = _agent(request, track, settings)
     facts = comparability_of(tier, settings.home)
     warnings = [f"sandbox `{box.kind}`: {lack}" for lack in box.lacks]
+    warnings += [GIVEN_SEEDS] if request.secret is not None else []
+    secret = request.secret or StudySecret(secrets.token_hex(SECRET_BYTES))
     study = Study(
         study_id=new_run_id(),
         agent=spec,
@@ -149,13 +157,33 @@ def begin_study(request: StudyRequest, settings: Settings) -> Study:
         hardware=dump(describe_hardware()),
         sandbox=str(box.kind),
         warnings=tuple([facts.note] if facts.note else []) + tuple(warnings),
+        secret_hash=secret.hash,
     )
     ledger = Ledger(settings.studies_path / study.study_id)
     if request.proposals is not None:
         _copy_proposals(request.proposals, ledger.folder / SCRIPTED_FILE)
     write_atomically(ledger.folder / "program.md", facts.program.encode())
+    ledger.write_secret(secret)
     ledger.write_study(study)
     return study
+
+
+def given_secret(text: str) -> StudySecret:
+    """The secret in `--study-secret`: its digits, or a file with them or of a study (`secret.json`).
+
+    Raises:
+        UsageError: it is neither.
+    """
+    hint = "pass 64 hexadecimal digits, or a file that holds them, such as `secret.json` of a study"
+    content = text
+    with suppress(OSError, ValueError):  # digits are no name of a file, or no file has that name
+        content = Path(text).read_text()
+    try:
+        if content.lstrip().startswith("{"):
+            return load_versioned(StudySecret, content.encode(), STUDY_FORMAT, where=f"`{text}`")
+        return StudySecret(content.strip().lower())
+    except (TrackerError, ValueError) as error:
+        raise UsageError("`--study-secret` is neither a secret nor a file with one", hint=hint) from error
 
 
 def resumed_study(name: str, settings: Settings) -> Study:
@@ -163,8 +191,8 @@ def resumed_study(name: str, settings: Settings) -> Study:
 
     Raises:
         UnknownNameError: there is no such study.
-        TrackerError: it is complete, was started with another corpus, tier, script, program or version, or
-            needs a sandbox that does not work here.
+        TrackerError: it is complete, was started with another corpus, tier, script, program or version, has
+            lost its secret, or needs a sandbox that does not work here.
     """
     start_logging(settings.log_level)
     check_home(settings)
@@ -174,6 +202,7 @@ def resumed_study(name: str, settings: Settings) -> Study:
         hint = f"`tracker research show {study.study_id}` shows it"
         raise TrackerError(f"study `{study.study_id}` is complete", hint=hint)
     comparability_of(tier_of(study.tier), settings.home).refuse(study)
+    ledger.read_secret()
     sandbox.for_study(study.sandbox, runs_code=study.track is Track.CODE)
     return study
 
@@ -188,6 +217,7 @@ def known_study(request: StudyRequest, settings: Settings) -> Study | None:
             study = Ledger(folder).read_study()
             found = (study.agent.name, study.tier, study.track, study.seed, study.n_trials, study.wave_size)
             is_same = found == wanted and study.placebo_share == request.placebo_share
+            is_same &= request.secret is None or request.secret.hash == study.secret_hash
             if is_same and study.status is StudyStatus.COMPLETE and facts.agree(study):
                 return study
     return None

@@ -130,7 +130,8 @@ class Ask:
     space: Sequence[Tunable]
     incumbent: Change  # the best that was accepted so far; the tier's defaults at first
     incumbent_bpb: Mapping[str, float]  # split → bits per byte; an agent is shown `val` alone
-    history: tuple[Trial, ...]  # in the order of their slots, placebos left out
+    # in the order of their slots, placebos left out; without seeds and numbers of `select`
+    history: tuple[Trial, ...]
     slot: int  # of the first proposal asked for
     n_left: int  # of the agent's trials, these included
     k: int = 1  # proposals asked for at once

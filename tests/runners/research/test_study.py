@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import stat
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +14,12 @@ import pytest
 
 from runners.research.events import StudyEvent
 from runners.research.final_test import FinalTestCache
-from runners.research.seeds import derive_seed, next_slots, placebo_slots
+from runners.research.seeds import StudySeeds, next_slots
 from runners.research.study import run_study
 from runners.research.training.pool import StoppedError
 from tests.builders.some_studies import study
 from tests.doubles.research_doubles import (
+    SECRET,
     Listed,
     World,
     begin,
@@ -28,12 +31,14 @@ from tracker.files.studies import Ledger
 from tracker.records.studies import (
     Change,
     Study,
+    StudySecret,
     StudyStatus,
     Training,
     TrainingStatus,
     Trial,
     Verdict,
 )
+from tracker.serialization import dump_json
 
 GOOD: dict[str, object] = {"beta1": 0.8}
 BETTER: dict[str, object] = {"beta1": 0.8, "beta2": 0.99}
@@ -53,6 +58,10 @@ def ran(folder: Path, of: Study, *changes: dict[str, object] | str) -> tuple[Stu
     ledger = begin(folder, of)
     done = run_study(ledger, parts(Listed(*changes), World(), folder))
     return done, ledger.trials()
+
+
+def secrets_of(n: int) -> list[StudySecret]:
+    return [StudySecret(f"{number:064x}") for number in range(1, n + 1)]
 
 
 def without_times(trials: Sequence[Trial]) -> list[Trial]:
@@ -219,30 +228,86 @@ def test_study_events_tell_of_each_trial_after_its_file_is_written(tmp_path: Pat
     ledger = begin(tmp_path, a_study(3))
     run_study(ledger, parts(Listed(BAD, GOOD, BETTER), World(), tmp_path, events=events))
     told = [(event.slot, event.verdict, event.n_done) for event in events if event.event == "trial"]
-    assert told == [(0, "rejected", 1), (1, "accepted", 2), (2, "accepted", 3)]
+    assert told[:2] == [(0, "rejected", 1), (1, "accepted", 2)]
+    assert told == [(t.slot, t.verdict.value, t.slot + 1) for t in ledger.trials()]
     assert [event.event for event in events if event.event != "trial"] == [
         "baseline", "asking", "asking", "asking", "test",
     ]  # fmt: skip
 
 
-def test_study_placebos_come_on_top_at_places_that_follow_from_the_seed() -> None:
-    slots = placebo_slots(n_trials=30, share=0.1, seed=1)
-    assert (
-        slots
-        == placebo_slots(n_trials=30, share=0.1, seed=1)
-        != placebo_slots(n_trials=30, share=0.1, seed=2)
-    )
-    assert len(slots) == 3
-    assert all(0 < slot < 33 for slot in slots)
-    assert placebo_slots(n_trials=30, share=0.0, seed=1) == frozenset()
+def test_study_placebos_come_on_top_at_places_that_follow_from_the_secret() -> None:
+    slots = [StudySeeds(secret).placebo_slots(n_trials=30, share=0.1) for secret in secrets_of(20)]
+    assert slots[0] == StudySeeds(secrets_of(1)[0]).placebo_slots(n_trials=30, share=0.1)
+    assert len(set(slots)) > 15
+    assert all(len(each) == 3 and min(each) > 0 and max(each) < 33 for each in slots)
+    assert StudySeeds(SECRET).placebo_slots(n_trials=30, share=0.0) == frozenset()
     assert next_slots(0, k=2, n_slots=5, placebos={1}) == ((0, 2), (1,))
     assert next_slots(4, k=2, n_slots=5, placebos={4}) == ((), (4,))
 
 
-def test_study_seeds_for_different_purposes_have_nothing_in_common() -> None:
-    seeds = {derive_seed(study, what, place) for study in range(20) for what in "ab" for place in range(20)}
-    assert len(seeds) == 800
-    assert all(0 <= seed < 2**31 for seed in seeds)
+def test_study_seeds_for_different_purposes_and_studies_have_nothing_in_common() -> None:
+    found: list[int] = []
+    for seeds in map(StudySeeds, secrets_of(10)):
+        for place in range(5):
+            found += [seeds.gate(place), seeds.test(place)]
+            for slot in range(5):
+                found += [seeds.confirmation(slot, place)]
+                found += [seeds.placebo(phase, slot, place) for phase in ("gate", "confirmation")]
+    assert len(found) == len(set(found)) == 10 * 5 * (2 + 5 * 3)
+    assert all(0 <= seed < 2**31 for seed in found)
+
+
+def test_study_an_agent_is_told_neither_seeds_nor_the_secret_nor_any_number_of_select(tmp_path: Path) -> None:
+    agent = Listed(*MIXED)
+    ledger = begin(tmp_path, a_study(placebo_share=0.2))
+    run_study(ledger, parts(agent, World(), tmp_path))
+    trainings = [
+        training
+        for trial in ledger.trials()
+        for pair in (*trial.pairs, *trial.confirmation)
+        for training in (pair.parent, pair.child)
+    ]
+    hidden = {SECRET.value, *(str(training.seed) for training in trainings)}
+    hidden |= {str(training.bpb["select"]) for training in trainings if training.bpb}
+    hidden |= {training.key for training in trainings}
+    told = " ".join(dump_json(ask.history).decode() + dump_json(ask.study).decode() for ask in agent.asks)
+    assert len(hidden) > 40
+    assert [each for each in hidden if each in told] == []
+    vals = {str(training.bpb["val"]) for training in trainings if training.bpb}
+    assert any(each in told for each in vals), "`val` is shown"
+
+
+def test_study_the_secret_is_written_down_at_the_end_and_repeats_the_study(tmp_path: Path) -> None:
+    ledger = begin(tmp_path / "first", a_study())
+    assert (ledger.read_study().secret, ledger.read_study().secret_hash) == (None, SECRET.hash)
+    done = run_study(ledger, parts(Listed(*MIXED), World(), ledger.folder))
+    assert done.secret == SECRET.value
+    again, trials = ran(tmp_path / "again", a_study(), *MIXED)
+    assert (again.result, without_times(trials)) == (done.result, without_times(ledger.trials()))
+    ledger = begin(tmp_path / "other", a_study(), secret=secrets_of(1)[0])
+    drawn = run_study(ledger, parts(Listed(*MIXED), World(), ledger.folder))
+    assert drawn.result != done.result
+
+
+def test_study_a_secret_that_is_lost_or_another_one_is_refused_and_read_by_its_owner_alone(
+    tmp_path: Path,
+) -> None:
+    before = os.umask(0)
+    try:
+        ledger = begin(tmp_path, a_study())
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(ledger.secret_path.stat().st_mode) == 0o600
+    assert ledger.read_secret() == SECRET
+    assert SECRET.value not in repr(SECRET)
+    ledger.write_secret(secrets_of(1)[0])
+    with pytest.raises(TrackerError, match=r"secret\.json` is not the secret of this study"):
+        ledger.read_secret()
+    ledger.secret_path.unlink()
+    with pytest.raises(TrackerError, match=r"secret\.json` is missing"):
+        ledger.read_secret()
+    with pytest.raises(ValueError, match="does not belong"):
+        replace(ledger.read_study(), secret="0" * 64)
 
 
 def test_study_changes_that_train_the_same_are_the_same() -> None:

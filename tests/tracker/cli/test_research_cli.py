@@ -39,6 +39,7 @@ CONTRACT = {
 }  # fmt: skip
 GOOD, BAD, PROSE = {"changes": {"beta1": 0.8}}, {"changes": {"beta1": 0.97}}, {"reply": "I would rather not."}
 SCRIPT = (GOOD, PROSE, BAD, BAD)
+SECRET = "5ec4e7" * 10 + "0007"  # equal studies train under equal seeds, and know each other's trainings
 
 
 def research(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -62,7 +63,8 @@ def scripted(home: Path, *entries: dict[str, Any], seed: int = 0, placebos: floa
     path = home.parent / f"{home.name}-{seed}.json"
     path.write_text(json.dumps(entries))
     command = ["run", "--agent", "scripted", "--proposals", str(path), "--tier", "smoke", "--json"]
-    return [*command, "--trials", str(len(entries)), "--seed", str(seed), "--placebo-share", str(placebos)]
+    command += ["--trials", str(len(entries)), "--seed", str(seed), "--placebo-share", str(placebos)]
+    return [*command, "--study-secret", SECRET]
 
 
 def the_study(home: Path) -> tuple[Study, tuple[Trial, ...]]:
@@ -181,7 +183,7 @@ def test_the_optimisers_run_once_at_equal_trials_and_share_a_rank(
 ) -> None:
     home = tmp_path / "home"
     shutil.copytree(whole[0], home)  # the defaults are known under this seed
-    command = ["baseline", "--tier", "smoke", "--trials", "1", "--json"]
+    command = ["baseline", "--tier", "smoke", "--trials", "1", "--study-secret", SECRET, "--json"]
     first = research(home, *command)
     assert first.returncode == 0, first.stderr
     again = research(home, *command)
@@ -336,6 +338,7 @@ def test_a_full_disk_is_said_and_the_study_goes_on_afterwards(small_disk: Path) 
         ("run --agent tpe --seed -1", 1, "`--seed -1` must be"),
         ("run --agent tpe --placebo-share 1", 1, "`--placebo-share 1` must be"),
         ("run --agent tpe --tier smoke --track code", 2, "cannot work on the track `code`, only on `params`"),
+        ("run --agent tpe --study-secret 5ec4e7", 2, "`--study-secret` is neither a secret nor a file"),
         ("run --agent demo --optimizer tpe", 2, "need `--track hybrid`"),
         ("run --agent demo --track hybrid --override-share 1.5", 1, "`--override-share 1.5` must be"),
         ("run --agent demo --track hybrid --optimiser cme", 1, "did you mean `cma`"),

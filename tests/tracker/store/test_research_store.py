@@ -22,11 +22,12 @@ from tests.builders.some_studies import (
     suite_run,
     trial,
 )
+from tracker.cli.research_output import print_study
 from tracker.errors import TrackerError, UnknownNameError
 from tracker.files.studies import Ledger, Wave, open_ledger
 from tracker.files.workers import WorkKind, write_worker_file
 from tracker.records import EngineSettings
-from tracker.records.studies import StudyStatus, Track, Verdict
+from tracker.records.studies import StudySecret, StudyStatus, Track, Verdict
 from tracker.settings import Settings
 from tracker.store import Rebuilt, Repaired, Store, check, open_snapshot, publish, rebuild, repair
 
@@ -77,6 +78,21 @@ def test_research_store_counts_costs_and_verdicts_of_a_study(settings: Settings)
     assert [each["role"] for each in trainings[:2]] == ["parent", "child"]
     assert trainings[0]["curve"] == [[1024, 3.1], [2048, 2.6]]
     assert (category["category"], category["n_tried"], category["gain_bpb"]) == ("betas", 3, 0.09)
+
+
+def test_research_store_the_secret_of_a_study_is_kept_and_an_older_study_has_none(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    secret = StudySecret("5e" * 32)
+    store_study(settings, study(1, secret_hash=secret.hash, secret=secret.value))
+    store_study(settings, study(2))
+    with open_snapshot(settings) as snapshot:
+        older, newer = snapshot.query("studies")
+    assert (newer["secret_hash"], newer["secret"]) == (secret.hash, secret.value)
+    assert (older["secret_hash"], older["secret"]) == (None, None)
+    for row, is_warned in ((older, True), (newer, False)):
+        print_study(row, [], [])
+        assert ("an agent could compute them" in capsys.readouterr().out) == is_warned
 
 
 def test_research_store_storing_twice_changes_nothing(settings: Settings) -> None:
