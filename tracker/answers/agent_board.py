@@ -4,6 +4,9 @@ Agents are compared only if everything that affects the gain is equal: tier, tra
 script and version. An agent has one value per seed, the mean of its studies with that seed, which is paired
 with another agent's value for the same seed. Random search and TPE, which cannot change the script, are also
 compared with agents of the other tracks: a gain on `test` in bpb means the same on each.
+
+A study in which a trial was caught faking its score counts as a gain of at most 0, and its agent ranks below
+all agents without one, whatever its other studies gained.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ PARAMS = "params"  # the only track of the baselines
 SHOWN_REVISION = 12  # characters of a commit
 THINKING = {None: "thinking by default", True: "thinking", False: "no thinking"}
 UNIT_BPB = 0.01  # gain that token costs are quoted for
-OWN, SEEDS = "own pairs", "agent seeds"  # basis of an interval
+OWN, STUDIES, SEEDS = "own pairs", "studies of one seed", "agent seeds"  # basis of an interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,20 @@ class StudyRow:
     output_tokens: int
     train_s: float
     latency_s: float
+    wall_s: float = 0.0  # of asking and of the trials, which may train several changes at once
+    secret_hash: str | None = None  # None: an older study, whose seeds an agent could compute
+    transfer_gain_bpb: float | None = None  # of its final change at a larger size
     gains_by_category: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def counted_gain_bpb(self) -> float:
+        """The gain that counts: at most 0 if a trial was caught."""
+        return min(0.0, self.gain_bpb) if self.n_caught else self.gain_bpb
+
+    @property
+    def drawn_as(self) -> str:
+        """Equal for studies whose trainings drew the same seeds."""
+        return self.secret_hash or self.study_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +82,13 @@ class BoardRow:
     agent: str  # name, plus its settings if the group has another variant of it
     kind: str
     track: str  # the group's, or `params` for a baseline in a group of another track
-    rank: int  # shared by agents that do not differ significantly
+    rank: int  # shared by agents that do not differ significantly; those with a caught trial come last
     n_studies: int
     n_seeds: int
-    gain_bpb: float  # mean over its seeds, on `test`
+    gain_bpb: float  # mean over its seeds, on `test`; a study with a caught trial counts at most 0
     gain_ci_low: float | None
     gain_ci_high: float | None
-    interval_over: str  # "agent seeds", or "own pairs" if there is one seed
+    interval_over: str  # "agent seeds"; for one seed "studies of one seed", for one study "own pairs"
     share_of_tpe: float | None
     claimed_gain_bpb: float
     valid_share: float
@@ -88,6 +104,13 @@ class BoardRow:
     tokens_per_unit: float | None  # per 0.01 bpb confirmed; None: no tokens, or no gain
     train_s: float
     latency_s: float
+    is_caught: bool = False  # whether any of its trials was
+    n_public_seeds: int = 0  # studies whose seeds an agent could compute
+    tokens_per_s: float | None = None  # of the agent's answers; None: no tokens
+    wall_s: float = 0.0  # of asking and of the trials
+    wall_s_per_unit: float | None = None  # per 0.01 bpb confirmed; None: no gain
+    transfer_gain_bpb: float | None = None  # mean over its studies with one
+    n_transfers: int = 0
     gains_by_category: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -172,7 +195,7 @@ def _group(key: tuple[Any, ...], studies: Sequence[StudyRow]) -> Group:
         by_agent.setdefault(label(study.agent, study.settings, among[study.agent]), []).append(study)
     reference = _reference(list(by_agent.values()))
     rows = [_row(agent, of, reference) for agent, of in by_agent.items()]
-    rows.sort(key=lambda row: (-row.gain_bpb, row.agent))
+    rows.sort(key=lambda row: (row.is_caught, -row.gain_bpb, row.agent))
     comparisons = compared({agent: _by_seed(of, _gain) for agent, of in by_agent.items()})
     tier, track, n_trials, corpus_hash, rules = key
     return Group(tier, track, n_trials, corpus_hash, rules, _ranked(rows, comparisons), comparisons)
@@ -191,20 +214,24 @@ def _row(agent: str, studies: Sequence[StudyRow], reference: float | None) -> Bo
     first, gain = studies[0], fmean(_by_seed(studies, _gain).values())
     low, high, over = _interval(studies)
     n_trials = sum(study.n_trials for study in studies)
-    # an optimizer repeats a study exactly, so with several per seed only the newest one's placebos count
-    newest = {study.seed: study for study in sorted(studies, key=lambda study: study.study_id)}
+    # an optimizer repeats a study with the same seeds exactly: only the newest one's placebos count
+    newest = {
+        (study.seed, study.secret_hash): study for study in sorted(studies, key=lambda study: study.study_id)
+    }
     n_placebos = sum(study.n_placebos for study in newest.values())
     n_false = sum(study.n_false_accepts for study in newest.values())
     rate = share_interval(n_false, n_placebos)
     tokens = sum(study.prompt_tokens + study.output_tokens for study in studies)
-    total = sum(study.gain_bpb for study in studies)
+    n_units = sum(study.counted_gain_bpb for study in studies) / UNIT_BPB
+    latency_s, wall_s = sum(s.latency_s for s in studies), sum(s.wall_s for s in studies)
+    transfers = [s.transfer_gain_bpb for s in studies if s.transfer_gain_bpb is not None]
     return BoardRow(
         agent=agent,
         kind=first.kind,
         track=first.track,
         rank=0,
         n_studies=len(studies),
-        n_seeds=len(newest),
+        n_seeds=len({study.seed for study in studies}),
         gain_bpb=gain,
         gain_ci_low=low,
         gain_ci_high=high,
@@ -221,9 +248,16 @@ def _row(agent: str, studies: Sequence[StudyRow], reference: float | None) -> Bo
         false_accept_ci_low=rate.low if rate else None,
         false_accept_ci_high=rate.high if rate else None,
         tokens=tokens,
-        tokens_per_unit=tokens / (total / UNIT_BPB) if tokens and total > 0 else None,
+        tokens_per_unit=tokens / n_units if tokens and n_units > 0 else None,
         train_s=sum(study.train_s for study in studies),
-        latency_s=sum(study.latency_s for study in studies),
+        latency_s=latency_s,
+        is_caught=any(study.n_caught for study in studies),
+        n_public_seeds=sum(study.secret_hash is None for study in studies),
+        tokens_per_s=sum(s.output_tokens for s in studies) / latency_s if tokens and latency_s > 0 else None,
+        wall_s=wall_s,
+        wall_s_per_unit=wall_s / n_units if wall_s and n_units > 0 else None,
+        transfer_gain_bpb=fmean(transfers) if transfers else None,
+        n_transfers=len(transfers),
         gains_by_category=_profile(studies),
     )
 
@@ -235,29 +269,45 @@ def _profile(studies: Sequence[StudyRow]) -> dict[str, float]:
 
 
 def _of_category(name: str) -> Callable[[StudyRow], float]:
-    return lambda study: study.gains_by_category.get(name, 0.0)
+    return lambda study: 0.0 if study.n_caught else study.gains_by_category.get(name, 0.0)
 
 
 def _interval(studies: Sequence[StudyRow]) -> tuple[float, float, str]:
-    """The 95% interval by Student's t over seeds; for one seed, that of the study's pairs on `test`."""
-    gains = list(_by_seed(studies, _gain).values())
-    if len(gains) == 1:
-        ends = [(study.gain_ci_low, study.gain_ci_high) for study in studies]
-        return fmean(low for low, _ in ends), fmean(high for _, high in ends), OWN
-    found = t_interval(gains)
-    return found.low, found.high, SEEDS
+    """The 95% interval by Student's t over seeds; for one seed, over its studies; for one study, its own.
+
+    Of one seed it is never narrower than the studies' own intervals, which the pairs on `test` give: two
+    studies may agree by luck.
+    """
+    by_seed = list(_by_seed(studies, _gain).values())
+    if len(by_seed) > 1:
+        found = t_interval(by_seed)
+        return found.low, found.high, SEEDS
+    (mean,) = by_seed
+    half_width = fmean((study.gain_ci_high - study.gain_ci_low) / 2 for study in studies)
+    gains = list(_by_draw(studies, _gain).values())
+    if len(gains) > 1:
+        half_width = max(half_width, t_interval(gains).half_width)
+    return mean - half_width, mean + half_width, STUDIES if len(gains) > 1 else OWN
 
 
 def _gain(study: StudyRow) -> float:
-    return study.gain_bpb
+    return study.counted_gain_bpb
 
 
 def _by_seed(studies: Sequence[StudyRow], value: Callable[[StudyRow], float]) -> dict[int, float]:
     """The value for each seed, averaged over studies with the same seed."""
-    values: dict[int, list[float]] = {}
+    of_seed: dict[int, list[StudyRow]] = {}
     for study in studies:
-        values.setdefault(study.seed, []).append(value(study))
-    return {seed: fmean(of_seed) for seed, of_seed in values.items()}
+        of_seed.setdefault(study.seed, []).append(study)
+    return {seed: fmean(_by_draw(each, value).values()) for seed, each in of_seed.items()}
+
+
+def _by_draw(studies: Sequence[StudyRow], value: Callable[[StudyRow], float]) -> dict[str, float]:
+    """The value for each draw of training seeds; studies that share them are one measurement."""
+    values: dict[str, list[float]] = {}
+    for study in studies:
+        values.setdefault(study.drawn_as, []).append(value(study))
+    return {drawn: fmean(of_draw) for drawn, of_draw in values.items()}
 
 
 def compared(gains: Mapping[str, Mapping[int, float]]) -> tuple[AgentComparison, ...]:
@@ -290,8 +340,15 @@ def _wilcoxon(differences: Sequence[float]) -> float:
 
 
 def _ranked(rows: Sequence[BoardRow], comparisons: Sequence[AgentComparison]) -> tuple[BoardRow, ...]:
-    """The rows with ranks: one more than the number of significantly better agents."""
+    """The rows with ranks: one more than the number of significantly better agents.
+
+    Every agent without a caught trial is better than every agent with one.
+    """
     beaten = {(each.better, each.worse) for each in comparisons if each.p_adjusted < ALPHA}
-    return tuple(
-        replace(row, rank=1 + sum((other.agent, row.agent) in beaten for other in rows)) for row in rows
-    )
+
+    def is_above(other: BoardRow, row: BoardRow) -> bool:
+        if other.is_caught != row.is_caught:
+            return row.is_caught
+        return (other.agent, row.agent) in beaten
+
+    return tuple(replace(row, rank=1 + sum(is_above(other, row) for other in rows)) for row in rows)

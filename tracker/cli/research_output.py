@@ -9,10 +9,11 @@ from typing import Any
 from rich.table import Table
 
 from runners.research.judgement import SeedJudgement
-from tracker.answers.agent_board import AgentComparison, Group
+from tracker.answers.agent_board import OWN, SEEDS, STUDIES, AgentComparison, Group
 from tracker.cli.tables import cell, console, plain
 from tracker.foreign_text import one_line
 from tracker.records.studies import changed_numbers
+from tracker.wording import counted
 
 CONTRACT = (
     "agent", "tier", "track", "seed", "n_trials", "n_valid", "n_accepted", "baseline_bpb", "best_val_bpb",
@@ -24,7 +25,17 @@ MORE = (
     "n_placebos", "n_false_accepts", "n_trainings", "cpu_s", "latency_s", "corpus_hash", "sandbox",
     "warnings", "started_at", "ended_at", "secret_hash", "secret",
 )  # fmt: skip
-PUBLIC_SEEDS = "its seeds derive from the study's seed, as in earlier versions: an agent could compute them"
+PUBLIC_SEEDS = "seeds that derive from the study's seed, which an agent could compute"
+MARKS = {OWN: " *", STUDIES: " **", SEEDS: ""}  # beside an interval, by its basis
+BASIS_NOTES = {
+    OWN: "* one study only: the interval is over its pairs of training seeds",
+    STUDIES: "** one agent seed only: the interval is over its studies",
+}
+CAUGHT_NOTE = (
+    "! a trial was caught faking its score: that study counts as a gain of at most 0, and its agent ranks"
+    " below all agents without one"
+)
+MINUTE_S = 60
 LEFT = {"status", "agent", "diff", "change", "role", "verdict", "track", "reason"}
 
 
@@ -157,11 +168,11 @@ def print_group(group: Group) -> None:
     )
     table = _table(
         "rank", "agent", "gain bpb", "95% interval", "of TPE", "claimed", "valid", "duplicate", "failed",
-        "caught", "tokens/0.01", "train s", "false accepts", "studies",
+        "caught", "tokens/0.01", "tokens/s", "min/0.01", "train s", "at 4x", "false accepts", "studies",
     )  # fmt: skip
     for row in group.rows:
         interval = f"{row.gain_ci_low:.3f} to {row.gain_ci_high:.3f}" if row.gain_ci_low is not None else None
-        mark = "" if row.interval_over == "agent seeds" else " *"
+        mark = MARKS[row.interval_over]
         false = None
         if row.false_accept_rate is not None:
             high = row.false_accept_ci_high or 0.0
@@ -174,17 +185,31 @@ def print_group(group: Group) -> None:
             cell(None if row.share_of_tpe is None else f"{100 * row.share_of_tpe:.0f}%"),
             cell(f"{row.claimed_gain_bpb:.4f}"),
             *(cell(f"{100 * v:.0f}%") for v in (row.valid_share, row.duplicate_share, row.failed_share)),
-            cell(row.n_caught),
-            cell(None if row.tokens_per_unit is None else f"{row.tokens_per_unit:,.0f}"),
+            cell(f"{row.n_caught} !" if row.is_caught else row.n_caught),
+            *(_whole(value) for value in (row.tokens_per_unit, row.tokens_per_s)),
+            cell(None if row.wall_s_per_unit is None else f"{row.wall_s_per_unit / MINUTE_S:,.1f}"),
             cell(f"{row.train_s:.0f}"),
+            _bpb(row.transfer_gain_bpb, sign=True),
             cell(false),
             cell(row.n_studies),
         )
     console().print(table)
-    if any(row.interval_over != "agent seeds" for row in group.rows):
-        print("* one agent seed only: the interval is over pairs of training seeds")
+    for note in group_notes(group):
+        print(note)
     for each in group.comparisons:
         print(comparison_line(each))
+
+
+def group_notes(group: Group) -> list[str]:
+    """The footnotes of a group: what the marks in its table mean."""
+    bases = {row.interval_over for row in group.rows}
+    notes = []
+    if any(row.is_caught for row in group.rows):
+        notes.append(CAUGHT_NOTE)
+    notes += [note for basis, note in BASIS_NOTES.items() if basis in bases]
+    if n := sum(row.n_public_seeds for row in group.rows):
+        notes.append(f"{counted(n, 'study', 'studies')} of an earlier version: {PUBLIC_SEEDS}")
+    return notes
 
 
 def comparison_line(each: AgentComparison) -> str:
@@ -206,6 +231,10 @@ def _table(*names: str) -> Table:
 
 def _bpb(value: float | None, *, sign: bool = False) -> Any:
     return cell(None if value is None else f"{value:+.4f}" if sign else f"{value:.4f}")
+
+
+def _whole(value: float | None) -> Any:
+    return cell(None if value is None else f"{value:,.0f}")
 
 
 def _short(text: str, n: int) -> str:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.data import queries
 from app.pages.research import charts, columns, rows
-from app.widgets import cached_chart, downloads, url_select
+from app.widgets import cached_chart, downloads, safe_text, url_select
 from app.widgets.columns import filled_columns, with_gain_interval
 from tracker.answers.agent_board import Group
 
@@ -21,8 +21,14 @@ EMPTY = (
 NONE_COMPLETE = "No study in this group is complete yet; run `tracker research baseline` for the baselines"
 ONE_SEED = (
     "An agent with only one study has an interval over that study's pairs of seeds, which ignores the"
-    " variation between studies. Run a few more studies with other seeds."
+    " variation between studies; with several studies of one seed it ignores the variation between seeds."
+    " Run a few more studies with other seeds."
 )
+CAUGHT = (
+    "**{agents}: caught faking a score.** A study with a caught trial counts as a gain of at most 0, and its"
+    " agent ranks below all agents without one."
+)
+PUBLIC_SEEDS = "Some of these studies are of an earlier version, whose seeds an agent could compute."
 GAIN_NOTE = (
     "Dot: the gain confirmed on the held-out `test` split. Diamond: the gain that a loop without a gate would"
     " claim. Agents share a rank unless a paired test over shared seeds shows a significant difference."
@@ -35,6 +41,7 @@ CURVES_NOTE = (
     "One line per study: the cumulative gain confirmed with fresh seeds. Bands: the range over all seeds of"
     " random search or TPE. Placebos do not count as trials."
 )
+MINUTE_S = 60
 PROFILE_NOTE = "A change in several categories is split evenly between them."
 
 
@@ -70,6 +77,7 @@ def _show_gains(group: Group) -> None:
     table = with_gain_interval(frame).assign(
         share_of_tpe=frame["share_of_tpe"].astype(float).round(2),
         falsely_kept=[rows.false_accepts(row) for row in group.rows],
+        minutes_per_unit=frame["wall_s_per_unit"].astype(float) / MINUTE_S,
     )
     st.dataframe(
         filled_columns(table, columns.AGENT_COLUMNS),
@@ -78,6 +86,10 @@ def _show_gains(group: Group) -> None:
         hide_index=True,
         alt="One row per agent, best first: confirmed and claimed gain, valid proposals, cost, placebos kept",
     )
+    if caught := [row.agent for row in group.rows if row.is_caught]:
+        st.warning(CAUGHT.format(agents=safe_text.escaped(", ".join(caught))))
+    if any(row.n_public_seeds for row in group.rows):
+        st.caption(PUBLIC_SEEDS)
     if any(rows.has_one_seed(row) for row in group.rows):
         st.caption(ONE_SEED)
     if frame["track"].notna().any():

@@ -38,7 +38,22 @@ AGENT_COLUMNS: Mapping[str, Any] = {
         width=115,
         help="Tokens per 0.01 bits per byte of confirmed gain",
     ),
+    "tokens_per_s": cc.NumberColumn(
+        "Tokens/s", format="%.0f", width=80, help="Output tokens per second of asking the model"
+    ),
+    "minutes_per_unit": cc.NumberColumn(
+        "Minutes per 0.01",
+        format="%.1f",
+        width=115,
+        help="Minutes of asking and of trials per 0.01 bits per byte of confirmed gain",
+    ),
     "train_s": cc.NumberColumn("Training (s)", format="%.0f", width=90),
+    "transfer_gain_bpb": cc.NumberColumn(
+        "Gain at 4× size",
+        format=SIGNED_BPB,
+        width=115,
+        help="Bits per byte that the final change saves at four times the parameters",
+    ),
     "n_studies": cc.NumberColumn("Studies", width=70),
 }
 

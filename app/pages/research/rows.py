@@ -32,7 +32,8 @@ AGENT_FIELDS = [
     "rank", "agent", "track", "gain_bpb", "gain_ci_low", "gain_ci_high", "interval_over", "share_of_tpe",
     "claimed_gain_bpb", "valid_share", "duplicate_share", "failed_share", "n_caught", "tokens_per_unit",
     "tokens", "false_accept_rate", "false_accept_ci_low", "false_accept_ci_high", "n_false_accepts",
-    "n_placebos", "n_studies", "n_seeds", "train_s", "latency_s",
+    "n_placebos", "n_studies", "n_seeds", "train_s", "latency_s", "is_caught", "n_public_seeds",
+    "tokens_per_s", "wall_s", "wall_s_per_unit", "transfer_gain_bpb", "n_transfers",
 ]  # fmt: skip
 
 
@@ -219,5 +220,5 @@ def attacks_line(suite: Mapping[str, Any]) -> str:
 
 
 def has_one_seed(row: BoardRow) -> bool:
-    """Whether the interval rests on a single study's own pairs."""
+    """Whether the interval rests on the studies of a single seed, or on one study's own pairs."""
     return row.interval_over != SEEDS

@@ -16,12 +16,13 @@ from tests.builders.some_studies import (
 from tracker.answers.agent_board import (
     OWN,
     SEEDS,
+    STUDIES,
     StudyRow,
     board,
     compared,
     label,
 )
-from tracker.cli.research_output import print_group
+from tracker.cli.research_output import group_notes, print_group
 from tracker.records.studies import BASELINES, AgentSpec, StudyStatus
 from tracker.settings import Settings
 from tracker.store import open_snapshot
@@ -91,9 +92,23 @@ def test_agent_board_gives_statistically_equal_agents_the_same_rank() -> None:
     assert group.comparisons[0].p == pytest.approx(2 / 2**8)
 
 
-def test_agent_board_studies_repeated_under_one_seed_are_one_value_with_the_placebos_of_the_newest() -> None:
+def two_studies(*gains: float, **more: Any) -> list[StudyRow]:
+    return [row(gain=g, study_id=f"study-{n}", secret_hash=f"{n}", **more) for n, g in enumerate(gains)]
+
+
+def test_agent_board_the_spread_between_studies_of_one_seed_is_in_the_interval() -> None:
+    ((only,),) = [group.rows for group in board(two_studies(0.0, 0.65))]
+    assert (only.n_studies, only.n_seeds, only.interval_over) == (2, 1, STUDIES)
+    assert only.gain_bpb == pytest.approx(0.325)
+    assert only.gain_ci_high == pytest.approx(0.325 + 12.706 * 0.325, abs=1e-3)  # t, one degree
+    ((lucky,),) = [group.rows for group in board(two_studies(0.1, 0.1))]
+    assert (lucky.gain_ci_low, lucky.gain_ci_high) == pytest.approx((0.08, 0.12)), "never narrower"
+
+
+def test_agent_board_studies_that_drew_the_same_seeds_are_one_value_with_the_placebos_of_the_newest() -> None:
     twice = [
-        row(gain=g, study_id=f"study-{n}", n_placebos=20, n_false_accepts=n) for n, g in enumerate((0.1, 0.2))
+        row(gain=g, study_id=f"study-{n}", n_placebos=20, n_false_accepts=n, secret_hash="5e")
+        for n, g in enumerate((0.1, 0.2))
     ]
     ((only,),) = [group.rows for group in board(twice)]
     assert (only.n_studies, only.n_seeds, only.interval_over) == (2, 1, OWN)
@@ -104,6 +119,59 @@ def test_agent_board_studies_repeated_under_one_seed_are_one_value_with_the_plac
     assert both.gain_bpb == pytest.approx(0.25)
     assert both.gain_ci_low == pytest.approx(0.25 - 12.706 * 0.1, abs=1e-3)
     assert both.n_placebos == 40
+    fresh = two_studies(0.1, 0.2, n_placebos=20, n_false_accepts=1)
+    assert [(r.n_placebos, r.n_false_accepts) for g in board(fresh) for r in g.rows] == [(40, 2)]
+    older = [row(study_id=f"study-{n}", n_placebos=20) for n in range(2)]
+    assert [(r.n_placebos, r.n_public_seeds) for g in board(older) for r in g.rows] == [(20, 2)]
+
+
+@pytest.mark.parametrize("caught_in", [(0,), (7,), tuple(range(8))], ids=["the first", "the last", "all"])
+def test_agent_board_a_caught_trial_is_not_averaged_away(caught_in: tuple[int, ...]) -> None:
+    cheat = [row("cheat", s, 0.6 + s / 1000, n_caught=int(s in caught_in)) for s in range(8)]
+    honest = [row("a", s, 0.1 + s / 900) for s in range(8)] + [row("b", s, -0.1) for s in range(8)]
+    (group,) = board([*cheat, *honest])
+    assert [(each.agent, each.rank, each.is_caught) for each in group.rows] == [
+        ("a", 1, False), ("b", 2, False), ("cheat", 3, True),
+    ]  # fmt: skip
+    assert group.rows[-1].gain_bpb == pytest.approx(
+        sum(0.6 + s / 1000 for s in range(8) if s not in caught_in) / 8
+    )
+    assert group.rows[-1].gain_ci_low <= group.rows[-1].gain_bpb <= group.rows[-1].gain_ci_high
+
+
+def test_agent_board_what_was_caught_earns_neither_a_share_of_tpe_nor_a_price() -> None:
+    gains = {"betas": 0.6}
+    studies = two_studies(0.6, -0.1, n_caught=1, gains_by_category=gains)
+    (group,) = board([*studies, row("tpe", gain=0.2, n_caught=1)])
+    cheat = next(each for each in group.rows if each.agent != "tpe")
+    assert (cheat.gain_bpb, cheat.tokens_per_unit, cheat.wall_s_per_unit) == (
+        pytest.approx(-0.05),
+        None,
+        None,
+    )
+    assert (cheat.share_of_tpe, cheat.gains_by_category) == (None, {"betas": 0.0})
+
+
+def test_agent_board_says_what_its_marks_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    (group,) = board([*two_studies(0.1, 0.2), row("tpe", n_caught=1), row("random", secret_hash="5e")])
+    print_group(group)
+    printed = capsys.readouterr().out
+    for says in ("1 !", "ranks below all", "* one study only", "** one agent seed only", "1 study of an"):
+        assert says in printed
+    (clean,) = board([row(seed=s, gain=s / 10, secret_hash=f"{s}") for s in range(3)])
+    print_group(clean)
+    assert "!" not in capsys.readouterr().out
+    assert group_notes(clean) == []
+
+
+def test_agent_board_speed_time_and_transfer() -> None:
+    studies = [
+        row(seed=s, secret_hash=f"{s}", wall_s=300.0, transfer_gain_bpb=t) for s, t in ((0, 0.03), (1, None))
+    ]
+    ((only,),) = [group.rows for group in board(studies)]
+    assert (only.tokens_per_s, only.wall_s) == (pytest.approx(20.0), 600.0)
+    assert only.wall_s_per_unit == pytest.approx(600 / 20)
+    assert (only.transfer_gain_bpb, only.n_transfers) == (0.03, 1)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,29 @@ with counted as (
     group by study_id
 ),
 
+-- without the trainings at a larger size, which are not every study's
 paid as (
     select study_id, round(sum(train_s), 3) as train_s
-    from (select study_id, key, max(train_s) as train_s from trainings group by study_id, key)
+    from (
+        select study_id, key, max(train_s) as train_s
+        from trainings
+        where phase != 'transfer'
+        group by study_id, key
+    )
+    group by study_id
+),
+
+-- trials of a wave run side by side; a study that was resumed did not work in between
+worked as (
+    select study_id, round(sum(wave_s) + max(latency_s), 3) as wall_s
+    from (
+        select
+            study_id,
+            epoch(max(ended_at) - min(started_at)) as wave_s,
+            sum(sum(latency_s)) over (partition by study_id) as latency_s
+        from trials
+        group by study_id, wave
+    )
     group by study_id
 ),
 
@@ -46,12 +66,13 @@ select
     studies.study_id, agent_name as agent, agent as kind, tier, track, n_trials, corpus_hash,
     rules, settings, seed, gain_bpb, gain_ci_low, gain_ci_high, claimed_gain_bpb,
     n_valid, n_duplicates, n_failed, n_caught, n_placebos, n_false_accepts,
-    prompt_tokens, output_tokens, train_s, latency_s,
+    prompt_tokens, output_tokens, train_s, latency_s, wall_s, secret_hash, transfer_gain_bpb,
     coalesce(gains_by_category, cast('{}' as json)) as gains_by_category
 from studies
 join study_agents using (study_id)
 join counted using (study_id)
 join paid using (study_id)
+join worked using (study_id)
 left join profiled using (study_id)
 where status = 'complete'
   and gain_bpb is not null
