@@ -163,6 +163,7 @@ def _run_in(folder: Path, program: str, tests: str, timeout_s: float) -> str:
         ),
         ENVIRONMENT,
         packages=PACKAGES,
+        runs_programs=True,
     )
     inside = sandbox.inside("judge.py", judge)
     end = sandbox.run(python_command(inside, f"{sandbox.inside_out(out)}/job.json"), spec)
@@ -192,7 +193,8 @@ def trusted_sandbox() -> Sandbox:
     """
     found = probe()
     if not found.is_trusted:
-        raise TrackerError(f"{NEEDS_BUBBLEWRAP}: {found.why}", hint=BUBBLEWRAP_HINT)
+        why = found.why or "; ".join(found.lacks)
+        raise TrackerError(f"{NEEDS_BUBBLEWRAP}: {why}", hint=BUBBLEWRAP_HINT)
     return found
 
 

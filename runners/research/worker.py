@@ -123,7 +123,9 @@ def _opened(
     facts = comparability_of(tier, home)
     facts.refuse(study)
     seeds = StudySeeds(ledger.read_secret())
-    box = sandbox.for_study(study.sandbox, runs_code=study.track is Track.CODE)
+    box = sandbox.for_study(
+        study.sandbox, runs_code=study.track is Track.CODE, needs_gpu=tier.device != "cpu"
+    )
     corpus_hash = corpus(tier.corpus, home).hash
 
     def train(change: Change, seed: int, *, splits: Sequence[str]) -> Training:

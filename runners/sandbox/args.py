@@ -7,28 +7,28 @@ they need (no other: their texts may be what a corpus is made of), its inputs, o
 from __future__ import annotations
 
 import ctypes
-import re
 import secrets
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 
 from runners.hardware import Hardware, choose_cards, describe_hardware, visible_cards
+from runners.sandbox.image import ETC, STATIC_PROC, SYSTEM, Image
 from runners.sandbox.limits import Limits
+from runners.sandbox.packages import PACKAGES, package_paths
 
 INPUTS, OUTPUT = "/in", "/out"  # in the sandbox
-MEMORY_FOLDERS = {"/dev/shm": 64 * 2**20, "/tmp": 256 * 2**20}  # noqa: S108 - torch.compile needs a /tmp
+# torch.compile needs a /tmp
+MEMORY_FOLDERS = {"/dev/shm": 64 * 2**20, "/tmp": 256 * 2**20, OUTPUT: 16 * 2**20}  # noqa: S108
 N_FILES = 256  # open at once
 # Users of this number exist nowhere: above systemd's container range (systemd.io/UIDS-GIDS), below 2^31.
 FIRST_UID, N_UIDS = 1_900_000_000, 10**8
-SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin")
-PACKAGES = ("torch",)  # all that a training script may import beside the standard library
-ETC = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime")
+ALTERNATIVES = "/etc/alternatives"  # a compiler is found through it
+DEVICES = ("null", "zero", "full", "random", "urandom")
 # below /usr: hidden, since their texts may be what a corpus is made of
 SYSTEM_SITES = ("lib/python3*/*-packages", "local/lib/python3*/*-packages", "share/doc", "local/share/doc")
 GPU_GLOBS = (
@@ -59,6 +59,8 @@ class Variant:
 
     drops_root: bool = False  # started by root: the program runs as a user that exists nowhere
     is_hardened: bool = False  # no further user namespaces inside (from 0.8), sized /tmp (from 0.7)
+    is_filtered: bool = True  # only the system calls that the work needs
+    is_in_memory: bool = True  # files that keep no trace of their readers
 
 
 PLAIN = Variant()
@@ -75,6 +77,10 @@ class Binds:
     writable: Path
     packages: tuple[str, ...] = PACKAGES
     needs_gpu: bool = False
+    filter_fd: int | None = None  # of the system calls; None leaves all open
+    image: Image | None = None  # the system and Python in memory; None shows those on the disk
+    input_fds: Mapping[str, int] = field(default_factory=dict)  # open inputs, to be copied into memory
+    keeps_output: bool = True  # else the writable folder is memory, and gone afterwards
 
 
 def environment(env: Mapping[str, str], *, needs_gpu: bool = False) -> dict[str, str]:
@@ -126,7 +132,6 @@ def bubblewrap(
 ) -> list[str]:
     """The whole command; with `drops_root`, the program runs under `uid`."""
     words = [
-        "bwrap",
         "--unshare-pid",
         "--unshare-net",
         "--unshare-ipc",
@@ -136,30 +141,32 @@ def bubblewrap(
     words += ["--die-with-parent", "--new-session", "--hostname", "sandbox", "--clearenv"]
     for name, value in env.items():
         words += ["--setenv", name, value]
-    mounts = [*_system(), *_python(binds.packages)]
+    mounts = [*_files(binds)]
     for name, path in binds.read_only.items():
-        mounts += ["--ro-bind", str(path), f"{INPUTS}/{name}"]
+        inside = f"{INPUTS}/{name}"
+        if name in binds.input_fds:
+            mounts += ["--perms", "0444", "--ro-bind-data", str(binds.input_fds[name]), inside]
+        else:
+            mounts += ["--ro-bind", str(path), inside]
     # `/tmp` comes first: the interpreter, or a folder of ours, may lie in the real one
     words += [*_in_memory("/tmp", variant), *_parents(mounts), *mounts, *_devices(binds, variant)]  # noqa: S108
-    words += ["--bind", str(binds.writable), OUTPUT, "--chdir", OUTPUT]
-    words += ["--remount-ro", "/dev", "--remount-ro", "/"]
+    output = ["--bind", str(binds.writable), OUTPUT] if binds.keeps_output else _in_memory(OUTPUT, variant)
+    words += [*output, "--chdir", OUTPUT, "--remount-ro", "/dev", "--remount-ro", "/"]
+    # the last one to set up starts the program under the filter: nobody could set anything up there
+    last = ["--unshare-user", "--disable-userns"] if variant.is_hardened else ["--unshare-user"]
+    if binds.filter_fd is not None:
+        last += ["--seccomp", str(binds.filter_fd)]
+    entrance = [*(binds.image.entrance if binds.image else ()), "bwrap"]
     if not variant.drops_root:
-        inner = ["--unshare-user", "--disable-userns"] if variant.is_hardened else ["--unshare-user"]
-        return [*words[:1], *inner, *words[1:], "--cap-drop", "ALL", "--", *argv]
+        return [*entrance, *last, *words, "--cap-drop", "ALL", "--", *argv]
     words += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--", "setpriv", f"--reuid={uid}"]
     words += [f"--regid={uid}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all", "--"]
-    if variant.is_hardened:
-        words += [
-            "bwrap",
-            "--unshare-user",
-            "--disable-userns",
-            "--die-with-parent",
-            "--dev-bind",
-            "/",
-            "/",
-            "--",
-        ]
-    return [*words, *argv]
+    if variant.is_hardened or binds.filter_fd is not None:
+        words += ["bwrap", *last, "--die-with-parent", "--dev-bind", "/", "/"]
+        if _has_static_proc(binds):  # the real one was needed up to here
+            words += ["--ro-bind", STATIC_PROC, "/proc"]
+        words.append("--")
+    return [*entrance, *words, *argv]
 
 
 def new_uid() -> int:
@@ -183,15 +190,39 @@ def _places(mounts: Sequence[str]) -> list[str]:
     return [mounts[end - 1] for end in [*ends, len(mounts)]]
 
 
+def _files(binds: Binds) -> Iterator[str]:
+    """The system and Python: from memory; on a card the system with its compiler from the disk."""
+    if binds.image is None:
+        yield from _system()
+        yield from _python(binds.packages)
+    elif binds.needs_gpu:
+        yield from _system()
+        sites = sorted(_system_sites())
+        yield from (word for site in sites for word in ("--tmpfs", str(site)))
+        yield from binds.image.binds
+        yield from (word for site in sites for word in ("--remount-ro", str(site)))
+    else:
+        yield from _system_links()
+        yield from binds.image.binds
+
+
+def _has_static_proc(binds: Binds) -> bool:
+    return binds.image is not None and not binds.needs_gpu
+
+
 def _system() -> Iterator[str]:
+    yield from _system_links()
     for name in SYSTEM:
-        path = Path(name)
-        if path.is_symlink():
-            yield from ("--symlink", str(path.readlink()), name)
-        elif path.is_dir():
+        if Path(name).is_dir() and not Path(name).is_symlink():
             yield from ("--ro-bind", name, name)
-    for name in ETC:
+    for name in (*ETC, ALTERNATIVES):
         yield from ("--ro-bind-try", name, name)
+
+
+def _system_links() -> Iterator[str]:
+    for name in SYSTEM:
+        if Path(name).is_symlink():
+            yield from ("--symlink", str(Path(name).readlink()), name)
 
 
 def _in_memory(place: str, variant: Variant) -> list[str]:
@@ -201,8 +232,15 @@ def _in_memory(place: str, variant: Variant) -> list[str]:
 
 
 def _devices(binds: Binds, variant: Variant) -> list[str]:
-    """`/proc`, `/dev` and its shared memory; the cards come after `/dev`, with `/sys` beside them."""
-    words = ["--proc", "/proc", "--dev", "/dev", *_in_memory("/dev/shm", variant)]  # noqa: S108 - its own
+    """`/proc`, the few devices that have no state, and shared memory; the cards, with `/sys`, come last."""
+    words = ["--proc", "/proc"]
+    if _has_static_proc(binds) and not variant.drops_root:
+        assert binds.image is not None
+        words = ["--ro-bind", f"{binds.image.place}{STATIC_PROC}", "/proc"]
+    words += ["--perms", "0755", "--tmpfs", "/dev"] if variant.is_hardened else ["--tmpfs", "/dev"]
+    for name in DEVICES:
+        words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    words += _in_memory("/dev/shm", variant)  # noqa: S108 - its own
     if binds.needs_gpu:
         for pattern in GPU_GLOBS:
             for device in sorted(Path("/dev").glob(pattern)):
@@ -231,28 +269,13 @@ def _sites() -> set[Path]:
     names = ("purelib", "platlib")
     sites = {Path(sysconfig.get_path(name)) for name in names}
     sites |= {Path(sysconfig.get_path(name, vars=base)) for name in names}
-    for pattern in SYSTEM_SITES:
-        sites |= set(Path("/usr").glob(pattern))
-    return {site for site in sites if site.is_dir() and not site.is_symlink()}
+    return _real_folders(sites) | _system_sites()
 
 
-def package_paths(names: Sequence[str]) -> list[Path]:
-    """The files and folders in `site-packages` of these packages and of all that they require."""
-    paths: set[Path] = set()
-    seen: set[str] = set()
-    queue = list(names)
-    while queue:
-        name = queue.pop()
-        key = re.sub(r"[-_.]+", "-", name).lower()
-        if key in seen:
-            continue
-        seen.add(key)
-        try:
-            found = metadata.distribution(name)
-        except metadata.PackageNotFoundError:  # required on another system only
-            continue
-        for file in found.files or ():
-            if file.parts[0] not in ("..", "__pycache__", "/"):
-                paths.add(Path(str(found.locate_file(file.parts[0]))))
-        queue += [re.split(r"[^A-Za-z0-9._-]", r)[0] for r in found.requires or () if "extra ==" not in r]
-    return sorted(path for path in paths if path.exists())
+def _system_sites() -> set[Path]:
+    """Those below `/usr`."""
+    return _real_folders(site for pattern in SYSTEM_SITES for site in Path("/usr").glob(pattern))
+
+
+def _real_folders(paths: Iterable[Path]) -> set[Path]:
+    return {path for path in paths if path.is_dir() and not path.is_symlink()}

@@ -19,8 +19,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -29,7 +29,10 @@ from typing import IO
 import psutil
 
 from runners.sandbox import args as sandbox_args
+from runners.sandbox.image import image
 from runners.sandbox.limits import Limits
+from runners.sandbox.packages import PACKAGES
+from runners.sandbox.seccomp import Calls, filter_program, is_supported
 from runners.sandbox.watch import LOOK_S, SandboxWatch
 from tracker.errors import TrackerError
 from tracker.interpreter import python_command
@@ -41,6 +44,7 @@ GRACE_S = 1.0  # for what started the sandbox to end by itself after all in it w
 END_S = 10.0  # for the processes of a killed sandbox to be gone
 MARK = "TRACKER_TRAINING"  # environment variable of our side: names the writable folder
 BUBBLEWRAP_HINT = "`apt install bubblewrap` (or your system's package)"
+DOCTOR_HINT = "`tracker doctor` says what works on this machine"
 INSTALL_HINT = f"{BUBBLEWRAP_HINT}, or `--no-sandbox` at your own risk"
 
 
@@ -65,6 +69,9 @@ class EndStatus(StrEnum):
 
 PROBE_LIMITS = Limits(cpu_s=10, wall_s=20, memory_bytes=2**30, file_bytes=2**20, n_processes=64)
 KILLED = (-signal.SIGKILL, -signal.SIGXCPU, 128 + signal.SIGKILL, 128 + signal.SIGXCPU)  # bubblewrap adds 128
+NO_FILTER = "no filter of system calls"
+# The driver's library starts, without which no training on a card does
+STARTS_CARD = "import ctypes, sys; sys.exit(ctypes.CDLL('libcuda.so.1').cuInit(0))"
 SPENT_SHARE = 0.8  # of the CPU time: the last look may be a while ago on a busy machine
 STATUS_OF = {
     "wall": EndStatus.TIMED_OUT,
@@ -97,8 +104,17 @@ class SandboxSpec:
     writable: Path
     limits: Limits
     env: Mapping[str, str] = field(default_factory=dict)
-    packages: tuple[str, ...] = sandbox_args.PACKAGES  # to import beside the standard library
+    packages: tuple[str, ...] = PACKAGES  # to import beside the standard library
     needs_gpu: bool = False
+    runs_programs: bool = False  # of any kind, which may start others: pipes and sockets of their own
+    keeps_output: bool = True  # else the writable folder is memory, and empty afterwards
+
+    @property
+    def calls(self) -> Calls:
+        """The system calls that its work needs."""
+        if self.needs_gpu:
+            return Calls.ON_CARD
+        return Calls.PROGRAMS if self.runs_programs else Calls.COMPUTING
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +128,21 @@ class Sandbox:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether code that an agent wrote may run here."""
+        """Whether code that an agent wrote may run here: files and system calls are what it needs."""
+        return self.hides_files and self.variant.is_filtered
+
+    @property
+    def hides_files(self) -> bool:
+        """Whether a program sees its own files alone, in places of their own."""
         return self.kind is Kind.BUBBLEWRAP
 
     def inside(self, name: str, path: Path) -> str:
         """Where the program sees the read-only `path` that a spec calls `name`."""
-        return f"{sandbox_args.INPUTS}/{name}" if self.is_trusted else str(path)
+        return f"{sandbox_args.INPUTS}/{name}" if self.hides_files else str(path)
 
     def inside_out(self, writable: Path) -> str:
         """Where the program sees the folder in which it may write."""
-        return sandbox_args.OUTPUT if self.is_trusted else str(writable)
+        return sandbox_args.OUTPUT if self.hides_files else str(writable)
 
     def run(self, argv: Sequence[str], spec: SandboxSpec) -> SandboxEnd:
         """Run `argv` to its end, or to the first limit that it passes."""
@@ -136,31 +157,67 @@ class Sandbox:
         uid = sandbox_args.new_uid() if self.variant.drops_root else None
         if uid is not None:
             os.chown(spec.writable, uid, uid)
-        command = self._command(argv, spec, uid)
         # the first process of the sandbox keeps what we give here: nothing of our own environment
-        env = {} if self.is_trusted else sandbox_args.environment(spec.env, needs_gpu=spec.needs_gpu)
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE if with_pipes else subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                cwd="/" if self.is_trusted else spec.writable,
-                env={"PATH": os.defpath} | env | {MARK: str(spec.writable)},
-            )
-        except OSError as error:
-            raise TrackerError(f"the sandbox could not be started: {error}", hint=INSTALL_HINT) from error
+        env = {} if self.hides_files else sandbox_args.environment(spec.env, needs_gpu=spec.needs_gpu)
+        with contextlib.ExitStack() as stack:
+            binds = self._binds(spec, stack)
+            fds = [*binds.input_fds.values(), *([] if binds.filter_fd is None else [binds.filter_fd])]
+            try:
+                process = subprocess.Popen(
+                    self._command(argv, spec, binds, uid),
+                    stdin=subprocess.PIPE if with_pipes else subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                    cwd="/" if self.hides_files else spec.writable,
+                    env={"PATH": os.defpath} | env | {MARK: str(spec.writable)},
+                    pass_fds=fds,
+                )
+            except OSError as error:
+                raise TrackerError(f"the sandbox could not be started: {error}", hint=INSTALL_HINT) from error
         return SandboxedProcess(process, spec, reads_stdout=not with_pipes)
 
-    def _command(self, argv: Sequence[str], spec: SandboxSpec, uid: int | None) -> list[str]:
+    def _binds(self, spec: SandboxSpec, stack: contextlib.ExitStack) -> sandbox_args.Binds:
+        """What bubblewrap is to show; open files are closed with the stack, after it has inherited them."""
+        binds = sandbox_args.Binds(
+            spec.read_only,
+            spec.writable,
+            spec.packages,
+            needs_gpu=spec.needs_gpu,
+            keeps_output=spec.keeps_output,
+        )
+        if not self.hides_files:
+            return binds
+        if self.variant.is_filtered:
+            binds = replace(binds, filter_fd=stack.enter_context(_in_memory(filter_program(spec.calls))))
+        if self.variant.is_in_memory:
+            files = {name: path for name, path in spec.read_only.items() if path.is_file()}
+            opened = {name: stack.enter_context(path.open("rb")).fileno() for name, path in files.items()}
+            found = image(spec.packages, needs_gpu=spec.needs_gpu)
+            binds = replace(binds, image=found, input_fds=opened)
+        return binds
+
+    def _command(
+        self, argv: Sequence[str], spec: SandboxSpec, binds: sandbox_args.Binds, uid: int | None
+    ) -> list[str]:
         limited = [*sandbox_args.rlimits(spec.limits, needs_gpu=spec.needs_gpu), *argv]
-        if self.kind is Kind.BUBBLEWRAP:
-            binds = sandbox_args.Binds(spec.read_only, spec.writable, spec.packages, needs_gpu=spec.needs_gpu)
+        if self.hides_files:
             env = sandbox_args.environment(spec.env, needs_gpu=spec.needs_gpu)
             return sandbox_args.bubblewrap(self.variant, binds, env, limited, uid=uid)
         dies = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         return [*dies, *(sandbox_args.UNSHARE if self.kind is Kind.UNSHARE else []), *limited]
+
+
+@contextlib.contextmanager
+def _in_memory(content: bytes) -> Iterator[int]:
+    """An open file with this content, to be read once by a child."""
+    handle = os.memfd_create("given")
+    try:
+        os.write(handle, content)
+        os.lseek(handle, 0, os.SEEK_SET)
+        yield handle
+    finally:
+        os.close(handle)
 
 
 class SandboxedProcess:
@@ -277,7 +334,7 @@ def find(*, allow_none: bool = False) -> Sandbox:
     return found
 
 
-def for_study(begun_in: str, *, runs_code: bool) -> Sandbox:
+def for_study(begun_in: str, *, runs_code: bool, needs_gpu: bool = False) -> Sandbox:
     """The sandbox of a study's trainings, by the kind that it was begun in.
 
     Raises:
@@ -286,10 +343,35 @@ def for_study(begun_in: str, *, runs_code: bool) -> Sandbox:
     if begun_in == Kind.NONE:
         return Sandbox(Kind.NONE, lacks=("nothing is hidden from the trained script",))
     found = find(allow_none=not runs_code)
-    if runs_code and not found.is_trusted:
-        message = f"the sandbox `{found.kind}` is too weak for code that an agent wrote: {found.why}"
-        raise TrackerError(message, hint=INSTALL_HINT)
+    if needs_gpu and found.is_trusted:
+        found = _with_card(found)
+    if runs_code:
+        require_trusted(found)
     return found
+
+
+def require_trusted(found: Sandbox) -> None:
+    """Refuse a sandbox that may not run what an agent wrote.
+
+    Raises:
+        TrackerError: it hides too little, or has no filter of system calls.
+    """
+    if not found.is_trusted:
+        why = found.why or "; ".join(found.lacks)
+        message = f"the sandbox `{found.kind}` is too weak for code that an agent wrote: {why}"
+        raise TrackerError(message, hint=INSTALL_HINT if found.why else DOCTOR_HINT)
+
+
+@lru_cache(maxsize=4)
+def _with_card(sandbox: Sandbox) -> Sandbox:
+    """The same sandbox if a card works under its filter; else without the filter, which it then lacks."""
+    problem = _problem(sandbox, STARTS_CARD, needs_gpu=True)
+    if problem is None:
+        return sandbox
+    is_open = replace(sandbox, variant=replace(sandbox.variant, is_filtered=False))
+    if _problem(is_open, STARTS_CARD, needs_gpu=True) is not None:
+        return sandbox  # the filter is not what stops the card
+    return replace(is_open, lacks=(*sandbox.lacks, f"{NO_FILTER} under which a card works ({problem})"))
 
 
 def probe() -> Sandbox:
@@ -302,7 +384,7 @@ def _probed(search_path: str) -> Sandbox:
     why = ["bubblewrap is not installed"]
     if shutil.which("bwrap") and sys.platform == "linux":
         why = []
-        for variant in sandbox_args.VARIANTS_AS_ROOT if os.geteuid() == 0 else sandbox_args.VARIANTS:
+        for variant in variants():
             problem = _problem(Sandbox(Kind.BUBBLEWRAP, variant))
             if problem is None:
                 return Sandbox(Kind.BUBBLEWRAP, variant, lacks=_lacks(variant))
@@ -316,8 +398,20 @@ def _probed(search_path: str) -> Sandbox:
     return Sandbox(Kind.NONE, lacks=open_to, why=reason)
 
 
+def variants() -> list[sandbox_args.Variant]:
+    """Best first: a filter is worth more than files in memory."""
+    known = sandbox_args.VARIANTS_AS_ROOT if os.geteuid() == 0 else sandbox_args.VARIANTS
+    on_disk = [replace(variant, is_in_memory=False) for variant in known]
+    is_open = [replace(variant, is_filtered=False) for variant in on_disk]
+    return [*known, *on_disk, *is_open] if is_supported() else is_open
+
+
 def _lacks(variant: sandbox_args.Variant) -> tuple[str, ...]:
     lacks = []
+    if not variant.is_filtered:
+        lacks.append(f"{NO_FILTER} works here")
+    if not variant.is_in_memory:
+        lacks.append("its files lie on the disk, where a program can see what the one before it read")
     if not variant.is_hardened:
         lacks.append("user namespaces inside, and `/tmp` of any size")
     if os.geteuid() == 0 and not variant.drops_root:
@@ -325,11 +419,14 @@ def _lacks(variant: sandbox_args.Variant) -> tuple[str, ...]:
     return tuple(lacks)
 
 
-def _problem(sandbox: Sandbox) -> str | None:
+def _problem(sandbox: Sandbox, code: str = "pass", *, needs_gpu: bool = False) -> str | None:
     """Why this way to confine does not work here; None if it does."""
     with tempfile.TemporaryDirectory(prefix="tracker-probe-") as folder:
-        spec = SandboxSpec({}, Path(folder), PROBE_LIMITS)
-        end = sandbox.run(python_command("-c", "pass"), spec)
+        spec = SandboxSpec({}, Path(folder), PROBE_LIMITS, packages=(), needs_gpu=needs_gpu)
+        try:
+            end = sandbox.run(python_command("-c", code), spec)
+        except TrackerError as error:
+            return str(error)
     if end.returncode == 0:
         return None
     return (end.stderr_tail.strip().splitlines() or [f"ended with code {end.returncode}"])[-1]

@@ -318,7 +318,7 @@ def _check_tasks(suites: Sequence[Suite], settings: Settings) -> None:
         if len(refused) == len(names) and not (found := sandbox.probe()).is_trusted:  # others are asked
             raise TrackerError(
                 f"suite `{suite.name}` is refused: scoring it runs programs that the model wrote, "
-                f"which needs bubblewrap: {found.why}",
+                f"which needs bubblewrap: {found.why or '; '.join(found.lacks)}",
                 hint=sandbox.BUBBLEWRAP_HINT,
             )
 

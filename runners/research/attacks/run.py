@@ -95,7 +95,8 @@ def run_attacks(
             along), or an honest training of the same kind is refused, so that nothing would be shown.
     """
     if not sandbox.is_trusted:
-        raise TrackerError(f"cheats run only in bubblewrap, which does not work here: {sandbox.why}")
+        why = sandbox.why or "; ".join(sandbox.lacks)
+        raise TrackerError(f"cheats run only in bubblewrap, which does not work here: {why}")
     limits = replace(tier.limits, cpu_s=CPU_S, wall_s=WALL_S) if tier.name == SMOKE.name else tier.limits
     quick = replace(tier, limits=limits)
     folder = Path(tempfile.mkdtemp(prefix="tracker-attack-"))

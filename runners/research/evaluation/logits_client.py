@@ -104,7 +104,9 @@ class LogitsServer:
             n_processes=self.model.limits.n_processes,
         )
         needs_gpu = self.model.device != "cpu"
-        spec = SandboxSpec(paths, out, limits, {"OMP_NUM_THREADS": "1"}, needs_gpu=needs_gpu)
+        spec = SandboxSpec(
+            paths, out, limits, {"OMP_NUM_THREADS": "1"}, needs_gpu=needs_gpu, keeps_output=False
+        )
         argv = python_command(inside["server.py"], inside["job.json"])
         self._at_work = self.sandbox.start(argv, spec, with_pipes=True)
         return self
