@@ -1,0 +1,58 @@
+"""No state of the machine outlives a sandbox: a table of ways to leave a message, each tried for real.
+
+Marked `sandbox`. `channels.py.txt` runs in one sandbox to leave a message and, when that one has ended, in
+another to find it. The same table without the filter and with files on the disk shows that the ways are real.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runners.sandbox import run as sandboxes
+from runners.sandbox.limits import Limits
+from runners.sandbox.run import Sandbox, SandboxSpec
+from tracker.interpreter import python_command
+
+CHANNELS = Path(__file__).with_name("channels.py.txt")
+MESSAGE = 48_611
+LIMITS = Limits(cpu_s=30.0, wall_s=90.0, memory_bytes=2**30, file_bytes=2**22, n_processes=64)
+# What carries where nothing is filtered, on every kernel: the table tries real ways
+REAL = {"number of a pipe", "number of a socket", "load", "counters", "sysinfo"}
+# A limit of one's own process and the fixed name of the sandbox are no message of somebody else
+HARMLESS = {"limits": 8 * 2**20, "host name": "sandbox"}
+
+
+def run_channels(
+    sandbox: Sandbox, what: str, folder: Path, *, env: dict[str, str], programs: bool
+) -> dict[str, object]:
+    """What one program left, or found."""
+    folder.mkdir()
+    spec = SandboxSpec({"channels.py": CHANNELS}, folder, LIMITS, env, packages=(), runs_programs=programs)
+    end = sandbox.run(python_command(sandbox.inside("channels.py", CHANNELS), what), spec)
+    assert end.returncode == 0, end.stderr_tail
+    return dict(json.loads(end.stdout_tail.splitlines()[-1]))
+
+
+def found_after(sandbox: Sandbox, folder: Path, *, programs: bool = False) -> dict[str, object]:
+    """What a sandbox finds after another one left all that it could."""
+    run_channels(sandbox, "leave", folder / "leaves", env={"MESSAGE": str(MESSAGE)}, programs=programs)
+    found = run_channels(sandbox, "look", folder / "looks", env={}, programs=programs)
+    return {name: value for name, value in found.items() if value is not None and value != HARMLESS.get(name)}
+
+
+@pytest.mark.sandbox
+def test_channels_nothing_that_one_sandbox_left_is_found_by_the_next(tmp_path: Path) -> None:
+    sandbox = sandboxes.find()
+    assert sandbox.lacks == ()
+    assert found_after(sandbox, tmp_path) == {}
+
+
+@pytest.mark.sandbox
+def test_channels_are_real_where_nothing_is_filtered(tmp_path: Path) -> None:
+    sandbox = sandboxes.find()
+    is_open = replace(sandbox, variant=replace(sandbox.variant, is_filtered=False, is_in_memory=False))
+    assert found_after(is_open, tmp_path).keys() >= REAL
