@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ from runners.research.problem.tiers import SMOKE, Tier
 from runners.research.training import attempt
 from runners.research.training import cache as training
 from runners.sandbox import run as sandboxes
-from runners.sandbox.run import Kind, Sandbox
+from runners.sandbox.run import Kind, Sandbox, SandboxedProcess, SandboxSpec
 from tracker.records.studies import (
     Change,
     Split,
@@ -352,16 +353,35 @@ def test_evaluator_an_honest_edit_passes_every_check_and_scores_as_its_numbers_d
     assert gelu.bpb != plain.bpb
 
 
+OF_AN_AGENT = "# nobody has read this\n"
+
+
+class CountedSandbox(Sandbox):
+    """A sandbox that counts at each start of an agent's program how many of them still run."""
+
+    started: ClassVar[list[SandboxedProcess]] = []
+    n_at_work: ClassVar[list[int]] = []
+
+    def start(self, argv: Sequence[str], spec: SandboxSpec, *, with_pipes: bool = False) -> SandboxedProcess:
+        if OF_AN_AGENT not in spec.read_only["script.py"].read_text():
+            return super().start(argv, spec, with_pipes=with_pipes)
+        self.n_at_work.append(sum(one.process.poll() is None for one in self.started))
+        self.started.append(super().start(argv, spec, with_pipes=with_pipes))
+        return self.started[-1]
+
+
 @pytest.mark.sandbox
 @pytest.mark.parametrize("seeds", [(1,), (2, 3)], ids=["both its evaluators", "two trainings of it"])
 def test_evaluator_no_two_programs_of_an_agent_run_at_once(seeds: tuple[int, ...], home: Path) -> None:
-    """Each holds a lock on a file of the system as long as it lives, and ends if it is held already."""
-    take = "import fcntl\nHELD = open(json.__file__)\nfcntl.flock(HELD, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
-    change = edited(MARKER, take + MARKER)
-    box = sandboxes.find()
+    found = sandboxes.find()
+    box = CountedSandbox(found.kind, found.variant)
+    box.n_at_work.clear()
+    change = edited(MARKER, OF_AN_AGENT + MARKER)
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(lambda seed: trained(change, home, sandbox=box, seed=seed), seeds))
     assert [(each.status, each.detail) for each in done] == [(TrainingStatus.OK, None)] * len(seeds)
+    assert len(box.n_at_work) >= 3 * len(seeds)  # a training and two processes that answer
+    assert box.n_at_work == [0] * len(box.n_at_work)
 
 
 @pytest.mark.sandbox
