@@ -111,7 +111,7 @@ def image_files(packages: Sequence[str], *, needs_gpu: bool) -> ImageFiles:
     tops = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")]
     for top in dict.fromkeys(tops):
         found.add_tree(top, left_out=LEFT_OUT)
-    found.add_chain(sys.executable)
+    found.add_chain(python_command()[0])
     for prefix in prefixes:
         for path in (prefix / "pyvenv.cfg", *prefix.glob("lib*/libpython*.so*")):
             if path.is_file():

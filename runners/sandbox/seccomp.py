@@ -28,7 +28,7 @@ class Calls(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Architecture:
+class CallTable:
     """A processor's number in the kernel, and its numbers of calls."""
 
     audit: int
@@ -37,7 +37,7 @@ class Architecture:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class ArgumentRule:
     """A call is allowed where `argument & mask` is one of `values`, and fails with `refusal` elsewhere."""
 
     argument: int
@@ -125,8 +125,8 @@ AARCH64 = """
     close_range=436 faccessat2=439 epoll_pwait2=441 futex_waitv=449
 """
 ARCHITECTURES = {
-    "x86_64": Architecture(0xC000003E, _numbers(X86_64), other_abi=0x40000000),  # x32
-    "aarch64": Architecture(0xC00000B7, _numbers(AARCH64)),
+    "x86_64": CallTable(0xC000003E, _numbers(X86_64), other_abi=0x40000000),  # x32
+    "aarch64": CallTable(0xC00000B7, _numbers(AARCH64)),
 }
 FILES = """
     read write readv writev pread64 pwrite64 preadv pwritev open openat creat close close_range lseek access
@@ -214,7 +214,7 @@ class CallRules:
     """The calls that are allowed, that have conditions (any of them), and that get an answer of their own."""
 
     allowed: frozenset[str]
-    conditions: Mapping[str, tuple[Condition, ...]]
+    conditions: Mapping[str, tuple[ArgumentRule, ...]]
     answers: Mapping[str, int]  # name → error number; 0 says that it was done
 
 
@@ -222,24 +222,24 @@ def rules(calls: Calls) -> CallRules:
     """The rules for one kind of work."""
     allowed = " ".join((FILES, MEMORY, PROCESSES, THREADS, TIME, EVENTS))
     fcntl: tuple[int, ...] = FCNTL
-    ioctl = [Condition(1, IOCTL, errno.ENOTTY)]
-    conditions: dict[str, tuple[Condition, ...]] = {
-        "clone": (Condition(0, (0,), errno.EPERM, mask=CLONE_REFUSED),),
-        "mmap": (Condition(3, (0,), errno.ENOMEM, mask=HUGE_PAGES),),
-        "prctl": (Condition(0, PRCTL, errno.EINVAL),),
-        "madvise": (Condition(2, MADVISE, errno.EINVAL),),
+    ioctl = [ArgumentRule(1, IOCTL, errno.ENOTTY)]
+    conditions: dict[str, tuple[ArgumentRule, ...]] = {
+        "clone": (ArgumentRule(0, (0,), errno.EPERM, mask=CLONE_REFUSED),),
+        "mmap": (ArgumentRule(3, (0,), errno.ENOMEM, mask=HUGE_PAGES),),
+        "prctl": (ArgumentRule(0, PRCTL, errno.EINVAL),),
+        "madvise": (ArgumentRule(2, MADVISE, errno.EINVAL),),
     }
     if calls is not Calls.COMPUTING:
         allowed = " ".join((allowed, PIPES, SOCKETS, LOCKS))
         fcntl += FCNTL_LOCKS + FCNTL_MEMORY
         families = (AF_UNIX,) if calls is Calls.ON_CARD else (AF_UNIX, AF_INET, AF_INET6)
-        conditions["socket"] = (Condition(0, families, errno.EPERM),)
-        conditions["socketpair"] = (Condition(0, (AF_UNIX,), errno.EPERM),)
+        conditions["socket"] = (ArgumentRule(0, families, errno.EPERM),)
+        conditions["socketpair"] = (ArgumentRule(0, (AF_UNIX,), errno.EPERM),)
     if calls is Calls.ON_CARD:
         allowed = f"{allowed} {CARDS}"
-        ioctl.append(Condition(1, IOCTL_OF_DRIVERS, errno.ENOTTY, mask=0xFF00))
-        ioctl.append(Condition(1, IOCTL_OF_UVM, errno.ENOTTY, mask=0xFFFFFF00))
-    conditions |= {"fcntl": (Condition(1, fcntl, errno.EINVAL),), "ioctl": tuple(ioctl)}
+        ioctl.append(ArgumentRule(1, IOCTL_OF_DRIVERS, errno.ENOTTY, mask=0xFF00))
+        ioctl.append(ArgumentRule(1, IOCTL_OF_UVM, errno.ENOTTY, mask=0xFFFFFF00))
+    conditions |= {"fcntl": (ArgumentRule(1, fcntl, errno.EINVAL),), "ioctl": tuple(ioctl)}
     answers = dict.fromkeys(FORBIDDEN.split(), errno.EPERM) | dict.fromkeys(IGNORED.split(), 0)
     names = frozenset(allowed.split())
     answers = {name: said for name, said in answers.items() if name not in names | conditions.keys()}
@@ -291,7 +291,7 @@ def instructions(calls: Calls, machine: str = "") -> list[Instruction]:
     return [*program, (RETURN, 0, 0, ERROR | errno.ENOSYS)]
 
 
-def _checked(condition: Condition) -> Iterator[Instruction]:
+def _checked(condition: ArgumentRule) -> Iterator[Instruction]:
     """Allow the call where the condition holds; else go on. The kernel, too, looks at the low half alone."""
     yield (LOAD, 0, 0, ARGUMENTS_AT + 8 * condition.argument)
     yield (AND, 0, 0, condition.mask)
