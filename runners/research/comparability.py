@@ -90,7 +90,7 @@ def comparability_of(tier: Tier, home: Path) -> Comparability:
         TrackerError: the corpus cannot be built.
     """
     found = corpus(tier.corpus, home)
-    program = program_text()
+    program = tier.program or program_text()
     torch = installed_version("torch", extra="research")
     decides = harness_hash(tier, torch=torch, sources=deciding_sources())
     return Comparability(

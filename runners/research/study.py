@@ -17,8 +17,8 @@ from runners.research.agents import Agent, Ask
 from runners.research.events import StudyEvent
 from runners.research.final_test import baseline_trainings, finished, first_pair_val
 from runners.research.gate import LOOKS
-from runners.research.problem.space import Tunable
 from runners.research.problem.tiers import Tier
+from runners.research.problem.tunables import Tunable
 from runners.research.seeds import StudySeeds, next_slots
 from runners.research.training.pool import TrainingPool, TrainingRequest
 from runners.research.trial import (

@@ -119,7 +119,8 @@ def _opened(
     study: Study, ledger: Ledger, stop: StudyStop, say: Callable[[StudyEvent], None]
 ) -> Iterator[StudyContext]:
     """All that the study works with, under the facts that it was begun with."""
-    tier, home = tier_of(study.tier), ledger.folder.parent.parent
+    home = ledger.folder.parent.parent
+    tier = tier_of(study.tier, home)
     facts = comparability_of(tier, home)
     facts.refuse(study)
     seeds = StudySeeds(ledger.read_secret())

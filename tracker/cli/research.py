@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from tracker.research.driver import StudyEnd
 
 Tier = Annotated[str, Parameter(help="Training size: smoke, cpu, gpu-small or gpu.")]
+TaskName = Annotated[
+    str | None,
+    Parameter(help="Task instead of a tier: a shipped one, or a folder with a `task.toml`."),
+]
 AgentName = Annotated[
     str,
     Parameter(
@@ -64,6 +68,7 @@ def run(
     *,
     agent: AgentName = "demo",
     tier: Tier = "cpu",
+    task: TaskName = None,
     track: Annotated[str, Parameter(group=AGENT)] = "params",
     trials: int = 30,
     seed: int = 0,
@@ -107,9 +112,10 @@ def run(
     """
     from tracker.research.begin import StudyRequest, begin_study, given_secret
 
+    home = load_settings()
     request = StudyRequest(
         agent=agent,
-        tier=tier,
+        tier=_task_name(task, tier, home),
         track=track,
         n_trials=trials,
         seed=seed,
@@ -122,7 +128,6 @@ def run(
         proposals=proposals,
         secret=None if study_secret is None else given_secret(study_secret),
     )
-    home = load_settings()
     _finish(_work(begin_study(request, home), home), home, as_json=as_json)
 
 
@@ -147,6 +152,7 @@ def resume(study: str, /, *, as_json: JsonDocument = False) -> None:
 def baseline(
     *,
     tier: Tier = "cpu",
+    task: TaskName = None,
     trials: int = 30,
     seed: tuple[int, ...] = (0,),
     agent: tuple[str, ...] = BASELINES,
@@ -182,6 +188,7 @@ def baseline(
                 f"agent `{name}` cannot be a baseline: a baseline needs neither a model nor proposals"
             )
     home, rows = load_settings(), []
+    tier = _task_name(task, tier, home)
     for each in dict.fromkeys(seed):
         for name in dict.fromkeys(agent):
             request = StudyRequest(
@@ -375,9 +382,9 @@ def judge(
     from tracker.bench.run import check_home
     from tracker.cli.research_output import judgement_document, judgement_line
 
-    chosen, size = _seeds(seeds), tier_of(tier)
-    text = read_script(script, size)
     home = load_settings()
+    chosen, size = _seeds(seeds), tier_of(tier, home.home)
+    text = read_script(script, size)
     check_home(home)
     found = judge_script(
         text,
@@ -401,6 +408,15 @@ def _seeds(text: str) -> list[int]:
     if not all(word.isascii() and word.isdigit() and int(word) < 2**31 for word in words):
         raise UsageError(f"`--seeds {text}` is no list of whole numbers", hint="for example `--seeds 7,8`")
     return [int(word) for word in dict.fromkeys(words)]
+
+
+def _task_name(task: str | None, tier: str, home: Settings) -> str:
+    """Name of the task to work on; a folder is copied to the home first."""
+    if task is None:
+        return tier
+    from runners.research.problem.tiers import kept_task
+
+    return kept_task(task, home.home).name
 
 
 def _work(study: Study, home: Settings) -> StudyEnd:

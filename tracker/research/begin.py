@@ -129,7 +129,7 @@ def begin_study(request: StudyRequest, settings: Settings) -> Study:
         UnreachableError: the Hub or the server is down.
     """
     start_logging(settings.log_level)
-    tier, track = tier_of(request.tier), Track(request.track)
+    tier, track = tier_of(request.tier, settings.home), Track(request.track)
     check_home(settings)
     box = _sandbox(request, track)
     spec = _agent(request, track, settings)
@@ -201,7 +201,7 @@ def resumed_study(name: str, settings: Settings) -> Study:
     if study.status is StudyStatus.COMPLETE:
         hint = f"`tracker research show {study.study_id}` shows it"
         raise TrackerError(f"study `{study.study_id}` is complete", hint=hint)
-    comparability_of(tier_of(study.tier), settings.home).refuse(study)
+    comparability_of(tier_of(study.tier, settings.home), settings.home).refuse(study)
     ledger.read_secret()
     sandbox.for_study(study.sandbox, runs_code=study.track is Track.CODE)
     return study
@@ -209,7 +209,7 @@ def resumed_study(name: str, settings: Settings) -> Study:
 
 def known_study(request: StudyRequest, settings: Settings) -> Study | None:
     """A complete study with exactly these settings, or None."""
-    tier = tier_of(request.tier)
+    tier = tier_of(request.tier, settings.home)
     facts = comparability_of(tier, settings.home)
     wanted = (request.agent, tier.name, request.track, request.seed, request.n_trials, request.wave_size)
     for folder in reversed(study_folders(settings.studies_path)):

@@ -25,8 +25,8 @@ from tracker.records.studies import (
 )
 
 if TYPE_CHECKING:
-    from runners.research.problem.space import Tunable
     from runners.research.problem.tiers import Tier
+    from runners.research.problem.tunables import Tunable
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from runners.research.agents import Ask
 from runners.research.agents.history import change_key, trial_outcomes
 from runners.research.agents.optuna_agents import DRAWS, Values, all_values, seed_of
 from runners.research.problem import space
+from runners.research.problem.tunables import Tunable
 from tracker.records.studies import (
     Change,
     Proposal,
@@ -97,7 +98,7 @@ def _values(point: np.ndarray[Any, np.dtype[np.float64]], ask: Ask) -> Values:
     return {t.name: _value(t, float(unit)) for t, unit in zip(ask.space, point, strict=True)}
 
 
-def _unit(tunable: space.Tunable, value: float) -> float:
+def _unit(tunable: Tunable, value: float) -> float:
     if tunable.choices:
         return (tunable.choices.index(value) + 0.5) / len(tunable.choices)
     low, high, value = (
@@ -108,7 +109,7 @@ def _unit(tunable: space.Tunable, value: float) -> float:
     return (value - low) / (high - low)
 
 
-def _value(tunable: space.Tunable, unit: float) -> float | int:
+def _value(tunable: Tunable, unit: float) -> float | int:
     if tunable.choices:
         return tunable.choices[min(int(unit * len(tunable.choices)), len(tunable.choices) - 1)]
     if tunable.log:

@@ -16,6 +16,7 @@ from runners.research.agents import Ask
 from runners.research.agents.history import change_key, trial_outcomes
 from runners.research.agents.parse_json import MAX_CHANGES
 from runners.research.problem import space
+from runners.research.problem.tunables import Tunable
 from tracker.records.studies import (
     Change,
     Proposal,
@@ -130,7 +131,7 @@ def _study(ask: Ask, sampler: Any) -> optuna.Study:
     return study
 
 
-def _distribution(tunable: space.Tunable) -> Any:
+def _distribution(tunable: Tunable) -> Any:
     """The number's range; choices are in rising order, so that their places are one too."""
     import optuna
 
@@ -139,9 +140,9 @@ def _distribution(tunable: space.Tunable) -> Any:
     return optuna.distributions.FloatDistribution(tunable.low, tunable.high, log=tunable.log)
 
 
-def _coordinate(tunable: space.Tunable, value: Any) -> float | int:
+def _coordinate(tunable: Tunable, value: Any) -> float | int:
     return tunable.choices.index(value) if tunable.choices else float(value)
 
 
-def _value(tunable: space.Tunable, coordinate: Any) -> Any:
+def _value(tunable: Tunable, coordinate: Any) -> Any:
     return tunable.choices[int(coordinate)] if tunable.choices else float(coordinate)

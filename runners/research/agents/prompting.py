@@ -18,7 +18,8 @@ from runners.research.agents.history import TrialOutcome, trial_outcomes
 from runners.research.agents.parse_json import MAX_CHANGES, MAX_RATIONALE_CHARS, reply_schema
 from runners.research.agents.passages import NoPlaceError, without_comment
 from runners.research.problem.script import regions
-from runners.research.problem.space import Tunable, validate
+from runners.research.problem.space import validate
+from runners.research.problem.tunables import Tunable
 from tracker.records.studies import (
     CATEGORIES,
     Change,

@@ -48,8 +48,8 @@ def regions(script: str) -> Regions:
 
 
 def shipped(tier: Tier) -> str:
-    """The script with the defaults of `tier` in its block of numbers."""
-    script = PATH.read_text()
+    """The script of the task, else the small GPT's, with the task's defaults in its block of numbers."""
+    script = tier.script or PATH.read_text()
     for name, value in tier.params.items():
         line = re.compile(rf"^(    {name}: \w+ = )[^ \n]+", re.MULTILINE)
         script, n_found = line.subn(rf"\g<1>{value!r}", script, count=1)

@@ -6,66 +6,16 @@ Pure: values in, values or a sentence out. The sentences are made to be shown to
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from runners.research.problem import script
 from runners.research.problem.tiers import Tier
+from runners.research.problem.tunables import Number, Tunable
 from tracker.records.studies import CATEGORIES, Change, Params
 
 MIN_STEPS = 20  # fewer show nothing
-SHOWN_CHARS = 40  # of a value, in a sentence about it
-DIGITS = 6  # significant digits of a proposed number: two that agree so far are one
-Number = float | int
-
-
-@dataclass(frozen=True, slots=True)
-class Tunable:
-    """One number: a range from `low` to `high` (on a log scale if `log`), or a list of choices."""
-
-    name: str
-    kind: str  # "float" or "int"
-    default: Number
-    category: str
-    what: str
-    source: str  # of the default
-    low: float = 0.0
-    high: float = 0.0
-    log: bool = False
-    choices: tuple[Number, ...] = ()  # in rising order; empty: a range
-
-    def __post_init__(self) -> None:
-        """The default lies in the space, and the category is one of the seven."""
-        if self.category not in CATEGORIES:
-            raise ValueError(f"{self.name}: no category is called {self.category}")
-        if self.problem(self.default):
-            raise ValueError(str(self.problem(self.default)))
-
-    def problem(self, value: object) -> str | None:
-        """Why `value` is not allowed, or None."""
-        shown = _shown(value)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return f"`{self.name}` must be a number, got {shown}"
-        if isinstance(value, float) and not math.isfinite(value):  # an integer may be too long to ask
-            return f"`{self.name}` must be a number, got {shown}"
-        if self.choices:
-            listed = ", ".join(str(c) for c in self.choices)
-            return None if value in self.choices else f"`{self.name}` must be one of {listed}, got {shown}"
-        if self.low <= value <= self.high:
-            return None
-        return f"`{self.name}` must be between {self.low:g} and {self.high:g}, got {shown}"
-
-    def cleaned(self, value: Number) -> Number:
-        """The value as it is trained with: of the right type, and not finer than `DIGITS`."""
-        return int(value) if self.kind == "int" else float(f"{float(value):.{DIGITS}g}")
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"
 
 
 Text = tuple[str, str]  # what it means, source of the default
@@ -144,7 +94,7 @@ def tunables(tier: Tier) -> tuple[Tunable, ...]:
             default=tier.params.get(tunable.name, tunable.default),
             choices=tier.choices.get(tunable.name, tunable.choices),
         )
-        for tunable in SPACE
+        for tunable in tier.numbers or SPACE
     )
 
 
@@ -161,7 +111,7 @@ def validate(params: Mapping[str, object], tier: Tier) -> Params:
         raise ValueError("; ".join(problems))
     cleaned = {name: known[name].cleaned(value) for name, value in params.items()}  # type: ignore[arg-type]
     values = {name: tunable.default for name, tunable in known.items()} | cleaned
-    if problems := _conflicts(values, tier):
+    if problems := [] if tier.numbers else _conflicts(values, tier):
         raise ValueError("; ".join(problems))
     return normalised(cleaned, tier)
 
@@ -233,7 +183,7 @@ _PARTS = {
 
 def categories(parent: Change, child: Change, tier: Tier) -> tuple[str, ...]:
     """The categories that the child changes, in the order of `CATEGORIES`."""
-    of = {tunable.name: tunable.category for tunable in SPACE}
+    of = {tunable.name: tunable.category for tunable in tunables(tier)}
     touched = {of.get(name, "architecture") for name in diff(parent, child, tier)}
     if parent.script != child.script:
         before = script.definitions(parent.script or script.shipped(tier))

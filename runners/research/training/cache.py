@@ -50,6 +50,8 @@ N_AT_ONCE = {"cpu": 2, "cuda": 1}  # trainings on one machine, of all studies to
 WAIT_S = 0.2
 MAX_STARTUP_S = 2.5  # of CPU time to import torch and load a model; 1.2 s where nothing else runs
 KEPT_SPLITS = (str(Split.VAL), str(Split.SELECT))  # always measured, and shared by all studies of a home
+# of a tier: what cannot change a result, and the script, which has its own place
+NOT_IN_KEY = ("description", "choices", "limits", "program", "numbers", "script")
 # what says more about the machine than about the change
 NOT_KEPT = (TrainingStatus.TIMED_OUT, TrainingStatus.OUT_OF_MEMORY)
 
@@ -61,7 +63,7 @@ class BaselineError(TrackerError):
 def key(change: Change, seed: int, tier: Tier, corpus_hash: str) -> str:
     """The fingerprint of a training: equal keys, equal results (on a CPU to the last bit)."""
     text = change.script or scripts.shipped(tier)
-    sizes = {k: v for k, v in asdict(tier).items() if k not in ("description", "choices", "limits")}
+    sizes = {k: v for k, v in asdict(tier).items() if k not in NOT_IN_KEY}
     made_of = {
         "version": VERSION,
         "script": hashlib.sha256(text.encode()).hexdigest(),
