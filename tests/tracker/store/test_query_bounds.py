@@ -27,7 +27,7 @@ GRACE_S = 10.0
 MEMORY_BYTES = 1_000_000_000
 SECRET = "planted-secret-4711"
 FEW = ("padding", "parentheses", "large rows")  # without `TRACKER_TEST_STATEMENTS`
-DEFAULT_STATEMENTS = 6
+N_STATEMENTS = int(os.environ.get("TRACKER_TEST_STATEMENTS", "6"))
 
 
 @pytest.fixture
@@ -171,15 +171,15 @@ def files(home: Path) -> dict[str, tuple[int, int]]:
     }
 
 
+@pytest.mark.timeout(300 + N_STATEMENTS)
 def test_query_bounds_every_statement_gets_an_answer_or_one_sentence(filled: Settings) -> None:
     """`TRACKER_TEST_STATEMENTS` says how many are drawn."""
-    n_statements = int(os.environ.get("TRACKER_TEST_STATEMENTS", DEFAULT_STATEMENTS))
     draw = random.Random(os.environ.get("TRACKER_TEST_SEED", "2026"))
     places = {"home": str(filled.home), "items": str(filled.items_path)}
     before = files(filled.home)
-    statements = [statement(draw, places) for _ in range(n_statements)]
+    statements = [statement(draw, places) for _ in range(N_STATEMENTS)]
     found = measured(statements, filled)
-    assert len(found) == n_statements
+    assert len(found) == N_STATEMENTS
     for sql, (answer, took_s, _) in zip(statements, found, strict=True):
         assert answer, ascii(sql)
         assert SECRET not in answer, ascii(sql)
@@ -189,5 +189,5 @@ def test_query_bounds_every_statement_gets_an_answer_or_one_sentence(filled: Set
     assert peak_bytes < MEMORY_BYTES + 300_000_000
     assert files(filled.home) == before
     assert n_answers > 0
-    figures = f"{n_statements} statements, {n_answers} answered, longest {longest_s:.1f} s"
+    figures = f"{N_STATEMENTS} statements, {n_answers} answered, longest {longest_s:.1f} s"
     print(f"{figures}, peak {peak_bytes / 1e6:.0f} MB")
