@@ -122,7 +122,7 @@ def write_inputs(
     )  # 0 or 1 more than the token before: learned within a few steps
     token, text = 0, bytearray()
     while len(text) < 1 << 16:
-        token = (token + 1 + (step[len(text)] & 1)) % tier.vocab_size
+        token = (token + 1 + (step[len(text)] & 1)) % min(tier.vocab_size, 256)
         text.append(token)
     n_bytes = n_tokens // tier.context * (tier.context + 1)
     (folder / "data.bin").write_bytes((bytes(text) * (n_bytes // len(text) + 1))[:n_bytes])
