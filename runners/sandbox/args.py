@@ -7,6 +7,7 @@ they need (no other: their texts may be what a corpus is made of), its inputs, o
 from __future__ import annotations
 
 import ctypes
+import os
 import secrets
 import shutil
 import sys
@@ -17,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from runners.hardware import Hardware, choose_cards, describe_hardware, visible_cards
-from runners.sandbox.image import ETC, STATIC_PROC, SYSTEM, Image
+from runners.sandbox.image import ETC, STATIC_PROC, SYSTEM, Image, frozen_counters
 from runners.sandbox.limits import Limits
 from runners.sandbox.packages import PACKAGES, package_paths
 
@@ -245,11 +246,22 @@ def _devices(binds: Binds, variant: Variant) -> list[str]:
         for pattern in GPU_GLOBS:
             for device in sorted(Path("/dev").glob(pattern)):
                 words += ["--dev-bind", str(device), str(device)]
+        if binds.image is not None:
+            for name in frozen_counters():
+                words += ["--ro-bind", f"{binds.image.place}{STATIC_PROC}{name}", f"/proc{name}"]
         words += ["--ro-bind", "/sys", "/sys"]
+        for folder in _counting_folders():
+            words += ["--tmpfs", folder]
         library = cuda_folder()
         if library is not None and not any(library.is_relative_to(name) for name in SYSTEM):
             words += ["--ro-bind", str(library), str(library)]
     return words
+
+
+def _counting_folders() -> Iterator[str]:
+    """Those below `/sys` with counters that no driver of a card reads: of the kernel and of the disks."""
+    disks = sorted(os.path.realpath(path) for path in Path("/sys/block").glob("*"))
+    yield from (path for path in ("/sys/kernel", "/sys/fs", *disks) if os.path.isdir(path))
 
 
 @lru_cache

@@ -47,6 +47,15 @@ LEFT_OUT_OF_TORCH = ("bin", "test")
 NEEDED_OF_TORCH = "bin/torch_shm_manager"  # looked for on import
 LEFT_OUT_ON_CPU = ("include", "share")  # of torch: a compiler reads them
 LIBRARY = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x", re.MULTILINE)  # a line of `ldd`
+# below `/proc`, of the whole machine; `NEEDED_COUNTERS` stay as they were when the image was made
+COUNTERS = (
+    "stat", "meminfo", "uptime", "loadavg", "vmstat", "zoneinfo", "buddyinfo", "pagetypeinfo", "slabinfo",
+    "diskstats",
+    "interrupts", "softirqs", "locks", "keys", "key-users", "swaps", "schedstat", "sched_debug", "timer_list",
+    "pressure/*", "sys/fs/inode-*", "sys/fs/dentry-state", "sys/fs/file-nr", "sys/kernel/ns_last_pid",
+    "sys/kernel/random/entropy_avail",
+)  # fmt: skip
+NEEDED_COUNTERS = ("stat", "meminfo", "uptime")
 CHANGING = re.compile(r"^(cpu MHz|bogomips)\b.*\n", re.MULTILINE)  # lines of `/proc/cpuinfo`
 START_S = 300.0  # several GB from a slow disk
 HINT = "the sandbox keeps Python and torch in memory: 0.7 GB without a card, up to 8 GB with one"
@@ -125,7 +134,10 @@ def image_files(packages: Sequence[str], *, needs_gpu: bool) -> ImageFiles:
             found.add_chain(str(path / NEEDED_OF_TORCH))
     if needs_gpu:
         _add_headers(found)
-        found.roots = set(_roots_beside_system([*tops, *package_tops, *_header_folders()], prefixes))
+        found.texts |= {f"{STATIC_PROC}{name}": text for name, text in frozen_counters().items()}
+        found.roots = {STATIC_PROC} | set(
+            _roots_beside_system([*tops, *package_tops, *_header_folders()], prefixes)
+        )
         return found
     _add_system(found)
     found.roots = set(_roots(found, prefixes))
@@ -154,6 +166,16 @@ def _add_system(found: ImageFiles) -> None:
         if os.path.exists(name):
             found.add_tree(Path(name))
     found.texts[f"{STATIC_PROC}/cpuinfo"] = _processor()
+
+
+@lru_cache(maxsize=1)
+def frozen_counters() -> dict[str, str]:
+    """Path below `/proc` → what a program sees there that needs the rest: nothing, or a first look."""
+    shown = {}
+    for path in (one for pattern in COUNTERS for one in sorted(Path("/proc").glob(pattern)) if one.is_file()):
+        is_needed = path.name in NEEDED_COUNTERS
+        shown[f"/{path.relative_to('/proc')}"] = path.read_text(errors="replace") if is_needed else ""
+    return shown
 
 
 def _processor() -> str:

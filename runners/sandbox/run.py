@@ -11,6 +11,7 @@ together with that thread.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import shutil
@@ -32,7 +33,7 @@ from runners.sandbox import args as sandbox_args
 from runners.sandbox.image import image
 from runners.sandbox.limits import Limits
 from runners.sandbox.packages import PACKAGES
-from runners.sandbox.seccomp import Calls, filter_program, is_supported
+from runners.sandbox.seccomp import Calls, call_number, filter_program, is_supported
 from runners.sandbox.watch import LOOK_S, SandboxWatch
 from tracker.errors import TrackerError
 from tracker.interpreter import python_command
@@ -72,6 +73,8 @@ KILLED = (-signal.SIGKILL, -signal.SIGXCPU, 128 + signal.SIGKILL, 128 + signal.S
 NO_FILTER = "no filter of system calls"
 # The driver's library starts, without which no training on a card does
 STARTS_CARD = "import ctypes, sys; sys.exit(ctypes.CDLL('libcuda.so.1').cuInit(0))"
+CONFINE = Path(__file__).with_name("confine.py")
+JOIN_KEYRING = 1  # of `keyctl`, in linux/keyctl.h: a new one, without a name
 SPENT_SHARE = 0.8  # of the CPU time: the last look may be a while ago on a busy machine
 STATUS_OF = {
     "wall": EndStatus.TIMED_OUT,
@@ -159,6 +162,7 @@ class Sandbox:
             os.chown(spec.writable, uid, uid)
         # the first process of the sandbox keeps what we give here: nothing of our own environment
         env = {} if self.hides_files else sandbox_args.environment(spec.env, needs_gpu=spec.needs_gpu)
+        leave_keyring()
         with contextlib.ExitStack() as stack:
             binds = self._binds(spec, stack)
             fds = [*binds.input_fds.values(), *([] if binds.filter_fd is None else [binds.filter_fd])]
@@ -186,11 +190,9 @@ class Sandbox:
             needs_gpu=spec.needs_gpu,
             keeps_output=spec.keeps_output,
         )
-        if not self.hides_files:
-            return binds
-        if self.variant.is_filtered:
+        if self.variant.is_filtered and self.kind is not Kind.NONE:
             binds = replace(binds, filter_fd=stack.enter_context(_in_memory(filter_program(spec.calls))))
-        if self.variant.is_in_memory:
+        if self.variant.is_in_memory and self.hides_files:
             files = {name: path for name, path in spec.read_only.items() if path.is_file()}
             opened = {name: stack.enter_context(path.open("rb")).fileno() for name, path in files.items()}
             found = image(spec.packages, needs_gpu=spec.needs_gpu)
@@ -205,7 +207,15 @@ class Sandbox:
             env = sandbox_args.environment(spec.env, needs_gpu=spec.needs_gpu)
             return sandbox_args.bubblewrap(self.variant, binds, env, limited, uid=uid)
         dies = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        if binds.filter_fd is not None:
+            limited = [*python_command("-I", "-S", str(CONFINE), str(binds.filter_fd)), *limited]
         return [*dies, *(sandbox_args.UNSHARE if self.kind is Kind.UNSHARE else []), *limited]
+
+
+def leave_keyring() -> None:
+    """Give this thread, and so whatever it starts, a new session keyring; some kernels have none."""
+    if is_supported() and sys.platform == "linux":
+        ctypes.CDLL(None).syscall(call_number("keyctl"), JOIN_KEYRING, None)
 
 
 @contextlib.contextmanager
@@ -391,9 +401,12 @@ def _probed(search_path: str) -> Sandbox:
             why.append(problem)
     reason = why[-1]
     if shutil.which("unshare") and sys.platform == "linux":
-        weak = Sandbox(Kind.UNSHARE, lacks=("the user's files can be read and written",), why=reason)
-        if _problem(weak) is None:
-            return weak
+        for is_filtered in (True, False) if is_supported() else (False,):
+            variant = sandbox_args.Variant(is_filtered=is_filtered, is_in_memory=False)
+            lacks = ("the user's files can be read and written", *(() if is_filtered else (NO_FILTER,)))
+            weak = Sandbox(Kind.UNSHARE, variant, lacks=lacks, why=reason)
+            if _problem(weak) is None:
+                return weak
     open_to = ("the user's files can be read and written", "the network is open", "no process is hidden")
     return Sandbox(Kind.NONE, lacks=open_to, why=reason)
 

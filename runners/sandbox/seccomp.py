@@ -66,7 +66,7 @@ X86_64 = """
     getgroups=115 setgroups=116 setresuid=117 getresuid=118 setresgid=119 getresgid=120 getpgid=121
     setfsuid=122 setfsgid=123 getsid=124 capget=125 capset=126 rt_sigpending=127 rt_sigtimedwait=128
     rt_sigqueueinfo=129 rt_sigsuspend=130 sigaltstack=131 utime=132 mknod=133 personality=135 ustat=136
-    statfs=137 fstatfs=138 getpriority=140 setpriority=141 sched_setparam=142 sched_getparam=143
+    statfs=137 fstatfs=138 setpriority=141 sched_setparam=142 sched_getparam=143
     sched_setscheduler=144 sched_getscheduler=145 sched_get_priority_max=146 sched_get_priority_min=147
     mlock=149 munlock=150 mlockall=151 munlockall=152 vhangup=153 pivot_root=155 prctl=157 arch_prctl=158
     adjtimex=159 setrlimit=160 chroot=161 sync=162 acct=163 settimeofday=164 mount=165 umount2=166
@@ -86,7 +86,7 @@ X86_64 = """
     perf_event_open=298 recvmmsg=299 fanotify_init=300 prlimit64=302 name_to_handle_at=303
     open_by_handle_at=304 clock_adjtime=305 syncfs=306 sendmmsg=307 setns=308 getcpu=309
     process_vm_readv=310 process_vm_writev=311 kcmp=312 sched_setattr=314 sched_getattr=315 renameat2=316
-    getrandom=318 memfd_create=319 bpf=321 userfaultfd=323 membarrier=324 mlock2=325 copy_file_range=326
+    getrandom=318 memfd_create=319 bpf=321 userfaultfd=323 mlock2=325 copy_file_range=326
     rseq=334 close_range=436 faccessat2=439 epoll_pwait2=441 futex_waitv=449
 """
 AARCH64 = """
@@ -105,7 +105,7 @@ AARCH64 = """
     sched_getscheduler=120 sched_getparam=121 sched_setaffinity=122 sched_getaffinity=123 sched_yield=124
     sched_get_priority_max=125 sched_get_priority_min=126 restart_syscall=128 kill=129 tkill=130 tgkill=131
     sigaltstack=132 rt_sigsuspend=133 rt_sigaction=134 rt_sigprocmask=135 rt_sigpending=136
-    rt_sigtimedwait=137 rt_sigqueueinfo=138 rt_sigreturn=139 setpriority=140 getpriority=141 reboot=142
+    rt_sigtimedwait=137 rt_sigqueueinfo=138 rt_sigreturn=139 setpriority=140 reboot=142
     setregid=143 setgid=144 setreuid=145 setuid=146 setresuid=147 getresuid=148 setresgid=149 getresgid=150
     setfsuid=151 setfsgid=152 times=153 setpgid=154 getpgid=155 getsid=156 setsid=157 getgroups=158
     setgroups=159 uname=160 sethostname=161 setdomainname=162 getrlimit=163 setrlimit=164 getrusage=165
@@ -121,7 +121,7 @@ AARCH64 = """
     accept4=242 recvmmsg=243 wait4=260 prlimit64=261 fanotify_init=262 name_to_handle_at=264
     open_by_handle_at=265 clock_adjtime=266 syncfs=267 setns=268 sendmmsg=269 process_vm_readv=270
     process_vm_writev=271 kcmp=272 sched_setattr=274 sched_getattr=275 renameat2=276 getrandom=278
-    memfd_create=279 bpf=280 userfaultfd=282 membarrier=283 mlock2=284 copy_file_range=285 rseq=293
+    memfd_create=279 bpf=280 userfaultfd=282 mlock2=284 copy_file_range=285 rseq=293
     close_range=436 faccessat2=439 epoll_pwait2=441 futex_waitv=449
 """
 ARCHITECTURES = {
@@ -166,8 +166,7 @@ SOCKETS = """
 LOCKS = "flock"
 CARDS = """
     memfd_create mlock mlock2 munlock mlockall munlockall get_mempolicy set_mempolicy mbind timer_create
-    timer_settime timer_gettime timer_getoverrun timer_delete getpriority personality sched_getattr
-    membarrier
+    timer_settime timer_gettime timer_getoverrun timer_delete personality sched_getattr
 """  # what a driver and a compiler need besides
 IGNORED = """
     fadvise64 readahead sync_file_range sync syncfs
@@ -256,6 +255,11 @@ Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, va
 def is_supported(machine: str = "") -> bool:
     """Whether there are numbers for this processor."""
     return (machine or platform.machine()) in ARCHITECTURES
+
+
+def call_number(name: str, machine: str = "") -> int:
+    """The number of a call on this processor; see `is_supported`."""
+    return ARCHITECTURES[machine or platform.machine()].numbers[name]
 
 
 def filter_program(calls: Calls, machine: str = "") -> bytes:
