@@ -37,6 +37,8 @@ DECIDING = {
     "evaluator": "evaluation/evaluator.py",
     "cheat_checks": "evaluation/cheat_checks.py",
     "seed_similarity": "evaluation/seed_similarity.py",
+    "checkpoint": "evaluation/checkpoint.py",
+    "script_content": "evaluation/script_content.py",
     "logits_client": "evaluation/logits_client.py",
     "logits_server": "evaluation/logits_server.py",
     "training": "training/cache.py",

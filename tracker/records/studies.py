@@ -49,7 +49,8 @@ class TrainingStatus(StrEnum):
     DIVERGED = "diverged"  # a loss that is not finite
     OUT_OF_MEMORY = "out_of_memory"
     TIMED_OUT = "timed_out"
-    CAUGHT = "caught"  # the evaluator refused what it found; `reason` names the probe
+    REFUSED = "refused"  # over a limit of the tier, or not plausible; `reason` names the check
+    CAUGHT = "caught"  # proof that the score would be faked; `reason` names it
 
 
 class Verdict(StrEnum):
@@ -59,8 +60,8 @@ class Verdict(StrEnum):
     REJECTED = "rejected"
     DUPLICATE = "duplicate"  # tried before: answered from the cache
     INVALID = "invalid"  # the reply contains no change, or one outside the space
-    FAILED = "failed"  # its training crashed, diverged, ran out of memory or of time
-    CAUGHT = "caught"  # an attempt to fake the score
+    FAILED = "failed"  # its training crashed, diverged, passed a limit, or has a result that is not plausible
+    CAUGHT = "caught"  # proof of an attempt to fake the score
 
 
 class StudyStatus(StrEnum):
@@ -137,6 +138,8 @@ class Training:
     mfu: float | None = None  # model FLOPs utilization, 0..1; None: the device's peak is unknown
     peak_memory_bytes: int | None = None
     device: str = "cpu"
+    # what the evaluator measured beside the scores; in the files alone, and never shown to an agent
+    evidence: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

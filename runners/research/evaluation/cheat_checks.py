@@ -1,7 +1,10 @@
-"""Checks that a training looks honest from outside; each names its finding.
+"""Checks of a training from outside, on numbers that our own side measured; each names its finding.
 
-They catch what the sandbox allows and the probes of the logits cannot see: more computing than was given, a
-checkpoint that was not trained, a beginning that does not depend on the seed.
+They see what the sandbox allows and the probes of the logits cannot: more computing than was given, knowledge
+that did not come from the training, a beginning that does not depend on the seed.
+
+A finding is proof only if no honest script can cause it: then the training is `caught`. All others say that a
+limit was passed or that a result is not plausible: the training is refused, in a sentence for the agent.
 """
 
 from __future__ import annotations
@@ -9,20 +12,27 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-from runners.research.problem.tiers import Tier
+from runners.research.evaluation.logits_client import WeightStart
 
-# A change may cost this much of what the shipped script takes with the same numbers on the same machine:
-# room for a heavier block, none for a second step on each batch.
+# A change may cost this much of what the shipped script takes with the tier's defaults, whatever numbers it
+# declares: nobody can see from outside whether it uses them. On `cpu` a quarter of the batch costs 1.2 times.
 MAX_COST = 1.6
-MIN_COST = 0.1  # less, and the text cannot have gone through the model and back
-SLACK_S = 1.5  # of CPU time: starting up three times varies by so much on a busy machine
+# by which equal trainings differ on a busy machine: CPU seconds, and a share of those of starting
+SLACK_S, STARTUP_SLACK = 0.5, 0.25
+MAX_EVAL_COST = 3.0  # loading and answering; there is nothing to train on there
+CARD_SLACK_S = 20.0  # of wall time on a card: its driver starts, and what is compiled takes its time
 MAX_GAIN = 0.4  # share of the shipped script's bits that no change of one training saves
-FIRST_LOSS = (0.5, 4.0)  # of log V, at the first step
-MAX_BELOW_CURVE = 0.35  # nats by which the held-out loss may lie below the end of the training's own curve
-END_SHARE = 0.1  # of the curve that counts as its end
-MIN_TOKENS_SHARE = 0.9  # the last batch may not fill up
+# share of log V that an untrained model loses at least; the frequencies of the symbols alone give 0.82
+LEAST_UNTRAINED = 0.75
+# nats by which held-out text may be easier than the training's own, where it is not so for the shipped script
+MAX_BEYOND_TRAINING, BEYOND_DEVIATIONS = 0.15, 3.0
+# cosine of the numbers of two beginnings: by chance the deviation is 1 ÷ √n
+ALIKE, ALIKE_DEVIATIONS = 0.12, 6.0
+MIN_ALIKE_NUMBERS = 256  # fewer are alike by chance: gains and biases
+ALIKE_SHARE = 0.5  # of the drawn numbers, or of the shipped script's if these are fewer
+LEAST_DRAWN = 0.1  # of the shipped script's numbers, that must depend on the seed
+SAME_OUTPUT = 1e-3  # of the spread of the logits
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,7 @@ class Finding:
 
     reason: str  # machine-readable
     detail: str
+    is_proof: bool = False  # whether no honest script can cause it
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,50 +49,37 @@ class TrainingCost:
     """Time of a training: CPU seconds, or wall-clock seconds on a GPU."""
 
     train_s: float  # of the training's process, with the import of torch
-    eval_s: float  # of the evaluator's processes: a model could go on training there
+    eval_s: float  # of loading and answering in the trained model's first process, without the import
     bpb: Mapping[str, float]
 
 
-def curve_finding(
-    curve: Sequence[tuple[int, float]], *, nats: float, vocab_size: int, tier: Tier
+@dataclass(frozen=True, slots=True)
+class MeanLoss:
+    """A mean loss in nats per token, with its standard error over windows."""
+
+    nats: float
+    stderr: float = 0.0
+
+
+def cost_finding(
+    now: TrainingCost, shipped: TrainingCost, *, startup_s: float, shipped_startup_s: float, slack_s: float
 ) -> Finding | None:
-    """Check the training's own curve against the held-out loss in nats per token."""
-    if not curve:
-        return Finding("no_curve", "the training left no loss curve")
-    tokens, losses = [point[0] for point in curve], [point[1] for point in curve]
-    if any(b <= a for a, b in pairwise(tokens)) or tokens[-1] > tier.train_tokens:
-        return Finding("curve", "the loss curve does not go from the first token to the last one")
-    if tokens[-1] < MIN_TOKENS_SHARE * tier.train_tokens:
-        return Finding("too_few_tokens", f"{tokens[-1]} of {tier.train_tokens} tokens were trained on")
-    low, high = (share * math.log(vocab_size) for share in FIRST_LOSS)
-    if not low <= losses[0] <= high:
-        detail = f"the first loss is {losses[0]:.3f} nats, where a guess has {math.log(vocab_size):.3f}"
-        return Finding("first_loss", detail)
-    end = losses[-max(1, round(len(losses) * END_SHARE)) :]
-    ended_at = sum(end) / len(end)
-    if nats < ended_at - MAX_BELOW_CURVE:
-        detail = "held-out text is predicted far better than the training's own curve allows"
-        return Finding("not_what_was_trained", detail)
-    return None
+    """Check the time and the gain of an edited script against the shipped one's with the tier's defaults.
 
-
-def cost_finding(now: TrainingCost, shipped: TrainingCost, *, startup_s: float) -> Finding | None:
-    """Check the time and the gain of an edited script against the shipped one's.
-
-    An edited script is evaluated in two processes, the shipped one in one; each takes `startup_s` to start.
+    `startup_s` is what starting Python and importing the same modules takes here, before any code of the
+    script; the shipped script's own is a little less.
     """
-    useful_s = max(0.0, shipped.train_s - startup_s)
-    for what, spent_s, most_s in (
-        ("training", now.train_s, startup_s + MAX_COST * useful_s + SLACK_S),
-        ("evaluation", now.eval_s, MAX_COST * 2 * shipped.eval_s + SLACK_S),
+    useful_s = max(0.0, shipped.train_s - shipped_startup_s)
+    for what, factor, spent_s, most_s in (
+        ("training", MAX_COST, now.train_s, (1 + STARTUP_SLACK) * startup_s + MAX_COST * useful_s + slack_s),
+        ("evaluation", MAX_EVAL_COST, now.eval_s, MAX_EVAL_COST * shipped.eval_s + 2 * slack_s),
     ):
         if spent_s > most_s:
-            detail = f"{spent_s:.1f} s of compute in {what}, where at most {most_s:.1f} s are allowed"
+            detail = (
+                f"{spent_s:.1f} s of compute in {what}, where at most {most_s:.1f} s are allowed: "
+                f"about {factor:g} times what the shipped script takes"
+            )
             return Finding("too_much_computing", detail)
-    least_s = startup_s + MIN_COST * useful_s - SLACK_S
-    if now.train_s < least_s:
-        detail = f"{now.train_s:.1f} s of compute, where no training takes less than {least_s:.1f} s"
-        return Finding("too_little_computing", detail)
     for split, bpb in now.bpb.items():
         if split in shipped.bpb and bpb < (1 - MAX_GAIN) * shipped.bpb[split]:
             detail = f"it saves more than {100 * MAX_GAIN:.0f}% of the shipped script's bits on {split}"
@@ -89,14 +87,49 @@ def cost_finding(now: TrainingCost, shipped: TrainingCost, *, startup_s: float) 
     return None
 
 
-def seed_finding(starts: Sequence[Mapping[str, str]]) -> Finding | None:
-    """Whether the weights that a training begins with depend on the seed; `starts` are of different seeds."""
-    if len(starts) != 2:
-        return Finding("seed", "the model's process did not report its initial weights")
-    first, second = starts
-    drawn = first.keys() | second.keys()
-    equal = [name for name in drawn if first.get(name) == second.get(name)]
-    if len(equal) * 2 <= len(drawn):
+def untrained_finding(loss: MeanLoss, *, vocab_size: int) -> Finding | None:
+    """Whether a model predicts text before it is trained."""
+    least = LEAST_UNTRAINED * math.log(vocab_size)
+    if loss.nats >= least or not math.isfinite(loss.nats):
         return None
-    detail = f"{len(equal)} of {len(drawn)} weights start identically under two seeds, such as `{min(equal)}`"
-    return Finding("seed", detail)
+    detail = f"before training, its loss on the training text is {loss.nats:.3f} nats, where a guess has "
+    detail += f"{math.log(vocab_size):.3f}: begin with weights that know nothing of the text"
+    return Finding("knows_before_training", detail)
+
+
+def beyond_finding(
+    held_out: MeanLoss, training: MeanLoss, *, shipped_held_out: float, shipped_training: float
+) -> Finding | None:
+    """Whether held-out text is easier than what was trained on, compared with the shipped script."""
+    usual = shipped_held_out - shipped_training
+    below = usual - (held_out.nats - training.nats)
+    noise = BEYOND_DEVIATIONS * math.hypot(held_out.stderr, training.stderr)
+    if not below > MAX_BEYOND_TRAINING + noise:
+        return None
+    detail = (
+        f"held-out text is {below:.2f} nats easier than the training's own text allows: what is known of it "
+    )
+    return Finding("not_what_was_trained", f"{detail}does not come from the training")
+
+
+def start_finding(starts: Sequence[WeightStart], *, n_shipped: int) -> Finding | None:
+    """Whether the numbers that a training begins with depend on the seed.
+
+    A beginning that is the same under each seed is no cheat, but a gain under one beginning, which may be the
+    best of many, is none of the method.
+    """
+    drawn = [each for each in starts if each.n_numbers >= MIN_ALIKE_NUMBERS]
+    alike = [each for each in drawn if is_alike(each.cosine, each.n_numbers)]
+    n, n_alike = (sum(each.n_numbers for each in some) for some in (drawn, alike))
+    advice = "draw the weights at random under the seed that torch has been given"
+    if alike and n_alike >= ALIKE_SHARE * min(n, n_shipped):
+        detail = f"{n_alike:,} of {n:,} numbers start alike under two seeds, such as `{alike[0].name[:60]}`"
+        return Finding("seed", f"{detail}: {advice}")
+    if n - n_alike < LEAST_DRAWN * n_shipped:
+        return Finding("seed", f"only {n - n_alike:,} numbers start differently under two seeds: {advice}")
+    return None
+
+
+def is_alike(cosine: float, n_numbers: int) -> bool:
+    """Whether two weights point the same way, more than chance explains."""
+    return not abs(cosine) <= max(ALIKE, ALIKE_DEVIATIONS / math.sqrt(n_numbers))

@@ -10,7 +10,12 @@ former all of them, of the latter up to that place. A model that looks ahead, th
 asked, that remembers or counts its questions, or that answers at random gives other ones. Differences that
 rounding could explain are tested once more, all together: they must not favour what really comes next.
 
-The second process is started when the first one is gone: two at once could tell each other what they saw.
+Before these, a process that is given no checkpoint answers for the untrained models of some seeds, on text
+of the training alone. And some of the training's own text is mixed with the held-out text: who predicts the
+latter much better than what was trained on has its knowledge from elsewhere. Nothing that a training says of
+itself decides anything.
+
+A process is started when the one before it is gone: two at once could tell each other what they saw.
 """
 
 from __future__ import annotations
@@ -27,12 +32,19 @@ from numpy.typing import NDArray
 from scipy import special
 
 from runners.research.corpora.build import Corpus
-from runners.research.evaluation.cheat_checks import Finding, seed_finding
+from runners.research.evaluation.cheat_checks import (
+    SAME_OUTPUT,
+    Finding,
+    MeanLoss,
+    start_finding,
+    untrained_finding,
+)
+from runners.research.evaluation.checkpoint import Checkpoint, read_checkpoint
 from runners.research.evaluation.logits_client import (
     AnswerError,
     LogitsServer,
-    ModelReport,
     TrainedModel,
+    WeightStart,
 )
 from runners.research.problem.tiers import Tier
 from runners.sandbox.run import Sandbox
@@ -42,7 +54,11 @@ CPU_BATCH_TOKENS = 1024  # in one question: on one core, four times as many took
 SPLIT_BYTES = 16 << 30  # of logits per split: a large vocabulary is measured on fewer tokens
 KEPT_BYTES = 512 << 20  # of log-probabilities that are kept to be compared
 MAX_PLACES = 16  # of one window that are compared: rather more windows than more places
-PROBED_SHARE = 6  # one of so many windows is asked again
+PROBED_SHARE = {"cpu": 1, "cuda": 2}  # one of so many windows is asked again
+TRAIN_WINDOWS, TRAIN_SHARE = 256, 4  # of the training's own text; at most one for so many held-out ones
+UNTRAINED_TOKENS = 4096  # of the training's own text, that an untrained model is asked about
+# imported before the script, outside of its account: torch imports them where these words are used
+COMPILER, COMPILER_WORDS = (("torch._dynamo",), ("torch.optim", "import optim", "utils.checkpoint"))
 ALTERED_SHARE = 0.75  # of these, with another end
 # nats by which two processes may differ: on a CPU they agreed to the last bit, whatever the batch; a card
 # sums in another order
@@ -53,7 +69,7 @@ ANSWERS_DIFFER = (  # whether the window is whole, the finding, what the answers
     (True, "not_repeatable", "of the same text differ between two processes"),
     (False, "not_causal", "move when only later text is changed"),
 )
-NAMES = ("first", "second")
+NAMES = ("untrained", "first", "second")
 NOT_FINITE = "not_finite"
 DIGITS = 7  # of a score: finer than the order in which float32 is summed
 Tokens = NDArray[np.integer]
@@ -61,24 +77,44 @@ LogProbs = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
+class Favours:
+    """Differences between the answers of two processes about what came next, in nats, as sums.
+
+    Above 0, the first answers know more than the second ones could. Sums of several trainings add up.
+    """
+
+    n: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+
+
+NO_FAVOURS, NO_LOSS = Favours(), MeanLoss(0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Measurements of the evaluator, or the reason that it refused the model."""
 
     bpb: Mapping[str, float]
-    nats_per_token: float = 0.0  # over all splits together
+    held_out: MeanLoss = NO_LOSS  # over all splits together
+    training: MeanLoss = NO_LOSS  # on the training's own text
     n_params: int | None = None
-    startup_cpu_s: float = 0.0  # of Python and torch
-    cpu_s: float = 0.0  # of both servers
+    torch_cpu_s: float = 0.0  # of starting Python and importing torch
+    startup_cpu_s: float = 0.0  # the same with what the script makes torch import
+    cpu_s: float = 0.0  # of all servers
+    work_s: float = 0.0  # of the first server's loading and answering; wall-clock time on a GPU
+    favours: Favours = NO_FAVOURS  # of the altered windows
+    starts: tuple[WeightStart, ...] = ()  # of two untrained models
     finding: Finding | None = None  # why the model is refused
     problem: AnswerError | None = None  # it could not be asked
 
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Pieces of the held-out text: (N, T + 1) tokens each, and the split each belongs to."""
+    """Pieces of text: (N, T + 1) tokens each, and the split each belongs to."""
 
     tokens: Tokens
-    split_of: NDArray[np.int64]
+    split_of: NDArray[np.int64]  # place in `splits`; one more than the last for text of the training
     splits: tuple[str, ...]
 
 
@@ -100,6 +136,9 @@ class EvaluationSpec:
     corpus: Corpus
     splits: tuple[str, ...]
     is_probed: bool = True  # not needed for our own script
+    sequences: Path | None = None  # the training's own text, as its process got it
+    seed: int = 0  # of the training
+    n_shipped: int = 0  # parameters of the shipped script; for checks that compare with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,45 +147,86 @@ class WindowLosses:
 
     nats: NDArray[np.float64]  # (N,) over the scored tokens of each window
     n_bytes: NDArray[np.int64]  # (N,) of text behind them
-    n_scored: int  # tokens
+    n_scored: NDArray[np.int64]  # tokens of each window that stand for text
     kept: Mapping[int, LogProbs]  # window → (places, V), of those that are asked again
 
 
 def evaluate(model: TrainedModel, spec: EvaluationSpec, *, sandbox: Sandbox, folder: Path) -> Evaluation:
     """Bits per byte of each split, or why there are none; the servers work in `folder`."""
-    windows, draw = held_out_windows(spec), secrets.SystemRandom()
+    checkpoint = read_checkpoint(model.checkpoint)
+    found = Evaluation({}, n_params=checkpoint.n_params, finding=_size_finding(checkpoint, spec))
+    if found.finding is not None:
+        return found
+    draw = secrets.SystemRandom()
+    windows = with_training_text(held_out_windows(spec), spec, draw)
     probes = drawn_probes(windows, spec, draw) if spec.is_probed else []
-    seeds = (draw.getrandbits(31), draw.getrandbits(31)) if spec.is_probed else ()
-    first, second = (LogitsServer(sandbox, model, folder / name, seeds=seeds) for name in NAMES)
+    seeds = (draw.getrandbits(31), draw.getrandbits(31), spec.seed)
+    modules = needed_modules(model.script.read_text())
+    untrained, first, second = (
+        LogitsServer(sandbox, model, folder / name, seeds=some, modules=modules)
+        for name, some in zip(NAMES, (seeds, (), ()), strict=True)
+    )
     try:
+        if spec.is_probed:
+            with untrained:
+                found = replace(found, starts=untrained.report())
+                found = replace(found, finding=_begins(untrained, found.starts, windows, spec))
         with first:
-            report = first.report()
+            first.report()
             keep = {probe.window: probe.places for probe in probes}
             measured = _measured(first, windows, spec, draw, keep=keep)
-        finding = _size_finding(report, spec)
-        if spec.is_probed and finding is None:
+        if spec.is_probed:
             with second:
-                starts = second.report().starts
-                finding = seed_finding(starts) or _compared(second, probes, measured, windows, spec)
-        if finding is None and not np.isfinite(measured.nats).all():
+                second.report()
+                proof, favours = _compared(second, probes, measured, windows, spec)
+            found = replace(found, favours=favours, finding=proof or found.finding)
+        if found.finding is None and not np.isfinite(measured.nats).all():
             raise AnswerError(NOT_FINITE, "the trained model returned values that are not finite")
-        found = Evaluation(
-            scores(measured, windows),
-            nats_per_token=float(measured.nats.sum()) / max(1, measured.n_scored),
-            n_params=report.n_params,
-            finding=finding,
-        )
+        held_out, training = (mean_loss(measured, windows, is_training=each) for each in (False, True))
+        found = replace(found, bpb=scores(measured, windows), held_out=held_out, training=training)
     except AnswerError as problem:
-        found = Evaluation({}, problem=problem)
-    ends = [server.end for server in (first, second) if server.end is not None]
-    return replace(found, cpu_s=sum(end.cpu_s for end in ends), startup_cpu_s=first.startup_cpu_s)
+        found = replace(found, bpb={}, problem=problem)
+    for server in (untrained, first, second):
+        found = replace(found, cpu_s=found.cpu_s + (server.end.cpu_s if server.end else 0.0))
+    is_cpu = spec.tier.device == "cpu"
+    return replace(
+        found,
+        torch_cpu_s=first.torch_cpu_s,
+        startup_cpu_s=first.startup_cpu_s,
+        work_s=first.work_cpu_s if is_cpu else first.work_wall_s,
+    )
 
 
-def _size_finding(report: ModelReport, spec: EvaluationSpec) -> Finding | None:
-    if report.n_params <= spec.tier.max_params:
+def needed_modules(script: str) -> tuple[str, ...]:
+    """Modules that torch imports late where a script uses its optimisers or its activation checkpoints."""
+    return COMPILER if any(word in script for word in COMPILER_WORDS) else ()
+
+
+def _size_finding(checkpoint: Checkpoint, spec: EvaluationSpec) -> Finding | None:
+    if checkpoint.n_params <= spec.tier.max_params:
         return None
-    detail = f"{report.n_params} parameters, where the tier allows {spec.tier.max_params}"
-    return Finding("too_many_parameters", detail)
+    detail = f"the checkpoint has {checkpoint.n_params:,} parameters, buffers and other numbers included; "
+    return Finding("too_many_parameters", f"{detail}the tier allows {spec.tier.max_params:,}")
+
+
+def _begins(
+    server: LogitsServer, starts: Sequence[WeightStart], windows: Windows, spec: EvaluationSpec
+) -> Finding | None:
+    """Ask the untrained models about text of the training: two of unknown seeds, and the training's own."""
+    if (finding := start_finding(starts, n_shipped=spec.n_shipped)) is not None:
+        return finding
+    V, T = spec.corpus.meta.vocab_size, spec.tier.context
+    n = max(1, min(UNTRAINED_TOKENS // T, _batch_size(spec)))
+    tokens = windows.tokens[windows.split_of == len(windows.splits)][:n]
+    if not len(tokens):
+        return None
+    own, one, other = (server.logits(tokens[:, :T], V, which=i) for i in (2, 0, 1))
+    spread = float(np.std(one - one.mean(axis=-1, keepdims=True)))
+    if spread > 0 and float(np.abs(one - other).max()) < SAME_OUTPUT * spread:
+        detail = "the untrained model answers alike under two seeds: draw its weights under the seed"
+        return Finding("seed", detail)
+    right = np.take_along_axis(log_probs(own), tokens[:, 1:, None].astype(np.int64), axis=2)
+    return untrained_finding(MeanLoss(-float(right.mean())), vocab_size=V)
 
 
 def held_out_windows(spec: EvaluationSpec) -> Windows:
@@ -162,11 +242,28 @@ def held_out_windows(spec: EvaluationSpec) -> Windows:
     return Windows(np.concatenate(found), np.concatenate(split_of), spec.splits)
 
 
+def with_training_text(windows: Windows, spec: EvaluationSpec, draw: random.Random) -> Windows:
+    """The windows with some of the training's own sequences, which belong to no split."""
+    if spec.sequences is None:
+        return windows
+    T = spec.tier.context
+    dtype = {1: "u1", 2: "<u2"}[spec.corpus.meta.token_bytes]
+    sequences = np.memmap(spec.sequences, dtype=dtype, mode="r").reshape(-1, T + 1)
+    n = max(1, min(len(sequences), TRAIN_WINDOWS, len(windows.tokens) // TRAIN_SHARE))
+    chosen = np.asarray(sequences[draw.sample(range(len(sequences)), n)])
+    return Windows(
+        np.concatenate([windows.tokens, chosen]),
+        np.concatenate([windows.split_of, np.full(n, len(windows.splits))]),
+        windows.splits,
+    )
+
+
 def drawn_probes(windows: Windows, spec: EvaluationSpec, draw: random.Random) -> list[WindowProbe]:
     """A random part of the windows, most with another end, in random order."""
     n, T = len(windows.tokens), spec.tier.context
     most = KEPT_BYTES // (4 * min(T, MAX_PLACES) * spec.corpus.meta.vocab_size)
-    n_probes = max(1, min(n // PROBED_SHARE, most))
+    share = PROBED_SHARE["cpu" if spec.tier.device == "cpu" else "cuda"]
+    n_probes = max(1, min(n // share, most))
     probes = []
     for i, window in enumerate(draw.sample(range(n), n_probes)):
         tokens, n_same = windows.tokens[window, :T].copy(), T
@@ -205,7 +302,7 @@ def _measured(
         nats[chosen] = -(right.astype(np.float64) * (lengths[targets[chosen]] > 0)).sum(axis=1)
         kept |= {window: found[i, keep[window]] for i, window in enumerate(chosen) if window in keep}
     n_bytes = lengths[targets]
-    return WindowLosses(nats, n_bytes.sum(axis=1), int((n_bytes > 0).sum()), kept)
+    return WindowLosses(nats, n_bytes.sum(axis=1), (n_bytes > 0).sum(axis=1), kept)
 
 
 def _compared(
@@ -214,7 +311,7 @@ def _compared(
     measured: WindowLosses,
     windows: Windows,
     spec: EvaluationSpec,
-) -> Finding | None:
+) -> tuple[Finding | None, Favours]:
     """Ask the second process about the probes, and compare."""
     V, T = spec.corpus.meta.vocab_size, spec.tier.context
     size = max(1, _batch_size(spec) * 2 // 3 - 1)  # another one, which shares no factor with the first
@@ -232,24 +329,34 @@ def _compared(
             # of an altered window the last place alone: at the others the next token is as it was
             favours[is_whole] += favour.tolist() if is_whole else [float(favour[-1])]
     tolerance = TOLERANCE["cpu" if spec.tier.device == "cpu" else "cuda"]
+    sums = {is_whole: favours_of(some) for is_whole, some in favours.items()}
     for is_whole, reason, what in ANSWERS_DIFFER:
         if worst[is_whole] > tolerance:
-            return Finding(reason, f"log-probabilities {what} by {worst[is_whole]:.3g}")
-        if (mean := favour_of(favours[is_whole])) is not None:
-            return Finding(reason, f"the actual next token is favored by {mean:.2g} nats: they {what}")
-    return None
+            detail = f"log-probabilities {what} by {worst[is_whole]:.3g}"
+            return Finding(reason, detail, is_proof=True), sums[False]
+        if (mean := favour_of(sums[is_whole])) is not None:
+            detail = f"the actual next token is favored by {mean:.2g} nats: they {what}"
+            return Finding(reason, detail, is_proof=True), sums[False]
+    return None, sums[False]
 
 
-def favour_of(differences: Sequence[float]) -> float | None:
+def favours_of(differences: Sequence[float]) -> Favours:
+    """The sums of some differences."""
+    values = np.asarray(differences, dtype=float)
+    return Favours(len(values), float(values.sum()), float(np.square(values).sum()))
+
+
+def favour_of(sums: Favours) -> float | None:
     """By how many nats the first answers favour what came next; None where rounding explains it.
 
     Rounding favours nothing: the mean is then 0 within its standard error (Student's t, one-sided).
     """
-    n = len(differences)
-    mean = float(np.mean(differences)) if n else 0.0
+    n = sums.n
+    mean = sums.total / n if n else 0.0
     if n < 2 or not mean > LEAST_FAVOUR:
         return None
-    stderr = float(np.std(differences, ddof=1)) / math.sqrt(n)
+    variance = max(0.0, (sums.squares - n * mean * mean) / (n - 1))
+    stderr = math.sqrt(variance / n)
     by_chance = float(special.stdtr(n - 1, -mean / stderr)) if stderr > 0 else 0.0
     return mean if by_chance < FAVOUR_ALPHA else None
 
@@ -268,6 +375,17 @@ def log_probs(logits: LogProbs) -> LogProbs:
         shifted = logits - logits.max(axis=-1, keepdims=True)
         total = np.exp(shifted).sum(axis=-1, keepdims=True, dtype=np.float64)
         return np.asarray(shifted - np.log(total).astype(np.float32), dtype=np.float32)
+
+
+def mean_loss(measured: WindowLosses, windows: Windows, *, is_training: bool) -> MeanLoss:
+    """Nats per token of the held-out windows, or of the training's own."""
+    chosen = (windows.split_of == len(windows.splits)) == is_training
+    if not chosen.any():
+        return NO_LOSS
+    nats, n_scored = measured.nats[chosen], measured.n_scored[chosen]
+    mean = float(nats.sum()) / max(1, int(n_scored.sum()))
+    each = nats / np.maximum(1, n_scored)
+    return MeanLoss(mean, float(np.std(each)) / math.sqrt(len(each)))
 
 
 def scores(measured: WindowLosses, windows: Windows) -> dict[str, float]:

@@ -29,8 +29,8 @@ from runners.sandbox.run import (
 from tracker.interpreter import python_command
 
 SERVER = Path(__file__).with_name("logits_server.py")
-HEADER = struct.Struct("<ii")
-MAX_TOLD_BYTES = 1 << 20  # the first line: a hash per weight, twice
+HEADER = struct.Struct("<iii")
+MAX_TOLD_BYTES = 1 << 20  # of one line: two numbers per weight
 OUTPUT_BYTES = 1 << 20  # of any file that a server writes: it has no reason to write one
 Logits = NDArray[np.float32]
 
@@ -55,24 +55,27 @@ class TrainedModel:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelReport:
-    """A server's own description of its model before the first request; not to be trusted."""
+class WeightStart:
+    """One weight of two untrained models, as their own process compares them; not to be trusted."""
 
-    n_params: int
-    starts: tuple[
-        Mapping[str, str], ...
-    ] = ()  # name → hash of the weights that are drawn, per seed asked for
+    name: str
+    n_numbers: int
+    cosine: float  # of its values under the two seeds
 
 
 @dataclass(slots=True)
 class LogitsServer:
-    """One process that answers for one model, in its own sandbox and folder."""
+    """One process that answers for one model, or for untrained ones, in its own sandbox and folder."""
 
     sandbox: Sandbox
     model: TrainedModel
     folder: Path
-    seeds: tuple[int, ...] = ()  # of beginnings that are compared
-    startup_cpu_s: float = 0.0
+    seeds: tuple[int, ...] = ()  # of untrained models; none: the trained one
+    modules: tuple[str, ...] = ()  # imported before the script, apart from its own cost
+    torch_cpu_s: float = 0.0  # of starting Python and importing torch
+    startup_cpu_s: float = 0.0  # the same with `modules`
+    work_began_s: float = 0.0  # on our clock, when the script was let in
+    work_wall_s: float = 0.0
     end: SandboxEnd | None = None
     _at_work: SandboxedProcess | None = field(default=None, init=False)
     _buffer: bytearray = field(default_factory=bytearray, init=False)
@@ -83,15 +86,18 @@ class LogitsServer:
         out.mkdir(parents=True)
         server = self.folder / "server.py"
         shutil.copyfile(SERVER, server)
-        paths = {"server.py": server, "script.py": self.model.script, "checkpoint.pt": self.model.checkpoint}
+        paths = {"server.py": server, "script.py": self.model.script}
+        if not self.seeds:
+            paths["checkpoint.pt"] = self.model.checkpoint
         paths["job.json"] = self.folder / "job.json"
         inside = {name: self.sandbox.inside(name, path) for name, path in paths.items()}
         job = {
             "script": inside["script.py"],
-            "checkpoint": inside["checkpoint.pt"],
+            "checkpoint": inside.get("checkpoint.pt"),
             "config": dict(self.model.config),
             "device": self.model.device,
             "seeds": list(self.seeds),
+            "modules": list(self.modules),
             "n_threads": 1,
         }
         paths["job.json"].write_text(json.dumps(job))
@@ -111,6 +117,11 @@ class LogitsServer:
         self._at_work = self.sandbox.start(argv, spec, with_pipes=True)
         return self
 
+    @property
+    def work_cpu_s(self) -> float:
+        """CPU seconds of loading and answering, without the imports before."""
+        return 0.0 if self.end is None else max(0.0, self.end.cpu_s - self.startup_cpu_s)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -120,42 +131,51 @@ class LogitsServer:
         """End the server; what it used."""
         assert self._at_work is not None
         if self.end is None:
+            self.work_wall_s = time.monotonic() - self.work_began_s if self.work_began_s else 0.0
             self.end = self._at_work.stop()
         return self.end
 
-    def report(self) -> ModelReport:
-        """Its description of the loaded model.
+    def report(self) -> tuple[WeightStart, ...]:
+        """Let the script in; what its process says of the untrained models, nothing of a trained one.
 
         Raises:
             AnswerError: it cannot load the model, or does not say so in time.
         """
-        while b"\n" not in self._buffer:
-            if len(self._buffer) > MAX_TOLD_BYTES:
-                raise AnswerError("no_answer", "the model's process sent too much data")
-            self._buffer += self._read(1 << 16)
-        line, _, rest = bytes(self._buffer).partition(b"\n")
-        self._buffer = bytearray(rest)
-        self._at_work_now().look()
-        self.startup_cpu_s = self._at_work_now().cpu_s
+        self._line()
+        self.torch_cpu_s = self._let_on()
+        self._line()
+        self.startup_cpu_s = self._let_on()
+        self.work_began_s = time.monotonic()
+        line = self._line()
         try:
             said = json.loads(line)
             if said["problem"]:
                 raise AnswerError(
                     str(said["problem"]), f"the checkpoint cannot be loaded: {self._last_words()}"
                 )
-            return ModelReport(int(said["n_params"]), tuple(dict(each) for each in said["starts"]))
+            starts = [(str(name), int(n), float(cosine)) for name, n, cosine in said.get("starts", ())]
+            return tuple(WeightStart(*each) for each in starts)
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise AnswerError("no_answer", "the model's process does not follow the protocol") from error
 
-    def logits(self, tokens: NDArray[np.integer], vocab_size: int) -> Logits:
-        """(B, T, V) for tokens (B, T).
+    def _line(self) -> bytes:
+        """The next line that it says."""
+        while b"\n" not in self._buffer:
+            if len(self._buffer) > MAX_TOLD_BYTES:
+                raise AnswerError("no_answer", "the model's process sent too much data")
+            self._buffer += self._read(1 << 16)
+        line, _, rest = bytes(self._buffer).partition(b"\n")
+        self._buffer = bytearray(rest)
+        return line
 
-        Raises:
-            AnswerError: none came, or of another size.
-        """
-        B, T = tokens.shape
-        request = HEADER.pack(B, T) + tokens.astype("<i4").tobytes()
-        self._was_asked = True
+    def _let_on(self) -> float:
+        """Its CPU seconds up to now, while it waits for us; it goes on then."""
+        self._at_work_now().look()
+        spent_s = self._at_work_now().cpu_s
+        self._write(b"\n")
+        return spent_s
+
+    def _write(self, request: bytes) -> None:
         stdin = self._at_work_now().process.stdin
         assert stdin is not None
         try:
@@ -163,6 +183,16 @@ class LogitsServer:
             stdin.flush()
         except (BrokenPipeError, ValueError) as error:
             raise self._died() from error
+
+    def logits(self, tokens: NDArray[np.integer], vocab_size: int, *, which: int = 0) -> Logits:
+        """(B, T, V) for tokens (B, T), of the model in the place `which`.
+
+        Raises:
+            AnswerError: none came, or of another size.
+        """
+        B, T = tokens.shape
+        self._was_asked = True
+        self._write(HEADER.pack(which, B, T) + tokens.astype("<i4").tobytes())
         size = 4 * B * T * vocab_size
         answer = bytearray(size)
         view, n = memoryview(answer), min(len(self._buffer), size)

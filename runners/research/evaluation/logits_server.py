@@ -1,17 +1,21 @@
-"""`python logits_server.py JOB.json`, in a sandbox: loads a checkpoint and answers tokens with logits.
+"""`python logits_server.py JOB.json`, in a sandbox: loads models and answers tokens with logits.
+
+The job names a checkpoint, whose model it answers for, or seeds, whose untrained models it answers for.
 
 Nothing that it says is trusted: the code of the model runs in the same process. It is never told what comes
 next in a text, it never computes a loss, and it cannot tell which of its requests are probes.
 
-Standard output carries one line of JSON, then one block of float32 (B, T, V) per request. A request on
-standard input is B and T as int32, then B × T tokens as int32; all little-endian. What the model prints goes
-to standard error. It imports torch and nothing of ours, since it runs alone in a sandbox.
+Standard output carries a line when torch is imported and one when the modules of the job are; after each it
+waits for a byte on standard input, so that our side can see the cost of importing before any code of the
+script runs. Then come one line of JSON and one block of float32 (B, T, V) per request. A request is the place
+of the model, B and T as int32, then B × T tokens as int32; all little-endian. What the model prints goes to
+standard error. It imports torch and nothing of ours, since it runs alone in a sandbox.
 """
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
+import importlib
 import importlib.machinery
 import importlib.util
 import json
@@ -26,8 +30,7 @@ from typing import IO, Any
 
 import torch
 
-HEADER = struct.Struct("<ii")
-DIGESTED = 4096  # first numbers of a weight that are compared between two seeds
+HEADER = struct.Struct("<iii")
 # taken before the script can put its own in their place
 set_seed, load, no_gradients = torch.manual_seed, torch.load, torch.inference_mode
 
@@ -49,43 +52,51 @@ def raw(tensor: torch.Tensor) -> memoryview:
     return memoryview((ctypes.c_char * size).from_address(tensor.data_ptr()))
 
 
-def digests(model: Any) -> dict[str, str]:
-    """Name → hash of each weight that is not one value throughout: those are drawn at random."""
-    found = {}
-    for name, weight in model.named_parameters():
-        flat = weight.detach().flatten()[:DIGESTED].to("cpu", torch.float32).contiguous()
-        if flat.numel() > 1 and bool((flat != flat[0]).any()):
-            found[name] = hashlib.sha256(raw(flat)).hexdigest()
+def likeness(first: Any, second: Any) -> list[tuple[str, int, float]]:
+    """(name, numbers, cosine) of each weight that is drawn at random, between two untrained models.
+
+    A weight with one value throughout, such as zeros or a gain of ones, is not drawn.
+    """
+    found = []
+    others = second.state_dict()
+    for name, weight in first.state_dict().items():
+        a, b = (each.detach().flatten().to("cpu", torch.float64) for each in (weight, others[name]))
+        a, b = a - a.mean(), b - b.mean()
+        size = float(a.norm() * b.norm())
+        if a.numel() > 1 and len(a) == len(b) and size > 0:
+            found.append((name, a.numel(), abs(float(a @ b)) / size))
     return found
 
 
-def begun(script: ModuleType, config: dict[str, Any], seed: int) -> Any:
+def begun(script: ModuleType, config: dict[str, Any], seed: int, device: str) -> Any:
     """The model as a training under `seed` begins with it."""
     set_seed(seed)
-    model = script.build_model(config)
+    model = script.build_model(config).to(device)
     script.Trainer(model, script.Tunables(**config["params"]), compiled=False)
-    return model
+    return model.eval()
 
 
-def ready(job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """The trained model, and what is told about it."""
+def ready(job: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The models, and what is told about them."""
+    if job["seeds"]:
+        script = imported(job["script"])
+        models = [begun(script, job["config"], seed, job["device"]) for seed in job["seeds"]]
+        return models, {"starts": likeness(*models[:2])}
     state = load(job["checkpoint"], map_location="cpu", weights_only=True)["state"]
     script = imported(job["script"])
-    starts = [digests(begun(script, job["config"], seed)) for seed in job["seeds"]]
     model = script.build_model(job["config"])
     model.load_state_dict(state)
-    n_params = sum(weight.numel() for weight in model.state_dict().values())
-    return model.to(job["device"]).eval(), {"n_params": n_params, "starts": starts}
+    return [model.to(job["device"]).eval()], {}
 
 
-def answer(model: Any, device: str, requests: IO[bytes], answers: IO[bytes]) -> None:
+def answer(models: list[Any], device: str, requests: IO[bytes], answers: IO[bytes]) -> None:
     """Answer until the requests end."""
     while len(header := requests.read(HEADER.size)) == HEADER.size:
-        B, T = HEADER.unpack(header)
+        which, B, T = HEADER.unpack(header)
         words = bytearray(requests.read(4 * B * T))
         tokens = torch.frombuffer(words, dtype=torch.int32).view(B, T).long().to(device)
         with no_gradients():
-            logits = model(tokens)  # (B, T, V)
+            logits = models[which](tokens)  # (B, T, V)
         block = logits.detach().to("cpu", torch.float32).contiguous()
         answers.write(raw(block))
         answers.flush()
@@ -94,21 +105,28 @@ def answer(model: Any, device: str, requests: IO[bytes], answers: IO[bytes]) -> 
 def main(job_path: str) -> None:
     """Say what was loaded, or why it was not, and answer."""
     job = json.loads(Path(job_path).read_bytes())
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    requests, answers = os.fdopen(0, "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     torch.set_num_threads(job["n_threads"])
+    for modules in ((), job["modules"]):
+        for name in modules:
+            importlib.import_module(name)
+        answers.write(b"\n")
+        requests.read(1)
     problem = ""
+    models: list[Any] = []
+    told: dict[str, Any] = {}
     try:
-        model, told = ready(job)
+        models, told = ready(job)
     except pickle.UnpicklingError:
         print("it contains more than tensors", file=sys.stderr)
-        problem, told = "unsafe_checkpoint", {}
+        problem = "unsafe_checkpoint"
     except Exception:  # noqa: BLE001 - whatever code that nobody has read may raise
         traceback.print_exc()
-        problem, told = "unreadable_checkpoint", {}
+        problem = "unreadable_checkpoint"
     answers.write(json.dumps(told | {"problem": problem}).encode() + b"\n")
     if not problem:
-        answer(model, job["device"], os.fdopen(0, "rb"), answers)
+        answer(models, job["device"], requests, answers)
 
 
 if __name__ == "__main__":

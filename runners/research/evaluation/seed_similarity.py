@@ -2,81 +2,99 @@
 
 The evaluator asks a script how a training begins, but a script can tell a training from being asked. The
 weights cannot lie so easily: trainings that begin at one point stay near each other whatever text they see,
-and those that begin at two have nothing in common. A script that also shuffles its units by the seed would
-pass.
-
-A checkpoint is read without unpickling: it is a ZIP archive in which each weight is a plain block of numbers.
+and those that begin at two have nothing in common. Only weights that a script claims to draw under the seed
+are compared: others, such as zeros or a fixed table, may end alike. What counts is numbers, of any type, not
+weights: those of a few small decoys do not outvote the rest, nor do many, since the shipped script's size is
+the measure. A script that also shuffles its units by the seed would pass.
 """
 
 from __future__ import annotations
 
 import io
-import math
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.research.evaluation.cheat_checks import Finding
+from runners.research.evaluation.cheat_checks import (
+    ALIKE_SHARE,
+    MIN_ALIKE_NUMBERS,
+    Finding,
+    is_alike,
+)
+from runners.research.evaluation.checkpoint import read_checkpoint
+from runners.research.evaluation.logits_client import WeightStart
 from tracker.serialization import write_atomically
 
-SKETCHED = 4096  # first numbers of a weight
-LEAST_NUMBERS = 256  # fewer are alike by chance: gains and biases
-# Cosine. Measured on `cpu`: two beginnings at most 0.04, one beginning and other text 0.16 to 0.89; by chance
-# the deviation is 1 ÷ √n.
-ALIKE, ALIKE_DEVIATIONS = 0.12, 6.0
-MOST_WEIGHTS = 512
+SKETCHED = 1 << 16  # numbers of a weight, spread evenly over it
+MAX_SKETCHED = 512  # weights, the largest ones
+SMALL = "small weights"  # those of fewer numbers than can be compared, one after the other
 Sketch = Mapping[str, NDArray[np.float32]]
 
 
-def likeness_finding(checkpoint: Path, folder: Path, *, seed: int) -> Finding | None:
+def likeness_finding(
+    checkpoint: Path, folder: Path, *, seed: int, starts: Sequence[WeightStart], n_shipped: int
+) -> Finding | None:
     """Keep the sketch of a checkpoint in `folder`, and compare it with those of other seeds there."""
-    mine = sketch(checkpoint)
+    mine = sketch(checkpoint, starts)
     others = [path for path in sorted(folder.glob("*.npz")) if path.stem != str(seed)]
     folder.mkdir(parents=True, exist_ok=True)
     packed = io.BytesIO()
     np.savez(packed, allow_pickle=False, **mine)
     write_atomically(folder / f"{seed}.npz", packed.getvalue())
+    n = sum(len(numbers) for numbers in mine.values())
     for other in others:
         with np.load(other, allow_pickle=False) as kept:
-            share = alike_share(mine, dict(kept))
-        if share > 0.5:
-            detail = f"{100 * share:.0f}% of the weights equal those of another seed: the seed has no effect"
-            return Finding("seed", detail)
+            n_alike = alike_numbers(mine, dict(kept))
+        if n_alike and n_alike >= ALIKE_SHARE * min(n, n_shipped):
+            detail = f"{n_alike:,} of {n:,} trained numbers equal those of another seed, though the model "
+            return Finding("seed", f"{detail}claims to draw them: the seed has no effect on the training")
     return None
 
 
-def sketch(checkpoint: Path) -> dict[str, NDArray[np.float32]]:
-    """Name in the archive → the first numbers of each weight of float32; empty if it is no such archive."""
+def sketch(checkpoint: Path, starts: Sequence[WeightStart]) -> dict[str, NDArray[np.float32]]:
+    """Name → numbers of each weight that is drawn unlike under two seeds; empty if it is no checkpoint.
+
+    A weight that its own process did not mention begins with one value throughout, and may end alike.
+    """
+    fixed = {each.name for each in starts if is_alike(each.cosine, each.n_numbers)}
+    drawn = {each.name for each in starts} - fixed
+    known = read_checkpoint(checkpoint)
     found: dict[str, NDArray[np.float32]] = {}
+    small: list[NDArray[np.float32]] = []
     try:
-        with zipfile.ZipFile(checkpoint) as archive:
-            blocks = [info for info in archive.infolist() if "/data/" in info.filename]
-            for place, info in enumerate(blocks[:MOST_WEIGHTS]):
-                if info.compress_type != zipfile.ZIP_STORED:
-                    continue
-                with archive.open(info) as file:
-                    block = file.read(4 * SKETCHED)
-                numbers = np.frombuffer(block[: len(block) // 4 * 4], dtype="<f4")
-                if len(numbers) >= LEAST_NUMBERS and np.isfinite(numbers).all():
-                    found[f"w{place}"] = numbers
-    except (zipfile.BadZipFile, OSError, ValueError):
+        chosen = sorted(
+            (each for each in known.weights if each.name in drawn), key=lambda each: -each.n_numbers
+        )
+        for place, numbers in enumerate(known.all_numbers(chosen, most=SKETCHED)):
+            if not np.isfinite(numbers).all():
+                continue
+            if len(numbers) >= MIN_ALIKE_NUMBERS and place < MAX_SKETCHED:
+                found[f"w{place}"] = numbers
+            else:
+                small.append(numbers)
+    except ValueError:
         return {}
+    if sum(len(numbers) for numbers in small) >= MIN_ALIKE_NUMBERS:
+        found[SMALL] = np.concatenate(small)
     return found
 
 
-def alike_share(mine: Sketch, other: Sketch) -> float:
-    """Share of my weights with one of the same size in the other that points the same way."""
-    alike = [any(_are_alike(a, b) for b in other.values() if len(a) == len(b)) for a in mine.values()]
-    return sum(alike) / len(alike) if alike else 0.0
+def alike_numbers(mine: Sketch, other: Sketch) -> int:
+    """How many of my numbers stand in a weight that points the same way as one of its size in the other."""
+    n_alike = 0
+    for size in {len(numbers) for numbers in mine.values()}:
+        a, b = (_directions(some, size) for some in (mine, other))
+        if b.size:
+            nearest = np.abs(a @ b.T).max(axis=1)
+            n_alike += size * sum(is_alike(float(cosine), size) for cosine in nearest)
+    return n_alike
 
 
-def _are_alike(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
-    return _cosine(a, b) > max(ALIKE, ALIKE_DEVIATIONS / math.sqrt(len(a)))
-
-
-def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    size = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
-    return float(np.dot(a, b)) / size if size > 0 else 0.0
+def _directions(some: Sketch, size: int) -> NDArray[np.float32]:
+    """The weights of `size` numbers, (N, size), each with a mean of 0 and a length of 1."""
+    found = np.stack([np.zeros(size), *(each for each in some.values() if len(each) == size)])[1:]
+    found = found - found.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(found, axis=1, keepdims=True)
+    return np.asarray(found / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)

@@ -240,7 +240,7 @@ class Trainer:
         self.optimizer = Optimizer(model, t, compiled=compiled)
 
     def step(self, micro_batches: list[Tensor], progress: float) -> Tensor:
-        """One step on one batch, which comes in parts; its mean loss in nats per token comes back."""
+        """One step on one batch, which comes in parts; the loss that comes back is only shown."""
         n_sequences = sum(len(tokens) for tokens in micro_batches)
         total = torch.zeros((), device=micro_batches[0].device)
         for tokens in micro_batches:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from runners.research.corpora.build import TRAIN, Corpus
-from runners.research.evaluation.cheat_checks import Finding, curve_finding
+from runners.research.evaluation.cheat_checks import Finding
 from runners.research.evaluation.evaluator import (
     NOT_FINITE,
     Evaluation,
@@ -24,6 +24,7 @@ from runners.research.evaluation.evaluator import (
     evaluate,
 )
 from runners.research.evaluation.logits_client import TrainedModel
+from runners.research.evaluation.script_content import content_finding
 from runners.research.problem import script as scripts
 from runners.research.problem.tiers import Tier
 from runners.sandbox.run import (
@@ -50,8 +51,8 @@ STATUS_OF_EXIT = {  # of train.py
 STATUS_OF_END = {
     EndStatus.TIMED_OUT: (TrainingStatus.TIMED_OUT, "time_limit"),
     EndStatus.OUT_OF_MEMORY: (TrainingStatus.OUT_OF_MEMORY, "memory_limit"),
-    EndStatus.DISK_LIMIT: (TrainingStatus.CAUGHT, "disk_limit"),
-    EndStatus.PROCESS_LIMIT: (TrainingStatus.CAUGHT, "process_limit"),
+    EndStatus.DISK_LIMIT: (TrainingStatus.REFUSED, "disk_limit"),
+    EndStatus.PROCESS_LIMIT: (TrainingStatus.REFUSED, "process_limit"),
     EndStatus.STOPPED: (TrainingStatus.CRASHED, "stopped"),
 }
 
@@ -64,9 +65,10 @@ class TrainingRefusedError(Exception):
         self.status, self.reason, self.detail = status, reason, detail
 
 
-def caught(finding: Finding) -> TrainingRefusedError:
-    """The refusal of a training that is not what it seems."""
-    return TrainingRefusedError(TrainingStatus.CAUGHT, finding.reason, finding.detail)
+def refusal(finding: Finding) -> TrainingRefusedError:
+    """The refusal of a training: it is `caught` only where there is proof."""
+    status = TrainingStatus.CAUGHT if finding.is_proof else TrainingStatus.REFUSED
+    return TrainingRefusedError(status, finding.reason, finding.detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +95,15 @@ class TrainingAttempt:
     context: TrainingContext
     splits: tuple[str, ...]
     work: Path
+    n_shipped: int = 0  # parameters of the shipped script, for an edited one
 
     @property
     def out(self) -> Path:
         """Where the script may write."""
         return self.work / "out"
 
-    def run(self) -> tuple[Training, float]:
-        """The record, and the CPU seconds that Python and torch take to start."""
+    def run(self) -> tuple[Training, Evaluation | None]:
+        """The record, and what the evaluator saw; nothing if it did not come to that."""
         training = self.blank
         try:
             self._write_inputs()
@@ -119,7 +122,7 @@ class TrainingAttempt:
             self._check_end(end)
             return self._measured(training)
         except TrainingRefusedError as why:
-            return replace(training, status=why.status, reason=why.reason, detail=why.detail), 0.0
+            return replace(training, status=why.status, reason=why.reason, detail=why.detail), None
 
     def _write_inputs(self) -> None:
         tier, corpus = self.context.tier, self.context.corpus
@@ -151,7 +154,7 @@ class TrainingAttempt:
             return shipped
         if len(text.encode()) > MAX_SCRIPT_BYTES:
             detail = f"the script has {len(text.encode())} bytes, at most {MAX_SCRIPT_BYTES} are allowed"
-            raise TrainingRefusedError(TrainingStatus.CAUGHT, "script_too_large", detail)
+            raise TrainingRefusedError(TrainingStatus.REFUSED, "script_too_large", detail)
         try:
             is_frozen = scripts.regions(text).frozen_hash == scripts.regions(shipped).frozen_hash
         except ValueError as error:
@@ -159,6 +162,8 @@ class TrainingAttempt:
         if not is_frozen:
             detail = "something outside the EDITABLE markers was changed"
             raise TrainingRefusedError(TrainingStatus.CAUGHT, "frozen_region", detail)
+        if (finding := content_finding(text, shipped)) is not None:
+            raise refusal(finding)
         return text
 
     def _inputs(self) -> dict[str, Path]:
@@ -191,8 +196,8 @@ class TrainingAttempt:
         status, reason = STATUS_OF_EXIT.get(end.returncode, (TrainingStatus.CRASHED, "crashed"))
         raise TrainingRefusedError(status, reason, _sentence(end))
 
-    def _measured(self, training: Training) -> tuple[Training, float]:
-        """The record with its scores, after every check."""
+    def _measured(self, training: Training) -> tuple[Training, Evaluation | None]:
+        """The record with its scores, or with the reason that it has none."""
         tier, corpus = self.context.tier, self.context.corpus
         checkpoint = self._checkpoint()
         curve = read_curve(self.out)
@@ -204,9 +209,17 @@ class TrainingAttempt:
             "context": tier.context,
         }
         model = TrainedModel(self.work / "script.py", checkpoint, config, tier.device, tier.limits)
-        exam = EvaluationSpec(tier, corpus, self.splits, is_probed=not is_ours)
+        exam = EvaluationSpec(
+            tier,
+            corpus,
+            self.splits,
+            is_probed=not is_ours,
+            sequences=self.work / "data.bin",
+            seed=training.seed,
+            n_shipped=self.n_shipped,
+        )
         found = evaluate(model, exam, sandbox=self.context.sandbox, folder=self.work / "evaluation")
-        n_tokens = curve[-1][0] if curve else 0
+        n_tokens = curve[-1][0] if curve else 0  # as the training says; shown, never used to judge
         training = replace(
             training,
             curve=curve,
@@ -216,26 +229,19 @@ class TrainingAttempt:
             tokens_per_s=report.get("tokens_per_s", n_tokens / training.train_s),
             mfu=report.get("mfu"),
             peak_memory_bytes=self._peak_bytes(training, report),
+            evidence=evidence_of(found),
         )
-        self._check(found, curve)
-        return replace(training, bpb=dict(found.bpb)), found.startup_cpu_s
+        why = None if found.finding is None else refusal(found.finding)
+        if found.problem is not None:
+            why = TrainingRefusedError(*_status_of(found.problem.reason), str(found.problem))
+        if why is not None:
+            return replace(training, status=why.status, reason=why.reason, detail=why.detail), None
+        return replace(training, bpb=dict(found.bpb)), found
 
     def _peak_bytes(self, training: Training, report: Mapping[str, float]) -> int | None:
         """Of the card, where one computes and our own script told; else of the processes."""
         on_card = report.get("peak_memory_bytes") if self.context.tier.device != "cpu" else None
         return training.peak_memory_bytes if on_card is None else int(on_card)
-
-    def _check(self, found: Evaluation, curve: tuple[tuple[int, float], ...]) -> None:
-        if found.problem is not None:
-            raise TrainingRefusedError(*_status_of(found.problem.reason), str(found.problem))
-        finding = found.finding or curve_finding(
-            curve,
-            nats=found.nats_per_token,
-            vocab_size=self.context.corpus.meta.vocab_size,
-            tier=self.context.tier,
-        )
-        if finding is not None:
-            raise caught(finding)
 
     def _checkpoint(self) -> Path:
         """A copy of the checkpoint, out of reach of what wrote it."""
@@ -255,10 +261,23 @@ class TrainingAttempt:
             )
         if len(content) > size:
             detail = f"the checkpoint has more than the {size} bytes that the tier allows"
-            raise TrainingRefusedError(TrainingStatus.CAUGHT, "checkpoint_too_large", detail)
+            raise TrainingRefusedError(TrainingStatus.REFUSED, "checkpoint_too_large", detail)
         copy = self.work / "checkpoint.pt"
         copy.write_bytes(content)
         return copy
+
+
+def evidence_of(found: Evaluation) -> dict[str, float]:
+    """The numbers of an evaluation beside its scores, to be kept with the training."""
+    return {
+        "held_out_nats": round(found.held_out.nats, 5),
+        "training_nats": round(found.training.nats, 5),
+        "evaluation_work_s": round(found.work_s, 3),
+        "torch_cpu_s": round(found.torch_cpu_s, 3),
+        "n_favours": float(found.favours.n),
+        "favours_nats": found.favours.total,
+        "favours_squares": found.favours.squares,
+    }
 
 
 def write_sequences(corpus: Corpus, tier: Tier, seed: int, path: Path) -> None:
@@ -313,8 +332,10 @@ def _status_of(reason: str) -> tuple[TrainingStatus, str]:
     """The status of a training whose model could not be queried."""
     if reason == NOT_FINITE:
         return TrainingStatus.DIVERGED, reason
-    if reason in ("unsafe_checkpoint", "wrong_shape"):
+    if reason == "unsafe_checkpoint":
         return TrainingStatus.CAUGHT, reason
+    if reason == "wrong_shape":
+        return TrainingStatus.REFUSED, reason
     if reason == EndStatus.OUT_OF_MEMORY:
         return TrainingStatus.OUT_OF_MEMORY, "evaluation_memory"
     if reason == EndStatus.TIMED_OUT:

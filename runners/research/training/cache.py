@@ -20,16 +20,22 @@ import psutil
 from filelock import FileLock, Timeout
 
 from runners.research.corpora.build import corpus
-from runners.research.evaluation.cheat_checks import TrainingCost, cost_finding
+from runners.research.evaluation.cheat_checks import (
+    CARD_SLACK_S,
+    SLACK_S,
+    Finding,
+    TrainingCost,
+    beyond_finding,
+    cost_finding,
+)
+from runners.research.evaluation.evaluator import Evaluation
 from runners.research.evaluation.seed_similarity import likeness_finding
 from runners.research.problem import script as scripts
-from runners.research.problem import space
 from runners.research.problem.tiers import Tier
 from runners.research.training.attempt import (
     TrainingAttempt,
     TrainingContext,
-    TrainingRefusedError,
-    caught,
+    refusal,
 )
 from runners.sandbox import run as sandboxes
 from runners.sandbox.run import Sandbox
@@ -45,15 +51,15 @@ from tracker.records.studies import (
 from tracker.serialization import dump_json, load_json, write_atomically
 
 BASELINE_HINT = "`tracker doctor` says what works on this machine"
-VERSION = "2"  # of training and evaluator: another one gives other keys
+VERSION = "3"  # of training and evaluator: another one gives other keys
 N_AT_ONCE = {"cpu": 2, "cuda": 1}  # trainings on one machine, of all studies together
 WAIT_S = 0.2
-MAX_STARTUP_S = 2.5  # of CPU time to import torch and load a model; 1.2 s where nothing else runs
 KEPT_SPLITS = (str(Split.VAL), str(Split.SELECT))  # always measured, and shared by all studies of a home
 # of a tier: what cannot change a result, and the script, which has its own place
 NOT_IN_KEY = ("description", "choices", "limits", "program", "numbers", "script")
-# what says more about the machine than about the change
-NOT_KEPT = (TrainingStatus.TIMED_OUT, TrainingStatus.OUT_OF_MEMORY)
+# what says more about the machine than about the change; and a verdict that must not be repeated unchecked
+NOT_KEPT = (TrainingStatus.TIMED_OUT, TrainingStatus.OUT_OF_MEMORY, TrainingStatus.CAUGHT)
+NOT_KEPT_REASONS = ("too_much_computing",)
 
 
 class BaselineError(TrackerError):
@@ -113,19 +119,36 @@ def _trained(change: Change, seed: int, context: TrainingContext, splits: Sequen
         device=context.tier.device,
     )
     wanted = tuple(dict.fromkeys([*KEPT_SPLITS, *(str(split) for split in splits)]))
+    shipped = _shipped(seed, context) if change.script is not None else None
+    n_shipped = shipped.n_params or 0 if shipped else 0
     try:
-        with _slot(context, alone=change.script is not None), work_folder(context.folder) as work:
-            training, startup_cpu_s = TrainingAttempt(change, blank, context, wanted, work).run()
-            if training.status is TrainingStatus.OK and change.script is not None:
-                training = _against_other_seeds(change, training, context, work)
-        if training.status is TrainingStatus.OK and change.script is not None:
-            training = _against_shipped(change, training, context, startup_cpu_s)
+        with _slot(context, alone=shipped is not None), work_folder(context.folder) as work:
+            attempt = TrainingAttempt(change, blank, context, wanted, work, n_shipped)
+            training, seen = attempt.run()
+            if seen is not None and shipped is not None:
+                finding = _cost_finding(training, seen, shipped) or _beyond_finding(seen, shipped)
+                finding = finding or _seed_finding(change, training, seen, context, work, n_shipped)
+                training = training if finding is None else _refused(training, finding)
         _keep(training, context)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise DiskFullError(str(context.folder)) from error
         raise
     return training
+
+
+def _shipped(seed: int, context: TrainingContext) -> Training:
+    """The training of the shipped script with the tier's defaults, that edited ones are compared with.
+
+    Raises:
+        BaselineError: it cannot be trained here.
+    """
+    shipped = _cached(Change(), seed, context, KEPT_SPLITS)
+    if shipped.status is not TrainingStatus.OK:
+        why = shipped.detail or shipped.reason or shipped.status.value
+        message = f"the defaults of tier `{context.tier.name}` cannot be trained here: {why}"
+        raise BaselineError(message, hint=BASELINE_HINT)
+    return shipped
 
 
 def _differing(params: Params, text: str) -> Params:
@@ -139,37 +162,54 @@ def _differing(params: Params, text: str) -> Params:
 
 def _keep(training: Training, context: TrainingContext) -> None:
     """Into the home's cache, without what is measured once only."""
-    if training.status in NOT_KEPT:
+    if training.status in NOT_KEPT or training.reason in NOT_KEPT_REASONS:
         return
     shared = {split: bpb for split, bpb in training.bpb.items() if split in KEPT_SPLITS}
     path = context.folder / f"{training.key}.json"
     write_atomically(path, dump_json(replace(training, bpb=shared)))
 
 
-def _against_shipped(
-    change: Change, training: Training, context: TrainingContext, startup_cpu_s: float
-) -> Training:
-    """The training of an edited script, refused if it cost or gained what no honest edit does."""
-    shipped = _cached(_same_numbers(change, context.tier), training.seed, context, KEPT_SPLITS)
-    if shipped.status is not TrainingStatus.OK:
-        shipped = _cached(Change(), training.seed, context, KEPT_SPLITS)
-    if shipped.status is not TrainingStatus.OK:
-        why = shipped.detail or shipped.reason or shipped.status.value
-        message = f"the defaults of tier `{context.tier.name}` cannot be trained here: {why}"
-        raise BaselineError(message, hint=BASELINE_HINT)
-    is_cpu = training.device == "cpu"
-    startup_s = min(startup_cpu_s, MAX_STARTUP_S) if is_cpu else startup_wall_s(shipped)
-    finding = cost_finding(_cost(training), _cost(shipped), startup_s=startup_s)
-    return training if finding is None else _refused(training, caught(finding))
+def _cost_finding(training: Training, seen: Evaluation, shipped: Training) -> Finding | None:
+    """Whether an edited script cost or gained what no edit may."""
+    if training.device == "cpu":
+        startup_s, shipped_startup_s = seen.startup_cpu_s, seen.torch_cpu_s
+        now, then = training.cpu_s, shipped.cpu_s
+    else:
+        startup_s = shipped_startup_s = startup_wall_s(shipped)
+        now, then = training.train_s, shipped.train_s
+    return cost_finding(
+        TrainingCost(now, seen.work_s, training.bpb),
+        TrainingCost(then, shipped.evidence["evaluation_work_s"], shipped.bpb),
+        startup_s=startup_s,
+        shipped_startup_s=shipped_startup_s,
+        slack_s=SLACK_S if training.device == "cpu" else CARD_SLACK_S,
+    )
 
 
-def _against_other_seeds(
-    change: Change, training: Training, context: TrainingContext, work: Path
-) -> Training:
-    """The training of an edited script, refused if its weights are those of another seed's training."""
+def _beyond_finding(seen: Evaluation, shipped: Training) -> Finding | None:
+    """Whether an edited script knows more of the held-out text than of its own."""
+    usual = shipped.evidence
+    return beyond_finding(
+        seen.held_out,
+        seen.training,
+        shipped_held_out=usual["held_out_nats"],
+        shipped_training=usual["training_nats"],
+    )
+
+
+def _seed_finding(
+    change: Change,
+    training: Training,
+    seen: Evaluation,
+    context: TrainingContext,
+    work: Path,
+    n_shipped: int,
+) -> Finding | None:
+    """Whether the weights of an edited script are those of another seed's training."""
     sketches = context.folder / "sketches" / key(change, 0, context.tier, context.corpus.hash)
-    finding = likeness_finding(work / "checkpoint.pt", sketches, seed=training.seed)
-    return training if finding is None else _refused(training, caught(finding))
+    return likeness_finding(
+        work / "checkpoint.pt", sketches, seed=training.seed, starts=seen.starts, n_shipped=n_shipped
+    )
 
 
 def startup_wall_s(shipped: Training) -> float:
@@ -179,25 +219,8 @@ def startup_wall_s(shipped: Training) -> float:
     return max(0.0, shipped.train_s - shipped.n_tokens / shipped.tokens_per_s)
 
 
-def _cost(training: Training) -> TrainingCost:
-    if training.device == "cpu":
-        return TrainingCost(training.cpu_s, training.eval_s, training.bpb)
-    return TrainingCost(training.train_s, 0.0, training.bpb)
-
-
-def _same_numbers(change: Change, tier: Tier) -> Change:
-    """The shipped script with the numbers of the edited one, where the space allows them."""
-    assert change.script is not None
-    try:
-        numbers = scripts.numbers(change.script) | dict(change.params)
-        defaults = scripts.numbers(scripts.shipped(tier))
-        known = {name: value for name, value in numbers.items() if name in defaults}
-        return Change(space.validate(_differing(known, scripts.shipped(tier)), tier))
-    except (SyntaxError, ValueError):
-        return Change()
-
-
-def _refused(training: Training, why: TrainingRefusedError) -> Training:
+def _refused(training: Training, finding: Finding) -> Training:
+    why = refusal(finding)
     return replace(training, status=why.status, reason=why.reason, detail=why.detail, bpb={})
 
 

@@ -33,7 +33,6 @@ FOUND_BY = {
     "learn_from_questions": "not_repeatable",
     "link": "link_in_output",
     "long_script": "script_too_large",
-    "lying_curve": "first_loss",
     "many_files": "disk_limit",
     "many_steps": "too_much_computing",
     "never_ends": "time_limit",
@@ -44,9 +43,8 @@ FOUND_BY = {
     "peek_later": "not_repeatable",
     "pickle_bomb": "unsafe_checkpoint",
     "random_answers": "not_repeatable",
-    "scale_loss": "first_loss",
     "tell_what_is_asked": "ended during evaluation",
-    "train_while_evaluated": "not_what_was_trained",
+    "train_while_evaluated": "too_much_computing",
 }
 HONEST = Training("k", 1, TrainingStatus.OK, bpb={"val": 2.0, "select": 2.0})
 

@@ -26,8 +26,9 @@ from runners.research.evaluation import (
     logits_server,
     seed_similarity,
 )
-from runners.research.evaluation.cheat_checks import TrainingCost
+from runners.research.evaluation.cheat_checks import Finding, MeanLoss, TrainingCost
 from runners.research.evaluation.evaluator import EvaluationSpec
+from runners.research.evaluation.logits_client import WeightStart
 from runners.research.problem import script as scripts
 from runners.research.problem.tiers import SMOKE, Tier
 from runners.research.training import attempt
@@ -126,129 +127,233 @@ def test_evaluator_each_training_gets_its_own_sequences_and_no_others(text: Corp
     assert not any(row.tobytes() in held_out for row in found[0][:20])
 
 
-CURVE = [(256 * n, 3.5 - 2 * n / 128) for n in range(1, 129)]
+@pytest.mark.parametrize(
+    ("held_out", "training", "expected"),
+    [
+        (1.45, 1.40, None),
+        (1.36, 1.40, None),
+        (1.15, 1.40, "not_what_was_trained"),
+        (0.60, 0.65, None),
+        (float("nan"), 1.4, None),
+    ],
+    ids=["as shipped", "a little easier", "known beforehand", "far better on both", "diverged"],
+)
+def test_evaluator_held_out_text_is_no_easier_than_the_training_allows(
+    held_out: float, training: float, expected: str | None
+) -> None:
+    found = cheat_checks.beyond_finding(
+        MeanLoss(held_out, 0.01), MeanLoss(training, 0.01), shipped_held_out=1.5, shipped_training=1.45
+    )
+    assert (found and found.reason) == expected
+    assert not (found and found.is_proof), "not plausible, but no proof"
+
+
+def test_evaluator_noise_of_few_windows_is_no_knowledge() -> None:
+    few = [
+        cheat_checks.beyond_finding(
+            MeanLoss(1.2, stderr), MeanLoss(1.4, stderr), shipped_held_out=1.5, shipped_training=1.5
+        )
+        for stderr in (0.005, 0.05)
+    ]
+    assert [each is not None for each in few] == [True, False]
 
 
 @pytest.mark.parametrize(
-    ("curve", "nats", "expected"),
-    [
-        (CURVE, 1.5, None),
-        ([], 1.5, "no_curve"),
-        (CURVE[:60], 2.6, "too_few_tokens"),
-        ([*CURVE, (10**6, 1.0)], 1.5, "curve"),
-        ([(t, loss / 10) for t, loss in CURVE], 1.5, "first_loss"),
-        (CURVE, 0.6, "not_what_was_trained"),
-    ],
-    ids=["honest", "none", "stops early", "too many tokens", "scaled", "better than it was trained"],
+    ("nats", "expected"),
+    [(3.555, None), (4.9, None), (2.9, None), (2.4, "knows_before_training"), (math.nan, None)],
+    ids=["guess", "large first logits", "frequencies of symbols", "trained weights", "no number"],
 )
-def test_evaluator_a_curve_must_be_that_of_a_training(
-    curve: Sequence[tuple[int, float]], nats: float, expected: str | None
-) -> None:
-    found = cheat_checks.curve_finding(curve, nats=nats, vocab_size=35, tier=SMOKE)
+def test_evaluator_an_untrained_model_knows_no_text(nats: float, expected: str | None) -> None:
+    found = cheat_checks.untrained_finding(MeanLoss(nats), vocab_size=35)
     assert (found and found.reason) == expected
 
 
 @pytest.mark.parametrize(
     ("train_s", "eval_s", "expected"),
     [
-        (12.0, 5.0, None),
+        (12.0, 2.5, None),
         (18.0, 5.0, None),
-        (24.0, 5.0, "too_much_computing"),
-        (12.0, 60.0, "too_much_computing"),
-        (0.5, 5.0, "too_little_computing"),
+        (24.0, 2.5, "too_much_computing"),
+        (12.0, 9.0, "too_much_computing"),
+        (2.5, 2.5, None),
     ],
     ids=[
         "as shipped",
         "a heavier model",
         "two steps on each batch",
         "trains on when evaluated",
-        "does not train",
+        "a tiny model",
     ],
 )
 def test_evaluator_computing_must_be_that_of_the_tokens(
     train_s: float, eval_s: float, expected: str | None
 ) -> None:
     shipped = TrainingCost(12.0, 2.5, {"val": 2.6})
-    found = cheat_checks.cost_finding(TrainingCost(train_s, eval_s, {"val": 2.5}), shipped, startup_s=1.2)
+    found = cost_finding(TrainingCost(train_s, eval_s, {"val": 2.5}), shipped)
     assert (found and found.reason) == expected
+    assert not (found and found.is_proof), "a budget that is passed is no cheat"
+
+
+def test_evaluator_importing_the_compiler_is_not_work() -> None:
+    """`torch.optim` imports it: some two seconds, which the shipped script does not pay."""
+    shipped = TrainingCost(12.0, 2.5, {})
+    spent = TrainingCost(20.5, 2.5, {})
+    assert cost_finding(spent, shipped) is not None
+    assert cost_finding(spent, shipped, startup_s=3.2) is None
 
 
 @pytest.mark.parametrize(
-    ("wall_s", "expected"),
-    [(65.0, None), (78.0, None), (110.0, "too_much_computing")],
-    ids=["as shipped", "half as much again", "nearly three times"],
+    ("wall_s", "eval_s", "expected"),
+    [(65.0, 60.0, None), (78.0, 60.0, None), (150.0, 60.0, "training"), (65.0, 400.0, "evaluation")],
+    ids=["as shipped", "half as much again", "four times", "an evaluation without end"],
 )
-def test_evaluator_on_a_card_importing_and_compiling_are_not_work(
-    wall_s: float, expected: str | None
+def test_evaluator_on_a_card_the_clock_is_held_to_the_same_rule(
+    wall_s: float, eval_s: float, expected: str | None
 ) -> None:
     shipped = Training("k", 0, TrainingStatus.OK, train_s=65.0, n_tokens=50_000_000, tokens_per_s=2e6)
     startup_s = training.startup_wall_s(shipped)
     assert startup_s == 40.0
-    spent = TrainingCost(wall_s, 0.0, {})
-    found = cheat_checks.cost_finding(spent, TrainingCost(65.0, 0.0, {}), startup_s=startup_s)
-    assert (found and found.reason) == expected
+    spent, usual = TrainingCost(wall_s, eval_s, {}), TrainingCost(65.0, 60.0, {})
+    found = cost_finding(spent, usual, startup_s=startup_s, shipped_startup_s=startup_s, slack_s=20.0)
+    assert (found is None) == (expected is None)
+    assert (expected or "") in (found.detail if found else "")
     assert training.startup_wall_s(replace(shipped, tokens_per_s=None)) == 0.0
 
 
 def test_evaluator_a_gain_that_no_training_brings_is_refused() -> None:
     shipped = TrainingCost(12.0, 2.5, {"val": 2.6})
-    found = cheat_checks.cost_finding(replace(shipped, bpb={"val": 1.0}), shipped, startup_s=1.2)
+    found = cost_finding(replace(shipped, bpb={"val": 1.0}), shipped)
     assert found
     assert found.reason == "too_good"
 
 
-@pytest.mark.parametrize("starts", [[], [{"a": "1"}]], ids=["none", "one"])
-def test_evaluator_a_process_that_does_not_say_how_it_begins_is_refused(starts: list[dict[str, str]]) -> None:
-    found = cheat_checks.seed_finding(starts)
-    assert found
-    assert found.reason == "seed"
+def cost_finding(
+    spent: TrainingCost,
+    shipped: TrainingCost,
+    *,
+    startup_s: float = 1.2,
+    shipped_startup_s: float = 1.2,
+    slack_s: float = cheat_checks.SLACK_S,
+) -> Finding | None:
+    return cheat_checks.cost_finding(
+        spent, shipped, startup_s=startup_s, shipped_startup_s=shipped_startup_s, slack_s=slack_s
+    )
 
 
 def test_evaluator_a_bonus_below_the_tolerance_shows_in_the_mean_and_rounding_does_not() -> None:
     rounding = np.random.default_rng(0).normal(scale=1e-5, size=(2000, 100))
-    assert all(evaluator.favour_of(row.tolist()) is None for row in rounding)
-    assert evaluator.favour_of((rounding[0] + 9e-5).tolist()) == pytest.approx(9e-5, rel=0.1)
+    assert all(favour(row) is None for row in rounding)
+    assert favour(rounding[0] + 9e-5) == pytest.approx(9e-5, rel=0.1)
     on_a_card = np.random.default_rng(1).normal(scale=1e-2, size=130)
-    assert evaluator.favour_of(on_a_card.tolist()) is None
-    assert evaluator.favour_of((on_a_card + 8e-3).tolist()) is not None
-    assert evaluator.favour_of([0.0] * 50) is None
-    assert evaluator.favour_of([]) is None
+    assert favour(on_a_card) is None
+    assert favour(on_a_card + 8e-3) is not None
+    assert favour(np.zeros(50)) is None
+    assert favour(np.zeros(0)) is None
 
 
-def test_evaluator_trainings_that_began_alike_are_reported_by_their_weights(tmp_path: Path) -> None:
-    def checkpoint(place: str, seed: int, text: int) -> Path:
-        begun = torch.manual_seed(seed)
-        weights = {name: torch.randn(64, 64, generator=begun) for name in ("a", "b", "c")}
-        seen = torch.Generator().manual_seed(text)
-        moved = {name: w + torch.randn(64, 64, generator=seen) for name, w in weights.items()}
-        torch.save({"state": moved | {"gain": torch.ones(512)}}, tmp_path / place)
-        return tmp_path / place
+def favour(differences: np.ndarray) -> float | None:
+    return evaluator.favour_of(evaluator.favours_of(differences.tolist()))
 
-    honest = [
-        seed_similarity.likeness_finding(checkpoint(f"h{n}", n, n), tmp_path / "h", seed=n) for n in (1, 2, 3)
-    ]
+
+DRAWN = tuple(WeightStart(name, 4096, 0.01) for name in ("a", "b", "c"))
+N_SHIPPED = 3 * 4096
+
+
+def weights(seed: int, text: int, *, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
+    """Of a model that was begun under `seed` and trained on `text`."""
+    begun, seen = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(text)
+    first = {each.name: torch.randn(64, 64, generator=begun) for each in DRAWN}
+    return {name: (w + torch.randn(64, 64, generator=seen)).to(dtype) for name, w in first.items()}
+
+
+def likeness(folder: Path, state: dict[str, torch.Tensor], seed: int) -> Finding | None:
+    folder.mkdir(exist_ok=True)
+    torch.save({"config": {}, "state": state}, folder / "checkpoint.pt")
+    starts = tuple(replace(DRAWN[0], name=name, n_numbers=w.numel()) for name, w in state.items())
+    return seed_similarity.likeness_finding(
+        folder / "checkpoint.pt", folder / "sketches", seed=seed, starts=starts, n_shipped=N_SHIPPED
+    )
+
+
+def decoys(seed: int, n: int, size: int) -> dict[str, torch.Tensor]:
+    drawn = torch.Generator().manual_seed(seed)
+    return {f"decoy{i}": torch.randn(size, generator=drawn) for i in range(n)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "more", [(0, 0), (100, 300), (8, 30_000)], ids=["alone", "many decoys", "large decoys"]
+)
+def test_evaluator_trainings_that_began_alike_are_reported_by_their_weights(
+    dtype: torch.dtype, more: tuple[int, int], tmp_path: Path
+) -> None:
+    honest = [likeness(tmp_path / "h", weights(n, n, dtype=dtype) | decoys(n, *more), n) for n in (1, 2, 3)]
     assert honest == [None, None, None]
     first, second = (
-        seed_similarity.likeness_finding(checkpoint(f"c{n}", 20, n), tmp_path / "c", seed=n) for n in (1, 2)
+        likeness(tmp_path / "c", weights(20, n, dtype=dtype) | decoys(n, *more), n) for n in (1, 2)
     )
     assert first is None
     assert second
     assert second.reason == "seed"
-    again = seed_similarity.likeness_finding(tmp_path / "h1", tmp_path / "h", seed=1)
-    assert again is None, "the same seed may give the same weights"
+    assert likeness(tmp_path / "c", weights(20, 1) | decoys(1, *more), 1) is not None
+    assert likeness(tmp_path / "h", weights(1, 1, dtype=dtype), 1) is None, "one seed may give equal weights"
+
+
+def test_evaluator_small_weights_that_began_alike_are_compared_together(tmp_path: Path) -> None:
+    def cut(seed: int, text: int) -> dict[str, torch.Tensor]:
+        found = weights(seed, text)
+        return {f"{name}{i}": row for name, w in found.items() for i, row in enumerate(w.view(-1, 64))}
+
+    assert [likeness(tmp_path / "h", cut(n, n), n) for n in (1, 2)] == [None, None]
+    assert [likeness(tmp_path / "c", cut(20, n), n) is not None for n in (1, 2)] == [False, True]
+
+
+def test_evaluator_a_table_that_begins_at_zero_may_end_alike_under_every_seed(tmp_path: Path) -> None:
+    table = {"table": torch.randn(128, 128, generator=torch.Generator().manual_seed(1))}
+    for seed in (1, 2):
+        torch.save({"config": {}, "state": weights(seed, seed) | table}, tmp_path / "checkpoint.pt")
+        found = seed_similarity.likeness_finding(
+            tmp_path / "checkpoint.pt", tmp_path / "kept", seed=seed, starts=DRAWN, n_shipped=N_SHIPPED
+        )
+        assert found is None
 
 
 def test_evaluator_what_is_no_checkpoint_has_no_weights_to_compare(tmp_path: Path) -> None:
     (tmp_path / "noise").write_bytes(b"PK\x03\x04" + bytes(200))
-    assert seed_similarity.sketch(tmp_path / "noise") == {}
+    assert seed_similarity.sketch(tmp_path / "noise", DRAWN) == {}
 
 
-def test_evaluator_weights_must_depend_on_the_seed() -> None:
-    drawn = {"a": "1", "b": "2", "c": "3"}
-    assert cheat_checks.seed_finding([drawn, {"a": "4", "b": "5", "c": "3"}]) is None
-    found = cheat_checks.seed_finding([drawn, {"a": "1", "b": "2", "c": "9"}])
-    assert found
-    assert found.reason == "seed"
+@pytest.mark.parametrize(
+    ("starts", "expected"),
+    [
+        (DRAWN, None),
+        ([*DRAWN[:2], WeightStart("c", 4096, 1.0)], None),
+        ([DRAWN[0], WeightStart("b", 4096, 1.0), WeightStart("c", 4096, 0.9)], "alike"),
+        ([*DRAWN, WeightStart("b", 6000, 1.0), WeightStart("decoy", 10**6, 0.0)], None),
+        ([*DRAWN, WeightStart("b", 7000, 1.0), WeightStart("decoy", 10**6, 0.0)], "alike"),
+        ([WeightStart(f"w{i}", 128, 1.0) for i in range(90)], "only 0"),
+        ([], "only 0"),
+        ([WeightStart("a", 10**6, math.nan)], "alike"),
+    ],
+    ids=[
+        "drawn",
+        "one fixed",
+        "most fixed",
+        "fixed table",
+        "outvoted",
+        "cut small",
+        "constants",
+        "no number",
+    ],
+)
+def test_evaluator_weights_must_depend_on_the_seed(
+    starts: Sequence[WeightStart], expected: str | None
+) -> None:
+    found = cheat_checks.start_finding(starts, n_shipped=N_SHIPPED)
+    assert (found is None) == (expected is None)
+    if found is not None:
+        assert (found.reason, found.is_proof) == ("seed", False)
+        assert (expected or "") in found.detail
 
 
 def test_evaluator_equal_seeds_give_equal_scores_and_another_seed_another_one(home: Path) -> None:
@@ -257,6 +362,8 @@ def test_evaluator_equal_seeds_give_equal_scores_and_another_seed_another_one(ho
     other = trained(Change(), home, seed=2)
     assert first.status is TrainingStatus.OK, first.detail
     assert (first.bpb, first.curve, first.key) == (again.bpb, again.curve, again.key)
+    assert first.evidence["held_out_nats"] > 1.0
+    assert first.evidence["training_nats"] == pytest.approx(first.evidence["held_out_nats"], abs=0.3)
     assert first.bpb != other.bpb
     assert (first.n_tokens, set(first.bpb)) == (TINY.train_tokens, set(BOTH))
     assert list((home / "trainings" / "work").iterdir()) == []
@@ -299,6 +406,12 @@ def test_evaluator_what_a_change_does_wrong_is_its_record(
     found = trained(change, home)
     assert (found.status, found.reason, dict(found.bpb)) == (status, reason, {})
     assert found.detail
+
+
+def test_evaluator_a_verdict_of_cheating_is_never_kept(home: Path) -> None:
+    found = trained(edited("class Job", "class Jobs"), home)
+    assert found.status is TrainingStatus.CAUGHT
+    assert not (home / "trainings" / f"{found.key}.json").exists()
 
 
 def test_evaluator_a_training_that_never_ends_times_out(home: Path) -> None:

@@ -1,0 +1,105 @@
+"""What a checkpoint holds, as our side counts it, whatever its pickle says."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from runners.research.evaluation.checkpoint import Checkpoint, read_checkpoint
+from tests.doubles.hostile_pickles import WRITES, Touching
+
+STATE = {"a": torch.ones(10, 10), "b": torch.zeros(7)}
+
+
+def saved(path: Path, state: object, **more: object) -> Checkpoint:
+    torch.save({"config": {"params": {}}, "state": state, **more}, path)
+    return read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (STATE, 107),
+        ({"a": torch.ones(100, dtype=torch.bfloat16)}, 100),
+        ({"a": torch.ones(100, dtype=torch.float64)}, 200),
+        ({"a": torch.ones(100, dtype=torch.int8)}, 100),
+        ({"a": torch.ones(100, dtype=torch.uint8)}, 100),
+        ({"a": torch.ones(100, dtype=torch.complex64)}, 200),
+        ({"a": torch.ones(100).to(torch.float8_e4m3fn)}, 100),
+        ({"a": STATE["a"], "tied": STATE["a"]}, 100),
+        ({"a": torch.ones(1000)[:3]}, 1000),
+        ({"a": torch.nn.Parameter(torch.ones(5))}, 5),
+        ({}, 0),
+    ],
+    ids=[
+        "float32",
+        "bfloat16",
+        "float64",
+        "int8",
+        "uint8",
+        "complex",
+        "float8",
+        "tied",
+        "a view",
+        "param",
+        "none",
+    ],
+)
+def test_checkpoint_counts_every_number_once(
+    state: dict[str, torch.Tensor], expected: int, tmp_path: Path
+) -> None:
+    assert saved(tmp_path / "c.pt", state).n_params == expected
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"note": "x" * 400_000}, {"table": list(range(100_000))}, {"n": 7**200_000}],
+    ids=["text", "a list", "one large number"],
+)
+def test_checkpoint_what_stands_beside_the_weights_counts_too(
+    more: dict[str, object], tmp_path: Path
+) -> None:
+    assert saved(tmp_path / "c.pt", STATE, **more).n_params > 10_000
+
+
+def test_checkpoint_other_files_and_bytes_in_the_archive_count(tmp_path: Path) -> None:
+    usual = saved(tmp_path / "c.pt", STATE).n_params
+    with zipfile.ZipFile(tmp_path / "c.pt", "a") as archive:
+        archive.writestr("c/extra", bytes(100_000))
+    assert read_checkpoint(tmp_path / "c.pt").n_params > usual + 20_000
+    saved(tmp_path / "d.pt", STATE)
+    content = (tmp_path / "d.pt").read_bytes()
+    (tmp_path / "d.pt").write_bytes(bytes(100_000) + content)
+    assert read_checkpoint(tmp_path / "d.pt").n_params > usual + 20_000
+
+
+def test_checkpoint_what_is_no_archive_counts_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "c.pt").write_bytes(np.random.default_rng(0).bytes(200_000))
+    found = read_checkpoint(tmp_path / "c.pt")
+    assert (found.weights, found.n_params > 40_000) == ((), True)
+
+
+def test_checkpoint_no_code_of_its_pickle_runs(tmp_path: Path) -> None:
+    target = tmp_path / "touched"
+    with zipfile.ZipFile(tmp_path / "c.pt", "w") as archive:
+        archive.writestr("c/data.pkl", pickle.dumps({"state": {"a": Touching(target)}}))
+        archive.writestr("c/data/0", bytes(400))
+    found = read_checkpoint(tmp_path / "c.pt")
+    assert [weight.n_numbers for weight in found.weights] == [400]
+    assert not target.exists()
+    pickle.loads(pickle.dumps(Touching(target)))
+    assert target.read_text() == WRITES
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int32])
+def test_checkpoint_numbers_are_read_in_their_type(dtype: torch.dtype, tmp_path: Path) -> None:
+    numbers = torch.arange(-8, 8).to(dtype)
+    found = saved(tmp_path / "c.pt", {"a": numbers})
+    read = found.numbers(found.weights[0], most=100)
+    assert (found.weights[0].name, read.tolist()) == ("a", [float(i) for i in range(-8, 8)])
+    assert found.numbers(found.weights[0], most=4).tolist() == [-8.0, -4.0, 0.0, 4.0]
