@@ -45,7 +45,7 @@ class StoredWeight:
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class StoredCheckpoint:
     """The blocks of a checkpoint, and the size of all else in it."""
 
     path: Path
@@ -89,7 +89,7 @@ def _decoded(block: bytes, read_as: str, *, most: int) -> NDArray[np.float32]:
     return found[:: max(1, math.ceil(len(found) / most))].astype(np.float32)
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> StoredCheckpoint:
     """The checkpoint in the file `path`; a file that is no such archive has no weights and much else."""
     size = path.stat().st_size
     try:
@@ -97,7 +97,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             blocks = {info.filename: info for info in archive.infolist() if "/data/" in info.filename}
             names, kinds = _index(archive)
     except (zipfile.BadZipFile, OSError, ValueError, KeyError, NotImplementedError, RuntimeError):
-        return Checkpoint(path, (), size)
+        return StoredCheckpoint(path, (), size)
     weights = []
     for entry, info in blocks.items():
         key = entry.rpartition("/data/")[2]
@@ -105,7 +105,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         n = math.ceil(info.file_size / item_bytes)
         weights.append(StoredWeight(names.get(key, entry), entry, n, info.file_size, read_as))
     other = max(0, size - sum(min(info.compress_size, info.file_size) for info in blocks.values()))
-    return Checkpoint(path, tuple(weights), other)
+    return StoredCheckpoint(path, tuple(weights), other)
 
 
 @dataclass(frozen=True, slots=True)

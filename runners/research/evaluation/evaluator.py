@@ -39,7 +39,7 @@ from runners.research.evaluation.cheat_checks import (
     start_finding,
     untrained_finding,
 )
-from runners.research.evaluation.checkpoint import Checkpoint, read_checkpoint
+from runners.research.evaluation.checkpoint import StoredCheckpoint, read_checkpoint
 from runners.research.evaluation.logits_client import (
     AnswerError,
     LogitsServer,
@@ -202,7 +202,7 @@ def needed_modules(script: str) -> tuple[str, ...]:
     return COMPILER if any(word in script for word in COMPILER_WORDS) else ()
 
 
-def _size_finding(checkpoint: Checkpoint, spec: EvaluationSpec) -> Finding | None:
+def _size_finding(checkpoint: StoredCheckpoint, spec: EvaluationSpec) -> Finding | None:
     if checkpoint.n_params <= spec.tier.max_params:
         return None
     detail = f"the checkpoint has {checkpoint.n_params:,} parameters, buffers and other numbers included; "

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from runners.research.evaluation.checkpoint import Checkpoint, read_checkpoint
+from runners.research.evaluation.checkpoint import StoredCheckpoint, read_checkpoint
 from tests.doubles.hostile_pickles import WRITES, Touching
 
 STATE = {"a": torch.ones(10, 10), "b": torch.zeros(7)}
 
 
-def saved(path: Path, state: object, **more: object) -> Checkpoint:
+def saved(path: Path, state: object, **more: object) -> StoredCheckpoint:
     torch.save({"config": {"params": {}}, "state": state, **more}, path)
     return read_checkpoint(path)
 
