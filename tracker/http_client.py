@@ -227,13 +227,16 @@ class EventStream:
         self._response, self._url, self._limits = response, url, limits
         self.status = response.status_code
         self.headers = response.headers
+        self.document = b""  # what came instead of events, once `data` has ended: one JSON object
 
     async def whole(self) -> HttpAnswer:
         """The answer as a whole, for one that is no stream."""
-        return await _whole(self._response, self._url, self._limits)
+        return await _whole(self._response, self._url, self._limits, may_end_early=True)
 
     async def data(self) -> AsyncGenerator[bytes, None]:
         """Yield the data of each event, as text/event-stream defines it.
+
+        Some servers send one JSON object under this name: it becomes `document`, and nothing is yielded.
 
         Raises:
             AnswerTooLargeError: one event or all together are over the limit.
@@ -242,7 +245,7 @@ class EventStream:
         pending, lines, n_held = bytearray(), list[bytes](), 0  # n_held: bytes of the event so far
         loop = asyncio.get_running_loop()
         event_at_s = loop.time()
-        async for part in _parts(self._response, self._url, self._limits):
+        async for part in self._events_or_document():
             if loop.time() - event_at_s > self._limits.silence_s:
                 raise AnswerTooSlowError(
                     f"{shown(self._url)} sent no event for {self._limits.silence_s:.0f} s"
@@ -264,6 +267,35 @@ class EventStream:
                 message = f"one event of {shown(self._url)} is larger than {MAX_EVENT_BYTES / MIB:.0f} MiB"
                 raise AnswerTooLargeError(message)
 
+    async def _events_or_document(self) -> AsyncGenerator[bytes, None]:
+        """The parts of the answer, unless it is one JSON object, which no event begins like."""
+        body = bytearray()
+        is_document = False
+        try:
+            async for part in _parts(self._response, self._url, self._limits):
+                is_document = is_document or (not body and part.lstrip()[:1] == b"{")
+                if is_document:
+                    body += part
+                else:
+                    body = body or bytearray(part.strip()[:1])
+                    yield part
+        except httpx2.RemoteProtocolError:
+            if not _is_json(body):
+                raise
+        if is_document:
+            self.document = bytes(body)
+
+
+def _is_json(body: bytes | bytearray) -> bool:
+    """Whether a JSON document is whole although its connection was not closed as it should be."""
+    if bytes(body[:64]).lstrip()[:1] not in (b"{", b"["):
+        return False
+    try:
+        parse_json(bytes(body))
+    except ValueError:
+        return False
+    return True
+
 
 def _lines(text: bytes) -> list[bytes]:
     """The lines, and what follows the last end of a line; a final CR may be the first half of one."""
@@ -274,7 +306,10 @@ def _lines(text: bytes) -> list[bytes]:
     return lines
 
 
-async def _whole(response: httpx2.Response, url: str, limits: AnswerLimits) -> HttpAnswer:
+async def _whole(
+    response: httpx2.Response, url: str, limits: AnswerLimits, *, may_end_early: bool = False
+) -> HttpAnswer:
+    """The answer; `may_end_early`: a whole JSON document is one, although its connection was cut."""
     headers = {name.lower(): value for name, value in response.headers.items()}
     is_refused = response.status_code >= 400
     most = min(limits.max_bytes, MAX_WORDS_BYTES) if is_refused else limits.max_bytes
@@ -284,6 +319,9 @@ async def _whole(response: httpx2.Response, url: str, limits: AnswerLimits) -> H
             body += part
     except AnswerTooLargeError:
         if not is_refused:
+            raise
+    except httpx2.RemoteProtocolError:
+        if not (may_end_early and _is_json(body)):
             raise
     return HttpAnswer(url, response.status_code, headers, bytes(body))
 

@@ -59,6 +59,8 @@ class Behaviour:
     dies_after: int | None = None  # answers; then every connection is cut
     usage: dict[str, Any] = field(default_factory=dict)  # additions to the true token usage
     breaks_off: int = 0  # number of streams that end early
+    one_document: str = ""  # content type of the single JSON object that is sent instead of a stream
+    closes_early: bool = False  # that object is whole, but the connection ends before the promised length
     crowd: threading.Barrier | None = None  # answers only when this many requests are waiting
     endless_after: int | None = None  # answers; then each is streamed until the caller leaves
     left: threading.Event = field(default_factory=threading.Event)  # set when a caller leaves
@@ -105,7 +107,9 @@ class Handler(BaseHTTPRequestHandler):
         else:
             prompt = body["prompt"]
         ours.n_answered += 1
-        if body.get("stream"):
+        if body.get("stream") and ours.one_document:
+            self._send_one_document(body, prompt)
+        elif body.get("stream"):
             self._stream(body, prompt)
         else:
             self._send(200, self._completion(body, prompt))
@@ -168,6 +172,18 @@ class Handler(BaseHTTPRequestHandler):
             self._event({"choices": [{"index": 0, "delta": {}, "text": "", "finish_reason": reason}]})
             self._event({"choices": [], "usage": usage})
             self.wfile.write(b"data: [DONE]\n\n")
+
+    def _send_one_document(self, body: dict[str, Any], prompt: str) -> None:
+        text = self.behaviour.reply(prompt)
+        said = {"message": {"role": "assistant", "content": text}} if "messages" in body else {"text": text}
+        usage = {"prompt_tokens": len(prompt), "completion_tokens": len(text)}
+        choices = [said | {"index": 0, "finish_reason": "stop"}]
+        content = json.dumps({"choices": choices, "usage": usage}, indent=1).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", self.behaviour.one_document)
+        self.send_header("Content-Length", str(len(content) + 7 * self.behaviour.closes_early))
+        self.end_headers()
+        self.wfile.write(content)
 
     def _stream_for_ever(self) -> None:
         try:

@@ -111,6 +111,7 @@ class Proposal:
     diff: str | None = None  # code track: as the agent wrote it
     problem: str | None = None  # why it is invalid, in a sentence shown to the agent
     exchanges: tuple[Exchange, ...] = ()  # empty for an optimizer
+    notes: str = ""  # what the model wrote down for its own later trials
 
     def __post_init__(self) -> None:
         """Check that there is either a change or a problem."""

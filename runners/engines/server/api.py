@@ -160,6 +160,9 @@ class ServerApi:
                             yield DONE
                             return
                         yield _object(piece)
+                if stream.document:
+                    for event in whole_events(stream.document):
+                        yield event
 
     async def served_model(self, name: str) -> ServedModel:
         """Find the model `name` on the server, ignoring case, a missing organization and the tag `:latest`.

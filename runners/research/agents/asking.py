@@ -23,6 +23,8 @@ from tracker.records.studies import Exchange
 BUDGETS = (1024, 8192, 32_768)
 THINKING_BUDGETS = (16_384, 32_768)  # of a model that was told to think
 TEMPERATURE = 0.8  # so that another slot gets another answer
+REPEAT_TEMPERATURE = 0.2  # more for each of the last trials in a row that repeated another
+MAX_TEMPERATURE = 1.4  # above this, small models write no JSON any more
 TOP_P = 0.95
 UNKNOWN_CONTEXT = 8192  # tokens; of a server that does not say
 CHARS_PER_TOKEN = 2.4  # of our prompts with SmolLM2, which reads every digit by itself: 2.7
@@ -38,6 +40,7 @@ class ModelQuery:
     messages: list[Message]
     seed: int
     schema: Mapping[str, Any] | None = None
+    temperature: float = TEMPERATURE
     exchanges: list[Exchange] = field(default_factory=list)
     answer: str = ""
 
@@ -103,7 +106,7 @@ class ModelDialog:
         return GenerationRequest(
             prompt=prompt,
             max_output_tokens=max(1, min(budget, room)),
-            temperature=TEMPERATURE,
+            temperature=question.temperature,
             top_p=TOP_P,
             seed=question.seed,
             json_schema=question.schema if self._keeps_schema else None,
@@ -138,6 +141,11 @@ class ModelDialog:
     @property
     def _context(self) -> int:
         return self._engine.info.max_model_len or UNKNOWN_CONTEXT
+
+
+def temperature_after(n_repeats: int) -> float:
+    """The temperature after so many repetitions in a row: a model that repeats itself is made to stop."""
+    return min(MAX_TEMPERATURE, TEMPERATURE + REPEAT_TEMPERATURE * n_repeats)
 
 
 def question_seed(seed: int, slot: int, place: int) -> int:

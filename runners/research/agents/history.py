@@ -58,6 +58,14 @@ def trial_outcomes(history: Sequence[Trial], *, baseline_bpb: float | None) -> t
     return tuple(found)
 
 
+def trailing_repeats(history: Sequence[Trial]) -> Sequence[Trial]:
+    """The last trials in a row that repeated an earlier one."""
+    n = 0
+    while n < len(history) and history[-1 - n].verdict is Verdict.DUPLICATE:
+        n += 1
+    return history[len(history) - n :]
+
+
 def change_key(change: Change) -> Key:
     """Equal for changes that train the same."""
     return tuple(sorted(change.params.items())), change.script

@@ -13,8 +13,8 @@ from typing import Protocol
 
 from runners.engines import Engine, engine_spec, open_engine
 from runners.research.agents import Ask
-from runners.research.agents.asking import ModelDialog, ModelQuery, question_seed
-from runners.research.agents.history import change_key
+from runners.research.agents.asking import ModelDialog, ModelQuery, question_seed, temperature_after
+from runners.research.agents.history import change_key, trailing_repeats
 from runners.research.agents.identity import check_served
 from runners.research.agents.parse_change import Read, read_change
 from runners.research.agents.prompting import (
@@ -142,7 +142,8 @@ class ModelAgent:
         thinks_elsewhere = self._settings.thinking is True and self._is_served
         is_free = thinks_elsewhere and self._server is None
         schema = None if is_free else answer_schema(ask, may_be_empty=offer is not None)
-        return ModelQuery(messages, question_seed(ask.study.seed, ask.slot, place), schema)
+        temperature = temperature_after(len(trailing_repeats(ask.history)))
+        return ModelQuery(messages, question_seed(ask.study.seed, ask.slot, place), schema, temperature)
 
 
 def _problem(question: ModelQuery, ask: Ask, offer: OptimizerSuggestion | None) -> ValueError | None:
@@ -172,7 +173,12 @@ def _proposal(question: ModelQuery, ask: Ask, offer: OptimizerSuggestion | None)
         return Proposal(None, proposer=NAME, problem=str(error), exchanges=exchanges)
     proposer = offer.proposal.proposer if offer is not None and read.is_suggestion else NAME
     return Proposal(
-        read.change, rationale=read.rationale, proposer=proposer, diff=read.diff, exchanges=exchanges
+        read.change,
+        rationale=read.rationale,
+        proposer=proposer,
+        diff=read.diff,
+        exchanges=exchanges,
+        notes=read.notes,
     )
 
 

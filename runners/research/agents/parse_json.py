@@ -19,6 +19,7 @@ from runners.research.agents.loose_json import TYPOGRAPHIC, Found, documents
 MAX_CHANGES = 4  # numbers moved at once: more, and nobody knows which of them helped
 MAX_RATIONALE_CHARS = 200  # asked for; a model that is not kept to it may write more
 KEPT_RATIONALE_CHARS = 2000
+MAX_NOTE_CHARS = 300  # of what a model writes down for itself in one trial
 MAX_WRAPPINGS = 6  # objects around the one with the changes, such as a call's `function` and `arguments`
 Value = float | int | str | bool
 
@@ -57,6 +58,7 @@ class Reply:
 
     rationale: str
     changes: Mapping[str, Value] = field(default_factory=dict)
+    notes: str = ""  # for the model itself, in later trials
 
 
 def read_reply(text: str, current: Mapping[str, Value] | None = None) -> Reply:
@@ -79,7 +81,7 @@ def read_reply(text: str, current: Mapping[str, Value] | None = None) -> Reply:
         if "{" not in text:
             raise ValueError("the answer has no JSON object")
         raise ValueError('the answer has no complete JSON object with "changes" in it')
-    return Reply(found.rationale, _changes(found.raw, known))
+    return Reply(found.rationale, _changes(found.raw, known), found.notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class _Stated:
 
     raw: object
     rationale: str = ""
+    notes: str = ""
     is_item: bool = False  # one change that stands alone
 
 
@@ -121,20 +124,20 @@ def _in_list(document: list[Any], known: Mapping[str, Value], n_around: int) -> 
 
 
 def _in_object(document: dict[str, Any], known: Mapping[str, Value], n_around: int) -> _Stated | None:
-    rationale = _rationale(document)
+    rationale, notes = _rationale(document), note(document.get("notes"))
     if "changes" in document:
-        return _Stated(document["changes"], rationale)
+        return _Stated(document["changes"], rationale, notes)
     if _is_item(document, known):
-        return _Stated([document], rationale, is_item=True)
+        return _Stated([document], rationale, notes, is_item=True)
     for name in (*WRAPPERS, *CHANGES):
         found = _stated(document.get(name), known, n_around=n_around + 1)
         if found is not None:
-            return _Stated(found.raw, found.rationale or rationale)
+            return _Stated(found.raw, found.rationale or rationale, found.notes or notes)
     named = {name: value for name, value in document.items() if _known_name(name, known) in known}
     if not named:
         return None
     rest = {n: v for n, v in document.items() if n not in (*named, *RATIONALES, *REMARKS)}
-    return _Stated(named | rest, rationale)  # an unknown name is refused later, with what it is like
+    return _Stated(named | rest, rationale, notes)  # an unknown name is refused later, with what it is like
 
 
 def _is_item(document: Mapping[str, Any], known: Mapping[str, Value]) -> bool:
@@ -148,6 +151,12 @@ def _is_item(document: Mapping[str, Any], known: Mapping[str, Value]) -> bool:
 
 def _first(document: Mapping[str, Any], names: Sequence[str]) -> str | None:
     return next((name for name in names if name in document), None)
+
+
+def note(raw: object) -> str:
+    """What a model writes down for itself, on one line and within its bound."""
+    text = " ".join(raw) if isinstance(raw, list) and all(isinstance(x, str) for x in raw) else raw
+    return " ".join(text.split())[:MAX_NOTE_CHARS] if isinstance(text, str) else ""
 
 
 def _rationale(document: Mapping[str, Any]) -> str:
@@ -177,15 +186,17 @@ def reply_schema(changes: Mapping[str, Mapping[str, Any]], *, min_changes: int =
                 "minItems": min_changes,
                 "maxItems": MAX_CHANGES,
             },
-        }
+            "notes": {"type": "string", "maxLength": MAX_NOTE_CHARS},
+        },
+        optional=("notes",),
     )
 
 
-def _object_schema(properties: dict[str, Any]) -> dict[str, Any]:
+def _object_schema(properties: dict[str, Any], *, optional: Sequence[str] = ()) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": properties,
-        "required": list(properties),
+        "required": [name for name in properties if name not in optional],
         "additionalProperties": False,
     }
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from runners.research.agents import Ask
 from runners.research.agents.drafts import without_drafts
-from runners.research.agents.history import TrialOutcome, trial_outcomes
-from runners.research.agents.parse_json import MAX_CHANGES, MAX_RATIONALE_CHARS, reply_schema
+from runners.research.agents.history import TrialOutcome, trailing_repeats, trial_outcomes
+from runners.research.agents.parse_json import MAX_CHANGES, MAX_NOTE_CHARS, MAX_RATIONALE_CHARS, reply_schema
 from runners.research.agents.passages import NoPlaceError, without_comment
 from runners.research.problem.script import regions
 from runners.research.problem.space import validate
@@ -26,6 +26,8 @@ from tracker.records.studies import (
     Proposal,
     Split,
     Track,
+    Training,
+    Trial,
     Verdict,
 )
 
@@ -36,6 +38,9 @@ HALVINGS = 30
 PLATEAU = 6  # trials in a row that did not help, after which the model is told so
 RULES = "d_model must be a multiple of 2 × n_head; warmup_fraction + cooldown_fraction must be at most 1."
 MAX_CELL_CHARS = 160
+MAX_NOTEBOOK_CHARS = 1200  # of the model's own notes, the newest
+ROOMY = 6  # trials shown from which on a prompt also has the losses and the notes
+CURVE_SHARES = (0.02, 0.1, 0.25, 0.5, 0.75, 1.0)  # of a training
 MAX_REPEATED_CHARS = 2000  # of an answer that could not be used
 # No real example: a small model proposes nothing else ever after (SmolLM2-135M, 5 of 6 trials).
 EXAMPLE_NAME = (
@@ -44,6 +49,7 @@ EXAMPLE_NAME = (
 EXAMPLE_HALF = 0.5  # from here on a number is a share, which moves half of the way to 1
 EXAMPLE_LINE = re.compile(r"^(?P<start>\s*\w+(?:: float)? = )(?P<value>0\.\d+)(?=\s|$).*$")
 FORM = '{"rationale": "WHY", "changes": [{"name": "NAME", "value": NUMBER}]}'
+NOTES_FORM = f'You may add "notes", at most {MAX_NOTE_CHARS} characters that you will read in later trials.'
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +140,10 @@ def _question(ask: Ask, *, n_last: int, n_best: int, suggestion: OptimizerSugges
         f"The part of train.py that you may edit:\n```python\n{_region(ask)}```" if is_code else "",
         _trials(ask, stood, n_last=n_last, n_best=n_best),
         _touched(ask),
+        _curves(ask) if n_last >= ROOMY else "",
+        _notes(ask) if n_last >= ROOMY else "",
         _state(ask),
+        _repeats(ask),
         "" if suggestion is None else _suggested(ask, stood, suggestion),
         "Propose the next change to the incumbent.",
     ]
@@ -190,7 +199,7 @@ def _trial(standing: TrialOutcome, ask: Ask) -> str:
     change = trial.proposal.change
     if change is None:
         return f"- unusable answer: {(trial.proposal.problem or '')[:MAX_CELL_CHARS]}"
-    what = trial.proposal.rationale if change.script is not None else moved(trial.parent, change, ask.space)
+    what = _what(trial, ask)
     measured = "" if standing.val_bpb is None else f": {standing.val_bpb:.3f}"
     if standing.gain_bpb is not None:
         measured += f", {standing.gain_bpb:+.3f}"
@@ -218,6 +227,65 @@ def _touched(ask: Ask) -> str:
     tried = ", ".join(f"{category} {counts[category]}" for category in CATEGORIES)
     rest = f"\nNever changed: {', '.join(untouched)}." if untouched else ""
     return f"Trials by category: {tried}.{rest}"
+
+
+def _curves(ask: Ask) -> str:
+    """The losses during the trainings of the incumbent and of the last trial."""
+    measured = [trial for trial in ask.history if trial.pairs and trial.verdict is not Verdict.DUPLICATE]
+    if not measured:
+        return ""
+    kept = [trial for trial in measured if trial.proposal.change == ask.incumbent]
+    last = measured[-1]
+    incumbent = kept[-1].pairs[0].child if kept else last.pairs[0].parent
+    lines = [("incumbent", incumbent), ("last trial", last.pairs[0].child)]
+    shown = [
+        f"- {name}: {text}" for name, training in lines if (text := _curve(training, ask.tier.train_tokens))
+    ]
+    if not shown:
+        return ""
+    return "\n".join(["Training loss in nats per token, at percent of the training:", *shown])
+
+
+def _curve(training: Training, n_tokens: int) -> str:
+    points = training.curve
+    if not points:
+        return ""
+    wanted = [min(points, key=lambda point: abs(point[0] - share * n_tokens)) for share in CURVE_SHARES]
+    return ", ".join(f"{at / n_tokens:.0%} {loss:.3f}" for at, loss in dict.fromkeys(wanted))
+
+
+def _notes(ask: Ask) -> str:
+    """What the model wrote down for itself in its last trials, the newest last, within a bound."""
+    kept: list[str] = []
+    left = MAX_NOTEBOOK_CHARS
+    for trial in reversed(ask.history):
+        note = trial.proposal.notes
+        if not note or note in kept:
+            continue
+        if len(note) > left:
+            break
+        kept.insert(0, note)
+        left -= len(note)
+    return "\n".join(["Your notes so far:", *(f"- {note}" for note in kept)]) if kept else ""
+
+
+def _repeats(ask: Ask) -> str:
+    repeats = trailing_repeats(ask.history)
+    if not repeats:
+        return ""
+    again = dict.fromkeys(_what(trial, ask)[:MAX_CELL_CHARS] for trial in repeats)
+    which = "last answer repeats" if len(repeats) == 1 else f"last {len(repeats)} answers repeat"
+    return (
+        f"Your {which} what was tried before ({'; '.join(again)}). A repetition is never measured again "
+        "and costs a trial: propose something else."
+    )
+
+
+def _what(trial: Trial, ask: Ask) -> str:
+    change = trial.proposal.change
+    if change is None:
+        return ""
+    return trial.proposal.rationale if change.script is not None else moved(trial.parent, change, ask.space)
 
 
 def _plateau(ask: Ask) -> str:
@@ -257,7 +325,7 @@ def _json_form(ask: Ask) -> str:
         own = ' An empty list of "changes" accepts the optimizer\'s suggestion.'
     return (
         f"Answer with one JSON object: the reason, in at most {MAX_RATIONALE_CHARS} characters, and 1 to "
-        f"{MAX_CHANGES} of the incumbent's numbers with their new values.{own} Its form:\n{FORM}"
+        f"{MAX_CHANGES} of the incumbent's numbers with their new values.{own} {NOTES_FORM} Its form:\n{FORM}"
     )
 
 
@@ -265,7 +333,8 @@ def _code_form(ask: Ask) -> str:
     line, new = _example(_region(ask))
     return (
         "Give the reason in one or two sentences, then the edit to the incumbent's script as one or more "
-        "blocks of this form. The SEARCH part repeats whole lines as they are now, comments are optional:\n"
+        "blocks of this form. The SEARCH part repeats whole lines as they are now, comments are optional. "
+        f"A line that begins with `NOTES:`, at most {MAX_NOTE_CHARS} characters, is for you to read later.\n"
         f"<<<<<<< SEARCH\n{line}\n=======\n{new}\n>>>>>>> REPLACE"
     )
 

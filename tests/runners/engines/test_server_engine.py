@@ -370,6 +370,21 @@ def test_server_engine_a_stream_that_breaks_off_is_asked_again() -> None:
     assert found.text == written_after("the")[:12]
 
 
+@pytest.mark.parametrize("closes_early", [False, True], ids=["closed in order", "closed early"])
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream; charset=utf-8", "text/plain"])
+def test_server_engine_a_server_that_sends_one_document_instead_of_a_stream_is_read(
+    kind: str, closes_early: bool
+) -> None:
+    with running_server(
+        reply=lambda prompt: "four\nor so", one_document=kind, closes_early=closes_early
+    ) as server:
+        made = engine(server)
+        answer = chat(made, "two plus two?")
+        ((_, continued),) = made.generate([QUESTION])
+    assert (answer.text, answer.finish_reason, answer.output_tokens) == ("four\nor so", "stop", 10)
+    assert continued.text.startswith("four")
+
+
 def test_server_engine_a_server_that_dies_in_the_middle_loses_nothing_that_it_answered() -> None:
     found: list[int] = []
     with running_server() as server:
