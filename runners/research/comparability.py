@@ -19,7 +19,7 @@ from runners.research.evaluation.cheat_checks import MAX_COST
 from runners.research.problem import script, space
 from runners.research.problem.tiers import Tier
 from runners.research.training import cache as training
-from tracker.errors import TrackerError
+from tracker.errors import TrackerError, UsageError
 from tracker.installation import installed_version
 from tracker.records.studies import Study
 
@@ -45,6 +45,8 @@ DECIDING = {
     "attempt": "training/attempt.py",
     "train": "problem/train.py",
 }
+MAX_PROGRAM_BYTES = 20_000  # the shipped one has about 1,800
+LIMITS: Mapping[str, object] = {"max_cost": f"{MAX_COST:g}", "max_changes": MAX_CHANGES}  # in a program
 SHOWN_CHARS = 32  # of a fact; of a longer one, a hash, half of that
 
 COMPARED = {
@@ -85,14 +87,16 @@ class Comparability:
                 raise TrackerError(message, hint=hint)
 
 
-def comparability_of(tier: Tier, home: Path) -> Comparability:
+def comparability_of(tier: Tier, home: Path, *, program: str | None = None) -> Comparability:
     """The values of this installation and home; builds the corpus if there is none yet.
+
+    `program` is the text of a user's own `program.md` with its limits filled in; None: the tier's or ours.
 
     Raises:
         TrackerError: the corpus cannot be built.
     """
     found = corpus(tier.corpus, home)
-    program = tier.program or program_text()
+    program = program or tier.program or program_text()
     torch = installed_version("torch", extra="research")
     decides = harness_hash(tier, torch=torch, sources=deciding_sources())
     return Comparability(
@@ -105,10 +109,38 @@ def comparability_of(tier: Tier, home: Path) -> Comparability:
     )
 
 
-def program_text() -> str:
-    """The instructions that a model is given; the limits in them are the ones that are enforced."""
-    limits = {"max_cost": f"{MAX_COST:g}", "max_changes": MAX_CHANGES}
-    return Template(PROGRAM.read_text()).substitute(limits)
+def program_text(template: str | None = None) -> str:
+    """The instructions that a model is given; the limits in them are the ones that are enforced.
+
+    Raises:
+        UsageError: `template`, which is a user's or a model's, is too long, or lacks a limit.
+    """
+    if template is not None:
+        check_program(template)
+    return Template(PROGRAM.read_text() if template is None else template).substitute(LIMITS)
+
+
+def check_program(template: str) -> None:
+    """Refuse a `program.md` that is too long, or does not have exactly the placeholders of the limits.
+
+    Raises:
+        UsageError: it is one of these.
+    """
+    problem = ""
+    found = Template(template).get_identifiers()
+    missing = [name for name in LIMITS if name not in found]
+    unknown = [name for name in found if name not in LIMITS]
+    if not Template(template).is_valid():
+        problem = "has a `$` that begins no placeholder: write `$$`"
+    elif missing:
+        problem = f"lacks the placeholder `${missing[0]}`, in whose place the enforced limit is put"
+    elif unknown:
+        problem = f"has the unknown placeholder `${unknown[0]}`"
+    elif len(template.encode()) > MAX_PROGRAM_BYTES:
+        problem = f"has {len(template.encode()):,} bytes, more than {MAX_PROGRAM_BYTES:,}"
+    if problem:
+        hint = "write `$max_changes` and `$max_cost` where the numbers of these limits belong"
+        raise UsageError(f"the program {problem}", hint=hint)
 
 
 def deciding_sources() -> dict[str, str]:

@@ -121,7 +121,7 @@ def _opened(
     """All that the study works with, under the facts that it was begun with."""
     home = ledger.folder.parent.parent
     tier = tier_of(study.tier, home)
-    facts = comparability_of(tier, home)
+    facts = comparability_of(tier, home, program=study.program if study.has_own_program else None)
     facts.refuse(study)
     seeds = StudySeeds(ledger.read_secret())
     box = sandbox.for_study(

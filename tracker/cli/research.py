@@ -79,6 +79,7 @@ def run(
     optimizer: OptimizerName = None,
     optimiser: Annotated[str | None, Parameter(show=False)] = None,  # until the next release
     proposals: Annotated[Path | None, Parameter(group=AGENT)] = None,
+    program: Annotated[Path | None, Parameter(group=AGENT)] = None,
     study_secret: StudySecretText = None,
     no_sandbox: bool = False,
     as_json: JsonDocument = False,
@@ -104,13 +105,16 @@ def run(
         Track hybrid only: maximum fraction of trials the model may override; default: 0.3.
     proposals
         JSON file of proposals for `--agent scripted`.
+    program
+        Your own instructions to the model instead of the shipped `program.md`; must keep its placeholders
+        `$max_cost` and `$max_changes`.
     no_sandbox
         Train without a sandbox. Model-written code then runs with your permissions, and the study is excluded
         from the board.
     as_json
         Print one JSON document.
     """
-    from tracker.research.begin import StudyRequest, begin_study, given_secret
+    from tracker.research.begin import StudyRequest, begin_study, given_secret, read_program
 
     home = load_settings()
     request = StudyRequest(
@@ -126,6 +130,7 @@ def run(
         optimizer=optimizer or optimiser,
         has_sandbox=not no_sandbox,
         proposals=proposals,
+        program=None if program is None else read_program(program),
         secret=None if study_secret is None else given_secret(study_secret),
     )
     _finish(_work(begin_study(request, home), home), home, as_json=as_json)

@@ -265,6 +265,7 @@ class Study:
     program_hash: str  # of `program.md` and the rest of the prompt
     harness_version: str  # a study can be resumed only under the version that started it
     program: str = ""  # the complete prompt of the agent
+    has_own_program: bool = False  # it came from `--program`, and is compared as it was kept
     wave_size: int = 1
     placebo_share: float = 0.1
     ended_at: datetime | None = None

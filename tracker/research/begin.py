@@ -26,7 +26,7 @@ from runners.research.agents import (
 )
 from runners.research.agents.scripted import FILE as SCRIPTED_FILE
 from runners.research.attacks.run import attack_names
-from runners.research.comparability import comparability_of
+from runners.research.comparability import MAX_PROGRAM_BYTES, comparability_of, program_text
 from runners.research.problem.tiers import tier as tier_of
 from runners.sandbox import run as sandbox
 from tracker.bench.run import (
@@ -80,6 +80,7 @@ class StudyRequest:
     optimizer: str | None = None
     proposals: Path | None = None  # of agent `scripted`
     secret: StudySecret | None = None  # None: a fresh one
+    program: str | None = None  # template of the instructions; None: the task's or the shipped one
 
     def __post_init__(self) -> None:
         """Refuse values out of range, naming the flag."""
@@ -133,7 +134,8 @@ def begin_study(request: StudyRequest, settings: Settings) -> Study:
     check_home(settings)
     box = _sandbox(request, track)
     spec = _agent(request, track, settings)
-    facts = comparability_of(tier, settings.home)
+    program = None if request.program is None else program_text(request.program)
+    facts = comparability_of(tier, settings.home, program=program)
     warnings = [f"sandbox `{box.kind}`: {lack}" for lack in box.lacks]
     warnings += [GIVEN_SEEDS] if request.secret is not None else []
     secret = request.secret or StudySecret(secrets.token_hex(SECRET_BYTES))
@@ -152,6 +154,7 @@ def begin_study(request: StudyRequest, settings: Settings) -> Study:
         program_hash=facts.program_hash,
         harness_version=facts.harness_version,
         program=facts.program,
+        has_own_program=request.program is not None,
         wave_size=request.wave_size,
         placebo_share=request.placebo_share,
         hardware=dump(describe_hardware()),
@@ -186,6 +189,22 @@ def given_secret(text: str) -> StudySecret:
         raise UsageError("`--study-secret` is neither a secret nor a file with one", hint=hint) from error
 
 
+def read_program(path: Path) -> str:
+    """The text of a user's own `program.md`.
+
+    Raises:
+        UsageError: it cannot be read, or is not text.
+    """
+    hint = "a program is a text for the model, with `$max_changes` and `$max_cost` in it"
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_PROGRAM_BYTES + 1).decode()
+    except OSError as error:
+        raise UsageError(f"`{path}` cannot be read: {error.strerror}", hint=hint) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"`{path}` is not text in UTF-8", hint=hint) from error
+
+
 def resumed_study(name: str, settings: Settings) -> Study:
     """The study with that id, or the start of its id, ready to be resumed.
 
@@ -201,7 +220,8 @@ def resumed_study(name: str, settings: Settings) -> Study:
     if study.status is StudyStatus.COMPLETE:
         hint = f"`tracker research show {study.study_id}` shows it"
         raise TrackerError(f"study `{study.study_id}` is complete", hint=hint)
-    comparability_of(tier_of(study.tier, settings.home), settings.home).refuse(study)
+    program = study.program if study.has_own_program else None
+    comparability_of(tier_of(study.tier, settings.home), settings.home, program=program).refuse(study)
     ledger.read_secret()
     sandbox.for_study(study.sandbox, runs_code=study.track is Track.CODE)
     return study

@@ -20,7 +20,7 @@ from runners.research.evaluation.cheat_checks import MAX_COST
 from runners.research.problem.tiers import SMOKE
 from runners.sandbox.limits import Limits
 from tests.doubles.research_asks import study
-from tracker.errors import TrackerError
+from tracker.errors import TrackerError, UsageError
 
 SOURCES = deciding_sources()
 HERE = harness_hash(SMOKE, torch="2.13.0", sources=SOURCES)
@@ -89,3 +89,32 @@ def test_comparability_program_states_the_limits_that_are_enforced() -> None:
     assert f"Change 1 to {MAX_CHANGES} numbers at a time" in program
     assert "$" not in program
     assert program.splitlines()[0].startswith("<!-- version: 4.")
+
+
+OWN = "Change $max_changes numbers, at $max_cost times the cost, for 5 $$."
+
+
+def test_comparability_an_own_program_has_the_limits_filled_in_and_another_hash(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    text = program_text(OWN)
+    assert text == f"Change {MAX_CHANGES} numbers, at {MAX_COST:g} times the cost, for 5 $."
+    shipped, own = comparability_of(SMOKE, tmp_path), comparability_of(SMOKE, tmp_path, program=text)
+    assert own.program == text
+    assert own.program_hash != shipped.program_hash
+    assert replace(own, program=shipped.program, program_hash=shipped.program_hash) == shipped
+
+
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [
+        ("", r"lacks the placeholder `\$max_cost`"),
+        ("at $max_cost", r"lacks the placeholder `\$max_changes`"),
+        (OWN + "$home", r"unknown placeholder `\$home`"),
+        (OWN + " 5 $", r"a `\$` that begins no placeholder"),
+        (OWN + "x" * 20_000, "more than 20,000"),
+    ],
+)
+def test_comparability_a_program_without_its_limits_is_refused(template: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence) as refused:
+        program_text(template)
+    assert "$max_changes" in refused.value.hint

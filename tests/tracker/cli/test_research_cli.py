@@ -344,6 +344,7 @@ def test_a_full_disk_is_said_and_the_study_goes_on_afterwards(small_disk: Path) 
         ("run --agent demo --track hybrid --optimiser cme", 1, "did you mean `cma`"),
         ("run --agent model --tier smoke", 2, "`model` is not an agent name"),
         ("run --agent scripted --tier smoke", 2, "agent `scripted` needs `--proposals FILE`"),
+        ("run --agent tpe --tier smoke --program no-such.md", 2, "`no-such.md` cannot be read"),
         ("run --agent nobody/nothing --engine server", 1, "needs `--base-url`"),
         ("run --agent ./no-such-folder --tier smoke", 1, "no-such-folder"),
         ("run --agent x --base-url http://127.0.0.1:9/v1 --tier smoke", 4, "127.0.0.1:9"),
