@@ -97,6 +97,11 @@ class Settings(BaseSettings):
         repr=False,
         description="Key for the source `artificial-analysis`, skipped without one; never stored or printed.",
     )
+    corpus_secret: Literal["home", "public"] = Field(
+        default="home",
+        description="Text that `tracker research` holds out: by a secret of this `home`, or `public`, equal "
+        "on all machines.",
+    )
     cache_quota_gb: float | None = Field(
         default=None, gt=0, description="Maximum size of the Hub's cache in GB; default: the free disk space."
     )

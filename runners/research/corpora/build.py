@@ -3,6 +3,10 @@
 A corpus without a pinned hash, whose files come from the Hub at a fixed commit, is trusted on first use: the
 hash of the first download is kept in `first_downloads.json`, and any later text is compared with it.
 
+Held-out text that anybody can compute is no held-out text: where the source allows it, the home's own secret
+decides it (`corpora/split.key`, readable by its owner alone). With TRACKER_CORPUS_SECRET=public it is the
+same on every machine.
+
 In `$TRACKER_HOME/corpora/<name>-<hash>/`, `train/train.bin` lies in a folder of its own, so that it alone can
 be shown to a training, beside `held_out/{val,select,test}.bin`. Scores of two hashes are never compared.
 """
@@ -11,13 +15,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib.metadata
+import json
 import logging
+import os
 import random
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -26,18 +32,22 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from runners.research.corpora import offline_texts
+from runners.research.corpora.documents import HELD_OUT, PUBLIC, Documents, secret_mark
 from runners.research.corpora.hub_datasets import FINEWEB_EDU, TINYSTORIES
 from tracker.errors import DiskFullError, TrackerError, UnknownNameError
 from tracker.installation import is_pinned, package_command
 from tracker.serialization import dump_json, load_json, write_atomically
+from tracker.settings import load_settings
 
 TRAIN = "train"
-HELD_OUT = ("val", "select", "test")
 BLOCK = 4096  # symbols that stay together when a text is dealt out to the splits
 HELD_OUT_SHARE = 0.05  # of the blocks, for each held-out split
 SHUFFLE_SEED = 20_261_124
+KEY_FILE = "split.key"  # beside the corpora: the secret of this home
+OWNER_ONLY, OWNER_FOLDER = 0o600, 0o700
 FOLDER_DIGITS = 16  # of the hash in a folder's name
 META = "meta.json"
+VOCABULARY = "vocabulary.json"  # the bytes behind each token, in hexadecimal digits
 FIRST_DOWNLOADS = "first_downloads.json"  # what was first downloaded of each corpus without a pinned hash
 GRAMMAR_HASH = "3993e3fce62bfb7c596db7b216ab0cd3916dfc55ad08bfe65bccc4214ce1eacb"
 # numpy 2.3.5 and scipy 1.17.1, the same under Python 3.11, 3.12 and 3.13
@@ -93,6 +103,8 @@ class Meta:
     made_of: dict[str, str]
     n_tokens: dict[str, int]  # per split
     byte_lengths: tuple[int, ...] = ()  # empty: one byte each
+    # `val 12` → share of val's runs of 12 bytes that stand in the training text; empty: not measured
+    overlap: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +146,7 @@ class Docstrings:
 
     def made_of(self) -> Mapping[str, str]:
         """The versions of the packages."""
-        return {package: _version(package) for package in self.packages}
+        return {package: offline_texts.version_of(package) for package in self.packages}
 
     def chunks(self) -> Iterator[Chunk]:
         """The blocks, dealt out."""
@@ -147,18 +159,27 @@ class Docstrings:
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """Sentences of a seeded generator: equal everywhere, made in half a second."""
+    """Sentences of a seeded generator, made in half a second; a secret decides the words as well."""
 
     name: str
     n_symbols: int
     seed: int
+    secret: str = field(default=PUBLIC, repr=False)
     pinned_hash: str | None = None
     vocab_size: int = len(offline_texts.ALPHABET)
     token_bytes: int = 1
 
+    def keyed(self, secret: str) -> Grammar:
+        """Another language of the same kind, which its secret alone decides."""
+        if secret == PUBLIC:
+            return self
+        seed = int.from_bytes(hashlib.sha256(f"{secret} {self.name}".encode()).digest()[:8])
+        return replace(self, seed=seed, secret=secret, pinned_hash=None)
+
     def made_of(self) -> Mapping[str, str]:
         """Its size and its seed."""
-        return {"n_symbols": str(self.n_symbols), "seed": str(self.seed)}
+        seed = str(self.seed) if self.secret == PUBLIC else secret_mark(self.secret)
+        return {"n_symbols": str(self.n_symbols), "seed": seed}
 
     def chunks(self) -> Iterator[Chunk]:
         """The blocks, dealt out."""
@@ -172,6 +193,12 @@ class Grammar:
 SOURCES: tuple[CorpusSource, ...] = (
     Grammar("grammar", n_symbols=600_000, seed=5, pinned_hash=GRAMMAR_HASH),
     Docstrings("docstrings", ("numpy", "scipy"), pinned_hash=DOCSTRINGS_HASH),
+    Documents(
+        "package-docs",
+        offline_texts.PackageDocs(("numpy", "scipy", "pandas")),
+        train_bytes=1_600_000,
+        held_out_bytes=330_000,
+    ),
     TINYSTORIES,
     FINEWEB_EDU,
 )
@@ -192,7 +219,34 @@ def corpus(name: str, home: Path) -> Corpus:
     """
     if name not in CORPORA:
         raise UnknownNameError("corpus", name, known=CORPORA)
-    return prepared(CORPORA[name], home / "corpora")
+    folder = home / "corpora"
+    return prepared(keyed(CORPORA[name], folder), folder)
+
+
+def keyed(source: CorpusSource, folder: Path) -> CorpusSource:
+    """The source under the secret of this home, where it takes one."""
+    if not isinstance(source, Grammar | Documents):
+        return source
+    public = load_settings().corpus_secret == PUBLIC
+    return source.keyed(PUBLIC if public else home_secret(folder))
+
+
+def home_secret(folder: Path) -> str:
+    """The secret that decides what is held out in this home, drawn when first needed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / KEY_FILE
+    with FileLock(folder / ".split.lock"):
+        if not path.exists():
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
+            with os.fdopen(handle, "w") as file:
+                file.write(secrets.token_hex(32))
+        secret = path.read_text().strip()
+    if len(secret) < 32:
+        raise TrackerError(
+            f"`{path}` does not hold the secret of this home's corpora",
+            hint="delete it: a new one is drawn, and later scores are kept apart from earlier ones",
+        )
+    return secret
 
 
 def prepared(source: CorpusSource, folder: Path) -> Corpus:
@@ -311,6 +365,9 @@ def _written(source: CorpusSource, folder: Path) -> Meta:
         with draft.path(split).open("ab") as file:
             file.write(tokens.astype(dtype).tobytes())
         n_tokens[split] += len(tokens)
+    for split in HELD_OUT:  # not for whoever else uses this machine
+        draft.path(split).chmod(OWNER_ONLY)
+        draft.path(split).parent.chmod(OWNER_FOLDER)
     meta = Meta(
         source.name,
         _content_hash(draft),
@@ -319,7 +376,10 @@ def _written(source: CorpusSource, folder: Path) -> Meta:
         dict(source.made_of()),
         n_tokens,
         source.byte_lengths(),
+        dict(source.overlap()) if isinstance(source, Documents) else {},
     )
+    if isinstance(source, Documents):
+        write_atomically(folder / VOCABULARY, json.dumps([p.hex() for p in source.pieces()]).encode())
     (folder / META).write_bytes(dump_json(meta))
     return meta
 
@@ -350,10 +410,3 @@ def _dealt(text: str) -> Iterator[Chunk]:
 
 def _dtype(token_bytes: int) -> np.dtype[np.integer]:
     return np.dtype({1: "<u1", 2: "<u2"}[token_bytes])
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

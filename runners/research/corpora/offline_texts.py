@@ -7,12 +7,13 @@ to learn an alphabet of 256 first never gets beyond pairs of letters.
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import importlib.util
 import math
 import random
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,47 @@ def docstring_text(packages: Sequence[str]) -> str:
     return "\n\n".join(kept)
 
 
+@dataclass(frozen=True, slots=True)
+class PackageDocs:
+    """The docstrings of installed packages as they are written; a group is a module.
+
+    A paragraph that stands in several docstrings, as shared parameters do, is kept once.
+    """
+
+    packages: tuple[str, ...]
+
+    def made_of(self) -> Mapping[str, str]:
+        """The versions of the packages."""
+        return {package: version_of(package) for package in self.packages}
+
+    def documents(self) -> Iterator[tuple[str, str]]:
+        """(module, docstring) without what stood in an earlier one.
+
+        Raises:
+            TrackerError: a package is not installed.
+        """
+        seen: set[str] = set()
+        for package in self.packages:
+            for path, docstring in _docstrings_by_module(_folder(package)):
+                kept = []
+                for paragraph in re.split(r"\n\s*\n", docstring):
+                    text = "\n".join(line.rstrip() for line in paragraph.split("\n")).strip("\n")
+                    key = " ".join(text.lower().split())
+                    if len(key) >= MIN_PARAGRAPH and key not in seen:
+                        seen.add(key)
+                        kept.append(text)
+                if kept:
+                    yield f"{package}/{path}", "\n\n".join(kept)
+
+
+def version_of(package: str) -> str:
+    """The installed version, or `not installed`."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
 def _is_prose(text: str) -> bool:
     letters = sum(c.isalpha() or c == " " for c in text)
     return len(text) >= MIN_PARAGRAPH and letters >= (1 - MAX_LETTERLESS) * len(text)
@@ -73,6 +115,12 @@ def _folder(package: str) -> Path:
 
 def _docstrings(folder: Path) -> Iterator[str]:
     """Of modules, classes and functions, in an order that no file system decides."""
+    for _, docstring in _docstrings_by_module(folder):
+        yield docstring
+
+
+def _docstrings_by_module(folder: Path) -> Iterator[tuple[str, str]]:
+    """(path of the module, docstring)."""
     paths = sorted(path.relative_to(folder) for path in folder.rglob("*.py"))
     for path in sorted(paths, key=lambda p: p.as_posix()):
         if path.name in NOT_READ or "tests" in path.parts:
@@ -82,7 +130,7 @@ def _docstrings(folder: Path) -> Iterator[str]:
             tree = ast.parse((folder / path).read_bytes())
         for node in ast.walk(tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                yield ast.get_docstring(node) or ""
+                yield path.as_posix(), ast.get_docstring(node) or ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from runners.research.problem.tunables import Number, Tunable
 from tracker.records.studies import CATEGORIES, Change, Params
 
 MIN_STEPS = 20  # fewer show nothing
+N_TABLES = 2  # of the script, if `ngram_buckets` is not 0
 
 
 Text = tuple[str, str]  # what it means, source of the default
@@ -41,7 +42,8 @@ _DEFAULTS: Mapping[str, Number] = {
     "beta1": 0.9, "beta2": 0.95, "eps": 1e-8,
     "warmup_fraction": 0.02, "cooldown_fraction": 0.5, "final_lr_fraction": 0.0,
     "matrix_init_scale": 1.0, "embedding_init_std": 1.0, "head_init_std": 0.001,
-    "n_layer": 2, "d_model": 64, "n_head": 2, "mlp_ratio": 4, "softcap": 15.0, "rope_base": 10000.0,
+    "n_layer": 2, "d_model": 64, "n_head": 2, "mlp_ratio": 4, "softcap": 15.0,
+    "ngram_buckets": 0, "rope_base": 10000.0,
     "batch_size": 16, "grad_clip": 1.0,
 }  # fmt: skip
 GPT3 = "GPT-3, arXiv 2005.14165"
@@ -77,6 +79,9 @@ SPACE: tuple[Tunable, ...] = (
     _choice("mlp_ratio", "architecture", (1, 2, 3, 4, 6, 8), ("width of the MLP ÷ d_model", "GPT-2")),
     _choice("softcap", "architecture", (0.0, 5.0, 10.0, 15.0, 20.0, 30.0, 50.0),
             ("logits are capped at plus or minus this by a tanh; 0 disables it", NANOCHAT)),
+    _choice("ngram_buckets", "architecture", (0, 64, 128, 256),
+            ("rows of each of two tables that add a vector for the last 2 and 3 tokens; 0: none",
+             "arXiv 2501.16975")),
     _log("rope_base", "architecture", 10.0, 1e6,
          ("base of the rotary position encoding", "arXiv 2104.09864")),
     _choice("batch_size", "batch", (4, 8, 16, 32, 64),
@@ -147,7 +152,8 @@ def n_params(values: Mapping[str, Number], tier: Tier) -> int:
     """Parameters of the shipped model with these numbers."""
     width = int(values["d_model"])
     block = (4 + 2 * int(values["mlp_ratio"])) * width * width
-    return int(values["n_layer"]) * block + 2 * tier.vocab_size * width
+    tables = N_TABLES * int(values["ngram_buckets"])
+    return int(values["n_layer"]) * block + (2 * tier.vocab_size + tables) * width
 
 
 def normalised(params: Params, tier: Tier) -> Params:

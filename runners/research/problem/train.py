@@ -60,10 +60,15 @@ class Tunables:
     n_head: int = 2
     mlp_ratio: int = 4  # width of the MLP ÷ d_model; GPT-2
     softcap: float = 15.0  # logits stay within ±softcap; 0 turns it off; nanochat
+    ngram_buckets: int = 0  # rows of each table for the last 2 and 3 tokens; 0: no tables; arXiv 2501.16975
     rope_base: float = 10000.0  # longest wavelength of the rotary positions ÷ 2π; arXiv 2104.09864
     # batch
     batch_size: int = 16  # sequences per step: half of it means twice as many steps
     grad_clip: float = 1.0  # largest norm of the gradient; 0 turns it off; GPT-3 §B
+
+
+N_TABLES = 2  # for the last two tokens, and for the last three
+HASH_PRIME = 1_000_003  # which row a run of tokens has; runs share rows
 
 
 def rms_norm(x: Tensor) -> Tensor:
@@ -121,6 +126,8 @@ class Gpt(nn.Module):
         super().__init__()
         self.softcap = t.softcap
         self.embedding = nn.Embedding(vocab_size, t.d_model)
+        n_tables = N_TABLES if t.ngram_buckets else 0
+        self.ngrams = nn.ModuleList(nn.Embedding(t.ngram_buckets, t.d_model) for _ in range(n_tables))
         self.blocks = nn.ModuleList(Block(t) for _ in range(t.n_layer))
         self.head = nn.Linear(t.d_model, vocab_size, bias=False)
         cos, sin = rotary_angles(context, t.d_model // t.n_head, base=t.rope_base)
@@ -129,7 +136,12 @@ class Gpt(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         T = tokens.size(1)
-        x = rms_norm(self.embedding(tokens))  # (B, T, D)
+        x = self.embedding(tokens)  # (B, T, D)
+        key = tokens
+        for back, table in enumerate(self.ngrams, start=1):
+            key = key * HASH_PRIME + F.pad(tokens, (back, 0))[:, :T]
+            x = x + table((key ^ (key >> 13)) % table.num_embeddings)
+        x = rms_norm(x)
         for block in self.blocks:
             x = block(x, self.cos[:T], self.sin[:T])
         logits = self.head(rms_norm(x)).float()  # (B, T, V)
@@ -158,7 +170,7 @@ def initialise(model: nn.Module, t: Tunables) -> None:
             weight.data.normal_(0.0, t.embedding_init_std, generator=stream)
         elif name.startswith("head"):
             weight.data.normal_(0.0, t.head_init_std, generator=stream)
-        elif name.endswith(("out.weight", "down.weight")):
+        elif name.startswith("ngrams") or name.endswith(("out.weight", "down.weight")):
             weight.data.zero_()
         else:
             bound = math.sqrt(3.0 / t.d_model) * t.matrix_init_scale
@@ -193,7 +205,8 @@ class Optimizer:
         self.weights: list[tuple[Tensor, float, float, Tensor, Tensor]] = []
         for name, weight in model.named_parameters():
             kind = name.split(".")[0]
-            rate = {"embedding": t.embedding_lr, "head": t.head_lr}.get(kind, t.matrix_lr)
+            rates = {"embedding": t.embedding_lr, "ngrams": t.embedding_lr, "head": t.head_lr}
+            rate = rates.get(kind, t.matrix_lr)
             decay = t.weight_decay if kind == "blocks" else 0.0
             self.weights.append((weight, rate, decay, torch.zeros_like(weight), torch.zeros_like(weight)))
 
@@ -300,7 +313,8 @@ def batches(job: Job, batch_size: int) -> Iterator[list[Tensor]]:
 
 def flops_per_token(model: nn.Module, t: Tunables, context: int) -> float:
     """Forward and backward, without the embedding's lookup (PaLM, arXiv 2204.02311, appendix B)."""
-    n_multiplied = sum(p.numel() for n, p in model.named_parameters() if not n.startswith("embedding"))
+    looked_up = ("embedding", "ngrams")
+    n_multiplied = sum(p.numel() for n, p in model.named_parameters() if not n.startswith(looked_up))
     return 6.0 * n_multiplied + 12.0 * t.n_layer * t.d_model * context
 
 
