@@ -1,7 +1,7 @@
-"""Time to start a program in the sandbox, with and without its filter of system calls and its files in memory.
+"""Time to start a program in the sandbox, with and without its system-call filter and its files in memory.
 
-`python -m benchmarks.sandbox_start [--rounds N]`. The ways alternate; the smallest time of each is the one that
-other programs disturbed least. The files of all lie in the page cache after the first round.
+`python -m benchmarks.sandbox_start [--rounds N]`. The ways alternate; the smallest time of each is the one
+that other programs disturbed least. All files lie in the page cache after the first round.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import fnmatch
 import json
 import os
@@ -31,7 +32,7 @@ from tracker.errors import TrackerError
 from tracker.interpreter import python_command
 
 HOLDER = Path(__file__).with_name("image_holder.py")
-PREFIX = "tracker-image-"
+PREFIX = "tracker-files-"
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin")
 PROGRAMS = ("prlimit", "setpriv", "bwrap", "sh", "true")
 ETC = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime")
@@ -213,7 +214,7 @@ class Image:
             TrackerError: there is no such namespace here, or too little memory.
         """
         self.roots = tuple(sorted(wanted.roots))
-        self.place = tempfile.mkdtemp(prefix=PREFIX)
+        self.place, self._claim = claimed_place()
         words = ["bwrap", "--dev-bind", "/", "/", "--perms", "0755", "--tmpfs", self.place, "--"]
         try:
             self._process = subprocess.Popen(
@@ -226,7 +227,7 @@ class Image:
                 env={"PATH": os.defpath},
             )
         except OSError as error:
-            os.rmdir(self.place)
+            self._leave_place()
             raise TrackerError(f"the sandbox's files cannot be kept in memory: {error}") from error
         atexit.register(self.close)
         self._pid = self._filled(wanted)
@@ -279,8 +280,36 @@ class Image:
                     stream.close()
         self._process.kill()
         self._process.wait()
+        self._leave_place()
+
+    def _leave_place(self) -> None:
         with contextlib.suppress(OSError):
             os.rmdir(self.place)
+        with contextlib.suppress(OSError):
+            os.close(self._claim)
+
+
+def claimed_place() -> tuple[str, int]:
+    """A new empty folder, and the open lock that says that it is in use; empty ones of the dead are removed.
+
+    A folder in use must stay: removed here, it would vanish from the namespace in which it is covered.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # in use, or of another user
+            lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                left.rmdir()
+            finally:
+                os.close(lock)
+    while True:
+        place = tempfile.mkdtemp(prefix=PREFIX)
+        with contextlib.suppress(FileNotFoundError):  # removed before it was locked: once more
+            lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.path.isdir(place):
+                return place, lock
+            os.close(lock)
 
 
 _lock = threading.Lock()  # two threads may need the same image first
