@@ -151,8 +151,10 @@ class Sandbox:
         """Run `argv` to its end, or to the first limit that it passes."""
         return self.start(argv, spec).wait()
 
-    def start(self, argv: Sequence[str], spec: SandboxSpec, *, with_pipes: bool = False) -> SandboxedProcess:
-        """Start `argv`; with pipes, its standard input and output are the caller's.
+    def start(
+        self, argv: Sequence[str], spec: SandboxSpec, *, with_pipes: bool = False, reads_stdout: bool = False
+    ) -> SandboxedProcess:
+        """Start `argv`; with pipes, its standard input is the caller's, and its output unless read here.
 
         Raises:
             TrackerError: the sandbox could not be started.
@@ -179,7 +181,7 @@ class Sandbox:
                 )
             except OSError as error:
                 raise TrackerError(f"the sandbox could not be started: {error}", hint=INSTALL_HINT) from error
-        return SandboxedProcess(process, spec, reads_stdout=not with_pipes)
+        return SandboxedProcess(process, spec, reads_stdout=reads_stdout or not with_pipes)
 
     def _binds(self, spec: SandboxSpec, stack: contextlib.ExitStack) -> sandbox_args.Binds:
         """What bubblewrap is to show; open files are closed with the stack, after it has inherited them."""

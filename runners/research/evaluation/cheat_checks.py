@@ -21,7 +21,11 @@ MAX_COST = 1.6
 # by which equal trainings differ on a busy machine: CPU seconds, and a share of those of starting
 SLACK_S, STARTUP_SLACK = 0.5, 0.25
 MAX_EVAL_COST = 3.0  # loading and answering; there is nothing to train on there
-CARD_SLACK_S = 20.0  # of wall time on a card: its driver starts, and what is compiled takes its time
+CARD_SLACK_S = 3.0  # of wall time on a card, once everything is compiled: it saves the weights and ends
+MAX_HEAD_COST, HEAD_SLACK_S = (
+    2.0,
+    60.0,
+)  # of starting and compiling on a card: an edit may compile more
 MAX_GAIN = 0.4  # share of the shipped script's bits that no change of one training saves
 # share of log V that an untrained model loses at least; the frequencies of the symbols alone give 0.82
 LEAST_UNTRAINED = 0.75
@@ -85,6 +89,18 @@ def cost_finding(
             detail = f"it saves more than {100 * MAX_GAIN:.0f}% of the shipped script's bits on {split}"
             return Finding("too_good", detail)
     return None
+
+
+def head_finding(head_s: float, shipped_head_s: float) -> Finding | None:
+    """Check on a card how long starting, compiling and the first twentieth of the sequences took."""
+    most_s = MAX_HEAD_COST * shipped_head_s + HEAD_SLACK_S
+    if head_s <= most_s:
+        return None
+    detail = (
+        f"{head_s:.0f} s until the first twentieth of the sequences was taken, where at most {most_s:.0f} s"
+        " are allowed for starting and compiling"
+    )
+    return Finding("too_much_computing", detail)
 
 
 def untrained_finding(loss: MeanLoss, *, vocab_size: int) -> Finding | None:

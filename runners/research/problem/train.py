@@ -268,6 +268,8 @@ class Trainer:
 
 # --- EDITABLE: end -----------------------------------------------------------------------------------------
 
+HANDED_OUT = "-"  # in place of a file: the sequences come on standard input
+DTYPES = {1: torch.uint8, 2: torch.uint16}  # by bytes of a token
 EXIT_DIVERGED = 21  # the loss is not finite
 EXIT_OUT_OF_MEMORY = 22
 N_CURVE_POINTS = 100  # at most so many and one losses are kept
@@ -283,7 +285,7 @@ PEAK_FLOPS = (
 class Job:
     """What the harness decides; `params` are numbers that differ from the defaults above."""
 
-    data: str  # the sequences to train on, each `context` + 1 tokens: little-endian unsigned integers
+    data: str  # file of the sequences, each `context` + 1 tokens: little-endian unsigned integers; "-": stdin
     out: str  # folder for the checkpoint, the curve and the report
     seed: int  # of the weights; the data comes in its order already
     train_tokens: int
@@ -302,13 +304,25 @@ def batches(job: Job, batch_size: int) -> Iterator[list[Tensor]]:
     The file holds the sequences of this one training and no others, in the order of its seed: which text, in
     which order and how much of it is decided outside, and the same for any batch size.
     """
-    dtype = {1: torch.uint8, 2: torch.uint16}[job.token_bytes]
+    for sequences in handed_out(job, batch_size) if job.data == HANDED_OUT else read(job, batch_size):
+        rows = sequences.long()
+        yield [part.to(job.device, non_blocking=True) for part in rows.split(job.micro_batch or batch_size)]
+
+
+def read(job: Job, batch_size: int) -> Iterator[Tensor]:
+    """Batches from the file, which is read as it is used."""
     n_tokens = Path(job.data).stat().st_size // job.token_bytes
-    tokens = torch.from_file(job.data, shared=False, size=n_tokens, dtype=dtype)  # read as it is used
+    tokens = torch.from_file(job.data, shared=False, size=n_tokens, dtype=DTYPES[job.token_bytes])
     sequences = tokens.view(-1, job.context + 1)
     for start in range(0, len(sequences) - batch_size + 1, batch_size):
-        rows = sequences[start : start + batch_size].long()
-        yield [part.to(job.device, non_blocking=True) for part in rows.split(job.micro_batch or batch_size)]
+        yield sequences[start : start + batch_size]
+
+
+def handed_out(job: Job, batch_size: int) -> Iterator[Tensor]:
+    """Batches from standard input, as they are handed out."""
+    n_bytes = batch_size * (job.context + 1) * job.token_bytes
+    while len(block := sys.stdin.buffer.read(n_bytes)) == n_bytes:
+        yield torch.frombuffer(bytearray(block), dtype=DTYPES[job.token_bytes]).view(batch_size, -1)
 
 
 def flops_per_token(model: nn.Module, t: Tunables, context: int) -> float:

@@ -27,6 +27,7 @@ from runners.research.evaluation.cheat_checks import (
     TrainingCost,
     beyond_finding,
     cost_finding,
+    head_finding,
 )
 from runners.research.evaluation.evaluator import Evaluation
 from runners.research.evaluation.seed_similarity import likeness_finding
@@ -174,9 +175,11 @@ def _cost_finding(training: Training, seen: Evaluation, shipped: Training) -> Fi
     if training.device == "cpu":
         startup_s, shipped_startup_s = seen.startup_cpu_s, seen.torch_cpu_s
         now, then = training.cpu_s, shipped.cpu_s
-    else:
-        startup_s = shipped_startup_s = startup_wall_s(shipped)
-        now, then = training.train_s, shipped.train_s
+    else:  # starting and compiling, which vary, are compared apart
+        startup_s = shipped_startup_s = 0.0
+        now, then = training.evidence["steps_s"], shipped.evidence["steps_s"]
+        if (finding := head_finding(training.evidence["head_s"], shipped.evidence["head_s"])) is not None:
+            return finding
     return cost_finding(
         TrainingCost(now, seen.work_s, training.bpb),
         TrainingCost(then, shipped.evidence["evaluation_work_s"], shipped.bpb),
@@ -210,13 +213,6 @@ def _seed_finding(
     return likeness_finding(
         work / "checkpoint.pt", sketches, seed=training.seed, starts=seen.starts, n_shipped=n_shipped
     )
-
-
-def startup_wall_s(shipped: Training) -> float:
-    """Seconds that the shipped script took to import, to compile and to save, beside its steps."""
-    if not shipped.tokens_per_s:
-        return 0.0
-    return max(0.0, shipped.train_s - shipped.n_tokens / shipped.tokens_per_s)
 
 
 def _refused(training: Training, finding: Finding) -> Training:

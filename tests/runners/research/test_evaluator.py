@@ -26,7 +26,13 @@ from runners.research.evaluation import (
     logits_server,
     seed_similarity,
 )
-from runners.research.evaluation.cheat_checks import Finding, MeanLoss, TrainingCost
+from runners.research.evaluation.cheat_checks import (
+    CARD_SLACK_S,
+    Finding,
+    MeanLoss,
+    TrainingCost,
+    head_finding,
+)
 from runners.research.evaluation.evaluator import EvaluationSpec
 from runners.research.evaluation.logits_client import WeightStart
 from runners.research.problem import script as scripts
@@ -203,21 +209,31 @@ def test_evaluator_importing_the_compiler_is_not_work() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wall_s", "eval_s", "expected"),
-    [(65.0, 60.0, None), (78.0, 60.0, None), (150.0, 60.0, "training"), (65.0, 400.0, "evaluation")],
-    ids=["as shipped", "half as much again", "four times", "an evaluation without end"],
+    ("steps_s", "eval_s", "expected"),
+    [(3.5, 4.0, None), (6.0, 11.0, None), (9.5, 4.0, "training"), (3.5, 40.0, "evaluation")],
+    ids=["as shipped", "a heavier block", "twice the steps", "an evaluation without end"],
 )
 def test_evaluator_on_a_card_the_clock_is_held_to_the_same_rule(
-    wall_s: float, eval_s: float, expected: str | None
+    steps_s: float, eval_s: float, expected: str | None
 ) -> None:
-    shipped = Training("k", 0, TrainingStatus.OK, train_s=65.0, n_tokens=50_000_000, tokens_per_s=2e6)
-    startup_s = training.startup_wall_s(shipped)
-    assert startup_s == 40.0
-    spent, usual = TrainingCost(wall_s, eval_s, {}), TrainingCost(65.0, 60.0, {})
-    found = cost_finding(spent, usual, startup_s=startup_s, shipped_startup_s=startup_s, slack_s=20.0)
+    """Seconds of a third of `gpu-small` on an H200, without starting and compiling."""
+    found = cost_finding(
+        TrainingCost(steps_s, eval_s, {}), TrainingCost(3.5, 4.0, {}),
+        startup_s=0.0, shipped_startup_s=0.0, slack_s=CARD_SLACK_S,
+    )  # fmt: skip
     assert (found is None) == (expected is None)
     assert (expected or "") in (found.detail if found else "")
-    assert training.startup_wall_s(replace(shipped, tokens_per_s=None)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("head_s", "is_refused"), [(27.0, False), (32.0, False), (90.0, False), (150.0, True)]
+)
+def test_evaluator_starting_and_compiling_on_a_card_may_vary_but_not_without_end(
+    head_s: float, is_refused: bool
+) -> None:
+    found = head_finding(head_s, 27.0)
+    assert (found is not None) == is_refused
+    assert not (found and found.is_proof)
 
 
 def test_evaluator_a_gain_that_no_training_brings_is_refused() -> None:
