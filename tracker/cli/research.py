@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,8 +19,10 @@ from tracker.settings import Settings, load_settings
 from tracker.wording import counted
 
 if TYPE_CHECKING:
+    from runners.research.tools.http_face import Address
     from tracker.records.studies import Study
     from tracker.research.driver import StudyEnd
+    from tracker.research.serve import Face
 
 Tier = Annotated[str, Parameter(help="Training size: smoke, cpu, gpu-small or gpu.")]
 TaskName = Annotated[
@@ -137,6 +140,106 @@ def run(
 
 
 @app.command
+def serve(
+    *,
+    study: str | None = None,
+    name: Annotated[str, Parameter(group=AGENT)] = "client",
+    tier: Tier = "cpu",
+    task: TaskName = None,
+    track: Annotated[str, Parameter(group=AGENT)] = "code",
+    trials: int = 30,
+    seed: int = 0,
+    placebo_share: float = 0.1,
+    http: int | None = None,
+    print_tools: bool = False,
+) -> None:
+    """Let any agent work on a study through tools: a server of the Model Context Protocol (MCP).
+
+    The client reads and edits the training script, runs short probes, keeps notes and submits trials. It
+    never sees the held-out text or the numbers that decide. If it leaves early, the study can be continued.
+
+    Parameters
+    ----------
+    study
+        Id of a study to continue, or the start of it, instead of a new one.
+    name
+        Name of the agent on the board, such as its harness and model.
+    track
+        What the agent may change: params (numbers) or code (the script).
+    trials
+        Number of trials.
+    seed
+        Seed of the study.
+    placebo_share
+        Extra no-op trials, as a fraction of `--trials`, to measure the gate's false-accept rate.
+    http
+        Serve on this port of 127.0.0.1 (0: any that is free) instead of standard input and output. The
+        addresses and the key that every request needs are printed as one JSON document.
+    print_tools
+        Print the tools as OpenAI-compatible servers take them, as one JSON document, and exit.
+    """
+    from runners.research.tools.catalog import openai_tools
+    from tracker.research.begin import StudyRequest, begin_study, resumed_study
+    from tracker.research.serve import SERVED, check_served, serve_study
+
+    if print_tools:
+        print_json({"tools": openai_tools()})
+        return
+    _check_mcp()
+    from runners.research.tools.http_face import serve_http
+    from runners.research.tools.mcp_face import serve_stdio
+    from tracker.cli.progress import progress_console
+    from tracker.cli.research_progress import StudyProgress
+
+    home = load_settings()
+    if study is None:
+        request = StudyRequest(
+            agent=SERVED,
+            name=name,
+            tier=_task_name(task, tier, home),
+            track=track,
+            n_trials=trials,
+            seed=seed,
+            placebo_share=placebo_share,
+        )
+        begun = begin_study(request, home)
+    else:
+        begun = resumed_study(study, home)
+        check_served(begun)
+    print(f"study {begun.study_id}", file=sys.stderr)
+    face: Face = serve_stdio
+    if http is not None:
+        tell = partial(_tell_address, begun.study_id)
+        face = partial(serve_http, port=http, tell=tell)
+    with StudyProgress(progress_console(), n_total=begun.n_trials) as progress:
+        end = serve_study(begun, home, face, progress.show)
+    _tell_end(end)
+
+
+def _tell_address(study_id: str, address: Address) -> None:
+    """Print where the tools are; the key is not stored anywhere."""
+    print_json(
+        {"study": study_id, "mcp": address.mcp_url, "tools": f"{address.url}/v1/tools", "key": address.key}
+    )
+    sys.stdout.flush()
+
+
+def _check_mcp() -> None:
+    """Refuse to serve without the package that speaks the protocol.
+
+    Raises:
+        TrackerError: it is not installed.
+    """
+    from importlib.util import find_spec
+
+    from tracker.installation import install_command
+
+    if find_spec("mcp") is None:
+        message = "this needs the package `mcp`, which is not installed"
+        raise TrackerError(message, hint=install_command("research", "mcp"))
+
+
+@app.command
 def resume(study: str, /, *, as_json: JsonDocument = False) -> None:
     """Resume a study that was paused, interrupted or killed; at most one training is repeated.
 
@@ -148,9 +251,12 @@ def resume(study: str, /, *, as_json: JsonDocument = False) -> None:
         Print one JSON document.
     """
     from tracker.research.begin import resumed_study
+    from tracker.research.serve import check_unserved
 
     home = load_settings()
-    _finish(_work(resumed_study(study, home), home), home, as_json=as_json)
+    begun = resumed_study(study, home)
+    check_unserved(begun)
+    _finish(_work(begun, home), home, as_json=as_json)
 
 
 @app.command
@@ -438,16 +544,22 @@ def _work(study: Study, home: Settings) -> StudyEnd:
 def _finish(end: StudyEnd, home: Settings, *, as_json: bool) -> None:
     """Print the study on stdout and any error on stderr; exit with its code."""
     from tracker.cli.research_output import print_study, study_document
-    from tracker.foreign_text import indented
     from tracker.store import open_snapshot
 
-    study = end.study
-    row = _row(study.study_id, home)
+    row = _row(end.study.study_id, home)
     if as_json:
         print_json(study_document(row))
     else:
         with open_snapshot(home) as snapshot:
-            print_study(row, snapshot.query("trials", study_id=study.study_id), [])
+            print_study(row, snapshot.query("trials", study_id=end.study.study_id), [])
+    _tell_end(end)
+
+
+def _tell_end(end: StudyEnd) -> None:
+    """Print any error on stderr, and exit with its code."""
+    from tracker.foreign_text import indented
+
+    study = end.study
     if end.exit_code:
         said = indented(f"study {study.study_id}: {study.status}: {study.detail or study.reason}")
         print(f"error: {said}", file=sys.stderr)

@@ -42,6 +42,7 @@ from tracker.files.studies import (
     study_folders,
     write_suite_run,
 )
+from tracker.foreign_text import one_line
 from tracker.installation import install_command
 from tracker.logs import start_logging
 from tracker.records import EngineSettings
@@ -81,12 +82,18 @@ class StudyRequest:
     proposals: Path | None = None  # of agent `scripted`
     secret: StudySecret | None = None  # None: a fresh one
     program: str | None = None  # template of the instructions; None: the task's or the shipped one
+    name: str | None = None  # of an agent from outside, which `tracker research serve` gives tools to
 
     def __post_init__(self) -> None:
         """Refuse values out of range, naming the flag."""
         if not self.agent or self.agent != self.agent.strip():
             message = f"`{self.agent}` is not an agent name: it is empty or has spaces around it"
             raise TrackerError(message, hint="example: `--agent demo`")
+        if self.name is not None and (not self.name.strip() or self.name != one_line(self.name).strip()):
+            message = (
+                f"`--name {self.name}` is not a name: it is empty, or has line breaks or blanks around it"
+            )
+            raise TrackerError(message, hint="example: `--name codex-qwen3`")
         if self.track not in list(Track):
             raise UnknownNameError("track", self.track, known=list(Track))
         for flag, value, example in (("--trials", self.n_trials, 30), ("--wave", self.wave_size, 4)):
@@ -315,6 +322,13 @@ def _agent(request: StudyRequest, track: Track, settings: Settings) -> AgentSpec
         message = f"`{name}` is not an agent name: pass the model's id as `--agent`"
         raise UsageError(message, hint="use `--agent demo` or `--agent ORG/NAME`")
     check_track(name, track)
+    if facts.is_served:
+        if request.name is None:
+            message = f"agent `{name}` proposes through tools, and no client is given"
+            raise UsageError(message, hint="use `tracker research serve`, and connect a client to it")
+        if request.wave_size != 1:
+            raise UsageError("`--wave` does not apply to an agent with tools", hint="leave `--wave` out")
+        return AgentSpec(name, request.name)
     if facts.needs_proposals != (request.proposals is not None):
         if facts.needs_proposals:
             message, hint = (

@@ -36,6 +36,7 @@ class AgentFacts:
     tracks: tuple[Track, ...] = (Track.PARAMS,)  # on which it can work
     needs_model: bool = False  # it is named by its model
     needs_proposals: bool = False  # it reads a file that the user gives
+    is_served: bool = False  # somebody else proposes, through the tools of `tracker research serve`
     is_optimizer: bool = False  # it can propose the trials of a hybrid that the model does not override
     needs_package: str | None = None  # of an extra; None: it works in every installation
 
@@ -70,6 +71,10 @@ _BUILT_IN = {
         "runners.research.agents.scripted:ScriptedAgent",
         AgentFacts(tracks=_ALL_TRACKS, needs_proposals=True),
     ),
+    "served": _BuiltIn(
+        "runners.research.tools.served:ServedAgent",
+        AgentFacts(tracks=(Track.PARAMS, Track.CODE), is_served=True),
+    ),
 }
 AGENTS = Registry(
     "agent",
@@ -97,7 +102,8 @@ def agent_facts(name: str) -> AgentFacts:
 
 def agents_without_model() -> list[str]:
     """The names of the agents that are not named by a model; imports none of them."""
-    return [name for name in AGENTS if name not in _BUILT_IN or not _BUILT_IN[name].facts.needs_model]
+    unnamed = [n for n, agent in _BUILT_IN.items() if agent.facts.needs_model or agent.facts.is_served]
+    return [name for name in AGENTS if name not in unnamed]
 
 
 def optimizers() -> list[str]:

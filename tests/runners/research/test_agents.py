@@ -130,7 +130,7 @@ def test_each_agent_is_refused_where_it_cannot_work(tmp_path: Path) -> None:
         open_agent(study("model"), tmp_path)
     with pytest.raises(UsageError, match=FILE):
         open_agent(study("scripted"), tmp_path)
-    assert sorted(AGENTS) == ["cma", "model", "random", "scripted", "tpe"]
+    assert sorted(AGENTS) == ["cma", "model", "random", "scripted", "served", "tpe"]
 
 
 def test_a_scripted_agent_proposes_what_its_file_says(tmp_path: Path) -> None:
