@@ -33,6 +33,7 @@ from tracker.cli.research_output import judgement_document
 from tracker.errors import TrackerError
 from tracker.files.items import read_run, run_folders
 from tracker.queue.runner import Worked
+from tracker.research.corpus_report import CorpusReport
 from tracker.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +58,9 @@ DATA_KEYED = frozenset(
     {
         "effects[].definitions",
         "groups[].rows[].gains_by_category",
+        "n_tokens",
+        "ngram_bpb",
+        "overlap",
         "rows[]",
         "runs[].versions",
         "trials[].params",
@@ -168,10 +172,16 @@ def _built(settings: Settings) -> dict[str, list[Any]]:
         7, "ok", val=2.01, select=2.0, gain_val=0.03, gain_select=0.04, cpu_s=2.1, n_params=21_000
     )
     judged = [scored, SeedJudgement(8, "failed", "crashed", "NameError: name 'x' is not defined")]
+    shares = {"val 12": 0.28, "val 32": 0.02}
+    splits = {"train": 667_709, "val": 106_320, "select": 105_372, "test": 91_045}
+    text = CorpusReport(
+        "package-docs", "3f0e17", False, 1024, splits, shares, 5, {"val": 2.487, "test": 2.262}
+    )
     built: dict[str, list[Any]] = {
         "bench": [run_document(run, place_run(run, settings) if run.scores else None) for run in runs],
         "bench --queue": [{"jobs": [job_document(one) for one in (worked, failed)]}],
         "research attack": [{"attacks": [asdict(one) for one in outcomes], "n_passed": 0}],
+        "research corpus": [asdict(text)],
         "research judge": [judgement_document("edit.py", "smoke", judged)],
     }
     return {name: json.loads(json.dumps(found)) for name, found in built.items()}

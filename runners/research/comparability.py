@@ -96,7 +96,7 @@ def comparability_of(tier: Tier, home: Path, *, program: str | None = None) -> C
         TrackerError: the corpus cannot be built.
     """
     found = corpus(tier.corpus, home)
-    program = program or tier.program or program_text()
+    program = program or program_text(tier.program or None)
     torch = installed_version("torch", extra="research")
     decides = harness_hash(tier, torch=torch, sources=deciding_sources())
     return Comparability(

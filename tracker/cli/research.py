@@ -464,6 +464,58 @@ def attack(
 
 
 @app.command
+def corpus(
+    name: str,
+    /,
+    *,
+    source: Annotated[tuple[Path, ...], Parameter(name="--from", negative="")] = (),
+    season: str = "",
+    train_mb: float = 2.0,
+    vocab_size: int = 1024,
+    as_json: JsonDocument = False,
+) -> None:
+    """Show a corpus with its splits and the line of an n-gram table, or make one of your own text.
+
+    A task uses it by its name. Documents are held out by a secret of this home; those that share much with
+    the training text are dropped.
+
+    Parameters
+    ----------
+    name
+        Name of the corpus.
+    source
+        File or folder of text to make it from: .txt, .md, .rst, .jsonl or .parquet with `text`; repeatable.
+    season
+        Added to the name: fresh text gets another season, since studies depend on the text of a name.
+    train_mb
+        Training text in MB; each held-out split gets up to a fifth of it.
+    vocab_size
+        Byte-pair tokens.
+    as_json
+        Print one JSON document: the corpus.
+    """
+    from dataclasses import asdict
+
+    from tracker.bench.run import check_home
+    from tracker.cli.research_output import corpus_lines
+    from tracker.research.corpus_report import corpus_report, make_corpus
+
+    home = load_settings()
+    check_home(home)
+    whole = f"{name}-{season}" if season else name
+    if source:
+        report = make_corpus(
+            whole, source, home=home.home, train_bytes=int(train_mb * 1e6), vocab_size=vocab_size
+        )
+    else:
+        report = corpus_report(whole, home.home)
+    if as_json:
+        print_json(asdict(report))
+    for line in () if as_json else corpus_lines(report):
+        print(line)
+
+
+@app.command
 def judge(
     script: Path,
     /,

@@ -13,6 +13,7 @@ from tracker.answers.agent_board import OWN, SEEDS, STUDIES, AgentComparison, Gr
 from tracker.cli.tables import cell, console, plain
 from tracker.foreign_text import one_line
 from tracker.records.studies import changed_numbers
+from tracker.research.corpus_report import CorpusReport
 from tracker.wording import counted
 
 CONTRACT = (
@@ -42,6 +43,23 @@ LEFT = {"status", "agent", "diff", "change", "role", "verdict", "track", "reason
 def judgement_document(script: str, tier: str, seeds: Sequence[SeedJudgement]) -> dict[str, Any]:
     """One script under some seeds, as `tracker research judge --json` prints it."""
     return {"script": script, "tier": tier, "seeds": [asdict(one) for one in seeds]}
+
+
+def corpus_lines(report: CorpusReport) -> list[str]:
+    """A corpus for people."""
+    splits = ", ".join(f"{split} {n:,}" for split, n in report.n_tokens.items())
+    known = "public" if report.is_public else "a secret of this home"
+    lines = [
+        f"{report.name} {report.hash[:12]}: {report.vocab_size:,} different tokens; tokens: {splits}",
+        f"held out by: {known}",
+    ]
+    for n in sorted({name.split()[1] for name in report.overlap}, key=int):
+        shares = [f"{split} {report.overlap[f'{split} {n}']:.1%}" for split in ("val", "select", "test")]
+        lines.append(f"runs of {n} bytes that stand in the training text: {', '.join(shares)}")
+    if report.ngram_order is not None:
+        line = ", ".join(f"{split} {bpb:.3f}" for split, bpb in report.ngram_bpb.items())
+        lines.append(f"n-gram table of order {report.ngram_order}: {line} bpb")
+    return lines
 
 
 def judgement_line(found: SeedJudgement) -> str:

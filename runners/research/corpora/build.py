@@ -33,7 +33,9 @@ from numpy.typing import NDArray
 
 from runners.research.corpora import offline_texts
 from runners.research.corpora.documents import HELD_OUT, PUBLIC, Documents, secret_mark
-from runners.research.corpora.hub_datasets import FINEWEB_EDU, TINYSTORIES
+from runners.research.corpora.hub_datasets import FINEWEB_EDU, TINYSTORIES, TINYSTORIES_DOCUMENTS
+from runners.research.corpora.own_text import own_corpora
+from runners.research.corpora.tables import DIGITS, Digits
 from tracker.errors import DiskFullError, TrackerError, UnknownNameError
 from tracker.installation import is_pinned, package_command
 from tracker.serialization import dump_json, load_json, write_atomically
@@ -199,6 +201,8 @@ SOURCES: tuple[CorpusSource, ...] = (
         train_bytes=1_600_000,
         held_out_bytes=330_000,
     ),
+    Documents("tinystories-pairs", TINYSTORIES_DOCUMENTS, train_bytes=2_000_000, held_out_bytes=330_000),
+    DIGITS,
     TINYSTORIES,
     FINEWEB_EDU,
 )
@@ -217,15 +221,16 @@ def corpus(name: str, home: Path) -> Corpus:
         UnreachableError: the Hub cannot be reached and has to be.
         DiskFullError: no space is left.
     """
-    if name not in CORPORA:
-        raise UnknownNameError("corpus", name, known=CORPORA)
     folder = home / "corpora"
-    return prepared(keyed(CORPORA[name], folder), folder)
+    known = CORPORA if name in CORPORA else {**CORPORA, **own_corpora(folder)}
+    if name not in known:
+        raise UnknownNameError("corpus", name, known=known)
+    return prepared(keyed(known[name], folder), folder)
 
 
 def keyed(source: CorpusSource, folder: Path) -> CorpusSource:
     """The source under the secret of this home, where it takes one."""
-    if not isinstance(source, Grammar | Documents):
+    if not isinstance(source, Grammar | Documents | Digits):
         return source
     public = load_settings().corpus_secret == PUBLIC
     return source.keyed(PUBLIC if public else home_secret(folder))

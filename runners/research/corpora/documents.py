@@ -148,6 +148,11 @@ def _dealt(source: Documents) -> DealtCorpus:
     known = [np.unique(each) for each in train]
     for split in HELD_OUT:
         found[split] = [text for text in found[split] if shared(text, known[1], FAR) <= MAX_SHARED]
+    if empty := [split for split in HELD_OUT if not found[split]]:
+        message = (
+            f"the corpus `{source.name}` repeats itself: each document of `{empty[0]}` stands in `train`"
+        )
+        raise TrackerError(message, hint="take text whose documents differ")
     overlap = {
         f"{split} {n}": round(shared(b"\0".join(found[split]), each, n), 4)
         for split in HELD_OUT

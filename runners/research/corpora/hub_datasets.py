@@ -78,7 +78,7 @@ class HubText:
         n_wanted = self.train_tokens
         tokenizer = self._loaded() if self.tokenizer else None
         for file in self.files:
-            for documents in self._documents(file):
+            for documents in self.documents_of(file):
                 for split, texts in _by_split(documents).items():
                     tokens = _encoded(texts, tokenizer)
                     n_wanted -= len(tokens) if split == "train" else 0
@@ -87,7 +87,8 @@ class HubText:
                     return
         raise TrackerError(f"`{self.dataset_id}` holds too little text: {n_wanted:,} more tokens are needed")
 
-    def _documents(self, file: str) -> Iterator[list[str]]:
+    def documents_of(self, file: str) -> Iterator[list[str]]:
+        """The texts of one file, some at a time."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -108,6 +109,39 @@ class HubText:
         assert self.tokenizer is not None
         path = _downloaded(self.tokenizer.model_id, "tokenizer.json", revision=self.tokenizer.revision)
         return Loaded.from_file(str(path))
+
+
+@dataclass(frozen=True, slots=True)
+class HubDocuments:
+    """The first rows of a data set's file at a commit, one document and one group each."""
+
+    dataset_id: str
+    revision: str
+    file: str
+    n_documents: int
+    column: str = "text"
+
+    def made_of(self) -> Mapping[str, str]:
+        """The commit and the number of rows."""
+        return {self.dataset_id: self.revision, "n_documents": str(self.n_documents)}
+
+    def documents(self) -> Iterator[tuple[str, str]]:
+        """(hash of the text, text); equal rows are one document.
+
+        Raises:
+            TrackerError: the file or its column is not as expected.
+            UnreachableError: the Hub cannot be reached.
+        """
+        source = HubText(self.dataset_id, self.dataset_id, self.revision, (self.file,), 0, column=self.column)
+        seen: set[str] = set()
+        for texts in source.documents_of(self.file):
+            for text in texts:
+                mark = hashlib.sha256(text.encode()).hexdigest()
+                if mark not in seen:
+                    seen.add(mark)
+                    yield mark, text
+                if len(seen) == self.n_documents:
+                    return
 
 
 def token_lengths(tokenizer: Any, model_id: str) -> tuple[int, ...]:
@@ -178,4 +212,7 @@ FINEWEB_EDU = HubText(
     vocab_size=50_304,  # GPT-2's 50,257, rounded up to a multiple of 64 for the card's sake
     token_bytes=2,
     tokenizer=Tokenizer("openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e"),
+)
+TINYSTORIES_DOCUMENTS = HubDocuments(
+    TINYSTORIES.dataset_id, TINYSTORIES.revision, TINYSTORIES.files[0], n_documents=8_000
 )

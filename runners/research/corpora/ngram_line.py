@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runners.research.corpora.build import VOCABULARY, Corpus
+from runners.research.corpora.tables import TABLES
 from tracker.serialization import dump_json, load_json, write_atomically
 
 MAX_ORDER = 7  # symbols, the predicted one among them; more were worse on a text of this size
@@ -124,5 +125,7 @@ def _keys(text: Symbols, size: int, n: int) -> Symbols:
 
 
 def has_line(corpus: Corpus) -> bool:
-    """Whether the corpus is small enough, and its bytes are known."""
+    """Whether it is a text whose bytes are known."""
+    if corpus.meta.name in TABLES:
+        return False
     return corpus.meta.token_bytes == 1 or Path(corpus.folder, VOCABULARY).is_file()

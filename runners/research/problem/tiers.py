@@ -30,6 +30,7 @@ FILE = "task.toml"
 FOLDER = Path(__file__).parents[1] / "tasks"
 OWN = "tasks"  # in the home: the tasks of its user, each as it was when first used
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}", re.ASCII)
+SELF_REPORTED = "-self-reported"  # ends the name of a task whose script computes its own score
 MAX_TEXT_BYTES = 256 << 10  # of `task.toml`, a script or a program
 _STRICT = ConfigDict(extra="forbid")
 
@@ -204,6 +205,9 @@ def _check(task: TaskFile, path: Path) -> None:
         raise TrackerError(f"{path}: metric.pattern: {error}") from error
     if pattern and n_groups != 1:
         raise TrackerError(f"{path}: metric.pattern: needs one group around the number, got {n_groups}")
+    if kind is TaskKind.REPORTED and not path.parent.name.endswith(SELF_REPORTED):
+        message = f"{path}: a script that computes its own score can report any: its results must show that"
+        raise TrackerError(message, hint=f"rename the folder so that it ends with `{SELF_REPORTED}`")
     if kind is not TaskKind.LANGUAGE_MODEL and not (task.script and task.numbers):
         message = f"{path}: `script` and `[[numbers]]` are needed where `kind` is `{kind}`"
         raise TrackerError(message, hint="the shipped script and its numbers are those of a language model")

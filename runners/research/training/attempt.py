@@ -24,9 +24,10 @@ from runners.research.evaluation.evaluator import (
     evaluate,
 )
 from runners.research.evaluation.logits_client import TrainedModel
+from runners.research.evaluation.predictions import prediction_bytes, reported, scored, task_data
 from runners.research.evaluation.script_content import content_finding
 from runners.research.problem import script as scripts
-from runners.research.problem.tiers import Tier
+from runners.research.problem.tiers import TaskKind, Tier
 from runners.research.training.handout import Handout
 from runners.sandbox.run import (
     EndStatus,
@@ -122,7 +123,10 @@ class TrainingAttempt:
                     TrainingStatus.CAUGHT, "inputs_changed", "a read-only input was changed"
                 )
             self._check_end(end)
-            return self._measured(training)
+            if self.context.tier.kind is TaskKind.LANGUAGE_MODEL:
+                return self._measured(training)
+            bpb = self._reported(end) if self.context.tier.is_self_reported else self._scored()
+            return replace(training, bpb=bpb), None
         except TrainingRefusedError as why:
             return replace(training, status=why.status, reason=why.reason, detail=why.detail), None
 
@@ -144,8 +148,13 @@ class TrainingAttempt:
             "micro_batch": tier.micro_batch,
             "params": dict(self.change.params),
         }
+        if tier.kind is TaskKind.PREDICTIONS:
+            content, sizes = task_data(corpus, self.blank.seed, tier.train_tokens)
+            config |= sizes
+            (self.work / "data.bin").write_bytes(content)
+        else:
+            write_sequences(corpus, tier, self.blank.seed, self.work / "data.bin")
         (self.work / "config.json").write_text(json.dumps(config))
-        write_sequences(corpus, tier, self.blank.seed, self.work / "data.bin")
         make_readable(self._inputs().values())
 
     def _script(self) -> str:
@@ -207,6 +216,31 @@ class TrainingAttempt:
             raise DiskFullError(str(self.context.folder))
         status, reason = STATUS_OF_EXIT.get(end.returncode, (TrainingStatus.CRASHED, "crashed"))
         raise TrainingRefusedError(status, reason, _sentence(end))
+
+    def _scored(self) -> dict[str, float]:
+        """Bits per row of what the script predicted."""
+        corpus = self.context.corpus
+        content = read_plain(self.out / "predictions.bin", prediction_bytes(corpus))
+        if content is None:
+            raise TrainingRefusedError(
+                TrainingStatus.CRASHED, "no_predictions", "the training left no `predictions.bin`"
+            )
+        try:
+            found = scored(content, corpus, self.splits)
+        except ValueError as error:
+            raise TrainingRefusedError(TrainingStatus.CRASHED, "wrong_shape", str(error)) from error
+        if found is None:
+            raise TrainingRefusedError(TrainingStatus.DIVERGED, NOT_FINITE, "a prediction is not finite")
+        return found
+
+    def _reported(self, end: SandboxEnd) -> dict[str, float]:
+        """The number that the script printed, for every split: nobody has checked it."""
+        pattern = self.context.tier.pattern
+        score = reported(end.stdout_tail, pattern)
+        if score is None:
+            detail = f"no line at the end of its output has a number where `{pattern}` asks for one"
+            raise TrainingRefusedError(TrainingStatus.CRASHED, "no_score", detail)
+        return dict.fromkeys(self.splits, score)
 
     def _measured(self, training: Training) -> tuple[Training, Evaluation | None]:
         """The record with its scores, or with the reason that it has none."""
@@ -294,7 +328,7 @@ def evidence_of(found: Evaluation) -> dict[str, float]:
 
 def is_handed_out(tier: Tier) -> bool:
     """Whether a training gets its sequences by a pipe, because its time is measured by the clock."""
-    return tier.device != "cpu"
+    return tier.device != "cpu" and tier.kind is TaskKind.LANGUAGE_MODEL
 
 
 def write_sequences(corpus: Corpus, tier: Tier, seed: int, path: Path) -> None:

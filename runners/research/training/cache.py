@@ -130,6 +130,9 @@ def _trained(change: Change, seed: int, context: TrainingContext, splits: Sequen
                 finding = _cost_finding(training, seen, shipped) or _beyond_finding(seen, shipped)
                 finding = finding or _seed_finding(change, training, seen, context, work, n_shipped)
                 training = training if finding is None else _refused(training, finding)
+            elif shipped is not None and training.status is TrainingStatus.OK:
+                finding = _script_cost_finding(training, shipped)
+                training = training if finding is None else _refused(training, finding)
         _keep(training, context)
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -186,6 +189,19 @@ def _cost_finding(training: Training, seen: Evaluation, shipped: Training) -> Fi
         startup_s=startup_s,
         shipped_startup_s=shipped_startup_s,
         slack_s=SLACK_S if training.device == "cpu" else CARD_SLACK_S,
+    )
+
+
+def _script_cost_finding(training: Training, shipped: Training) -> Finding | None:
+    """Whether an edited script of a task without an evaluation cost what no edit may."""
+    is_cpu = training.device == "cpu"
+    now, then = (each.cpu_s if is_cpu else each.train_s for each in (training, shipped))
+    return cost_finding(
+        TrainingCost(now, 0.0, {}),
+        TrainingCost(then, 0.0, {}),
+        startup_s=0.0,
+        shipped_startup_s=0.0,
+        slack_s=SLACK_S if is_cpu else CARD_SLACK_S,
     )
 
 

@@ -31,7 +31,8 @@ from runners.research.corpora.build import (
     corpus,
     prepared,
 )
-from runners.research.corpora.hub_datasets import HubText, Tokenizer
+from runners.research.corpora.documents import Documents
+from runners.research.corpora.hub_datasets import HubDocuments, HubText, Tokenizer
 from runners.research.problem.tiers import TIERS
 from tests.doubles.hub_double import Hub, running_hub
 from tracker.errors import TrackerError, UnknownNameError, UnreachableError
@@ -246,6 +247,20 @@ def test_corpora_documents_of_the_hub_become_bytes_and_each_stands_in_one_split(
     assert set().union(*found.values()) <= set(DOCUMENTS)
     assert made.meta.n_tokens["train"] >= 100_000
     assert all(found.values())
+
+
+def test_corpora_rows_of_the_hub_are_documents_and_equal_ones_are_one(hub: Hub) -> None:
+    revision = hub.infos["acme/stories"]["sha"]
+    reader = HubDocuments("acme/stories", revision, "train.parquet", n_documents=2000)
+    assert [text for _, text in reader.documents()] == DOCUMENTS[:2000]
+    assert len(dict(reader.documents())) == 2000
+    assert reader.made_of() == {"acme/stories": revision, "n_documents": "2000"}
+
+
+def test_corpora_documents_that_are_all_alike_are_refused(hub: Hub, tmp_path: Path) -> None:
+    reader = HubDocuments("acme/stories", hub.infos["acme/stories"]["sha"], "train.parquet", 2000)
+    with pytest.raises(TrackerError, match="repeats itself: each document of `val` stands in `train`"):
+        prepared(Documents("alike", reader, 60_000, 20_000, vocab_size=300), tmp_path)
 
 
 def test_corpora_the_bytes_behind_tokens_are_counted_from_their_raw_bytes(hub: Hub, tmp_path: Path) -> None:
