@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from statistics import fmean
 from typing import Any
 
+from runners.research.evaluation.evaluator import pooled_finding
 from runners.research.gate import Decision, Step, confirm, judge
 from runners.research.seeds import StudySeeds
 from runners.research.training.pool import TrainingPool, TrainingRequest
@@ -110,6 +111,8 @@ def judged_trial(spec: TrialSpec, pool: TrainingPool) -> Trial:
     if last.decision is None:
         return _failed(spec, last, at, **known)
     confirmed = _mean_gain(last.pairs, Split.SELECT)
+    if (leak := pooled_finding(pair.child.evidence for pair in (*gate.pairs, *last.pairs))) is not None:
+        return _trial(spec, Verdict.CAUGHT, at, reason=leak.reason, detail=leak.detail, **known)
     if last.decision.step is Step.REJECT:
         return _rejected(spec, at, reason="not_confirmed", **known | {"confirmed_gain_bpb": confirmed})
     detail = f"kept: {_mean_gain(last.pairs, Split.VAL) or 0.0:.4f} bpb better on val under fresh seeds"

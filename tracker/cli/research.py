@@ -416,6 +416,7 @@ def attack(
     *,
     name: tuple[str, ...] = (),
     tier: Tier = "smoke",
+    near_limits: bool = False,
     as_json: JsonDocument = False,
 ) -> None:
     """Run scripted cheats against the real sandbox and evaluator; exit code 1 if any succeeds.
@@ -426,22 +427,28 @@ def attack(
     ----------
     name
         Only this cheat; repeatable.
+    near_limits
+        Instead of the suite, run attacks made by rule around each limit: above it they must be refused, below
+        it their gain is printed. They are not stored.
     as_json
         Print one JSON document: `attacks` and `n_passed`.
     """
     from dataclasses import asdict
     from datetime import UTC, datetime
 
-    from runners.research.attacks.run import AttackOutcome, attack_names, run_attacks
+    from runners.research.attacks.near_limits import near_limits as attacks_near_limits
+    from runners.research.attacks.run import AttackOutcome, attack_names, run_attacks, run_near_limits
     from runners.research.problem.tiers import tier as tier_of
     from runners.sandbox.run import find
     from tracker.bench.run import check_home
     from tracker.records.studies import Attack
     from tracker.research.begin import keep_attacks
 
+    size = tier_of(tier)
+    known = [each.name for each in attacks_near_limits(size)] if near_limits else attack_names()
     for each in name:
-        if each not in attack_names():
-            raise UnknownNameError("attack", each, known=attack_names())
+        if each not in known:
+            raise UnknownNameError("attack", each, known=known)
     home = load_settings()
     check_home(home)
 
@@ -451,9 +458,11 @@ def attack(
         )
 
     started_at = datetime.now(UTC)
-    outcomes = run_attacks(home.home, find(), tier_of(tier), names=name, on_outcome=tell)
-    found = [Attack(each.name, each.outcome, each.how) for each in outcomes]
-    keep_attacks(found, started_at=started_at, tier=tier, settings=home)
+    run_all = run_near_limits if near_limits else run_attacks
+    outcomes = run_all(home.home, find(), size, names=name, on_outcome=tell)
+    if not near_limits:
+        found = [Attack(each.name, each.outcome, each.how) for each in outcomes]
+        keep_attacks(found, started_at=started_at, tier=tier, settings=home)
     n_passed = sum(outcome.outcome == "passed" for outcome in outcomes)
     if as_json:
         print_json({"attacks": [asdict(outcome) for outcome in outcomes], "n_passed": n_passed})

@@ -7,14 +7,16 @@ what it goes for: it then says so, or leaves a trace where it has no business.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runners.research.attacks.canaries import SUCCEEDED, placed_canaries, secret_variable
+from runners.research.attacks.near_limits import NearLimit, near_limits
 from runners.research.corpora.build import corpus
 from runners.research.problem import script as scripts
 from runners.research.problem.tiers import SMOKE, Tier
@@ -33,6 +35,7 @@ SUFFIX = ".py.txt"  # not to be imported by mistake
 SEED = 7
 MARGIN_BPB = 0.02  # equal code and seed give equal bits; a cheat that trains on something else moves a little
 CAUGHT, PASSED = "caught", "passed"
+ALLOWED = "allowed"  # below the limit that would stop it
 # cheats too small to show in one score: these must be refused
 NEED_REFUSAL = ("fixed_seed", "fixed_seed_late", "fixed_seed_in_training", "peek_a_little")
 SHOWN_BY_TWO = ("fixed_seed_in_training",)  # trainings under two seeds
@@ -47,7 +50,7 @@ class AttackOutcome:
     """The outcome of one cheat."""
 
     name: str
-    outcome: str  # "caught" or "passed"
+    outcome: str  # "caught", "passed" or "allowed"
     how: str
 
 
@@ -80,6 +83,29 @@ def attack_script(name: str, tier: Tier, words: Mapping[str, str]) -> str:
     return f"{cut.head}{cut.editable}\n{code}\n\n{cut.tail}"
 
 
+def run_near_limits(
+    home: Path,
+    sandbox: Sandbox,
+    tier: Tier = SMOKE,
+    *,
+    names: Sequence[str] = (),
+    on_outcome: Callable[[AttackOutcome], None] = lambda _: None,
+) -> list[AttackOutcome]:
+    """The attacks around each limit of `tier`, or those of `names`: above it refused, below it measured.
+
+    Raises:
+        TrackerError: see `run_attacks`.
+    """
+    chosen = [each for each in near_limits(tier) if not names or each.name in names]
+    found = []
+    with _opened(home, sandbox, tier) as suite:
+        honest = suite.honest()
+        for each in chosen:
+            found.append(suite.near_limit(each, honest))
+            on_outcome(found[-1])
+    return found
+
+
 def run_attacks(
     home: Path,
     sandbox: Sandbox,
@@ -94,24 +120,29 @@ def run_attacks(
         TrackerError: the sandbox is none that may run what an agent wrote (a fork bomb would take the machine
             along), or an honest training of the same kind is refused, so that nothing would be shown.
     """
+    with _opened(home, sandbox, tier) as suite:
+        honest = suite.honest()
+
+        def attacked(name: str) -> AttackOutcome:
+            outcome = suite.attacked(name, honest)
+            on_outcome(outcome)
+            return outcome
+
+        with ThreadPoolExecutor(N_AT_ONCE["cpu"]) as pool:
+            return list(pool.map(attacked, names or attack_names()))
+
+
+@contextlib.contextmanager
+def _opened(home: Path, sandbox: Sandbox, tier: Tier) -> Iterator[AttackSuite]:
+    """The environment for attacks on `tier`, in a folder that is gone afterwards."""
     if not sandbox.is_trusted:
         why = sandbox.why or "; ".join(sandbox.lacks)
         raise TrackerError(f"cheats run only in bubblewrap, which does not work here: {why}")
     limits = replace(tier.limits, cpu_s=CPU_S, wall_s=WALL_S) if tier.name == SMOKE.name else tier.limits
-    quick = replace(tier, limits=limits)
     folder = Path(tempfile.mkdtemp(prefix="tracker-attack-"))
     try:
         with secret_variable() as secret:
-            range_ = AttackSuite(home, sandbox, quick, folder, secret)
-            honest = range_.honest()
-
-            def attacked(name: str) -> AttackOutcome:
-                outcome = range_.attacked(name, honest)
-                on_outcome(outcome)
-                return outcome
-
-            with ThreadPoolExecutor(N_AT_ONCE["cpu"]) as pool:
-                return list(pool.map(attacked, names or attack_names()))
+            yield AttackSuite(home, sandbox, replace(tier, limits=limits), folder, secret)
     finally:
         remove_tree(folder)
 
@@ -145,6 +176,17 @@ class AttackSuite:
                 training = self._trained(text, seed=SEED + 1)
             trace = canaries.trace()
         return judged(name, training, honest, trace)
+
+    def near_limit(self, attack: NearLimit, honest: Training) -> AttackOutcome:
+        """The outcome of an attack around a limit: it must be refused above, and is measured below."""
+        cut = scripts.regions(scripts.shipped(self.tier))
+        training = self._trained(f"{cut.head}{cut.editable}\n{attack.code}\n\n{cut.tail}")
+        if training.status is not TrainingStatus.OK:
+            how = f"{training.status}, {training.reason}: {training.detail}"
+            return AttackOutcome(attack.name, CAUGHT, how)
+        gains = [honest.bpb[split] - bpb for split, bpb in training.bpb.items()]
+        how = f"worth {max(gains):+.4f} bpb: {attack.what}"
+        return AttackOutcome(attack.name, PASSED if attack.is_above else ALLOWED, how)
 
     def _trained(self, text: str, *, seed: int = SEED) -> Training:
         change = Change(script=text)

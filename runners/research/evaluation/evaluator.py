@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 import random
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,6 +48,7 @@ from runners.research.evaluation.logits_client import (
 )
 from runners.research.problem.tiers import Tier
 from runners.sandbox.run import Sandbox
+from tracker.wording import counted
 
 BATCH_BYTES = 32 << 20  # of logits in one answer
 CPU_BATCH_TOKENS = 1024  # in one question: on one core, four times as many took a third longer per token
@@ -71,6 +72,7 @@ ANSWERS_DIFFER = (  # whether the window is whole, the finding, what the answers
 )
 NAMES = ("untrained", "first", "second")
 NOT_FINITE = "not_finite"
+FAVOURS_KEPT = ("n_favours", "favours_nats", "favours_squares")  # in the evidence of a training
 DIGITS = 7  # of a score: finer than the order in which float32 is summed
 Tokens = NDArray[np.integer]
 LogProbs = NDArray[np.float32]
@@ -359,6 +361,17 @@ def favour_of(sums: Favours) -> float | None:
     stderr = math.sqrt(variance / n)
     by_chance = float(special.stdtr(n - 1, -mean / stderr)) if stderr > 0 else 0.0
     return mean if by_chance < FAVOUR_ALPHA else None
+
+
+def pooled_finding(evidence: Iterable[Mapping[str, float]]) -> Finding | None:
+    """Whether a change looks ahead by too little to show in one training: the sums of several, added up."""
+    known = [each for each in evidence if "n_favours" in each]
+    n, total, squares = (sum(each[name] for each in known) for name in FAVOURS_KEPT)
+    mean = favour_of(Favours(int(n), total, squares))
+    if mean is None:
+        return None
+    detail = f"over {counted(len(known), 'training')}, the actual next token is favored by {mean:.2g} nats"
+    return Finding("not_causal", detail, is_proof=True)
 
 
 def _apart(a: LogProbs, b: LogProbs) -> float:

@@ -18,6 +18,7 @@ import numpy as np
 from runners.research.corpora.build import TRAIN, Corpus
 from runners.research.evaluation.cheat_checks import Finding
 from runners.research.evaluation.evaluator import (
+    FAVOURS_KEPT,
     NOT_FINITE,
     Evaluation,
     EvaluationSpec,
@@ -315,15 +316,13 @@ class TrainingAttempt:
 
 def evidence_of(found: Evaluation) -> dict[str, float]:
     """The numbers of an evaluation beside its scores, to be kept with the training."""
+    sums = found.favours
     return {
         "held_out_nats": round(found.held_out.nats, 5),
         "training_nats": round(found.training.nats, 5),
         "evaluation_work_s": round(found.work_s, 3),
         "torch_cpu_s": round(found.torch_cpu_s, 3),
-        "n_favours": float(found.favours.n),
-        "favours_nats": found.favours.total,
-        "favours_squares": found.favours.squares,
-    }
+    } | dict(zip(FAVOURS_KEPT, (float(sums.n), sums.total, sums.squares), strict=True))
 
 
 def is_handed_out(tier: Tier) -> bool:

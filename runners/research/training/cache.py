@@ -159,7 +159,7 @@ def _differing(params: Params, text: str) -> Params:
     """The numbers that are not the script's own defaults."""
     try:
         defaults = scripts.numbers(text)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: nested too deeply
         return params
     return {name: value for name, value in params.items() if value != defaults.get(name)}
 

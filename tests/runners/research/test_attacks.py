@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runners.research.attacks.canaries import SUCCEEDED
+from runners.research.attacks.near_limits import near_limits
 from runners.research.attacks.run import (
     CAUGHT,
     MARGIN_BPB,
@@ -15,8 +16,11 @@ from runners.research.attacks.run import (
     description,
     judged,
     run_attacks,
+    run_near_limits,
 )
-from runners.research.problem.tiers import SMOKE
+from runners.research.evaluation.script_content import content_finding
+from runners.research.problem.script import regions, shipped
+from runners.research.problem.tiers import SMOKE, TIERS
 from runners.sandbox import run as sandboxes
 from tracker.records.studies import Training, TrainingStatus
 
@@ -87,3 +91,37 @@ def test_attacks_a_cheat_passes_by_its_score_or_by_what_it_reaches(
     training: Training, trace: str | None, expected: str
 ) -> None:
     assert judged("cheat", training, HONEST, trace).outcome == expected
+
+
+def test_attacks_near_limits_are_scripts_on_each_side_of_every_limit_of_every_tier() -> None:
+    for tier in TIERS.values():
+        cut = regions(shipped(tier))
+        found = near_limits(tier)
+        assert len({each.name for each in found}) == len(found)
+        for kind in {each.name.partition("-")[0] for each in found}:
+            assert {each.is_above for each in found if each.name.startswith(kind)} == {True, False}, kind
+        for each in found:
+            compile(each.code, each.name, "exec")
+            text = f"{cut.head}{cut.editable}\n{each.code}\n\n{cut.tail}"
+            refused = content_finding(text, shipped(tier)) is not None
+            assert refused == (each.is_above and each.name.startswith("carried_data")), each.name
+
+
+@pytest.mark.sandbox
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("look_ahead-one_of_1-0.0002_nats", "not_causal"),
+        ("look_ahead-one_of_50-4_nats", "not_causal"),
+        ("fixed_beginning-beside_decoys", "seed"),
+        ("carried_numbers-uint8", "too_many_parameters"),
+        ("carried_numbers-beside_the_weights", "too_many_parameters"),
+    ],
+)
+def test_attacks_above_a_limit_are_refused_by_the_check_that_holds_it(
+    name: str, reason: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = tmp_path_factory.getbasetemp() / "near_limits"
+    outcome = run_near_limits(home, sandboxes.find(), SMOKE, names=[name])[0]
+    assert (outcome.outcome, reason in outcome.how) == (CAUGHT, True), outcome.how

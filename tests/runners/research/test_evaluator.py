@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import secrets
 import shutil
 import subprocess
 import sys
@@ -413,8 +414,18 @@ def test_evaluator_the_score_on_test_is_never_kept(home: Path) -> None:
         (edited("def rms_norm", "raise MemoryError\n\n\ndef rms_norm"), TrainingStatus.CRASHED, "crashed"),
         (edited("class Job", "class Jobs"), TrainingStatus.CAUGHT, "frozen_region"),
         (Change(script="print('nothing')"), TrainingStatus.CAUGHT, "frozen_region"),
+        (
+            edited("def rms_norm", f"A = {secrets.token_hex(9000)!r}\n\n\ndef rms_norm"),
+            TrainingStatus.REFUSED,
+            "script_too_large",
+        ),
+        (
+            edited("def rms_norm", f"A = 0{'+ 1' * 50_000}\n\n\ndef rms_norm"),
+            TrainingStatus.REFUSED,
+            "script_too_large",
+        ),
     ],
-    ids=["diverges", "bad shape", "raises", "raises at once", "frozen", "another script"],
+    ids=["diverges", "bad shape", "raises", "raises at once", "frozen", "another script", "carries", "deep"],
 )
 def test_evaluator_what_a_change_does_wrong_is_its_record(
     change: Change, status: TrainingStatus, reason: str, home: Path

@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from runners.research.evaluation.evaluator import FAVOURS_KEPT, favour_of, favours_of
 from runners.research.events import StudyEvent
 from runners.research.final_test import FinalTestCache
 from runners.research.seeds import StudySeeds, next_slots
@@ -313,3 +315,32 @@ def test_study_a_secret_that_is_lost_or_another_one_is_refused_and_read_by_its_o
 def test_study_changes_that_train_the_same_are_the_same() -> None:
     assert identity(Change({"beta1": 0.9})) == identity(Change())
     assert Ledger(Path("nowhere")).wave(0) is None
+
+
+class LeakingWorld(World):
+    """A model that looks ahead by so little that one training does not show it."""
+
+    def __init__(self, bonus_nats: float) -> None:
+        super().__init__()
+        self.bonus_nats = bonus_nats
+
+    def train(self, change: Change, seed: int, splits: Sequence[str]) -> Training:
+        rounding = np.random.default_rng(seed).normal(scale=1e-2, size=400)
+        sums = favours_of((rounding + self.bonus_nats).tolist())
+        assert favour_of(sums) is None, "it is not to be seen in one training"
+        kept = dict(zip(FAVOURS_KEPT, (float(sums.n), sums.total, sums.squares), strict=True))
+        return replace(super().train(change, seed, splits), evidence=kept)
+
+
+@pytest.mark.parametrize(("bonus_nats", "verdict"), [(0.0, "accepted"), (1.2e-3, "caught")])
+def test_study_a_small_leak_is_found_in_all_trainings_of_a_change_together(
+    bonus_nats: float, verdict: str, tmp_path: Path
+) -> None:
+    world = LeakingWorld(bonus_nats)
+    done = run_study(begin(tmp_path, a_study(1)), parts(Listed(GOOD), world, tmp_path))
+    trial = Ledger(tmp_path).trials()[0]
+    assert trial.verdict.value == verdict
+    assert (done.incumbent == Change()) == (verdict == "caught")
+    if verdict == "caught":
+        assert (trial.reason, len(trial.confirmation)) == ("not_causal", 3)
+        assert "over 6 trainings" in (trial.detail or "")

@@ -1,0 +1,77 @@
+"""Techniques of 2016 to 2026, each as somebody would add it: none may be called a cheat.
+
+A training may fail where a technique takes more computing than a tier allows, or is deterministic under every
+seed; it says why then, and is no cheat.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runners.research.evaluation.script_content import MAX_DATA_BYTES, MAX_NEW_BYTES, script_content
+from runners.research.judgement import CAUGHT, OK, judge_script, judged_script
+from runners.research.problem.script import shipped
+from runners.research.problem.tiers import CPU, SMOKE
+from runners.sandbox import run as sandboxes
+
+FOLDER = Path(__file__).with_name("honest_scripts")
+SUFFIX = ".py.txt"  # fragments: not to be linted or imported
+SCRIPTS = sorted(path.name.removesuffix(SUFFIX) for path in FOLDER.glob(f"*{SUFFIX}"))
+MAY_FAIL = {  # with the reason
+    "checkpointing_and_adamw": "too_much_computing",
+    "deterministic_init": "seed",
+    "muon": "too_much_computing",
+    "self_distillation": "too_much_computing",
+    "shampoo_like": "too_much_computing",
+    "sharpness_aware": "too_much_computing",
+}
+# refused earlier than now, on both tiers that need no card
+ON_CPU = ("multi_token_heads", "label_smoothing", "batch_schedule", "checkpointing_and_adamw", "z_loss")
+
+
+def honest_script(name: str) -> str:
+    return (FOLDER / f"{name}{SUFFIX}").read_text()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+def test_honest_scripts_are_many_and_small() -> None:
+    assert len(SCRIPTS) >= 35
+    assert MAY_FAIL.keys() <= set(SCRIPTS)
+    for name in SCRIPTS:
+        text = judged_script(honest_script(name), SMOKE)
+        compile(text, name, "exec")
+        found = script_content(text, shipped(SMOKE))
+        assert found.new_bytes < MAX_NEW_BYTES / 4, name
+        assert found.data_bytes < MAX_DATA_BYTES / 4, name
+
+
+@pytest.mark.studies
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_honest_scripts_are_not_caught(name: str, home: Path) -> None:
+    text = judged_script(honest_script(name), SMOKE)
+    for found in judge_script(text, (7, 8), SMOKE, home=home, sandbox=sandboxes.find()):
+        assert found.verdict == OK or found.reason == MAY_FAIL.get(name), found
+        assert found.verdict != CAUGHT, found
+
+
+@pytest.mark.studies
+@pytest.mark.parametrize("name", ON_CPU)
+def test_honest_scripts_are_not_caught_on_the_tier_cpu(name: str, home: Path) -> None:
+    text = judged_script(honest_script(name), CPU)
+    found = judge_script(text, (7,), CPU, home=home, sandbox=sandboxes.find())[0]
+    assert found.verdict == OK or found.reason == MAY_FAIL.get(name), found
+    assert found.verdict != CAUGHT, found
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize("name", ["multi_token_heads", "label_smoothing"])
+def test_honest_scripts_with_another_loss_are_taken(name: str, home: Path) -> None:
+    text = judged_script(honest_script(name), SMOKE)
+    found = judge_script(text, (7,), SMOKE, home=home, sandbox=sandboxes.find())[0]
+    assert found.verdict == OK, found.detail
