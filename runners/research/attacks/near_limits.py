@@ -99,11 +99,8 @@ def _carried_data(_tier: Tier) -> Iterator[NearLimit]:
     forms: tuple[tuple[str, Callable[[int], str], int], ...] = (
         ("string", lambda n: f"A = {text(n)!r}", MAX_DATA_BYTES),
         ("comment", lambda n: f"# {text(n)}", MAX_DATA_BYTES),
-        (
-            "code",
-            lambda n: f"A = lambda x, y: [{order(n)}]",
-            round(0.6 * MAX_NEW_BYTES),
-        ),  # zlib: 1.8 bits a bit
+        # zlib needs two bits for each choice between two names
+        ("code", lambda n: f"A = lambda x, y: [{order(n)}]", MAX_NEW_BYTES // 2),
     )
     for place, make, most in forms:
         for share, is_above in ((1.3, True), (0.7, False)):
