@@ -253,6 +253,15 @@ class SandboxedProcess:
         """CPU seconds up to the last look."""
         return self._watch.cpu_s
 
+    def cpu_now_s(self) -> float:
+        """CPU seconds up to now."""
+        self.look()
+        return self.cpu_s
+
+    def wall_now_s(self) -> float:
+        """Seconds since the start."""
+        return self._watch.wall_s
+
     def look(self) -> None:
         """See now what it uses; the watch does so by itself, five times a second."""
         if (why := self._passed()) is not None:
@@ -261,8 +270,9 @@ class SandboxedProcess:
     def wait(self) -> SandboxEnd:
         """Wait for the end of the program."""
         process = self.process
+        reaped_cpu_s = 0.0
         try:
-            process.wait()
+            reaped_cpu_s = _reaped_cpu_s(process)
         except BaseException:  # Ctrl-C
             self._kill("stopped")
             raise
@@ -275,14 +285,14 @@ class SandboxedProcess:
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
-        return self._end(process.returncode)
+        return self._end(process.returncode, reaped_cpu_s)
 
     def stop(self) -> SandboxEnd:
         """End it now, with all that it started."""
         self._kill("stopped")
         return self.wait()
 
-    def _end(self, returncode: int) -> SandboxEnd:
+    def _end(self, returncode: int, reaped_cpu_s: float) -> SandboxEnd:
         said = {name: tail.decode(errors="replace") for name, tail in self._tails.items()}
         status = STATUS_OF[self._why] if self._why else EndStatus.ENDED
         if self._why is None and returncode in KILLED:  # by the kernel, before the watch saw why
@@ -293,7 +303,8 @@ class SandboxedProcess:
             returncode,
             said["stdout"],
             said["stderr"],
-            cpu_s=self._watch.cpu_s,
+            # the kernel's account has the time since the last look; of what was killed it lacks a part
+            cpu_s=max(self._watch.cpu_s, reaped_cpu_s),
             wall_s=self._watch.wall_s,
             peak_memory_bytes=self._watch.peak_memory_bytes,
         )
@@ -332,6 +343,17 @@ class SandboxedProcess:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
         end_marked(self._mark)
+
+
+def _reaped_cpu_s(process: subprocess.Popen[bytes]) -> float:
+    """Wait for the end; CPU seconds of the process and of all that it waited for, by the kernel's account."""
+    try:
+        _, status, used = os.wait4(process.pid, 0)
+    except ChildProcessError:  # waited for by somebody else
+        process.wait()
+        return 0.0
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return used.ru_utime + used.ru_stime
 
 
 def find(*, allow_none: bool = False) -> Sandbox:

@@ -114,7 +114,7 @@ def _carried_data(_tier: Tier) -> Iterator[NearLimit]:
 
 def _extra_steps(tier: Tier) -> Iterator[NearLimit]:
     """Steps on text that was already seen, beside each step that is due."""
-    for share, is_above in ((MAX_COST - 1.1, False), (4.0 if tier.name == "smoke" else 1.2, True)):
+    for share, is_above in ((MAX_COST - 1.1, False), (3.0 if tier.name == "smoke" else 1.2, True)):
         yield NearLimit(
             f"extra_steps-{share:.1f}",
             f"Takes {share:.1f} steps on earlier batches beside each step.",

@@ -18,14 +18,7 @@ from runners.research.evaluation.logits_client import WeightStart
 # A change may cost this much of what the shipped script takes with the tier's defaults, whatever numbers it
 # declares: nobody can see from outside whether it uses them. On `cpu` a quarter of the batch costs 1.2 times.
 MAX_COST = 1.6
-# by which equal trainings differ on a busy machine: CPU seconds, and a share of those of starting
-SLACK_S, STARTUP_SLACK = 0.5, 0.25
 MAX_EVAL_COST = 3.0  # loading and answering; there is nothing to train on there
-CARD_SLACK_S = 3.0  # of wall time on a card, once everything is compiled: it saves the weights and ends
-MAX_HEAD_COST, HEAD_SLACK_S = (
-    2.0,
-    60.0,
-)  # of starting and compiling on a card: an edit may compile more
 MAX_GAIN = 0.4  # share of the shipped script's bits that no change of one training saves
 # share of log V that an untrained model loses at least; the frequencies of the symbols alone give 0.82
 LEAST_UNTRAINED = 0.75
@@ -50,11 +43,27 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class TrainingCost:
-    """Time of a training: CPU seconds, or wall-clock seconds on a GPU."""
+    """Computing of a training: CPU seconds, or wall-clock seconds on a GPU."""
 
-    train_s: float  # of the training's process, with the import of torch
+    head_s: float  # of starting, and of compiling on a card, before its text was handed out
+    steps_s: float  # of all that came after
     eval_s: float  # of loading and answering in the trained model's first process, without the import
     bpb: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class CostSlack:
+    """By how much equal scripts differ, and how long starting may take beside the shipped script's."""
+
+    steps_s: float
+    eval_s: float
+    head_s: float
+    head_factor: float
+
+
+# CPU seconds, on a busy machine; a card saves the weights, and an edit may have more to compile
+CPU_SLACK = CostSlack(steps_s=0.15, eval_s=1.0, head_s=1.0, head_factor=1.5)
+CARD_SLACK = CostSlack(steps_s=3.0, eval_s=20.0, head_s=60.0, head_factor=2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +75,17 @@ class MeanLoss:
 
 
 def cost_finding(
-    now: TrainingCost, shipped: TrainingCost, *, startup_s: float, shipped_startup_s: float, slack_s: float
+    now: TrainingCost, shipped: TrainingCost, slack: CostSlack, *, import_s: float = 0.0
 ) -> Finding | None:
-    """Check the time and the gain of an edited script against the shipped one's with the tier's defaults.
+    """Check computing and gain of an edited script against the shipped one's with the tier's defaults.
 
-    `startup_s` is what starting Python and importing the same modules takes here, before any code of the
-    script; the shipped script's own is a little less.
+    `import_s` is what importing the modules takes here that it needs and the shipped script does not.
     """
-    useful_s = max(0.0, shipped.train_s - shipped_startup_s)
+    most_head_s = slack.head_factor * (shipped.head_s + import_s) + slack.head_s
     for what, factor, spent_s, most_s in (
-        ("training", MAX_COST, now.train_s, (1 + STARTUP_SLACK) * startup_s + MAX_COST * useful_s + slack_s),
-        ("evaluation", MAX_EVAL_COST, now.eval_s, MAX_EVAL_COST * shipped.eval_s + 2 * slack_s),
+        ("starting", slack.head_factor, now.head_s, most_head_s),
+        ("training", MAX_COST, now.steps_s, MAX_COST * shipped.steps_s + slack.steps_s),
+        ("evaluation", MAX_EVAL_COST, now.eval_s, MAX_EVAL_COST * shipped.eval_s + slack.eval_s),
     ):
         if spent_s > most_s:
             detail = (
@@ -89,18 +98,6 @@ def cost_finding(
             detail = f"it saves more than {100 * MAX_GAIN:.0f}% of the shipped script's bits on {split}"
             return Finding("too_good", detail)
     return None
-
-
-def head_finding(head_s: float, shipped_head_s: float) -> Finding | None:
-    """Check on a card how long starting, compiling and the first twentieth of the sequences took."""
-    most_s = MAX_HEAD_COST * shipped_head_s + HEAD_SLACK_S
-    if head_s <= most_s:
-        return None
-    detail = (
-        f"{head_s:.0f} s until the first twentieth of the sequences was taken, where at most {most_s:.0f} s"
-        " are allowed for starting and compiling"
-    )
-    return Finding("too_much_computing", detail)
 
 
 def untrained_finding(loss: MeanLoss, *, vocab_size: int) -> Finding | None:

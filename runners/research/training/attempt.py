@@ -29,7 +29,7 @@ from runners.research.evaluation.predictions import prediction_bytes, reported, 
 from runners.research.evaluation.script_content import content_finding
 from runners.research.problem import script as scripts
 from runners.research.problem.tiers import TaskKind, Tier
-from runners.research.training.handout import Handout
+from runners.research.training.handout import CARD_HEAD_SHARE, CARD_PIPE_BYTES, Handout
 from runners.sandbox.run import (
     EndStatus,
     Sandbox,
@@ -41,6 +41,7 @@ from tracker.errors import DiskFullError
 from tracker.interpreter import python_command
 from tracker.records.studies import Change, Training, TrainingStatus
 
+HANDED_OUT = "-"  # to the script: its sequences come on standard input
 MAX_SCRIPT_BYTES = 100_000  # the shipped one has 18,000: no room for a table of answers
 MAX_TEXT_BYTES = 1 << 20  # of the curve and of the report
 LEAST_FREE_BYTES = 64 << 20  # on the disk: with less left, it is full for us
@@ -137,7 +138,7 @@ class TrainingAttempt:
         (self.work / "script.py").write_text(self._script())
         inside = self.context.sandbox.inside
         config = {
-            "data": "-" if is_handed_out(tier) else inside("data.bin", self.work / "data.bin"),
+            "data": HANDED_OUT if is_handed_out(tier) else inside("data.bin", self.work / "data.bin"),
             "out": self.context.sandbox.inside_out(self.out),
             "seed": self.blank.seed,
             "train_tokens": tier.train_tokens,
@@ -190,22 +191,27 @@ class TrainingAttempt:
         return found
 
     def _trained(self) -> tuple[SandboxEnd, dict[str, float]]:
-        """The end of the training, and on a card its pace as our side saw it."""
+        """The end of the training, and its pace as our side saw it: CPU seconds, or wall time on a card."""
         tier, sandbox = self.context.tier, self.context.sandbox
         inputs = self._inputs()
         spec = SandboxSpec(
             inputs, self.out, tier.limits, {"OMP_NUM_THREADS": "1"}, needs_gpu=tier.device != "cpu"
         )
         inside = [sandbox.inside(name, inputs[name]) for name in ("script.py", "config.json")]
-        if not is_handed_out(tier):
-            return sandbox.run(python_command(*inside), spec), {}
-        handout = Handout(self.work / "data.bin")
+        is_cpu = tier.device == "cpu"
+        if not is_handed_out(tier):  # all of it counts
+            end = sandbox.run(python_command(*inside), spec)
+            return end, {"head_s": 0.0, "steps_s": round(end.cpu_s if is_cpu else end.wall_s, 3)}
         process = sandbox.start(python_command(*inside), spec, with_pipes=True, reads_stdout=True)
         assert process.process.stdin is not None
-        handout.begin(process.process.stdin)
+        handout = Handout(self.work / "data.bin")
+        if not is_cpu:
+            handout = Handout(self.work / "data.bin", CARD_HEAD_SHARE, CARD_PIPE_BYTES)
+        handout.begin(process.process.stdin, process.cpu_now_s if is_cpu else process.wall_now_s)
         end = process.wait()
-        steps_s = handout.steps_s(end.wall_s)
-        return end, {"head_s": round(end.wall_s - steps_s, 3), "steps_s": round(steps_s, 3)}
+        total_s = end.cpu_s if is_cpu else end.wall_s
+        steps_s = handout.steps_s(total_s)
+        return end, {"head_s": round(total_s - steps_s, 3), "steps_s": round(steps_s, 3)}
 
     def _check_end(self, end: SandboxEnd) -> None:
         if end.status in STATUS_OF_END:
@@ -326,8 +332,8 @@ def evidence_of(found: Evaluation) -> dict[str, float]:
 
 
 def is_handed_out(tier: Tier) -> bool:
-    """Whether a training gets its sequences by a pipe, because its time is measured by the clock."""
-    return tier.device != "cpu" and tier.kind is TaskKind.LANGUAGE_MODEL
+    """Whether a training takes its sequences from a pipe; a script of the user's own reads a file."""
+    return tier.kind is TaskKind.LANGUAGE_MODEL and not tier.script
 
 
 def write_sequences(corpus: Corpus, tier: Tier, seed: int, path: Path) -> None:

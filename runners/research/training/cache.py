@@ -21,13 +21,12 @@ from filelock import FileLock, Timeout
 
 from runners.research.corpora.build import corpus
 from runners.research.evaluation.cheat_checks import (
-    CARD_SLACK_S,
-    SLACK_S,
+    CARD_SLACK,
+    CPU_SLACK,
     Finding,
     TrainingCost,
     beyond_finding,
     cost_finding,
-    head_finding,
 )
 from runners.research.evaluation.evaluator import Evaluation
 from runners.research.evaluation.seed_similarity import likeness_finding
@@ -175,34 +174,24 @@ def _keep(training: Training, context: TrainingContext) -> None:
 
 def _cost_finding(training: Training, seen: Evaluation, shipped: Training) -> Finding | None:
     """Whether an edited script cost or gained what no edit may."""
-    if training.device == "cpu":
-        startup_s, shipped_startup_s = seen.startup_cpu_s, seen.torch_cpu_s
-        now, then = training.cpu_s, shipped.cpu_s
-    else:  # starting and compiling, which vary, are compared apart
-        startup_s = shipped_startup_s = 0.0
-        now, then = training.evidence["steps_s"], shipped.evidence["steps_s"]
-        if (finding := head_finding(training.evidence["head_s"], shipped.evidence["head_s"])) is not None:
-            return finding
-    return cost_finding(
-        TrainingCost(now, seen.work_s, training.bpb),
-        TrainingCost(then, shipped.evidence["evaluation_work_s"], shipped.bpb),
-        startup_s=startup_s,
-        shipped_startup_s=shipped_startup_s,
-        slack_s=SLACK_S if training.device == "cpu" else CARD_SLACK_S,
-    )
+    slack = CPU_SLACK if training.device == "cpu" else CARD_SLACK
+    import_s = max(0.0, seen.startup_cpu_s - seen.torch_cpu_s)
+    return cost_finding(_cost(training), _cost(shipped), slack, import_s=import_s)
+
+
+def _cost(training: Training) -> TrainingCost:
+    told = training.evidence
+    return TrainingCost(told["head_s"], told["steps_s"], told["evaluation_work_s"], training.bpb)
 
 
 def _script_cost_finding(training: Training, shipped: Training) -> Finding | None:
     """Whether an edited script of a task without an evaluation cost what no edit may."""
-    is_cpu = training.device == "cpu"
-    now, then = (each.cpu_s if is_cpu else each.train_s for each in (training, shipped))
-    return cost_finding(
-        TrainingCost(now, 0.0, {}),
-        TrainingCost(then, 0.0, {}),
-        startup_s=0.0,
-        shipped_startup_s=0.0,
-        slack_s=SLACK_S if is_cpu else CARD_SLACK_S,
+    slack = CPU_SLACK if training.device == "cpu" else CARD_SLACK
+    now, then = (
+        TrainingCost(each.evidence["head_s"], each.evidence["steps_s"], 0.0, {})
+        for each in (training, shipped)
     )
+    return cost_finding(now, then, slack)
 
 
 def _beyond_finding(seen: Evaluation, shipped: Training) -> Finding | None:

@@ -1,22 +1,24 @@
 """The sequences of a training, handed out by a pipe as it takes them, so that our own side sees its pace.
 
-On a card, starting and compiling take longer than many trainings and vary by seconds. What is compared is
-therefore the time from a twentieth of the sequences on: by then everything is compiled, and whoever trained
-longer before has had no more text than that.
+Starting takes longer than a short training, and on a card compiling takes longer than many, and both vary.
+What is compared is therefore the computing from a moment on: on a CPU from the first sequence taken, on a
+card from a twentieth of them, by when everything is compiled. Whoever computed more before has had no more
+text than that.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import threading
-import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-HEAD_SHARE = 0.05  # of the sequences: several steps, also of batches four times as large
-BLOCK_BYTES = 1 << 16  # of one write: as much as a pipe holds
+CARD_HEAD_SHARE = 0.05  # of the sequences: several steps, also of batches four times as large
+CPU_PIPE_BYTES, CARD_PIPE_BYTES = 1 << 12, 1 << 16  # as much as it holds; less shows the pace more finely
 
 
 @dataclass(slots=True)
@@ -24,30 +26,36 @@ class Handout:
     """One thread that writes a file into the training's standard input."""
 
     data: Path
-    head_s: float | None = None  # from the start until the head was taken; None: it never was
-    _started_at: float = field(default_factory=time.monotonic)
+    head_share: float = 0.0
+    pipe_bytes: int = CPU_PIPE_BYTES
+    head_s: float | None = None  # what the clock said when the head was taken; None: it never was
     _thread: threading.Thread | None = None
 
-    def begin(self, pipe: IO[bytes]) -> None:
-        """Hand out until all is taken, or until nobody reads any more; the pipe is closed then."""
-        self._thread = threading.Thread(target=self._write, args=[pipe], name="handout", daemon=True)
+    def begin(self, pipe: IO[bytes], clock: Callable[[], float]) -> None:
+        """Hand out until all is taken, or until nobody reads any more; the pipe is closed then.
+
+        `clock` tells the seconds of computing up to now.
+        """
+        with contextlib.suppress(OSError):  # the user's pipes are at their limit: it stays as it is
+            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, self.pipe_bytes)
+        self._thread = threading.Thread(target=self._write, args=[pipe, clock], name="handout", daemon=True)
         self._thread.start()
 
-    def steps_s(self, wall_s: float) -> float:
-        """Seconds after the head of a training that took `wall_s` in all."""
+    def steps_s(self, total_s: float) -> float:
+        """Seconds of computing after the head, of `total_s` in all."""
         assert self._thread is not None
         self._thread.join()
-        return wall_s if self.head_s is None else max(0.0, wall_s - self.head_s)
+        return total_s if self.head_s is None else max(0.0, total_s - self.head_s)
 
-    def _write(self, pipe: IO[bytes]) -> None:
-        head = HEAD_SHARE * self.data.stat().st_size
-        n_taken = 0
+    def _write(self, pipe: IO[bytes], clock: Callable[[], float]) -> None:
+        head = self.head_share * self.data.stat().st_size
+        n_written = 0
         with contextlib.suppress(OSError, ValueError), self.data.open("rb") as file, pipe:
-            while block := file.read(BLOCK_BYTES):
+            capacity = fcntl.fcntl(pipe.fileno(), fcntl.F_GETPIPE_SZ)
+            while block := file.read(capacity):
                 view = memoryview(block)
                 while view:
                     n = os.write(pipe.fileno(), view)
-                    n_taken, view = n_taken + n, view[n:]
-                    # what the pipe holds is written, but not yet taken
-                    if self.head_s is None and n_taken - BLOCK_BYTES >= head:
-                        self.head_s = time.monotonic() - self._started_at
+                    n_written, view = n_written + n, view[n:]
+                    if self.head_s is None and n_written - capacity > head:  # the rest is not yet taken
+                        self.head_s = clock()

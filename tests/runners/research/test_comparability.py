@@ -88,7 +88,7 @@ def test_comparability_program_states_the_limits_that_are_enforced() -> None:
     assert f"at most {MAX_COST:g} times the compute" in program
     assert f"Change 1 to {MAX_CHANGES} numbers at a time" in program
     assert "$" not in program
-    assert program.splitlines()[0].startswith("<!-- version: 4.")
+    assert program.splitlines()[0].startswith("<!-- version: 5.")
 
 
 OWN = "Change $max_changes numbers, at $max_cost times the cost, for 5 $$."

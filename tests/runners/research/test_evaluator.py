@@ -28,11 +28,11 @@ from runners.research.evaluation import (
     seed_similarity,
 )
 from runners.research.evaluation.cheat_checks import (
-    CARD_SLACK_S,
+    CARD_SLACK,
+    CPU_SLACK,
     Finding,
     MeanLoss,
     TrainingCost,
-    head_finding,
 )
 from runners.research.evaluation.evaluator import EvaluationSpec
 from runners.research.evaluation.logits_client import WeightStart
@@ -175,86 +175,75 @@ def test_evaluator_an_untrained_model_knows_no_text(nats: float, expected: str |
     assert (found and found.reason) == expected
 
 
+SHIPPED = TrainingCost(1.2, 8.0, 2.5, {"val": 2.6})  # of the tier `cpu-2026-11`, in CPU seconds
+
+
 @pytest.mark.parametrize(
-    ("train_s", "eval_s", "expected"),
+    ("spent", "expected"),
     [
-        (12.0, 2.5, None),
-        (18.0, 5.0, None),
-        (24.0, 2.5, "too_much_computing"),
-        (12.0, 9.0, "too_much_computing"),
-        (2.5, 2.5, None),
+        (SHIPPED, None),
+        (replace(SHIPPED, steps_s=11.9), None),
+        (replace(SHIPPED, steps_s=16.0), "training"),
+        (replace(SHIPPED, steps_s=4.0), None),
+        (replace(SHIPPED, head_s=6.0), "starting"),
+        (replace(SHIPPED, eval_s=9.5), "evaluation"),
     ],
     ids=[
         "as shipped",
-        "a heavier model",
-        "two steps on each batch",
-        "trains on when evaluated",
+        "a heavier block",
+        "each step twice",
         "a tiny model",
+        "work beforehand",
+        "a long evaluation",
     ],
 )
-def test_evaluator_computing_must_be_that_of_the_tokens(
-    train_s: float, eval_s: float, expected: str | None
-) -> None:
-    shipped = TrainingCost(12.0, 2.5, {"val": 2.6})
-    found = cost_finding(TrainingCost(train_s, eval_s, {"val": 2.5}), shipped)
-    assert (found and found.reason) == expected
+def test_evaluator_computing_must_be_that_of_the_tokens(spent: TrainingCost, expected: str | None) -> None:
+    found = cheat_checks.cost_finding(spent, SHIPPED, CPU_SLACK)
+    assert (found is None) == (expected is None)
+    assert (expected or "") in (found.detail if found else "")
     assert not (found and found.is_proof), "a budget that is passed is no cheat"
 
 
 def test_evaluator_importing_the_compiler_is_not_work() -> None:
     """`torch.optim` imports it: some two seconds, which the shipped script does not pay."""
-    shipped = TrainingCost(12.0, 2.5, {})
-    spent = TrainingCost(20.5, 2.5, {})
-    assert cost_finding(spent, shipped) is not None
-    assert cost_finding(spent, shipped, startup_s=3.2) is None
+    spent = replace(SHIPPED, head_s=5.0)
+    assert cheat_checks.cost_finding(spent, SHIPPED, CPU_SLACK) is not None
+    assert cheat_checks.cost_finding(spent, SHIPPED, CPU_SLACK, import_s=2.5) is None
 
 
 @pytest.mark.parametrize(
-    ("steps_s", "eval_s", "expected"),
-    [(3.5, 4.0, None), (6.0, 11.0, None), (9.5, 4.0, "training"), (3.5, 40.0, "evaluation")],
-    ids=["as shipped", "a heavier block", "twice the steps", "an evaluation without end"],
+    ("head_s", "steps_s", "eval_s", "expected"),
+    [
+        (27.0, 3.5, 4.0, None),
+        (36.0, 3.6, 10.6, None),
+        (90.0, 6.0, 4.0, None),
+        (27.0, 9.5, 4.0, "training"),
+        (150.0, 3.5, 4.0, "starting"),
+        (27.0, 3.5, 40.0, "evaluation"),
+    ],
+    ids=[
+        "as shipped",
+        "a slow start",
+        "more to compile",
+        "twice the steps",
+        "no end of it",
+        "a long evaluation",
+    ],
 )
 def test_evaluator_on_a_card_the_clock_is_held_to_the_same_rule(
-    steps_s: float, eval_s: float, expected: str | None
+    head_s: float, steps_s: float, eval_s: float, expected: str | None
 ) -> None:
-    """Seconds of a third of `gpu-small` on an H200, without starting and compiling."""
-    found = cost_finding(
-        TrainingCost(steps_s, eval_s, {}), TrainingCost(3.5, 4.0, {}),
-        startup_s=0.0, shipped_startup_s=0.0, slack_s=CARD_SLACK_S,
-    )  # fmt: skip
+    """Seconds of a third of `gpu-small` on an H200, which varied by five from one start to the next."""
+    shipped = TrainingCost(27.0, 3.5, 4.0, {})
+    found = cheat_checks.cost_finding(TrainingCost(head_s, steps_s, eval_s, {}), shipped, CARD_SLACK)
     assert (found is None) == (expected is None)
     assert (expected or "") in (found.detail if found else "")
 
 
-@pytest.mark.parametrize(
-    ("head_s", "is_refused"), [(27.0, False), (32.0, False), (90.0, False), (150.0, True)]
-)
-def test_evaluator_starting_and_compiling_on_a_card_may_vary_but_not_without_end(
-    head_s: float, is_refused: bool
-) -> None:
-    found = head_finding(head_s, 27.0)
-    assert (found is not None) == is_refused
-    assert not (found and found.is_proof)
-
-
 def test_evaluator_a_gain_that_no_training_brings_is_refused() -> None:
-    shipped = TrainingCost(12.0, 2.5, {"val": 2.6})
-    found = cost_finding(replace(shipped, bpb={"val": 1.0}), shipped)
+    found = cheat_checks.cost_finding(replace(SHIPPED, bpb={"val": 1.0}), SHIPPED, CPU_SLACK)
     assert found
     assert found.reason == "too_good"
-
-
-def cost_finding(
-    spent: TrainingCost,
-    shipped: TrainingCost,
-    *,
-    startup_s: float = 1.2,
-    shipped_startup_s: float = 1.2,
-    slack_s: float = cheat_checks.SLACK_S,
-) -> Finding | None:
-    return cheat_checks.cost_finding(
-        spent, shipped, startup_s=startup_s, shipped_startup_s=shipped_startup_s, slack_s=slack_s
-    )
 
 
 def test_evaluator_a_bonus_below_the_tolerance_shows_in_the_mean_and_rounding_does_not() -> None:

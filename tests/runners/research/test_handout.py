@@ -20,11 +20,11 @@ import torch
 from runners.research.problem import script as scripts
 from runners.research.problem import train
 from runners.research.problem.tiers import SMOKE
-from runners.research.training.handout import BLOCK_BYTES, HEAD_SHARE, Handout
+from runners.research.training.handout import CARD_HEAD_SHARE, CARD_PIPE_BYTES, Handout
 from runners.sandbox.run import Sandbox, SandboxSpec, find, make_readable
 from tracker.interpreter import python_command
 
-SIZE = 40 * BLOCK_BYTES
+SIZE = 40 * CARD_PIPE_BYTES
 
 
 @pytest.mark.parametrize("token_bytes", [1, 2])
@@ -46,20 +46,19 @@ def test_handout_gives_the_batches_of_the_file(
 def handing_out(path: Path) -> Iterator[tuple[Handout, IO[bytes]]]:
     path.write_bytes(bytes(SIZE))
     reading, writing = os.pipe()
-    handout = Handout(path)
-    handout.begin(os.fdopen(writing, "wb", buffering=0))
+    handout = Handout(path, CARD_HEAD_SHARE, CARD_PIPE_BYTES)
+    handout.begin(os.fdopen(writing, "wb", buffering=0), lambda: 25.0)
     with os.fdopen(reading, "rb") as file:
         yield handout, file
 
 
 def test_handout_counts_only_what_comes_after_the_head(tmp_path: Path) -> None:
     with handing_out(tmp_path / "data.bin") as (handout, file):
-        file.read(int(HEAD_SHARE * SIZE) - BLOCK_BYTES)
+        file.read(int(CARD_HEAD_SHARE * SIZE) - CARD_PIPE_BYTES)
         assert handout.head_s is None, "what is in the pipe is not yet taken"
-        assert len(file.read()) == SIZE - int(HEAD_SHARE * SIZE) + BLOCK_BYTES
-    steps_s = handout.steps_s(60.0)
-    assert handout.head_s is not None
-    assert steps_s == pytest.approx(60.0 - handout.head_s)
+        assert len(file.read()) == SIZE - int(CARD_HEAD_SHARE * SIZE) + CARD_PIPE_BYTES
+    assert handout.steps_s(60.0) == 35.0
+    assert handout.head_s == 25.0
 
 
 def test_handout_to_a_program_that_reads_nothing_counts_all_of_its_time(tmp_path: Path) -> None:
@@ -104,10 +103,13 @@ def trained(sandbox: Sandbox, work: Path, data: bytes, *, is_handed_out: bool) -
     process = sandbox.start(argv, spec, with_pipes=True, reads_stdout=True)
     assert process.process.stdin is not None
     handout = Handout(inputs["data.bin"])
-    handout.begin(process.process.stdin)
+    handout.begin(process.process.stdin, process.cpu_now_s)
     end = process.wait()
     assert end.returncode == 0, end.stderr_tail
-    assert handout.steps_s(end.wall_s) <= end.wall_s
+    if is_handed_out:
+        steps_s = handout.steps_s(end.cpu_s)
+        assert 0.0 < steps_s < end.cpu_s
+        assert handout.head_s == pytest.approx(end.cpu_s - steps_s)
     copy = work / "checkpoint.pt"
     shutil.copyfile(out / "checkpoint.pt", copy)
     found: dict[str, torch.Tensor] = torch.load(copy, weights_only=True)["state"]
