@@ -44,6 +44,8 @@ NOT_RUN = {
     "app": "starts the server, and prints `url` and `health`",
     "completion": "prints `shell`, and `script` or `path`",
     "queue run": "measures models, and prints `jobs`, as `bench --queue`",
+    "research improve-program": "trains for an hour, and prints `search`, its settings, `version`, "
+    "`is_confirmed`, `gain_bpb` with its interval, and `versions`",
     "research baseline": "trains for minutes, and prints `studies`, as `research show`",
     "research resume": "trains for minutes, and prints the study as `research show STUDY`, without trials",
     "research run": "trains for minutes, and prints the study as `research show STUDY`, without trials",

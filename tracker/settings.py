@@ -139,6 +139,11 @@ class Settings(BaseSettings):
         return self.home / "studies"
 
     @property
+    def programs_path(self) -> Path:
+        """Folder of searches for better instructions, one folder per search: the primary data."""
+        return self.home / "programs"
+
+    @property
     def attacks_path(self) -> Path:
         """Folder of attack results, one file per run of the attack suite: the primary data."""
         return self.home / "attacks"

@@ -11,8 +11,10 @@ from rich.table import Table
 from runners.research.judgement import SeedJudgement
 from tracker.answers.agent_board import OWN, SEEDS, STUDIES, AgentComparison, Group
 from tracker.cli.tables import cell, console, plain
+from tracker.files.programs import SearchLedger
 from tracker.foreign_text import one_line
-from tracker.records.studies import changed_numbers
+from tracker.records.programs import JudgedVersion, ProgramSearch, ProgramVerdict
+from tracker.records.studies import Study, changed_numbers
 from tracker.research.corpus_report import CorpusReport
 from tracker.wording import counted
 
@@ -68,6 +70,79 @@ def judgement_line(found: SeedJudgement) -> str:
         return f"seed {found.seed}: {found.verdict}, {found.reason}: {one_line(found.detail or '')}"
     gains = f"gain {found.gain_val or 0.0:+.4f} on val, {found.gain_select or 0.0:+.4f} on select"
     return f"seed {found.seed}: {found.verdict}, {gains} ({found.val:.4f} and {found.select:.4f} bpb)"
+
+
+def study_key_line(key: str, study: Study) -> str:
+    """One study of a search for better instructions, as it begins."""
+    return f"study {study.study_id}: {key} on {study.tier}"
+
+
+def program_line(judged: JudgedVersion) -> str:
+    """One version of the instructions with its verdict."""
+    version = judged.version
+    name = "placebo" if version.is_placebo else f"version {version.version}"
+    gain = "" if judged.gain_bpb is None else f", {judged.gain_bpb:+.4f} bpb at equal tokens"
+    n_pairs = len(judged.pairs) + len(judged.confirmation)
+    over = f" over {counted(n_pairs, 'pair')}" if n_pairs else ""
+    why = f" ({version.problem or judged.reason})" if version.problem or judged.reason else ""
+    return f"{name}: {judged.verdict}{gain}{over}{why}"
+
+
+def program_result(search: ProgramSearch, ledger: SearchLedger) -> str:
+    """The end of a search, in sentences."""
+    result = search.result
+    assert result is not None, "a complete search has a result"
+    placebos = [one for one in ledger.verdicts() if one.version.is_placebo]
+    n_false = sum(one.verdict is ProgramVerdict.ACCEPTED for one in placebos)
+    said = f"{n_false} of {counted(len(placebos), 'placebo')} falsely accepted"
+    if not result.version:
+        return f"not confirmed: no version was better than the one it began with; {said}"
+    word = "confirmed" if result.is_confirmed else "not confirmed"
+    return (
+        f"{word}: version {result.version} gains {result.gain_bpb:+.4f} bpb at equal tokens "
+        f"({result.gain_ci_low:.4f} to {result.gain_ci_high:.4f}, {counted(len(result.pairs), 'pair')}); "
+        f"{said}\n{ledger.text_path(result.version)}"
+    )
+
+
+def program_document(search: ProgramSearch, judged: Sequence[JudgedVersion]) -> dict[str, Any]:
+    """A search for better instructions, as `tracker research improve-program --json` prints it."""
+    result = search.result
+    placebos = [one for one in judged if one.version.is_placebo]
+    names = ("agent", "proposer", "tier", "held_out", "track", "n_trials", "status")
+    return {
+        "search": search.program_id,
+        **{name: getattr(search, name) for name in names},
+        "version": result.version if result else None,
+        "is_confirmed": result.is_confirmed if result else None,
+        "gain_bpb": result.gain_bpb if result else None,
+        "gain_ci_low": result.gain_ci_low if result else None,
+        "gain_ci_high": result.gain_ci_high if result else None,
+        "n_pairs": len(result.pairs) if result else 0,
+        "n_placebos": len(placebos),
+        "n_false_accepts": sum(one.verdict is ProgramVerdict.ACCEPTED for one in placebos),
+        "versions": [_version_document(one) for one in judged],
+    }
+
+
+def _version_document(judged: JudgedVersion) -> dict[str, Any]:
+    version = judged.version
+    pairs = [*judged.pairs, *judged.confirmation]
+    return {
+        "version": version.version,
+        "is_placebo": version.is_placebo,
+        "parent": judged.parent,
+        "proposer": version.proposer,
+        "rationale": version.rationale,
+        "verdict": judged.verdict,
+        "reason": version.problem or judged.reason,
+        "gain_bpb": judged.gain_bpb,
+        "p_better": judged.p_better,
+        "n_pairs": len(pairs),
+        "prompt_tokens": version.prompt_tokens,
+        "output_tokens": version.output_tokens,
+        "studies": [score.study_id for pair in pairs for score in (pair.parent, pair.child)],
+    }
 
 
 def study_document(row: dict[str, Any], trials: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:

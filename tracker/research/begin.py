@@ -140,7 +140,7 @@ def begin_study(request: StudyRequest, settings: Settings) -> Study:
     tier, track = tier_of(request.tier, settings.home), Track(request.track)
     check_home(settings)
     box = _sandbox(request, track)
-    spec = _agent(request, track, settings)
+    spec = agent_spec(request, track, settings)
     program = None if request.program is None else program_text(request.program)
     facts = comparability_of(tier, settings.home, program=program)
     warnings = [f"sandbox `{box.kind}`: {lack}" for lack in box.lacks]
@@ -297,7 +297,7 @@ def _sandbox(request: StudyRequest, track: Track) -> sandbox.Sandbox:
     return sandbox.for_study(requested, runs_code=track is Track.CODE)
 
 
-def _agent(request: StudyRequest, track: Track, settings: Settings) -> AgentSpec:
+def agent_spec(request: StudyRequest, track: Track, settings: Settings) -> AgentSpec:
     """The agent, with its model pinned.
 
     Raises:

@@ -1,0 +1,136 @@
+"""The process that asks a model for a new version of `program.md`.
+
+`python -m runners.research.program_writer FOLDER`: the folder is that of the search; the question is made
+of its files, and the answer is written as `written.json`. A process of its own, since engines never run in
+ours.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from runners.child import die_with_parent
+from runners.engines import open_engine
+from runners.models.resolve import fetch_model
+from runners.research.agents.asking import ModelDialog, ModelQuery, question_seed
+from runners.research.agents.drafts import without_drafts
+from runners.research.agents.prompting import Message
+from runners.research.comparability import LIMITS, MAX_PROGRAM_BYTES
+from tracker.errors import TrackerError
+from tracker.files.programs import PROGRAMS_FORMAT, SearchLedger
+from tracker.records.programs import JudgedVersion, ProgramVerdict, ProgramVersion
+from tracker.serialization import dump_versioned, write_atomically
+from tracker.wording import counted
+
+WRITTEN = "written.json"
+SHOWN_VERSIONS = 8  # the newest, with their reasons and gains
+MAX_REASON_CHARS = 300
+FENCE = re.compile(r"^(`{3,}|~{3,})")
+SYSTEM = (
+    "You improve the instructions that a language model reads before it tunes the training of a small "
+    "language model in a fixed number of trials. Good instructions make it find larger real gains with fewer "
+    "tokens. They may not name settings of one task, since they are also tested on other tasks, and may not "
+    "ask for cheating."
+)
+
+
+def writing_messages(
+    number: int, best: ProgramVersion, judged: Sequence[JudgedVersion], *, track: str, n_trials: int
+) -> list[Message]:
+    """The question for version `number`."""
+    placeholders = " and ".join(f"`${name}`" for name in LIMITS)
+    record = "\n".join(_line(one) for one in judged[-SHOWN_VERSIONS:]) or "None so far."
+    content = (
+        f"The model works on the track `{track}` and has {counted(n_trials, 'trial')} in each study. "
+        "Versions so far, each compared with the best before it (gain in bits per byte at equal tokens):\n"
+        f"{record}\n\n"
+        f"The best instructions so far, version {best.version}:\n~~~~\n{best.text.strip()}\n~~~~\n\n"
+        f"Write version {number}: one idea, stated in a sentence, then the whole new instructions between "
+        f"two lines of ~~~~. Keep the placeholders {placeholders}, in whose place numbers are put, and stay "
+        f"below {MAX_PROGRAM_BYTES:,} bytes."
+    )
+    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
+
+
+def read_program(text: str, number: int, *, proposer: str) -> ProgramVersion:
+    """The version in an answer: its last fence, and the reason before the first."""
+    lines = without_drafts(text).splitlines()
+    fences: list[tuple[int, list[str]]] = []
+    start, mark = -1, ""
+    for n, line in enumerate(lines):
+        if start < 0 and (found := FENCE.match(line)):
+            start, mark = n, found.group()
+        elif start >= 0 and line.rstrip() == mark:
+            fences.append((start, lines[start + 1 : n]))
+            start = -1
+    if not fences:
+        problem = "the answer has no instructions between two lines of ~~~~"
+        return ProgramVersion(number, "", proposer=proposer, problem=problem)
+    rationale = "\n".join(lines[: fences[0][0]]).strip()[:MAX_REASON_CHARS]
+    return ProgramVersion(number, "\n".join(fences[-1][1]).strip() + "\n", rationale, proposer)
+
+
+def _line(judged: JudgedVersion) -> str:
+    gain = "not tried" if judged.gain_bpb is None else f"{judged.gain_bpb:+.4f}"
+    kept = "kept" if judged.verdict is ProgramVerdict.ACCEPTED else f"{judged.verdict}"
+    why = judged.version.problem or judged.version.rationale
+    return f"- version {judged.version.version}: {' '.join(why.split())[:MAX_REASON_CHARS]}: {gain}; {kept}"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Ask the model of the search for its next version."""
+    ledger = SearchLedger(Path(argv[1]).resolve())
+    try:
+        version = _written(ledger)
+    except TrackerError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    write_atomically(ledger.folder / WRITTEN, dump_versioned(version, PROGRAMS_FORMAT))
+    return 0
+
+
+def _written(ledger: SearchLedger) -> ProgramVersion:
+    search = ledger.read_search()
+    spec = search.proposer_spec
+    assert spec is not None, "versions of a file need no model"
+    assert spec.model is not None
+    assert spec.settings is not None
+    judged: list[JudgedVersion] = []
+    best = ledger.version(0)
+    number = 1
+    while (found := ledger.verdict(number)) is not None:
+        if not found.version.is_placebo:
+            judged.append(found)
+            best = found.version if found.verdict is ProgramVerdict.ACCEPTED else best
+        number += 1
+    assert best is not None
+    engine = open_engine(fetch_model(spec.model, spec.settings), spec.settings)
+    try:
+        dialog = ModelDialog(
+            engine, is_server=spec.settings.engine == "server", thinking=spec.settings.thinking
+        )
+        messages = writing_messages(number, best, judged, track=search.track, n_trials=search.n_trials)
+        seed = question_seed(int(search.secret_hash[:8], 16), number, 0)
+        query = ModelQuery(messages, seed)
+        dialog.ask([query])
+    finally:
+        engine.close()
+    version = read_program(query.answer, number, proposer=spec.name)
+    exchanges = query.exchanges
+    return ProgramVersion(
+        number,
+        version.text,
+        version.rationale,
+        version.proposer,
+        problem=version.problem,
+        prompt_tokens=sum(exchange.prompt_tokens for exchange in exchanges),
+        output_tokens=sum(exchange.output_tokens for exchange in exchanges),
+    )
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    sys.exit(main(sys.argv))
