@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from runners.engines.thinking import MARKS
+from runners.engines.thinking import ANSWER_MARKS, MARKS
 
 HARMONY = "<|channel|>"  # gpt-oss
 _NAME = r"(?:think|thought|reason|reflect|scratchpad|analysis|draft|monologue|deliberat)"
@@ -67,4 +67,7 @@ def _outside_marks(text: str) -> str:
             is_open = True
     if not is_open:
         kept.append(text[place:])
-    return "".join(kept)
+    said = "\n".join(part for part in kept if part)
+    for mark in (mark for pair in ANSWER_MARKS for mark in pair):
+        said = said.replace(mark, "\n")
+    return said

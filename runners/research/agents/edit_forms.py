@@ -60,6 +60,7 @@ _INNER_KEYS = (
 )  # fmt: skip
 _KEYS = "|".join((*_OLD_KEYS, *_PATCH_KEYS, *_FILE_KEYS, "arguments"))
 _CALL = re.compile(rf"[{{,]\s{{0,40}}[\"'“”]?(?:{_KEYS})[\"'“”]?\s{{0,40}}:")
+_CALL_TAG = re.compile(r"</?(?:tool_call|function|invoke)\b[^<>\n]{0,80}>")
 MAX_WRAPPINGS = 6
 
 
@@ -382,7 +383,8 @@ def _fences(lines: Sequence[str]) -> Iterator[tuple[int, str, list[str]]]:
 
 def _prose(text: str) -> str:
     """What is said before an edit, without the fence that begins it and the name of the file."""
-    lines = [line for line in text.splitlines() if not FENCE.match(line) and line.strip() != "train.py"]
+    plain = _CALL_TAG.sub("", text)
+    lines = [line for line in plain.splitlines() if not FENCE.match(line) and line.strip() != "train.py"]
     return "\n".join(lines).strip()
 
 

@@ -111,6 +111,9 @@ CODE_FORMS: dict[str, tuple[str, str]] = {
         TUNED,
     ),
     "gpt-oss without special tokens": (f"analysisWe try {block(BETA1, 'x')}assistantfinal{PLAIN}", TUNED),
+    "in <answer>": (f"<think>hm</think><answer>{PLAIN}</answer>", TUNED),
+    "a thought between the reason and the edit": (f"Why:<think>hm</think>{PLAIN}", TUNED),
+    "more thinking behind": (f"{PLAIN}<reflection>{block(BETA1, 'x')}</reflection>", TUNED),
     # other forms
     "unified diff": (
         f"Why.\n```diff\n--- a/train.py\n+++ b/train.py\n@@ -40,2 +40,2 @@\n{DIFF_LINES}\n```",
@@ -386,6 +389,7 @@ PARAMS_FORMS: dict[str, str] = {
     "after a draft": f'<think>{{"changes": {{"beta1": 0.5}}}}</think>{ONE}',
     "after thinking without its beginning": f'{{"changes": {{"beta1": 0.5}}}}</think>{ONE}',
     "after <thinking>": f'<thinking>{{"changes": {{"beta1": 0.5}}}}</thinking>{ONE}',
+    "in <answer>": f"<answer>{ONE}</answer>",
     "before more thinking": f"{ONE}<think>was that right?</think>",
     "gpt-oss": f"<|channel|>analysis<|message|>{{}}<|end|><|start|>assistant<|channel|>final<|message|>{ONE}",
     "the last word": f'First {{"changes": {{"beta1": 0.5}}}}; no: {ONE}',

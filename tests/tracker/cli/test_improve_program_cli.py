@@ -31,6 +31,7 @@ def improve(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.studies
+@pytest.mark.timeout(900)  # two studies on a machine that does much else
 def test_improve_program_compares_whole_studies_and_keeps_all_of_them(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     home, versions = tmp_path / "home", tmp_path / "versions.json"
