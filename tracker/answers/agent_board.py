@@ -62,6 +62,8 @@ class StudyRow:
     wall_s: float = 0.0  # of asking and of the trials, which may train several changes at once
     secret_hash: str | None = None  # None: an older study, whose seeds an agent could compute
     transfer_gain_bpb: float | None = None  # of its final change at a larger size
+    baseline_bpb: float | None = None  # of the defaults on `test`
+    ngram_bpb: float | None = None  # of an n-gram table there
     gains_by_category: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -137,6 +139,38 @@ class Group:
     rules: str
     rows: tuple[BoardRow, ...]
     comparisons: tuple[AgentComparison, ...]
+    baseline_bpb: float | None = None  # of the defaults on `test`, mean over the studies
+    ngram_bpb: float | None = None  # of the best n-gram table there; None: a task without such a line
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMean:
+    """One agent over several tasks, each at the same number of trials."""
+
+    agent: str
+    track: str
+    n_trials: int
+    share_of_tpe: float  # mean over the tasks
+    tasks: tuple[str, ...]
+
+
+def over_tasks(groups: Sequence[Group]) -> tuple[TaskMean, ...]:
+    """Agents by their mean share of TPE's gain, best first: bits of one task are not those of another.
+
+    Only agents with a share on two tasks or more, and among several groups of one task the last one counts.
+    An agent on fewer tasks than another is not worse, but its mean is of other tasks.
+    """
+    shares: dict[tuple[str, str, int], dict[str, float]] = {}
+    for group in groups:
+        for row in group.rows:
+            if row.share_of_tpe is not None and row.track == group.track:
+                shares.setdefault((row.agent, group.track, group.n_trials), {})[group.tier] = row.share_of_tpe
+    means = [
+        TaskMean(*key, share_of_tpe=fmean(of.values()), tasks=tuple(sorted(of)))
+        for key, of in shares.items()
+        if len(of) > 1
+    ]
+    return tuple(sorted(means, key=lambda mean: (mean.track, mean.n_trials, -mean.share_of_tpe, mean.agent)))
 
 
 def board(studies: Sequence[StudyRow]) -> tuple[Group, ...]:
@@ -198,7 +232,22 @@ def _group(key: tuple[Any, ...], studies: Sequence[StudyRow]) -> Group:
     rows.sort(key=lambda row: (row.is_caught, -row.gain_bpb, row.agent))
     comparisons = compared({agent: _by_seed(of, _gain) for agent, of in by_agent.items()})
     tier, track, n_trials, corpus_hash, rules = key
-    return Group(tier, track, n_trials, corpus_hash, rules, _ranked(rows, comparisons), comparisons)
+    return Group(
+        tier,
+        track,
+        n_trials,
+        corpus_hash,
+        rules,
+        _ranked(rows, comparisons),
+        comparisons,
+        baseline_bpb=_mean([study.baseline_bpb for study in studies]),
+        ngram_bpb=_mean([study.ngram_bpb for study in studies]),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
 
 
 def _reference(agents: Sequence[Sequence[StudyRow]]) -> float | None:

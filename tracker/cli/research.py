@@ -428,11 +428,13 @@ def board(*, tier: str | None = None, track: str | None = None, as_json: JsonDoc
     track
         Only this track.
     as_json
-        Print one JSON document: `groups`.
+        Print one JSON document: `groups` and `over_tasks`.
     """
-    from tracker.answers.agent_board import StudyRow
+    from dataclasses import asdict
+
+    from tracker.answers.agent_board import StudyRow, over_tasks
     from tracker.answers.agent_board import board as make_board
-    from tracker.cli.research_output import group_document, print_group
+    from tracker.cli.research_output import group_document, print_group, task_mean_line
     from tracker.store import open_snapshot
 
     with open_snapshot(load_settings()) as snapshot:
@@ -440,11 +442,14 @@ def board(*, tier: str | None = None, track: str | None = None, as_json: JsonDoc
     # an agent's baselines are of another track, so groups are filtered last
     groups = [group for group in make_board(rows) if track in (None, group.track)]
     if as_json:
-        print_json({"groups": [group_document(group) for group in groups]})
+        means = [asdict(mean) for mean in over_tasks(groups)]
+        print_json({"groups": [group_document(group) for group in groups], "over_tasks": means})
     elif not groups:
         print("no study is complete yet; run `tracker research run --agent demo --trials 10`")
     for group in () if as_json else groups:
         print_group(group)
+    for mean in () if as_json else over_tasks(groups):
+        print(task_mean_line(mean))
 
 
 @app.command

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from runners.research.judgement import SeedJudgement
-from tracker.answers.agent_board import OWN, SEEDS, STUDIES, AgentComparison, Group
+from tracker.answers.agent_board import OWN, SEEDS, STUDIES, AgentComparison, Group, TaskMean
 from tracker.cli.tables import cell, console, plain
 from tracker.files.programs import SearchLedger
 from tracker.foreign_text import one_line
@@ -253,12 +253,21 @@ def group_document(group: Group) -> dict[str, Any]:
     return dict(plain(asdict(group)))
 
 
+def task_mean_line(mean: TaskMean) -> str:
+    """One agent over several tasks, for people."""
+    tasks = ", ".join(mean.tasks)
+    return f"{mean.share_of_tpe:.0%} of TPE: {mean.agent} ({mean.track}, {mean.n_trials} trials; {tasks})"
+
+
 def print_group(group: Group) -> None:
     """Print a group of the board, best agent first, with the significance of the differences."""
     print(
         f"{group.tier}/{group.track}, {group.n_trials} trials each, corpus {group.corpus_hash[:12]}"
         f" (rules {group.rules})"
     )
+    if group.baseline_bpb is not None and group.ngram_bpb is not None:
+        defaults = f"defaults {group.baseline_bpb:.3f} bpb on test"
+        print(f"{defaults}, an n-gram table on the same text {group.ngram_bpb:.3f}")
     table = _table(
         "rank", "agent", "gain bpb", "95% interval", "of TPE", "claimed", "valid", "duplicate", "failed",
         "caught", "tokens/0.01", "tokens/s", "min/0.01", "train s", "at 4x", "false accepts", "studies",

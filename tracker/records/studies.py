@@ -278,6 +278,7 @@ class Study:
     warnings: tuple[str, ...] = ()
     secret_hash: str | None = None  # of its `StudySecret`; None: older, its seeds follow from `seed`
     secret: str | None = None  # written down once the study is complete
+    ngram_bpb: float | None = None  # of an n-gram table on `test`; None: a task without such a line
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -27,6 +27,7 @@ from runners.research.agents import (
 from runners.research.agents.scripted import FILE as SCRIPTED_FILE
 from runners.research.attacks.run import attack_names
 from runners.research.comparability import MAX_PROGRAM_BYTES, comparability_of, program_text
+from runners.research.corpora.ngram_line import task_line
 from runners.research.problem.tiers import tier as tier_of
 from runners.sandbox import run as sandbox
 from tracker.bench.run import (
@@ -168,6 +169,7 @@ def begin_study(request: StudyRequest, settings: Settings) -> Study:
         sandbox=str(box.kind),
         warnings=tuple([facts.note] if facts.note else []) + tuple(warnings),
         secret_hash=secret.hash,
+        ngram_bpb=task_line(tier, settings.home),
     )
     ledger = Ledger(settings.studies_path / study.study_id)
     if request.proposals is not None:

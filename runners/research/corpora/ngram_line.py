@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from runners.research.corpora.build import VOCABULARY, Corpus
+from runners.research.corpora.build import VOCABULARY, Corpus, corpus
 from runners.research.corpora.tables import TABLES
+from runners.research.problem.tiers import TaskKind, Tier
 from tracker.serialization import dump_json, load_json, write_atomically
 
 MAX_ORDER = 7  # symbols, the predicted one among them; more were worse on a text of this size
@@ -97,6 +98,20 @@ def ngram_line(corpus: Corpus, *, train_tokens: int, eval_tokens: int) -> NgramL
     line = NgramLine(best + 1, bpb, len(train), corpus.hash)
     write_atomically(path, dump_json(line))
     return line
+
+
+def task_line(tier: Tier, home: Path) -> float | None:
+    """The line on `test` of a task's corpus, counted on the text of one training; None: there is none.
+
+    On a card a training reads more text than a table is counted on here.
+    """
+    if tier.device != "cpu" or tier.kind is not TaskKind.LANGUAGE_MODEL:
+        return None
+    found = corpus(tier.corpus, home)
+    if not has_line(found):
+        return None
+    most = max(found.meta.n_tokens.values())
+    return ngram_line(found, train_tokens=tier.train_tokens, eval_tokens=most).bpb["test"]
 
 
 def as_bytes(corpus: Corpus, split: str, n_tokens: int) -> NDArray[np.uint8]:

@@ -15,8 +15,9 @@ import pytest
 from runners.research.corpora.build import HELD_OUT, KEY_FILE, TRAIN, Corpus, Grammar, corpus, keyed, prepared
 from runners.research.corpora.byte_pairs import learned
 from runners.research.corpora.documents import FAR, MAX_SHARED, PUBLIC, Documents, grams, shared
-from runners.research.corpora.ngram_line import WittenBell, as_bytes, ngram_line
+from runners.research.corpora.ngram_line import WittenBell, as_bytes, ngram_line, task_line
 from runners.research.corpora.offline_texts import generated_text
+from runners.research.problem.tiers import shipped_tasks, tier
 from tracker.errors import TrackerError
 
 GRAMMAR = Grammar("grammar", n_symbols=60_000, seed=1)
@@ -165,3 +166,8 @@ def test_the_ngram_line_is_counted_once_per_corpus(tmp_path: Path) -> None:
     assert line.n_bytes == 40_000
     assert ngram_line(made, train_tokens=40_000, eval_tokens=2_000) == line
     assert ngram_line(made, train_tokens=5_000, eval_tokens=2_000).bpb["val"] > line.bpb["val"]
+
+
+def test_the_ngram_line_belongs_to_tasks_of_text_on_a_cpu(home: Path) -> None:
+    assert 0.9 < (task_line(tier("smoke"), home) or 0.0) < 1.1
+    assert [task_line(shipped_tasks()[name], home) for name in ("gpu", "digits")] == [None, None]

@@ -21,8 +21,9 @@ from tracker.answers.agent_board import (
     board,
     compared,
     label,
+    over_tasks,
 )
-from tracker.cli.research_output import group_notes, print_group
+from tracker.cli.research_output import group_notes, print_group, task_mean_line
 from tracker.records.studies import BASELINES, AgentSpec, StudyStatus
 from tracker.settings import Settings
 from tracker.store import open_snapshot
@@ -267,3 +268,39 @@ def test_agent_board_the_board_of_a_store(settings: Settings) -> None:
     assert group.rows[1].share_of_tpe == pytest.approx(0.375)
     assert group.rows[1].gains_by_category == {"betas": 0.09}
     assert group.rows[1].tokens == 2 * 3760
+
+
+def test_agent_board_agents_are_ranked_over_tasks_by_their_share_of_tpe() -> None:
+    shares = {"smoke": (0.5, 1.2), "cpu": (0.7, 0.9)}
+    studies = [
+        each
+        for tier, (first, second) in shares.items()
+        for each in (
+            row("acme/a", gain=first, tier=tier),
+            row("acme/b", gain=second / 10, tier=tier, track="code"),
+            row("tpe", gain=1.0, tier=tier),
+        )
+    ]
+    lonely = row("acme/c", gain=3.0, tier="cpu")
+    found = over_tasks(board([*studies, lonely]))
+    assert [(mean.agent, mean.track, mean.tasks) for mean in found] == [
+        ("acme/b", "code", ("cpu", "smoke")),
+        ("tpe", "params", ("cpu", "smoke")),
+        ("acme/a", "params", ("cpu", "smoke")),
+    ]
+    assert [mean.share_of_tpe for mean in found] == pytest.approx([0.105, 1.0, 0.6])
+    assert task_mean_line(found[2]) == "60% of TPE: acme/a (params, 10 trials; cpu, smoke)"
+
+
+def test_agent_board_one_task_alone_is_no_ranking_over_tasks() -> None:
+    assert over_tasks(board([row(), row("tpe")])) == ()
+
+
+def test_agent_board_shows_the_line_of_an_ngram_table(capsys: pytest.CaptureFixture[str]) -> None:
+    studies = [row(seed=s, baseline_bpb=2.0 + s / 10, ngram_bpb=2.25) for s in (0, 1)]
+    (group,) = board([*studies, row("tpe")])  # a baseline from before the line was counted
+    assert (group.baseline_bpb, group.ngram_bpb) == (pytest.approx(2.05), 2.25)
+    print_group(group)
+    assert "defaults 2.050 bpb on test, an n-gram table on the same text 2.250" in capsys.readouterr().out
+    (older,) = board([row()])
+    assert older.ngram_bpb is None

@@ -67,6 +67,7 @@ select
     rules, settings, seed, gain_bpb, gain_ci_low, gain_ci_high, claimed_gain_bpb,
     n_valid, n_duplicates, n_failed, n_caught, n_placebos, n_false_accepts,
     prompt_tokens, output_tokens, train_s, latency_s, wall_s, secret_hash, transfer_gain_bpb,
+    baseline_bpb, ngram_bpb,
     coalesce(gains_by_category, cast('{}' as json)) as gains_by_category
 from studies
 join study_agents using (study_id)
