@@ -76,6 +76,9 @@ def run(
     trials: int = 30,
     seed: int = 0,
     wave: Annotated[int, Parameter(group=AGENT)] = 1,
+    loop: Annotated[str, Parameter(group=AGENT)] = "once",
+    team: Annotated[int, Parameter(group=AGENT)] = 1,
+    token_budget: Annotated[int | None, Parameter(group=AGENT)] = None,
     engine: EngineFlags = DEFAULT_ENGINE,
     placebo_share: float = 0.1,
     override_share: Annotated[float | None, Parameter(group=AGENT)] = None,
@@ -102,6 +105,14 @@ def run(
         Seed of the agent. The seeds of the trainings follow from a secret that is drawn for each study.
     wave
         Number of proposals to request at once.
+    loop
+        How a model works: once (one question and one answer for each trial) or tools (call by call: it reads,
+        edits, runs short probes and keeps notes until it submits).
+    team
+        With `--loop tools`: number of members that prepare a trial each at the same time and share their
+        notes and budgets.
+    token_budget
+        With `--loop tools`: maximum number of tokens of all members together, prompts included.
     placebo_share
         Extra no-op trials, as a fraction of `--trials`, to measure the gate's false-accept rate.
     override_share
@@ -127,6 +138,9 @@ def run(
         n_trials=trials,
         seed=seed,
         wave_size=wave,
+        loop=loop,
+        team=team,
+        token_budget=token_budget,
         engine=engine.settings(),
         placebo_share=placebo_share,
         override_share=override_share,

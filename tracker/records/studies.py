@@ -33,6 +33,13 @@ class Track(StrEnum):
     HYBRID = "hybrid"  # the numbers; an optimizer proposes and the model may override a share
 
 
+class Loop(StrEnum):
+    """How a model comes to a proposal."""
+
+    ONCE = "once"  # one question, one answer, one repair
+    TOOLS = "tools"  # call by call, until it submits
+
+
 class Split(StrEnum):
     """Disjoint parts of the corpus beside `train`."""
 
@@ -214,6 +221,9 @@ class AgentSpec:
     settings: EngineSettings | None = None
     override_share: float = 0.3  # hybrid: at most this share of the trials is the model's (centaur, §3.1)
     optimiser: str = "tpe"  # hybrid: whose trials these are; or "cma"
+    loop: Loop = Loop.ONCE  # of a model
+    team: int = 1  # members with the same engine; each makes one trial of a wave with tools
+    token_budget: int | None = None  # of all members and trials together, prompts included
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ from tracker.records import EngineSettings
 from tracker.records.studies import (
     AgentSpec,
     Attack,
+    Loop,
     Study,
     StudySecret,
     StudyStatus,
@@ -83,6 +84,9 @@ class StudyRequest:
     proposals: Path | None = None  # of agent `scripted`
     secret: StudySecret | None = None  # None: a fresh one
     program: str | None = None  # template of the instructions; None: the task's or the shipped one
+    loop: str = "once"
+    team: int = 1
+    token_budget: int | None = None
     name: str | None = None  # of an agent from outside, which `tracker research serve` gives tools to
 
     def __post_init__(self) -> None:
@@ -108,6 +112,7 @@ class StudyRequest:
             message = f"`--placebo-share {self.placebo_share:g}` must be at least 0 and less than 1"
             raise TrackerError(message, hint="example: `--placebo-share 0.1`")
         self._check_hybrid()
+        self._check_loop()
 
     def _check_hybrid(self) -> None:
         """Refuse flags of track `hybrid` on other tracks, and values out of range."""
@@ -121,6 +126,28 @@ class StudyRequest:
             raise TrackerError(message, hint="example: `--override-share 0.3`")
         if self.optimizer is not None and not agent_facts(self.optimizer).is_optimizer:
             raise UnknownNameError("optimizer", self.optimizer, known=optimizers())
+
+    def _check_loop(self) -> None:
+        """Refuse flags of the loop with tools where it cannot be, and values out of range."""
+        if self.loop not in list(Loop):
+            raise UnknownNameError("loop", self.loop, known=list(Loop))
+        if self.team < 1:
+            raise TrackerError(f"`--team {self.team}` must be at least 1", hint="example: `--team 4`")
+        if self.token_budget is not None and self.token_budget < 1:
+            message = f"`--token-budget {self.token_budget}` must be at least 1"
+            raise TrackerError(message, hint="example: `--token-budget 2000000`")
+        if self.loop == Loop.ONCE:
+            if self.team > 1 or self.token_budget is not None:
+                raise UsageError(
+                    "`--team` and `--token-budget` need `--loop tools`", hint="add `--loop tools`"
+                )
+            return
+        if not self.is_model or self.track == Track.HYBRID:
+            message = "`--loop tools` needs a model as the agent, on the track `params` or `code`"
+            raise UsageError(message, hint="example: `--agent demo --track params`")
+        if self.wave_size != 1:
+            message = "`--wave` does not apply to `--loop tools`"
+            raise UsageError(message, hint="`--team` says how many trials are prepared at once")
 
     @property
     def is_model(self) -> bool:
@@ -163,7 +190,7 @@ def begin_study(request: StudyRequest, settings: Settings) -> Study:
         harness_version=facts.harness_version,
         program=facts.program,
         has_own_program=request.program is not None,
-        wave_size=request.wave_size,
+        wave_size=max(request.wave_size, request.team),
         placebo_share=request.placebo_share,
         hardware=dump(describe_hardware()),
         sandbox=str(box.kind),
@@ -318,6 +345,7 @@ def agent_spec(request: StudyRequest, track: Track, settings: Settings) -> Agent
         model = resolve_named(name, engine, settings)
         given = {"override_share": request.override_share, "optimiser": request.optimizer}
         more: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        more |= {"loop": Loop(request.loop), "team": request.team, "token_budget": request.token_budget}
         return AgentSpec("model", model.model_id, model, engine, **more)
     facts = agent_facts(name)
     if facts.needs_model:

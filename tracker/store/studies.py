@@ -13,6 +13,7 @@ import duckdb
 from tracker.records import EngineSettings, Model
 from tracker.records.studies import (
     Exchange,
+    Loop,
     Pair,
     Split,
     Study,
@@ -24,6 +25,7 @@ from tracker.serialization import dump, load_json
 from tracker.store.ingests import utc
 
 OF_ENGINE = ("dtype", "quantization", "max_model_len", "thinking", "seed")  # settings that change answers
+OF_AGENT = ("optimiser", "override_share", "loop", "team", "token_budget")
 FINAL_SLOT = -1  # of the trainings that were compared on `test`
 FORGET_TRIAL = (
     "delete from trials where study_id = $study_id and slot = $slot",
@@ -102,6 +104,8 @@ def agent_settings(study: Study) -> dict[str, Any]:
         found = {n: v for n in OF_ENGINE if (v := getattr(agent.settings, n)) != getattr(usual, n)}
     if study.track is Track.HYBRID:
         found |= {"optimiser": agent.optimiser, "override_share": agent.override_share}
+    if agent.loop is not Loop.ONCE:
+        found |= {"loop": agent.loop.value, "team": agent.team, "token_budget": agent.token_budget}
     return found
 
 
@@ -148,7 +152,7 @@ def study_of_rows(
         "name": row["agent_name"],
         "model": None if row["model_id"] is None else _model(row, model or {}),
         "settings": None,
-    } | {name: more[name] for name in ("optimiser", "override_share") if name in more}
+    } | {name: more[name] for name in OF_AGENT if name in more}
     if row["engine"] is not None:
         agent["settings"] = {"engine": row["engine"]} | {n: more[n] for n in OF_ENGINE if n in more}
     document = {name: row[name] for name in (*OF_STUDY, "track", "status") if row.get(name) is not None}

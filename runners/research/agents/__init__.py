@@ -18,6 +18,7 @@ from tracker.errors import TrackerError, UsageError
 from tracker.extensions import Registry
 from tracker.records.studies import (
     Change,
+    Loop,
     Proposal,
     Study,
     Track,
@@ -81,6 +82,7 @@ AGENTS = Registry(
     group="open_weight_tracker.agents",
     built_in={name: agent.place for name, agent in _BUILT_IN.items()},
 )
+TOOL_LOOP = "runners.research.tools.loop:ToolLoopAgent"  # the agent `model` with the loop of that name
 HYBRID = "runners.research.agents.hybrid:HybridAgent"  # the agent `model` on the track of that name
 
 
@@ -181,5 +183,8 @@ def open_agent(study: Study, folder: Path) -> Agent:
     """
     kind = study.agent.kind
     check_track(kind, study.track)
-    place = HYBRID if study.track is Track.HYBRID and agent_facts(kind).needs_model else kind
+    place = kind
+    if agent_facts(kind).needs_model:
+        is_hybrid = study.track is Track.HYBRID
+        place = HYBRID if is_hybrid else TOOL_LOOP if study.agent.loop is Loop.TOOLS else kind
     return cast(AgentClass, AGENTS.load(place))(study, folder)

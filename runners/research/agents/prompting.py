@@ -93,8 +93,13 @@ def answer_schema(ask: Ask, *, may_be_empty: bool) -> dict[str, Any] | None:
     """
     if ask.study.track is Track.CODE:
         return None
+    return reply_schema(allowed_values(ask), min_changes=0 if may_be_empty else 1)
+
+
+def allowed_values(ask: Ask) -> dict[str, dict[str, Any]]:
+    """The JSON schema of the new value of each number that can be moved alone."""
     values = {tunable.name: _allowed(tunable, ask) for tunable in ask.space}
-    return reply_schema({n: s for n, s in values.items() if s}, min_changes=0 if may_be_empty else 1)
+    return {name: schema for name, schema in values.items() if schema}
 
 
 def _allowed(tunable: Tunable, ask: Ask) -> dict[str, Any]:

@@ -98,11 +98,12 @@ def session_setting(ledger: Ledger) -> SessionSetting:
 class ToolSession:
     """Carries out calls of one agent, or of one member of a team."""
 
-    def __init__(self, setting: SessionSetting, *, member: str = "") -> None:
-        """Work on the study of `setting`; what it is was written when the study began."""
+    def __init__(self, setting: SessionSetting, *, member: str = "", number: int | None = None) -> None:
+        """Work on the study of `setting`, on its proposal of this `number` alone if one is given."""
         self._setting = setting
         self._ledger = setting.ledger
-        self._work = Workspace(setting.ledger.folder)
+        self._work = Workspace(setting.ledger.folder, member=member)
+        self._number = number
         self._study = setting.ledger.read_study()
         self._member = member
         self._lock = threading.RLock()  # of the files
@@ -184,6 +185,9 @@ class ToolSession:
 
     @property
     def _n_past(self) -> int:
+        """Proposals that were submitted before the next one."""
+        if self._number is not None:
+            return self._number
         return len(list((self._work.folder / "submissions").glob("[0-9]*.json")))
 
     @property
@@ -202,7 +206,10 @@ class ToolSession:
     def _asked(self) -> AskedProposal | None:
         """The proposal that the study waits for now; None while it is busy."""
         asked = self._work.asked()
-        return asked if asked is not None and asked.n_past == self._n_past else None
+        if asked is None or self._work.submission(self._n_past) is not None:
+            return None
+        is_mine = asked.n_past == self._n_past if self._number is None else asked.n_past <= self._number
+        return asked if is_mine else None
 
     def _status(self) -> str:
         study, tier = self.study, self._setting.tier

@@ -80,6 +80,23 @@ class ProbeRun:
 
 
 @dataclass(frozen=True, slots=True)
+class DialogStep:
+    """One answer of a model, and the answer of the tool that it called; None: not carried out yet."""
+
+    reply: str
+    exchanges: tuple[Exchange, ...] = ()
+    result: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dialog:
+    """What a model did for one trial, call by call."""
+
+    state: str = ""  # of the study, when it began
+    steps: tuple[DialogStep, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """An agent's wish to make no more trials."""
 
@@ -90,12 +107,13 @@ class Finished:
 class Workspace:
     """The folder of one study's tools."""
 
-    def __init__(self, study_folder: Path) -> None:
+    def __init__(self, study_folder: Path, *, member: str = "") -> None:
         self.folder = study_folder / FOLDER
+        self._suffix = f"-{member}" if member else ""  # of what each member of a team has alone
 
     def draft(self) -> Draft | None:
         """The draft, if there is one."""
-        return self._read(Draft, "draft.json")
+        return self._read(Draft, f"draft{self._suffix}.json")
 
     def write_draft(self, draft: Draft) -> None:
         """Replace the draft.
@@ -103,7 +121,7 @@ class Workspace:
         Raises:
             DiskFullError: there is no room; the file is as it was.
         """
-        self._write("draft.json", draft)
+        self._write(f"draft{self._suffix}.json", draft)
 
     def asked(self) -> AskedProposal | None:
         """The proposal that the study waits for, if it does."""
@@ -130,6 +148,14 @@ class Workspace:
     def add_probe(self, probe: ProbeRun) -> None:
         """Keep a short training."""
         self._write(f"probes/{len(self.probes()):05d}.json", probe)
+
+    def dialog(self, number: int) -> Dialog | None:
+        """The dialog in which the agent's proposal of this number was made."""
+        return self._read(Dialog, f"dialogs/{number:05d}{self._suffix}.json")
+
+    def write_dialog(self, number: int, dialog: Dialog) -> None:
+        """Keep a dialog: what was answered is never paid for twice."""
+        self._write(f"dialogs/{number:05d}{self._suffix}.json", dialog)
 
     def finished(self) -> Finished | None:
         """The agent's wish to end, if it has said so."""
