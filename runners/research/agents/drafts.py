@@ -13,8 +13,10 @@ from runners.engines.thinking import ANSWER_MARKS, MARKS
 HARMONY = "<|channel|>"  # gpt-oss
 _NAME = r"(?:think|thought|reason|reflect|scratchpad|analysis|draft|monologue|deliberat)"
 _WORD = r"[\w:.|▁-]{0,24}"
-_LIKE = rf"<\|?{_WORD}?{_NAME}{_WORD}(?:\s[^<>\n]{{0,80}})?>|\[{_WORD}?{_NAME}{_WORD}\]"
-_CLOSING = rf"<\|?/\|?{_WORD}?{_NAME}{_WORD}>|\[/{_WORD}?{_NAME}{_WORD}\]|<\|?end{_WORD}?{_NAME}{_WORD}>"
+# in capitals alone: `weights[draft]` is code
+_BRACKETS = r"[A-Z_]{0,24}(?:THINK|THOUGHT|REASON|REFLECT)[A-Z_]{0,24}"
+_LIKE = rf"<\|?{_WORD}?{_NAME}{_WORD}(?:\s[^<>\n]{{0,80}})?>|(?-i:\[{_BRACKETS}\])"
+_CLOSING = rf"<\|?/\|?{_WORD}?{_NAME}{_WORD}>|(?-i:\[/{_BRACKETS}\])|<\|?end{_WORD}?{_NAME}{_WORD}>"
 _OPENS = "|".join(re.escape(start) for start, _ in MARKS if start[0] in "<[" and HARMONY not in start)
 _CLOSES = "|".join(re.escape(end) for start, end in MARKS if start[0] in "<[" and HARMONY not in start)
 _MARK = re.compile(rf"(?P<close>{_CLOSES}|{_CLOSING})|(?P<open>{_OPENS}|{_LIKE})", re.IGNORECASE)

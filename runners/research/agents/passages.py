@@ -21,6 +21,7 @@ SHOWN_CHARS = 80  # of a passage, in a sentence about it
 MAX_ALIGNED = 250_000  # old × new lines that are compared one by one
 NEAR_LINES = 12  # of a near miss
 NEAR_CHARS = 1200
+MAX_NEAR_PLACES = 2000  # at which a near miss is looked for; the shipped part has about 220 lines
 MIN_SIMILAR = 0.6  # of a near miss: share of its characters in common
 NUMBERED = re.compile(r"^\s*\d{1,5}(?:\s*[|:→│]\s?|\t)")
 ELIDED = re.compile(r"^\s*(?:#\s*)?(?:\.\.\.|…)[^\n\"']{0,120}$")
@@ -76,7 +77,7 @@ def near_miss(passage: Passage, lines: Sequence[str]) -> str:
     wanted = "\n".join(search)
     best, best_start = 0.0, 0
     matcher = difflib.SequenceMatcher(a="", b=wanted, autojunk=False)
-    for start in range(max(1, len(lines) - len(search) + 1)):
+    for start in range(min(MAX_NEAR_PLACES, max(1, len(lines) - len(search) + 1))):
         if not keys[start]:
             continue
         matcher.set_seq1("\n".join(keys[start : start + len(search)])[:NEAR_CHARS])

@@ -66,9 +66,8 @@ NEW_STEP = OLD_STEP.replace("self.n_steps += 1", "self.n_steps += 2")
 STEPPED = SCRIPT.replace(OLD_STEP, NEW_STEP)
 ROTATED = "def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:"
 NEW_CLIP = CLIP.replace("self.t.grad_clip > 0", "progress > 0.1")
-OPTIMIZER_HEAD = """        for name, weight in model.named_parameters():
-            kind = name.split(".")[0]
-            rate = {"embedding": t.embedding_lr, "head": t.head_lr}.get(kind, t.matrix_lr)"""
+KIND = next(line for line in SCRIPT.splitlines() if 'name.split(".")' in line)
+NEW_KIND = "            kind = name.partition('.')[0]"
 
 CODE_FORMS: dict[str, tuple[str, str]] = {
     # the form that was asked for, and its variants
@@ -114,6 +113,12 @@ CODE_FORMS: dict[str, tuple[str, str]] = {
     "in <answer>": (f"<think>hm</think><answer>{PLAIN}</answer>", TUNED),
     "a thought between the reason and the edit": (f"Why:<think>hm</think>{PLAIN}", TUNED),
     "more thinking behind": (f"{PLAIN}<reflection>{block(BETA1, 'x')}</reflection>", TUNED),
+    "in [THINK]": (f"[THINK]{block(BETA1, 'x')}[/THINK]{PLAIN}", TUNED),
+    "in [REASONING]": (f"[REASONING]{block(BETA1, 'x')}[/REASONING]{PLAIN}", TUNED),
+    "an index that is named like thinking": (
+        f"Since w[draft] and w[thought] agree:\n{PLAIN}",
+        TUNED,
+    ),
     # other forms
     "unified diff": (
         f"Why.\n```diff\n--- a/train.py\n+++ b/train.py\n@@ -40,2 +40,2 @@\n{DIFF_LINES}\n```",
@@ -219,16 +224,7 @@ CODE_FORMS: dict[str, tuple[str, str]] = {
         ),
         GELU,
     ),
-    "typographic quotes": (
-        block(
-            OPTIMIZER_HEAD.replace('"embedding"', "“embedding”").splitlines()[2],
-            '            rate = {"embedding": t.embedding_lr}.get(kind, t.matrix_lr)',
-        ),
-        replies(
-            OPTIMIZER_HEAD.splitlines()[2],
-            '            rate = {"embedding": t.embedding_lr}.get(kind, t.matrix_lr)',
-        ),
-    ),
+    "typographic quotes": (block(KIND.replace('"."', "“.”"), NEW_KIND), replies(KIND, NEW_KIND)),
     "copied line numbers": (
         block(
             f"  119 | {CLIP.splitlines()[0]}\n  120 | {CLIP.splitlines()[1]}",
@@ -247,10 +243,7 @@ CODE_FORMS: dict[str, tuple[str, str]] = {
         ),
         GELU,
     ),
-    "single quotes": (
-        block(OPTIMIZER_HEAD.splitlines()[1].replace('"', "'"), "            kind = name.partition('.')[0]"),
-        replies(OPTIMIZER_HEAD.splitlines()[1], "            kind = name.partition('.')[0]"),
-    ),
+    "single quotes": (block(KIND.replace('"', "'"), NEW_KIND), replies(KIND, NEW_KIND)),
     "tabs": (block(RELU.replace("    ", "\t"), GELU_LINE.replace("    ", "\t")), GELU),
     "import at the top of the script": (
         block("import dataclasses\nimport json", "import dataclasses\nimport itertools\nimport json") + PLAIN,
