@@ -4,6 +4,8 @@
 confirmation. First the false accepts under noise of several shapes and spreads, then the power for true
 gains, then the changes that were measured on the `cpu` tier, each compared with two methods that save
 nothing: always all pairs, and as many trainings under unrelated seeds as are needed for the same power.
+Last, whole studies, in which trials are not independent: all are compared with the same trainings of the
+incumbent, and each change that is kept becomes the next incumbent.
 
 A simulated placebo is the real one: a change whose only effect is another initialization and data order. Of
 all changes without effect it is the noisiest, because pairing removes none of its noise; and since P(better)
@@ -29,6 +31,7 @@ Draw = Callable[[np.random.Generator, tuple[int, ...]], Any]
 N_TRIALS = 20_000
 SPREADS = (0.001, 0.01, 0.08)  # of a paired gain, in bpb: the least, a common and the largest measured one
 SEED_SPREAD = 0.025  # of one training on the `cpu` tier between seeds
+N_STUDY_TRIALS = 30
 MAX_UNPAIRED = 200  # trainings of each side at which the search for equal power stops
 
 
@@ -102,6 +105,52 @@ def _decided(rule: Callable[[list[float]], Decision], gains: Array) -> Decision:
     return decision
 
 
+@dataclass(frozen=True, slots=True)
+class SequentialView:
+    """Kept changes over whole studies of an agent, all of whose changes have the same true gain."""
+
+    kept: float  # per trial
+    n_kept: float  # per study
+    with_any: float  # share of studies that keep at least one
+    placebos_kept: float  # per placebo
+
+
+def simulate_studies(
+    *, gain: float, n_studies: int, seed: int, gate_is_known: bool = False, spread: float = 0.02
+) -> SequentialView:
+    """Send whole studies through the gate, whose seeds are drawn afresh for each.
+
+    With `gate_is_known` the agent has found out the seeds of the gate's looks, as a script can report its own
+    by the digits of its score, and passes there whatever its change is worth.
+    """
+    rng = np.random.default_rng(seed)
+    n_kept, n_placebos_kept, n_with_any = 0, 0, 0
+    for _ in range(n_studies):
+        parent: Array = spread / np.sqrt(2) * rng.normal(size=LOOKS[-1])  # its noise under the gate's seeds
+        of_study = 0
+        for _ in range(N_STUDY_TRIALS):
+            n_placebos_kept += _is_kept(
+                rng, parent + SEED_SPREAD * rng.normal(size=LOOKS[-1]), spread=SEED_SPREAD
+            )
+            child: Array = spread / np.sqrt(2) * rng.normal(size=LOOKS[-1])
+            looks = np.full(LOOKS[-1], spread) if gate_is_known else gain + parent - child
+            if _is_kept(rng, looks, spread=spread, gain=gain):
+                of_study += 1
+                parent = child
+        n_kept += of_study
+        n_with_any += of_study > 0
+    n_trials = n_studies * N_STUDY_TRIALS
+    return SequentialView(
+        n_kept / n_trials, n_kept / n_studies, n_with_any / n_studies, n_placebos_kept / n_trials
+    )
+
+
+def _is_kept(rng: np.random.Generator, looks: Array, *, spread: float, gain: float = 0.0) -> bool:
+    if _decided(judge, looks).step is not Step.ACCEPT:
+        return False
+    return _decided(confirm, gain + spread * rng.normal(size=N_CONFIRM)).step is Step.ACCEPT
+
+
 def bootstrap_p(gains: Array, *, n_resamples: int = 500) -> float:
     """P(better) according to a bootstrap, for comparison only."""
     rng = np.random.default_rng(0)
@@ -155,10 +204,23 @@ def main() -> None:
         for ratio in (0.5, 1.0, 1.5, 2.0, 3.0)
     }
     rows = measured_rows(max(500, n_trials // 10), by_chance["normal"][0.01].accepted)
+    n_studies = max(50, n_trials // N_STUDY_TRIALS)
+    sequential = {
+        "a change without effect": simulate_studies(gain=0.0, n_studies=n_studies, seed=8),
+        "without effect, gate's seeds known": simulate_studies(
+            gain=0.0, n_studies=n_studies, seed=9, gate_is_known=True
+        ),
+        "a gain of half a spread": simulate_studies(gain=0.01, n_studies=n_studies, seed=10),
+    }
     if parser.parse_args().json:
         plain = {noise: {s: asdict(f) for s, f in found.items()} for noise, found in by_chance.items()}
         powers = {ratio: asdict(found) for ratio, found in power.items()}
-        print(json.dumps({"by_chance": plain, "power": powers, "measured": rows}))
+        print(
+            json.dumps(
+                {"by_chance": plain, "power": powers, "measured": rows}
+                | {"sequential": {name: asdict(view) for name, view in sequential.items()}}
+            )
+        )
         return
     print(f"false accepts of {n_trials:,} trials (before confirmation), by spread in bpb")
     for noise, by_spread in by_chance.items():
@@ -170,6 +232,12 @@ def main() -> None:
     for ratio, found in power.items():
         print(f"  {ratio:<4} {100 * found.accepted:.0f} %  {found.n_trainings:.1f} trainings")
     _print_measured(rows)
+    print(f"whole studies of {N_STUDY_TRIALS} trials ({n_studies:,} of each), secret seeds")
+    for name, view in sequential.items():
+        print(
+            f"  {name:<36} kept {100 * view.kept:.1f} % of trials, {view.n_kept:.2f} per study,"
+            f" at least one in {100 * view.with_any:.0f} %; placebos {100 * view.placebos_kept:.1f} %"
+        )
 
 
 def _print_measured(rows: list[dict[str, Any]]) -> None:

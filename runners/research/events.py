@@ -15,6 +15,7 @@ EventName = Literal[
     "training",  # a training ended
     "trial",  # a trial has its verdict; its file is written
     "test",  # the final comparison begins
+    "transfer",  # the final change is tried at a larger size
     "ended",  # `study.json` is final for this process
     "heartbeat",  # the process lives; says nothing of progress
     "warning",

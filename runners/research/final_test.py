@@ -60,7 +60,7 @@ class FinalTestCache:
 
 
 def finished(
-    study: Study, trials: Sequence[Trial], pool: TrainingPool, *, incumbent: Change, seeds: StudySeeds
+    study: Study, trials: Sequence[Trial], pool: TrainingPool, *, final: Change, seeds: StudySeeds
 ) -> StudyResult:
     """The result of a study; the gain is exactly 0 if nothing was kept, since each pair is one with itself.
 
@@ -75,7 +75,6 @@ def finished(
     fresh = [seeds.test(place) for place in range(N_TEST)]
     parents = _measured(study, pool, Change(), fresh)
     pairs = tuple(Pair(each.seed, each, each) for each in parents)
-    final = _picked(pool, incumbent, seeds)
     if final != Change():
         children = pool.trained([TrainingRequest(final, seed, TESTED) for seed in fresh])
         if all(child.status is TrainingStatus.OK for child in children):
@@ -113,7 +112,7 @@ def _first_look(seeds: StudySeeds) -> list[int]:
     return [seeds.gate(place) for place in range(LOOKS[0])]
 
 
-def _picked(pool: TrainingPool, incumbent: Change, seeds: StudySeeds) -> Change:
+def final_pick(pool: TrainingPool, incumbent: Change, seeds: StudySeeds) -> Change:
     """The incumbent, or the baseline if that is better on `select` under the seeds of the first look."""
     if incumbent == Change():
         return incumbent

@@ -39,6 +39,10 @@ class StudySeeds:
         """Of a pair of the final test."""
         return self._derived("test", place)
 
+    def transfer(self, place: int) -> int:
+        """Of a pair at the larger size."""
+        return self._derived("transfer", place)
+
     def placebo_slots(self, *, n_trials: int, share: float) -> frozenset[int]:
         """The slots of the placebos, which come on top of the agent's `n_trials`; never the first one."""
         n_placebos = round(n_trials * share)

@@ -15,12 +15,13 @@ from statistics import fmean
 
 from runners.research.agents import Agent, Ask
 from runners.research.events import StudyEvent
-from runners.research.final_test import baseline_trainings, finished, first_pair_val
+from runners.research.final_test import baseline_trainings, final_pick, finished, first_pair_val
 from runners.research.gate import LOOKS
 from runners.research.problem.tiers import Tier
 from runners.research.problem.tunables import Tunable
 from runners.research.seeds import StudySeeds, next_slots
 from runners.research.training.pool import TrainingPool, TrainingRequest
+from runners.research.transfer import LargerSize, transferred
 from runners.research.trial import (
     PLACEBO,
     TrialSpec,
@@ -58,6 +59,7 @@ class StudyContext:
     categories: Callable[[Change, Change], tuple[str, ...]]  # of `CATEGORIES`, from parent to child
     shipped_script: str
     say: Callable[[StudyEvent], None]
+    size: LargerSize | None = None  # for the final change alone; None: the tier has no larger one
 
 
 def run_study(ledger: Ledger, context: StudyContext) -> Study:
@@ -74,7 +76,11 @@ def run_study(ledger: Ledger, context: StudyContext) -> Study:
     while (wave := loop.next_wave()) is not None:
         loop.work_off(wave)
     context.say(StudyEvent("test", n_done=study.n_trials, n_total=study.n_trials))
-    result = finished(study, ledger.trials(), context.pool, incumbent=loop.incumbent, seeds=context.seeds)
+    final = final_pick(context.pool, loop.incumbent, context.seeds)
+    result = finished(study, ledger.trials(), context.pool, final=final, seeds=context.seeds)
+    if study.has_transfer:
+        context.say(StudyEvent("transfer", n_done=study.n_trials, n_total=study.n_trials))
+        result = replace(result, transfer=transferred(final, context.size, context.seeds))
     done = replace(
         ledger.read_study(),
         status=StudyStatus.COMPLETE,

@@ -27,11 +27,14 @@ from runners.research.corpora.build import corpus
 from runners.research.events import StudyEvent, encode
 from runners.research.final_test import FinalTestCache
 from runners.research.problem import script, space
+from runners.research.problem.tiers import Tier
 from runners.research.problem.tiers import tier as tier_of
 from runners.research.seeds import StudySeeds
 from runners.research.study import StudyContext, run_study
 from runners.research.training import cache as training
 from runners.research.training.pool import StoppedError, TrainingPool
+from runners.research.training.slots import slots_here
+from runners.research.transfer import LargerSize, NotScalableError, larger_tier
 from runners.sandbox import run as sandbox
 from tracker.errors import EXIT_INTERRUPTED, DiskFullError, ModelError, TrackerError, UnreachableError
 from tracker.files.studies import Ledger
@@ -129,22 +132,28 @@ def _opened(
     )
     corpus_hash = corpus(tier.corpus, home).hash
 
-    def train(change: Change, seed: int, *, splits: Sequence[str]) -> Training:
-        return training.cached(change, seed, tier, splits=splits, home=home, sandbox=box)
+    def pool_of(tier: Tier) -> TrainingPool:
+        def train(change: Change, seed: int, *, splits: Sequence[str]) -> Training:
+            return training.cached(change, seed, tier, splits=splits, home=home, sandbox=box)
 
-    def identity(change: Change) -> str:
-        return training.key(change, 0, tier, corpus_hash)
+        def identity(change: Change) -> str:
+            return training.key(change, 0, tier, corpus_hash)
+
+        return TrainingPool(
+            FinalTestCache(train, ledger, identity),
+            n_at_once=len(slots_here(tier.device)),
+            identity=identity,
+            is_stopped=stop,
+            on_training=on_training,
+        )
 
     def on_training(done: Training) -> None:
         say(StudyEvent("training", status=done.status.value, seed=done.seed, duration_s=done.train_s))
 
-    pool = TrainingPool(
-        FinalTestCache(train, ledger, identity),
-        n_at_once=training.N_AT_ONCE["cpu" if tier.device == "cpu" else "cuda"],
-        identity=identity,
-        is_stopped=stop,
-        on_training=on_training,
-    )
+    pool, size = pool_of(tier), None
+    with suppress(NotScalableError):
+        larger = larger_tier(tier)
+        size = LargerSize(tier, larger, pool_of(larger))
     agent = _agent(study, ledger, say)
     try:
         yield StudyContext(
@@ -153,13 +162,16 @@ def _opened(
             agent=agent,
             seeds=seeds,
             pool=pool,
-            identity=identity,
+            identity=lambda change: training.key(change, 0, tier, corpus_hash),
             categories=lambda parent, child: space.categories(parent, child, tier),
             shipped_script=script.shipped(tier),
             say=say,
+            size=size,
         )
     finally:
         pool.close()
+        if size is not None:
+            size.pool.close()
         agent.close()
 
 

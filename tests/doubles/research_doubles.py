@@ -21,6 +21,7 @@ from runners.research.problem.tiers import SMOKE
 from runners.research.seeds import StudySeeds
 from runners.research.study import StudyContext
 from runners.research.training.pool import TrainingPool
+from runners.research.transfer import LargerSize, larger_tier
 from tracker.errors import UnreachableError
 from tracker.files.studies import Ledger
 from tracker.records.studies import (
@@ -132,6 +133,12 @@ def parts(
     ledger = Ledger(folder)
     train = FinalTestCache(world, ledger, identity)
     pool = TrainingPool(train, n_at_once=2, identity=identity, is_stopped=world.is_stopped)
+    larger = TrainingPool(
+        FinalTestCache(world, ledger, lambda change: f"larger-{identity(change)}"),
+        n_at_once=2,
+        identity=identity,
+        is_stopped=world.is_stopped,
+    )
     return StudyContext(
         tier=SMOKE,
         space=space.tunables(SMOKE),
@@ -142,6 +149,7 @@ def parts(
         categories=lambda parent, child: space.categories(parent, child, SMOKE),
         shipped_script="",
         say=told.append,
+        size=LargerSize(SMOKE, larger_tier(SMOKE), larger),
     )
 
 

@@ -53,6 +53,13 @@ StudySecretText = Annotated[
         "digits, or a file with them; to repeat a complete study. Default: a fresh one.",
     ),
 ]
+NoTransfer = Annotated[
+    bool,
+    Parameter(
+        negative=(),
+        help="Do not try the final change at four times the size: six trainings at that size.",
+    ),
+]
 EXIT_PASSED = 1  # a cheat succeeded
 EXIT_HINTS = {
     1: "finished trials are kept; `tracker research resume {study}` continues; the worker's log: {log}",
@@ -87,6 +94,7 @@ def run(
     proposals: Annotated[Path | None, Parameter(group=AGENT)] = None,
     program: Annotated[Path | None, Parameter(group=AGENT)] = None,
     study_secret: StudySecretText = None,
+    no_transfer: NoTransfer = False,
     no_sandbox: bool = False,
     as_json: JsonDocument = False,
 ) -> None:
@@ -149,6 +157,7 @@ def run(
         proposals=proposals,
         program=None if program is None else read_program(program),
         secret=None if study_secret is None else given_secret(study_secret),
+        has_transfer=not no_transfer,
     )
     _finish(_work(begin_study(request, home), home), home, as_json=as_json)
 
@@ -283,6 +292,7 @@ def baseline(
     agent: tuple[str, ...] = BASELINES,
     placebo_share: float = 0.1,
     study_secret: StudySecretText = None,
+    no_transfer: NoTransfer = False,
     as_json: JsonDocument = False,
 ) -> None:
     """Run the baselines that models are compared with, at the same number of trials.
@@ -323,6 +333,7 @@ def baseline(
                 seed=each,
                 placebo_share=placebo_share,
                 secret=secret,
+                has_transfer=not no_transfer,
             )
             known = known_study(request, home)
             if known is None:

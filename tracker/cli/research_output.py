@@ -26,7 +26,9 @@ CONTRACT = (
 MORE = (
     "reason", "detail", "n_done", "n_rejected", "n_duplicates", "n_invalid", "n_failed", "n_caught",
     "n_placebos", "n_false_accepts", "n_trainings", "cpu_s", "latency_s", "corpus_hash", "sandbox",
-    "warnings", "started_at", "ended_at", "secret_hash", "secret",
+    "warnings", "started_at", "ended_at", "secret_hash", "secret", "transfer_n_params",
+    "transfer_n_tokens", "transfer_gain_bpb", "transfer_gain_ci_low", "transfer_gain_ci_high",
+    "transfer_detail",
 )  # fmt: skip
 PUBLIC_SEEDS = "seeds that derive from the study's seed, which an agent could compute"
 MARKS = {OWN: " *", STUDIES: " **", SEEDS: ""}  # beside an interval, by its basis
@@ -178,6 +180,8 @@ def print_study(
     if pairs:
         console().print(_pair_table(pairs))
     print(result_line(row))
+    if (line := transfer_line(row)) is not None:
+        print(line)
 
 
 def summary(row: dict[str, Any]) -> str:
@@ -205,6 +209,17 @@ def result_line(row: dict[str, Any]) -> str:
             f"gain {row['gain_bpb']:.4f} bpb on test ({row['gain_ci_low']:.4f} to {row['gain_ci_high']:.4f})"
         )
     return f"{gain} · claimed {row['claimed_gain_bpb']:.4f} · {rate} · {cost} · {tokens}"
+
+
+def transfer_line(row: dict[str, Any]) -> str | None:
+    """What the final change gains at a larger size; None: not tried."""
+    if row["transfer_gain_bpb"] is None:
+        return row["transfer_detail"] and f"at 4 times the size: {one_line(row['transfer_detail'])}"
+    return (
+        f"at 4 times the size ({counted(row['transfer_n_params'], 'parameter')}): gain"
+        f" {row['transfer_gain_bpb']:+.4f} bpb on test"
+        f" ({row['transfer_gain_ci_low']:.4f} to {row['transfer_gain_ci_high']:.4f})"
+    )
 
 
 def _trial_table(trials: Sequence[dict[str, Any]]) -> Table:

@@ -56,6 +56,8 @@ class StudyProgress:
             self._trial(event)
         elif event.event == "test":
             self._say("measuring the final gain on test with fresh seeds")
+        elif event.event == "transfer":
+            self._say("trying the final change at 4 times the size")
         elif event.event == "warning":
             self._say(f"warning: {event.message}")
 

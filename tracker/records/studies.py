@@ -244,6 +244,24 @@ class StudySecret:
 
 
 @dataclass(frozen=True, slots=True)
+class Transfer:
+    """The gain of a study's final change at a larger size, or the reason that there is none."""
+
+    n_params: int | None = None  # of the defaults at that size
+    n_tokens: int | None = None  # of a training
+    gain_bpb: float | None = None  # on `test`, mean of paired fresh seeds
+    gain_ci_low: float | None = None
+    gain_ci_high: float | None = None
+    detail: str | None = None  # why there is no gain, in a sentence
+    pairs: tuple[Pair, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that there is either a gain or a reason."""
+        if (self.gain_bpb is None) == (self.detail is None):
+            raise ValueError("a transfer has either a gain or a reason for having none")
+
+
+@dataclass(frozen=True, slots=True)
 class StudyResult:
     """The result of a finished study; the interval is the 95% one over paired fresh seeds."""
 
@@ -255,6 +273,7 @@ class StudyResult:
     gain_ci_high: float
     claimed_gain_bpb: float  # on `val`, by the running minimum that a naive loop reports
     test_pairs: tuple[Pair, ...] = ()
+    transfer: Transfer | None = None  # None: not asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +308,7 @@ class Study:
     secret_hash: str | None = None  # of its `StudySecret`; None: older, its seeds follow from `seed`
     secret: str | None = None  # written down once the study is complete
     ngram_bpb: float | None = None  # of an n-gram table on `test`; None: a task without such a line
+    has_transfer: bool = False  # whether the final change is tried at a larger size
 
     def __post_init__(self) -> None:
         """Check the ranges."""

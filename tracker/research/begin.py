@@ -88,6 +88,7 @@ class StudyRequest:
     team: int = 1
     token_budget: int | None = None
     name: str | None = None  # of an agent from outside, which `tracker research serve` gives tools to
+    has_transfer: bool = True
 
     def __post_init__(self) -> None:
         """Refuse values out of range, naming the flag."""
@@ -197,6 +198,7 @@ def begin_study(request: StudyRequest, settings: Settings) -> Study:
         warnings=tuple([facts.note] if facts.note else []) + tuple(warnings),
         secret_hash=secret.hash,
         ngram_bpb=task_line(tier, settings.home),
+        has_transfer=request.has_transfer,
     )
     ledger = Ledger(settings.studies_path / study.study_id)
     if request.proposals is not None:

@@ -36,7 +36,7 @@ FORGET_TRIAL = (
 OF_STUDY = (
     "study_id", "tier", "seed", "n_trials", "wave_size", "placebo_share", "reason", "detail", "pid",
     "corpus_hash", "script_hash", "program_hash", "harness_version", "program", "sandbox",
-    "secret_hash", "secret", "ngram_bpb",
+    "secret_hash", "secret", "ngram_bpb", "has_transfer",
 )  # fmt: skip
 OF_TRIAL = (
     "study_id", "slot", "wave", "is_placebo", "p_better", "reason", "detail", "claimed_gain_bpb",
@@ -50,6 +50,8 @@ RESULT = (
     "baseline_bpb", "test_bpb", "best_val_bpb", "gain_bpb", "gain_ci_low", "gain_ci_high", "claimed_gain_bpb",
 )  # fmt: skip
 
+OF_TRANSFER = ("n_params", "n_tokens", "gain_bpb", "gain_ci_low", "gain_ci_high", "detail")
+
 
 def write_study(connection: duckdb.DuckDBPyConnection, study: Study) -> None:
     """Replace the study and its final comparison, not its trials; the caller holds the transaction."""
@@ -59,6 +61,8 @@ def write_study(connection: duckdb.DuckDBPyConnection, study: Study) -> None:
     _insert(connection, "studies", [study_row(study)])
     if study.result is not None:
         _insert(connection, "trainings", _pair_rows(key, phase="test", pairs=study.result.test_pairs))
+        if (transfer := study.result.transfer) is not None:
+            _insert(connection, "trainings", _pair_rows(key, phase="transfer", pairs=transfer.pairs))
 
 
 def write_trial(connection: duckdb.DuckDBPyConnection, trial: Trial) -> None:
@@ -75,9 +79,11 @@ def write_trial(connection: duckdb.DuckDBPyConnection, trial: Trial) -> None:
 def study_row(study: Study) -> dict[str, Any]:
     """The study as a row of `studies`."""
     agent, result = study.agent, study.result
+    transfer = result.transfer if result else None
     return (
         {name: getattr(study, name) for name in OF_STUDY}
         | {name: getattr(result, name) if result else None for name in RESULT}
+        | {f"transfer_{name}": getattr(transfer, name) if transfer else None for name in OF_TRANSFER}
         | {
             "agent": agent.kind,
             "agent_name": agent.name,
@@ -163,7 +169,10 @@ def study_of_rows(
         "incumbent": json.loads(row["incumbent"]),
     }
     if row["gain_bpb"] is not None:
-        document["result"] = {name: row[name] for name in RESULT} | {"test_pairs": _pairs(trainings)}
+        document["result"] = {name: row[name] for name in RESULT} | {
+            "test_pairs": _pairs([each for each in trainings if each["phase"] == "test"]),
+            "transfer": _transfer(row, [each for each in trainings if each["phase"] == "transfer"]),
+        }
     return load_json(Study, json.dumps(document), where=f"study `{row['study_id']}`")
 
 
@@ -196,6 +205,14 @@ def trial_of_rows(
 def _model(row: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
     more = {field.name: known[field.name] for field in fields(Model) if known.get(field.name) is not None}
     return more | {"model_id": row["model_id"], "revision": row["revision"]}
+
+
+def _transfer(row: Mapping[str, Any], trainings: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The transfer in a row of `studies`; None in one without, or from before there were any."""
+    found = {name: row.get(f"transfer_{name}") for name in OF_TRANSFER}
+    if found["gain_bpb"] is None and found["detail"] is None:
+        return None
+    return found | {"pairs": _pairs(trainings)}
 
 
 def _times(row: Mapping[str, Any]) -> dict[str, str]:

@@ -52,7 +52,7 @@ AGENT_COLUMNS: Mapping[str, Any] = {
         "Gain at 4× size",
         format=SIGNED_BPB,
         width=115,
-        help="Bits per byte that the final change saves at four times the parameters",
+        help="Bits per byte that the final change saves at four times the size",
     ),
     "n_studies": cc.NumberColumn("Studies", width=70),
 }

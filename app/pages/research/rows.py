@@ -26,7 +26,7 @@ BANDS = BASELINES  # whose spread over seeds is drawn
 CANDIDATE = "candidate"  # the script with the proposed change
 SHOWN_HASH = 8  # characters that tell a corpus from a handful of others
 DIFF_PREVIEW_CHARS = 200
-PHASES = {"gate": "gate", "confirmation": "confirmation", "test": "final test"}
+PHASES = {"gate": "gate", "confirmation": "confirmation", "test": "final test", "transfer": "larger size"}
 ROLES = {"parent": "incumbent", "child": CANDIDATE}
 AGENT_FIELDS = [
     "rank", "agent", "track", "gain_bpb", "gain_ci_low", "gain_ci_high", "interval_over", "share_of_tpe",

@@ -16,6 +16,7 @@ from app.widgets.facts import show_facts, show_text
 TALL_PX = 360
 FINAL_SLOT = -1  # of query `trial_trainings`: the comparison on `test`
 RESUMABLE = ("paused", "interrupted")
+PUBLIC_SEEDS = "A study of an earlier version: an agent could compute the seeds of its trainings."
 LOSS_NOTE = "Solid: candidate. Dashed: incumbent with the same seed."
 
 
@@ -62,6 +63,7 @@ def show_study(study: Mapping[str, Any], live: Sequence[str]) -> None:
             "Confirmed gain": safe_text.bpb(study["gain_bpb"]),
             "95% interval": safe_text.bpb_ends(study["gain_ci_low"], study["gain_ci_high"]),
             "Claimed gain": safe_text.bpb(study["claimed_gain_bpb"]),
+            "Gain at 4× the size": safe_text.bpb(study["transfer_gain_bpb"]),
             "Placebos kept": f"{study['n_false_accepts']} of {study['n_placebos']}",
             "Invalid / repeated": f"{study['n_invalid']} / {study['n_duplicates']}",
             "Crashed / caught cheating": f"{study['n_failed']} / {study['n_caught']}",
@@ -71,6 +73,10 @@ def show_study(study: Mapping[str, Any], live: Sequence[str]) -> None:
             "Seed": str(study["seed"]),
         }
     )
+    if study["transfer_detail"]:
+        st.caption(f"At 4× the size: {safe_text.escaped(study['transfer_detail'])}")
+    if study["secret_hash"] is None:
+        st.caption(PUBLIC_SEEDS)
     _show_final(study)
     with st.expander("Agent instructions: program.md"):
         show_text("program.md", study["program"], key="program")

@@ -20,7 +20,8 @@ from runners.research.attacks.near_limits import NearLimit, near_limits
 from runners.research.corpora.build import corpus
 from runners.research.problem import script as scripts
 from runners.research.problem.tiers import SMOKE, Tier
-from runners.research.training.cache import N_AT_ONCE, train
+from runners.research.training.cache import train
+from runners.research.training.slots import N_ON_CPU
 from runners.sandbox.run import Sandbox, remove_tree
 from tracker.errors import TrackerError
 from tracker.records.studies import (
@@ -128,7 +129,7 @@ def run_attacks(
             on_outcome(outcome)
             return outcome
 
-        with ThreadPoolExecutor(N_AT_ONCE["cpu"]) as pool:
+        with ThreadPoolExecutor(N_ON_CPU) as pool:
             return list(pool.map(attacked, names or attack_names()))
 
 

@@ -52,6 +52,7 @@ class TrainedModel:
     config: Mapping[str, Any]  # what `build_model` is given
     device: str
     limits: Limits
+    environment: Mapping[str, str] = field(default_factory=dict)  # in which a server sees its card
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,12 @@ class LogitsServer:
         )
         needs_gpu = self.model.device != "cpu"
         spec = SandboxSpec(
-            paths, out, limits, {"OMP_NUM_THREADS": "1"}, needs_gpu=needs_gpu, keeps_output=False
+            paths,
+            out,
+            limits,
+            {"OMP_NUM_THREADS": "1", **self.model.environment},
+            needs_gpu=needs_gpu,
+            keeps_output=False,
         )
         argv = python_command(inside["server.py"], inside["job.json"])
         self._at_work = self.sandbox.start(argv, spec, with_pipes=True)

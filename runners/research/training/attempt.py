@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,7 @@ class TrainingContext:
     home: Path
     sandbox: Sandbox
     corpus: Corpus
+    environment: Mapping[str, str] = field(default_factory=dict)  # in which a training sees its card
 
     @property
     def folder(self) -> Path:
@@ -195,7 +196,11 @@ class TrainingAttempt:
         tier, sandbox = self.context.tier, self.context.sandbox
         inputs = self._inputs()
         spec = SandboxSpec(
-            inputs, self.out, tier.limits, {"OMP_NUM_THREADS": "1"}, needs_gpu=tier.device != "cpu"
+            inputs,
+            self.out,
+            tier.limits,
+            {"OMP_NUM_THREADS": "1", **self.context.environment},
+            needs_gpu=tier.device != "cpu",
         )
         inside = [sandbox.inside(name, inputs[name]) for name in ("script.py", "config.json")]
         is_cpu = tier.device == "cpu"
@@ -261,7 +266,14 @@ class TrainingAttempt:
             "vocab_size": corpus.meta.vocab_size,
             "context": tier.context,
         }
-        model = TrainedModel(self.work / "script.py", checkpoint, config, tier.device, tier.limits)
+        model = TrainedModel(
+            self.work / "script.py",
+            checkpoint,
+            config,
+            tier.device,
+            tier.limits,
+            environment=self.context.environment,
+        )
         exam = EvaluationSpec(
             tier,
             corpus,

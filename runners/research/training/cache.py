@@ -11,13 +11,12 @@ import errno
 import hashlib
 import json
 import secrets
-import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import psutil
-from filelock import FileLock, Timeout
 
 from runners.research.corpora.build import corpus
 from runners.research.evaluation.cheat_checks import (
@@ -37,6 +36,7 @@ from runners.research.training.attempt import (
     TrainingContext,
     refusal,
 )
+from runners.research.training.slots import Slot, held_slot, slots_here
 from runners.sandbox import run as sandboxes
 from runners.sandbox.run import Sandbox
 from tracker.errors import DiskFullError, TrackerError
@@ -52,8 +52,6 @@ from tracker.serialization import dump_json, load_json, write_atomically
 
 BASELINE_HINT = "`tracker doctor` says what works on this machine"
 VERSION = "3"  # of training and evaluator: another one gives other keys
-N_AT_ONCE = {"cpu": 2, "cuda": 1}  # trainings on one machine, of all studies together
-WAIT_S = 0.2
 KEPT_SPLITS = (str(Split.VAL), str(Split.SELECT))  # always measured, and shared by all studies of a home
 # of a tier: what cannot change a result, and the script, which has its own place
 NOT_IN_KEY = ("description", "choices", "limits", "program", "numbers", "script")
@@ -122,7 +120,8 @@ def _trained(change: Change, seed: int, context: TrainingContext, splits: Sequen
     shipped = _shipped(seed, context) if change.script is not None else None
     n_shipped = shipped.n_params or 0 if shipped else 0
     try:
-        with _slot(context, alone=shipped is not None), work_folder(context.folder) as work:
+        with _slot(context, alone=shipped is not None) as slot, work_folder(context.folder) as work:
+            context = replace(context, environment=slot.environment)
             attempt = TrainingAttempt(change, blank, context, wanted, work, n_shipped)
             training, seen = attempt.run()
             if seen is not None and shipped is not None:
@@ -138,6 +137,11 @@ def _trained(change: Change, seed: int, context: TrainingContext, splits: Sequen
             raise DiskFullError(str(context.folder)) from error
         raise
     return training
+
+
+def _slot(context: TrainingContext, *, alone: bool) -> AbstractContextManager[Slot]:
+    device = context.tier.device
+    return held_slot(context.folder, lambda: slots_here(device), alone=alone)
 
 
 def _shipped(seed: int, context: TrainingContext) -> Training:
@@ -223,33 +227,6 @@ def _seed_finding(
 def _refused(training: Training, finding: Finding) -> Training:
     why = refusal(finding)
     return replace(training, status=why.status, reason=why.reason, detail=why.detail, bpb={})
-
-
-@contextlib.contextmanager
-def _slot(context: TrainingContext, *, alone: bool) -> Iterator[None]:
-    """One of the few places for trainings on this machine, or all of them; waits until they are free.
-
-    What an agent wrote is alone: two such programs could tell each other what the evaluator asks, by the
-    locks of files that both see. All wait in the same order, so nobody waits for ever.
-    """
-    n = N_AT_ONCE["cpu" if context.tier.device == "cpu" else "cuda"]
-    context.folder.mkdir(parents=True, exist_ok=True)
-    locks = [FileLock(context.folder / f".slot-{i}.lock") for i in range(n)]
-    with contextlib.ExitStack() as held:
-        for wanted in [[lock] for lock in locks] if alone else [locks]:
-            while (lock := next(filter(_taken, wanted), None)) is None:
-                time.sleep(WAIT_S)
-            held.callback(lock.release)
-        yield
-
-
-def _taken(lock: FileLock) -> bool:
-    """Whether we have the lock now."""
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    return True
 
 
 @contextlib.contextmanager

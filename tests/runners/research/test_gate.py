@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from benchmarks.research_gate import NOISES, SPREADS, bootstrap_p, simulate
+from benchmarks.research_gate import NOISES, SPREADS, bootstrap_p, simulate, simulate_studies
 from runners.research.gate import FLOOR_BPB, Step, confirm, judge, p_better
 
 N_TRIALS = 6000
@@ -93,3 +93,11 @@ def test_gate_every_noise_is_symmetric() -> None:
     for draw in NOISES.values():
         values = np.asarray(draw(rng, (20_000,)))
         assert abs(float(np.mean(values > 0)) - 0.5) < 0.02
+
+
+def test_gate_over_whole_studies_neither_chance_nor_known_seeds_of_the_gate_keep_much() -> None:
+    secret = simulate_studies(gain=0.0, n_studies=60, seed=8)
+    assert secret.kept <= ALPHA / 2
+    assert secret.placebos_kept <= ALPHA / 2
+    known = simulate_studies(gain=0.0, n_studies=60, seed=9, gate_is_known=True)
+    assert known.kept <= 0.25, "the confirmation's seeds are fresh"

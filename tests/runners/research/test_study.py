@@ -15,10 +15,11 @@ import pytest
 
 from runners.research.evaluation.evaluator import FAVOURS_KEPT, favour_of, favours_of
 from runners.research.events import StudyEvent
-from runners.research.final_test import FinalTestCache
+from runners.research.final_test import N_TEST, FinalTestCache
 from runners.research.seeds import StudySeeds, next_slots
 from runners.research.study import run_study
 from runners.research.training.pool import StoppedError
+from runners.research.transfer import N_TRANSFER
 from tests.builders.some_studies import study
 from tests.doubles.research_doubles import (
     SECRET,
@@ -52,7 +53,7 @@ MIXED: tuple[dict[str, object] | str, ...] = (
 
 
 def a_study(n_trials: int = len(MIXED), **more: Any) -> Study:
-    more = {"tier": "smoke", "placebo_share": 0.0, "seed": 7} | more
+    more = {"tier": "smoke", "placebo_share": 0.0, "seed": 7, "has_transfer": True} | more
     return study(1, n_trials=n_trials, status=StudyStatus.RUNNING, gain=None, **more)
 
 
@@ -102,7 +103,9 @@ def test_study_parents_are_trained_once_and_test_is_touched_at_the_end_alone(tmp
     run_study(begin(tmp_path, a_study()), parts(Listed(*MIXED), world, tmp_path))
     assert len(world.trained) == len(set(world.trained))
     touched = [index for index, (_, _, splits) in enumerate(world.trained) if "test" in splits]
-    assert touched == list(range(len(world.trained) - 10, len(world.trained)))
+    n_final = 2 * (N_TEST + N_TRANSFER)
+    assert touched == list(range(len(world.trained) - n_final, len(world.trained)))
+    assert len({world.trained[index][1] for index in touched}) == N_TEST + N_TRANSFER, "under fresh seeds"
     seen = {seed for _, seed, splits in world.trained if "test" not in splits}
     assert not seen & {seed for _, seed, splits in world.trained if "test" in splits}
 
@@ -233,7 +236,7 @@ def test_study_events_tell_of_each_trial_after_its_file_is_written(tmp_path: Pat
     assert told[:2] == [(0, "rejected", 1), (1, "accepted", 2)]
     assert told == [(t.slot, t.verdict.value, t.slot + 1) for t in ledger.trials()]
     assert [event.event for event in events if event.event != "trial"] == [
-        "baseline", "asking", "asking", "asking", "test",
+        "baseline", "asking", "asking", "asking", "test", "transfer",
     ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.research_board import AGENTS, coverage
 from tests.builders.some_studies import (
     MODEL,
     TPE,
@@ -104,6 +105,14 @@ def test_agent_board_the_spread_between_studies_of_one_seed_is_in_the_interval()
     assert only.gain_ci_high == pytest.approx(0.325 + 12.706 * 0.325, abs=1e-3)  # t, one degree
     ((lucky,),) = [group.rows for group in board(two_studies(0.1, 0.1))]
     assert (lucky.gain_ci_low, lucky.gain_ci_high) == pytest.approx((0.08, 0.12)), "never narrower"
+
+
+@pytest.mark.parametrize(("n_seeds", "n_studies"), [(1, 2), (2, 1), (3, 1), (3, 3)])
+def test_agent_board_the_interval_over_several_studies_covers(n_seeds: int, n_studies: int) -> None:
+    agent = AGENTS["studies vary"]
+    found = coverage(agent, n_seeds=n_seeds, n_studies=n_studies, n_draws=150)
+    assert found.covered > 0.88, "0.95 less three standard errors of the simulation"
+    assert found.covered_by_own < found.covered
 
 
 def test_agent_board_studies_that_drew_the_same_seeds_are_one_value_with_the_placebos_of_the_newest() -> None:
