@@ -20,11 +20,12 @@ from pathlib import Path
 from runners.hardware import Hardware, choose_cards, describe_hardware, visible_cards
 from runners.sandbox.image import ETC, STATIC_PROC, SYSTEM, Image, frozen_counters
 from runners.sandbox.limits import Limits
+from runners.sandbox.output import SetupPipes
 from runners.sandbox.packages import PACKAGES, package_paths
 
 INPUTS, OUTPUT = "/in", "/out"  # in the sandbox
 # torch.compile needs a /tmp
-MEMORY_FOLDERS = {"/dev/shm": 64 * 2**20, "/tmp": 256 * 2**20, OUTPUT: 16 * 2**20}  # noqa: S108
+SHARED_BYTES, TEMPORARY_BYTES = 64 * 2**20, 256 * 2**20
 N_FILES = 256  # open at once
 # Users of this number exist nowhere: above systemd's container range (systemd.io/UIDS-GIDS), below 2^31.
 FIRST_UID, N_UIDS = 1_900_000_000, 10**8
@@ -81,7 +82,8 @@ class Binds:
     filter_fd: int | None = None  # of the system calls; None leaves all open
     image: Image | None = None  # the system and Python in memory; None shows those on the disk
     input_fds: Mapping[str, int] = field(default_factory=dict)  # open inputs, to be copied into memory
-    keeps_output: bool = True  # else the writable folder is memory, and gone afterwards
+    output_bytes: int | None = None  # the writable folder is memory of this size; None binds the one given
+    pipes: SetupPipes | None = None  # at which it stops when everything is set up
 
 
 def environment(env: Mapping[str, str], *, needs_gpu: bool = False) -> dict[str, str]:
@@ -150,8 +152,13 @@ def bubblewrap(
         else:
             mounts += ["--ro-bind", str(path), inside]
     # `/tmp` comes first: the interpreter, or a folder of ours, may lie in the real one
-    words += [*_in_memory("/tmp", variant), *_parents(mounts), *mounts, *_devices(binds, variant)]  # noqa: S108
-    output = ["--bind", str(binds.writable), OUTPUT] if binds.keeps_output else _in_memory(OUTPUT, variant)
+    words += [*_in_memory("/tmp", variant, TEMPORARY_BYTES), *_parents(mounts), *mounts]  # noqa: S108
+    words += _devices(binds, variant)
+    output = ["--bind", str(binds.writable), OUTPUT]
+    if binds.output_bytes is not None:
+        output = _in_memory(OUTPUT, variant, binds.output_bytes)
+    if binds.pipes is not None:
+        words += ["--info-fd", str(binds.pipes.tells.fileno()), "--block-fd", str(binds.pipes.waits.fileno())]
     words += [*output, "--chdir", OUTPUT, "--remount-ro", "/dev", "--remount-ro", "/"]
     # the last one to set up starts the program under the filter: nobody could set anything up there
     last = ["--unshare-user", "--disable-userns"] if variant.is_hardened else ["--unshare-user"]
@@ -226,9 +233,9 @@ def _system_links() -> Iterator[str]:
             yield from ("--symlink", str(Path(name).readlink()), name)
 
 
-def _in_memory(place: str, variant: Variant) -> list[str]:
+def _in_memory(place: str, variant: Variant, n_bytes: int) -> list[str]:
     """A folder that is memory, of its size where bubblewrap knows how."""
-    size = ["--size", str(MEMORY_FOLDERS[place])] if variant.is_hardened else []
+    size = ["--size", str(n_bytes)] if variant.is_hardened else []
     return [*size, "--perms", "1777", "--tmpfs", place]
 
 
@@ -241,7 +248,7 @@ def _devices(binds: Binds, variant: Variant) -> list[str]:
     words += ["--perms", "0755", "--tmpfs", "/dev"] if variant.is_hardened else ["--tmpfs", "/dev"]
     for name in DEVICES:
         words += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-    words += _in_memory("/dev/shm", variant)  # noqa: S108 - its own
+    words += _in_memory("/dev/shm", variant, SHARED_BYTES)  # noqa: S108 - its own
     if binds.needs_gpu:
         for pattern in GPU_GLOBS:
             for device in sorted(Path("/dev").glob(pattern)):

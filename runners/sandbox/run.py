@@ -32,15 +32,17 @@ import psutil
 from runners.sandbox import args as sandbox_args
 from runners.sandbox.image import image
 from runners.sandbox.limits import Limits
+from runners.sandbox.output import fetch_output, opened_output, setup_pipes
 from runners.sandbox.packages import PACKAGES
 from runners.sandbox.seccomp import Calls, call_number, filter_program, is_supported
-from runners.sandbox.watch import LOOK_S, SandboxWatch
+from runners.sandbox.watch import FOLDER_FILES, LOOK_S, SandboxWatch
 from tracker.errors import TrackerError
 from tracker.interpreter import python_command
 
 _log = logging.getLogger(__name__)
 
 TAIL_BYTES = 8192  # of each output stream that are kept
+SPARE_BYTES = 4 * 2**20  # of a folder in memory above its limit: the watch says that it is full
 GRACE_S = 1.0  # for what started the sandbox to end by itself after all in it was killed
 END_S = 10.0  # for the processes of a killed sandbox to be gone
 MARK = "TRACKER_TRAINING"  # environment variable of our side: names the writable folder
@@ -167,7 +169,9 @@ class Sandbox:
         leave_keyring()
         with contextlib.ExitStack() as stack:
             binds = self._binds(spec, stack)
+            pipes = binds.pipes
             fds = [*binds.input_fds.values(), *([] if binds.filter_fd is None else [binds.filter_fd])]
+            fds += [pipes.tells.fileno(), pipes.waits.fileno()] if pipes is not None else []
             try:
                 process = subprocess.Popen(
                     self._command(argv, spec, binds, uid),
@@ -181,7 +185,13 @@ class Sandbox:
                 )
             except OSError as error:
                 raise TrackerError(f"the sandbox could not be started: {error}", hint=INSTALL_HINT) from error
-        return SandboxedProcess(process, spec, reads_stdout=reads_stdout or not with_pipes)
+            try:
+                output_fd = None if pipes is None else opened_output(pipes, sandbox_args.OUTPUT)
+            except TrackerError:
+                process.kill()
+                raise
+        reads_stdout = reads_stdout or not with_pipes
+        return SandboxedProcess(process, spec, reads_stdout=reads_stdout, output_fd=output_fd)
 
     def _binds(self, spec: SandboxSpec, stack: contextlib.ExitStack) -> sandbox_args.Binds:
         """What bubblewrap is to show; open files are closed with the stack, after it has inherited them."""
@@ -190,7 +200,6 @@ class Sandbox:
             spec.writable,
             spec.packages,
             needs_gpu=spec.needs_gpu,
-            keeps_output=spec.keeps_output,
         )
         if self.variant.is_filtered and self.kind is not Kind.NONE:
             binds = replace(binds, filter_fd=stack.enter_context(_in_memory(filter_program(spec.calls))))
@@ -199,6 +208,10 @@ class Sandbox:
             opened = {name: stack.enter_context(path.open("rb")).fileno() for name, path in files.items()}
             found = image(spec.packages, needs_gpu=spec.needs_gpu)
             binds = replace(binds, image=found, input_fds=opened)
+            if not spec.runs_programs:
+                binds = replace(binds, output_bytes=FOLDER_FILES * spec.limits.file_bytes + SPARE_BYTES)
+                if spec.keeps_output:
+                    binds = replace(binds, pipes=stack.enter_context(setup_pipes()))
         return binds
 
     def _command(
@@ -235,9 +248,19 @@ def _in_memory(content: bytes) -> Iterator[int]:
 class SandboxedProcess:
     """A program at work in a sandbox, and the thread that watches it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], spec: SandboxSpec, *, reads_stdout: bool) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        spec: SandboxSpec,
+        *,
+        reads_stdout: bool,
+        output_fd: int | None = None,
+    ) -> None:
         self.process = process
-        self._watch = SandboxWatch(process.pid, spec.writable, spec.limits)
+        self._output_fd = output_fd  # of a folder in memory
+        self._output = spec.writable if output_fd is None else Path(f"/proc/self/fd/{output_fd}")
+        self._writable = spec.writable
+        self._watch = SandboxWatch(process.pid, self._output, spec.limits)
         self._mark = str(spec.writable)
         self._tails = {"stdout": b"", "stderr": b""}
         self._why: str | None = None
@@ -285,7 +308,24 @@ class SandboxedProcess:
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
+        self._fetch()
         return self._end(process.returncode, reaped_cpu_s)
+
+    def _fetch(self) -> None:
+        """Copy what the program left in memory, if it ended by itself."""
+        if self._output_fd is None:
+            return
+        try:
+            if self._why is None:
+                most_bytes = FOLDER_FILES * self._watch.limits.file_bytes
+                self._why = self._watch.look_at_folder()
+                if self._why is None and not fetch_output(
+                    self._output, self._writable, most_bytes=most_bytes
+                ):
+                    self._why = "disk"
+        finally:
+            os.close(self._output_fd)
+            self._output_fd = None
 
     def stop(self) -> SandboxEnd:
         """End it now, with all that it started."""

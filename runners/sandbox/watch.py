@@ -144,7 +144,7 @@ class SandboxWatch:
         self._tree_cpu_s = max(self._tree_cpu_s, now.cpu_s)
         self.peak_memory_bytes = max(self.peak_memory_bytes, now.memory_bytes)
         self._n_looks += 1
-        if self._n_looks % FOLDER_EVERY == 1 and (passed := self._folder()):
+        if self._n_looks % FOLDER_EVERY == 1 and (passed := self.look_at_folder()):
             return passed
         return self._passed(now)
 
@@ -159,6 +159,7 @@ class SandboxWatch:
             return "cpu"
         return "wall" if self.wall_s > self.limits.wall_s else None
 
-    def _folder(self) -> str | None:
+    def look_at_folder(self) -> str | None:
+        """The name of the folder's limit if it is passed, or None."""
         total, n_entries = folder_bytes(self.folder)
         return "disk" if total > FOLDER_FILES * self.limits.file_bytes or n_entries > MAX_ENTRIES else None

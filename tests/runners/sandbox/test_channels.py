@@ -21,12 +21,12 @@ from tracker.interpreter import python_command
 CHANNELS = Path(__file__).with_name("channels.py.txt")
 MESSAGE = 48_611
 LIMITS = Limits(cpu_s=30.0, wall_s=90.0, memory_bytes=2**30, file_bytes=2**22, n_processes=64)
-# What remains: numbers that the kernel gives to new pipes and sockets, where a program needs some
+# What remains: numbers of new pipes, sockets and files, where a program needs some
 NUMBERS = {"number of a pipe", "number of a socket"}
 REMAINING: dict[Calls, set[str]] = {
     Calls.COMPUTING: set(),
     Calls.ON_CARD: {*NUMBERS, "number of a file in memory"},
-    Calls.PROGRAMS: NUMBERS,
+    Calls.PROGRAMS: {*NUMBERS, "number of a file"},  # its folder is one of ours, on the disk
 }
 # What carries where nothing is filtered, on every kernel: the table tries real ways
 REAL = {"number of a pipe", "number of a socket", "load", "counters", "sysinfo"}

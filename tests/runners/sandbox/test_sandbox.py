@@ -62,7 +62,7 @@ while True:
 
 def run(sandbox: Sandbox, code: str, folder: Path, limits: Limits = LIMITS) -> SandboxEnd:
     folder.mkdir(exist_ok=True)
-    return sandbox.run([sys.executable, "-c", code], SandboxSpec({}, folder, limits))
+    return sandbox.run([sys.executable, "-c", code], SandboxSpec({}, folder, limits, packages=()))
 
 
 @pytest.fixture(params=["bubblewrap", "none"])
@@ -236,7 +236,7 @@ def killed_parent(tmp_path: Path) -> Path:
     code = (
         "import sys\nfrom pathlib import Path\nfrom runners.sandbox.run import *\n"
         "limits = Limits(cpu_s=60, wall_s=60, memory_bytes=2**29, file_bytes=2**20, n_processes=24)\n"
-        f"spec = SandboxSpec({{}}, Path({str(folder)!r}), limits)\n"
+        f"spec = SandboxSpec({{}}, Path({str(folder)!r}), limits, packages=(), runs_programs=True)\n"
         "find().run([sys.executable, '-c', 'import time; open(\"begun\", \"w\"); time.sleep(60)'], spec)\n"
     )
     pause = threading.Event()
@@ -279,7 +279,7 @@ def test_sandbox_cards_come_after_the_devices_and_include_sys(tmp_path: Path) ->
     binds = sandbox_args.Binds({}, tmp_path, needs_gpu=True)
     words = sandbox_args.bubblewrap(sandbox_args.PLAIN, binds, {}, ["true"])
     assert words[words.index("/sys") - 1] == "--ro-bind"
-    assert words.index("--dev") < words.index("/sys")
+    assert words.index("/dev") < words.index("/sys")
     assert "--data" not in " ".join(sandbox_args.rlimits(LIMITS, needs_gpu=True))
 
 
