@@ -211,6 +211,11 @@ class ToolSession:
         is_mine = asked.n_past == self._n_past if self._number is None else asked.n_past <= self._number
         return asked if is_mine else None
 
+    def _is_open(self) -> bool:
+        """Whether a draft may be submitted: every earlier one has its verdict, so the incumbent is known."""
+        is_known = self._number is None and len(self._trials) >= self._n_past
+        return is_known or self._asked() is not None
+
     def _status(self) -> str:
         study, tier = self.study, self._setting.tier
         trials = self._trials
@@ -246,10 +251,8 @@ class ToolSession:
             return f"State: {study.status}. It can be resumed with `tracker research resume`."
         if self._work.finished() is not None or self._n_past >= study.n_trials:
             return "State: no trials are left. The last trials and the final measurement run: call `wait`."
-        if self._asked() is None:
-            return (
-                "State: a trial or the baseline is still running. You can prepare the next draft meanwhile."
-            )
+        if not self._is_open():
+            return "State: a trial is still running. You can prepare the next draft meanwhile."
         return "State: waiting for you: change the draft, then `submit` it."
 
     # -- files
@@ -522,11 +525,11 @@ class ToolSession:
 
     def _submit(self, given: Arguments) -> str:
         deadline = self._deadline()
-        self._until(lambda: self._asked() is not None or self._is_over(), deadline)
+        self._until(lambda: self._is_open() or self._is_over(), deadline)
         with self._lock:
             if self._is_over():
                 raise ValueError("no trials are left to submit")
-            if self._asked() is None:
+            if not self._is_open():
                 raise ValueError("a trial is still running: call `wait`, then `submit` again")
             draft, incumbent = self._draft().change, self._incumbent
             if change_key(draft) == change_key(incumbent):
@@ -578,7 +581,7 @@ class ToolSession:
         if number >= 0 and self._verdict(number) is None:
             self._until(lambda: self._verdict(number) is not None or self._is_halted(), deadline)
             return self._told(number)
-        self._until(lambda: self._asked() is not None or self._is_halted(), deadline)
+        self._until(lambda: self._is_open() or self._is_halted(), deadline)
         return self._status()
 
     def _finish(self, given: Arguments) -> str:
