@@ -19,7 +19,8 @@ from tracker.settings import Settings
 DOCS = ROOT / "docs"
 GENERATION_S = 900  # on a machine that does much else
 MADE_BY_FUNCTION = {
-    "bench", "ingest", "weekly", "research attack", "research judge", "frontier boards", "frontier share",
+    "bench", "ingest", "weekly", "research attack", "research judge", "research corpus", "frontier boards",
+    "frontier share",
 }  # fmt: skip
 LINKED = [*sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("*.md")), ROOT / "data" / "README.md"]
 LINKED += sorted((ROOT / "tests").rglob("README.md"))  # a SOURCES.md names files of other repositories
