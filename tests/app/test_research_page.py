@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ from tests.builders.studies_builder import (
 )
 from tests.doubles.app_visit import said, shown_facts, visit
 from tests.doubles.lock_files import write_lock
-from tracker.answers.agent_board import StudyRow, board
+from tracker.answers.agent_board import Group, StudyRow, board
 from tracker.errors import TrackerError
 from tracker.records.studies import StudyStatus, Track
 from tracker.settings import Settings
@@ -50,6 +51,14 @@ def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(small_home: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("TRACKER_HOME", str(small_home))
     return Settings(home=small_home)
+
+
+def test_research_agents_stand_beside_the_line_of_an_ngram_table() -> None:
+    plain = Group("cpu", "params", 10, "c", "r", (), ())
+    assert researching.ngram_line(plain) == ""
+    assert researching.ngram_line(replace(plain, baseline_bpb=2.05, ngram_bpb=2.262)) == (
+        "The defaults have 2.050 bits per byte on test, an n-gram table on the same text 2.262."
+    )
 
 
 @pytest.fixture

@@ -74,6 +74,8 @@ def _show_gains(group: Group) -> None:
     frame = rows.agent_frame(group)
     cached_chart.render(charts.gain_chart, frame, alt=charts.gain_alt(frame))
     st.caption(GAIN_NOTE)
+    if line := rows.ngram_line(group):
+        st.caption(line)
     table = with_gain_interval(frame).assign(
         share_of_tpe=frame["share_of_tpe"].astype(float).round(2),
         falsely_kept=[rows.false_accepts(row) for row in group.rows],

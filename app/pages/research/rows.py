@@ -68,6 +68,14 @@ def agent_group(studies: Sequence[StudyRow], key: tuple[Any, ...]) -> Group | No
     return next((g for g in groups if tuple(getattr(g, name) for name in KEYS) == key), None)
 
 
+def ngram_line(group: Group) -> str:
+    """The defaults beside a table of counts, in a sentence; empty for a group without that line."""
+    if group.baseline_bpb is None or group.ngram_bpb is None:
+        return ""
+    defaults = f"The defaults have {group.baseline_bpb:.3f} bits per byte on test"
+    return f"{defaults}, an n-gram table on the same text {group.ngram_bpb:.3f}."
+
+
 def agent_frame(group: Group) -> pd.DataFrame:
     """One row per agent, best first: the columns of `AGENT_FIELDS`; `track` only where it differs from the
     group's.
