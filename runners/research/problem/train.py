@@ -68,6 +68,7 @@ class Tunables:
 
 
 N_TABLES = 2  # for the last two tokens, and for the last three
+NGRAM_INIT_STD = 0.01  # hardly any beside the embedding's, and another one under each seed
 HASH_PRIME = 1_000_003  # which row a run of tokens has; runs share rows
 
 
@@ -170,7 +171,9 @@ def initialise(model: nn.Module, t: Tunables) -> None:
             weight.data.normal_(0.0, t.embedding_init_std, generator=stream)
         elif name.startswith("head"):
             weight.data.normal_(0.0, t.head_init_std, generator=stream)
-        elif name.startswith("ngrams") or name.endswith(("out.weight", "down.weight")):
+        elif name.startswith("ngrams"):
+            weight.data.normal_(0.0, NGRAM_INIT_STD, generator=stream)
+        elif name.endswith(("out.weight", "down.weight")):
             weight.data.zero_()
         else:
             bound = math.sqrt(3.0 / t.d_model) * t.matrix_init_scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import statistics
@@ -206,3 +207,17 @@ def base(grammar: Corpus) -> tuple[float, ...]:
 )
 def test_a_card_is_not_taken_for_another_whose_name_begins_alike(card: str, flops: float) -> None:
     assert next(peak for part, peak in module(TIERS["gpu"]).PEAK_FLOPS if part in card) == flops
+
+
+def test_most_numbers_of_the_cpu_tier_begin_differently_under_each_seed() -> None:
+    import torch
+
+    tier, found = TIERS["cpu"], []
+    script = module(tier)
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        params = dataclasses.asdict(script.Tunables())
+        model = script.build_model({"params": params, "vocab_size": tier.vocab_size, "context": tier.context})
+        found.append(torch.cat([weight.flatten() for weight in model.parameters()]))
+    share = float((found[0] != found[1]).float().mean())
+    assert share > 0.8  # an edited script that begins alike under every seed is refused
