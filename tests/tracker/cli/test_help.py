@@ -20,7 +20,7 @@ TITLES = {
     "Arguments", "Commands", "Options", "Data", "Filters", "Axis", "Tasks", "Agent", "Engine", "Budget",
     "Queue", "Output",
 }  # fmt: skip
-NEGATIVES = {"--no-thinking", "--no-browser", "--no-sandbox"}  # the others would mean nothing
+NEGATIVES = {"--no-thinking", "--no-browser", "--no-sandbox", "--no-transfer"}  # others would mean nothing
 
 
 def every_command(parent: App = command_line, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
