@@ -14,7 +14,7 @@ from runners.models.demo import demo_model
 from tracker.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-os.environ.setdefault("TRACKER_CORPUS_SECRET", "public")  # equal texts in every run, also for children
+os.environ.setdefault("TRACKER_CORPUS_SPLIT", "public")  # equal texts in every run, also for children
 # what a child process needs to have the shifted clock of `make test-clock`; nothing in an ordinary run
 CLOCK = {
     name: os.environ[name]

@@ -56,6 +56,9 @@ class AnswerLimits:
     total_s: float  # from the lookup of the name to the last byte
 
 
+IsFinished = Callable[[bytes], bool]  # whether a body is a whole answer
+
+
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
     """A whole answer; `url` is where it came from, after redirects."""
@@ -195,14 +198,20 @@ class HttpClient:
             return await _whole(response, url, limits)
 
     @asynccontextmanager
-    async def events(self, url: str, body: object, limits: AnswerLimits) -> AsyncIterator[EventStream]:
-        """Send JSON and read the answer event by event; redirects are not followed. Raises as `get` does."""
+    async def events(
+        self, url: str, body: object, limits: AnswerLimits, *, is_finished: IsFinished
+    ) -> AsyncIterator[EventStream]:
+        """Send JSON and read the answer event by event; redirects are not followed. Raises as `get` does.
+
+        `is_finished` tells of a document that came in place of events whether it is one although its
+        connection was cut.
+        """
         headers = self._headers | {"accept": "text/event-stream", "cache-control": "no-store"}
         async with (
             _deadline(limits, url),
             self._stream("POST", url, limits, headers=headers, json=body) as response,
         ):
-            yield EventStream(response, url, limits)
+            yield EventStream(response, url, limits, is_finished)
 
     @asynccontextmanager
     async def _stream(
@@ -223,15 +232,18 @@ class HttpClient:
 class EventStream:
     """The events of one answer; `status` is known before the first."""
 
-    def __init__(self, response: httpx2.Response, url: str, limits: AnswerLimits) -> None:
+    def __init__(
+        self, response: httpx2.Response, url: str, limits: AnswerLimits, is_finished: IsFinished
+    ) -> None:
         self._response, self._url, self._limits = response, url, limits
+        self._is_finished = is_finished
         self.status = response.status_code
         self.headers = response.headers
         self.document = b""  # what came instead of events, once `data` has ended: one JSON object
 
     async def whole(self) -> HttpAnswer:
         """The answer as a whole, for one that is no stream."""
-        return await _whole(self._response, self._url, self._limits, may_end_early=True)
+        return await _whole(self._response, self._url, self._limits, is_finished=self._is_finished)
 
     async def data(self) -> AsyncGenerator[bytes, None]:
         """Yield the data of each event, as text/event-stream defines it.
@@ -280,21 +292,10 @@ class EventStream:
                     body = body or bytearray(part.strip()[:1])
                     yield part
         except httpx2.RemoteProtocolError:
-            if not _is_json(body):
+            if not self._is_finished(bytes(body)):
                 raise
         if is_document:
             self.document = bytes(body)
-
-
-def _is_json(body: bytes | bytearray) -> bool:
-    """Whether a JSON document is whole although its connection was not closed as it should be."""
-    if bytes(body[:64]).lstrip()[:1] not in (b"{", b"["):
-        return False
-    try:
-        parse_json(bytes(body))
-    except ValueError:
-        return False
-    return True
 
 
 def _lines(text: bytes) -> list[bytes]:
@@ -307,9 +308,9 @@ def _lines(text: bytes) -> list[bytes]:
 
 
 async def _whole(
-    response: httpx2.Response, url: str, limits: AnswerLimits, *, may_end_early: bool = False
+    response: httpx2.Response, url: str, limits: AnswerLimits, *, is_finished: IsFinished | None = None
 ) -> HttpAnswer:
-    """The answer; `may_end_early`: a whole JSON document is one, although its connection was cut."""
+    """The answer; `is_finished` tells whether it is one although its connection was cut."""
     headers = {name.lower(): value for name, value in response.headers.items()}
     is_refused = response.status_code >= 400
     most = min(limits.max_bytes, MAX_WORDS_BYTES) if is_refused else limits.max_bytes
@@ -321,7 +322,7 @@ async def _whole(
         if not is_refused:
             raise
     except httpx2.RemoteProtocolError:
-        if not (may_end_early and _is_json(body)):
+        if is_finished is None or not is_finished(bytes(body)):
             raise
     return HttpAnswer(url, response.status_code, headers, bytes(body))
 

@@ -97,7 +97,7 @@ class Settings(BaseSettings):
         repr=False,
         description="Key for the source `artificial-analysis`, skipped without one; never stored or printed.",
     )
-    corpus_secret: Literal["home", "public"] = Field(
+    corpus_split: Literal["home", "public"] = Field(
         default="home",
         description="Text that `tracker research` holds out: by a secret of this `home`, or `public`, equal "
         "on all machines.",

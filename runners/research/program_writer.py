@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runners.child import die_with_parent
-from runners.engines import open_engine
+from runners.engines import is_served, open_engine
 from runners.models.resolve import fetch_model
 from runners.research.agents.asking import ModelDialog, ModelQuery, question_seed
 from runners.research.agents.drafts import without_drafts
@@ -110,7 +110,7 @@ def _written(ledger: SearchLedger) -> ProgramVersion:
     engine = open_engine(fetch_model(spec.model, spec.settings), spec.settings)
     try:
         dialog = ModelDialog(
-            engine, is_server=spec.settings.engine == "server", thinking=spec.settings.thinking
+            engine, is_server=is_served(spec.settings.engine), thinking=spec.settings.thinking
         )
         messages = writing_messages(number, best, judged, track=search.track, n_trials=search.n_trials)
         seed = question_seed(int(search.secret_hash[:8], 16), number, 0)

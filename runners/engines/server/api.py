@@ -146,7 +146,7 @@ class ServerApi:
             total_s=SILENCE_S + TOKEN_S * n_tokens,
         )
         with self._errors():
-            async with self._client.events(self.url + path, body, limits) as stream:
+            async with self._client.events(self.url + path, body, limits, is_finished=_is_finished) as stream:
                 if not 200 <= stream.status < 300:
                     self._check(await stream.whole())
                 kind = stream.headers.get("content-type", "")
@@ -336,6 +336,19 @@ def finally_failed() -> Iterator[None]:
         yield
     except FailedServerError as error:
         raise error.final() from error
+
+
+def _is_finished(body: bytes) -> bool:
+    """Whether a document is a whole answer: it says why each of its choices ended."""
+    try:
+        choices = _object(body).get("choices")
+    except ValueError:
+        return False
+    return (
+        isinstance(choices, list)
+        and bool(choices)
+        and all(isinstance(one, dict) and one.get("finish_reason") for one in choices)
+    )
 
 
 def whole_events(body: bytes) -> Iterator[Mapping[str, Any]]:

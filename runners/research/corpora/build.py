@@ -4,7 +4,7 @@ A corpus without a pinned hash, whose files come from the Hub at a fixed commit,
 hash of the first download is kept in `first_downloads.json`, and any later text is compared with it.
 
 Held-out text that anybody can compute is no held-out text: where the source allows it, the home's own secret
-decides it (`corpora/split.key`, readable by its owner alone). With TRACKER_CORPUS_SECRET=public it is the
+decides it (`corpora/split.key`, readable by its owner alone). With TRACKER_CORPUS_SPLIT=public it is the
 same on every machine.
 
 In `$TRACKER_HOME/corpora/<name>-<hash>/`, `train/train.bin` lies in a folder of its own, so that it alone can
@@ -232,7 +232,7 @@ def keyed(source: CorpusSource, folder: Path) -> CorpusSource:
     """The source under the secret of this home, where it takes one."""
     if not isinstance(source, Grammar | Documents | Digits):
         return source
-    public = load_settings().corpus_secret == PUBLIC
+    public = load_settings().corpus_split == PUBLIC
     return source.keyed(PUBLIC if public else home_secret(folder))
 
 

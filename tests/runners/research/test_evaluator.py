@@ -491,11 +491,13 @@ class CountedSandbox(Sandbox):
     started: ClassVar[list[SandboxedProcess]] = []
     n_at_work: ClassVar[list[int]] = []
 
-    def start(self, argv: Sequence[str], spec: SandboxSpec, *, with_pipes: bool = False) -> SandboxedProcess:
+    def start(
+        self, argv: Sequence[str], spec: SandboxSpec, *, with_pipes: bool = False, reads_stdout: bool = False
+    ) -> SandboxedProcess:
         if OF_AN_AGENT not in spec.read_only["script.py"].read_text():
-            return super().start(argv, spec, with_pipes=with_pipes)
+            return super().start(argv, spec, with_pipes=with_pipes, reads_stdout=reads_stdout)
         self.n_at_work.append(sum(one.process.poll() is None for one in self.started))
-        self.started.append(super().start(argv, spec, with_pipes=with_pipes))
+        self.started.append(super().start(argv, spec, with_pipes=with_pipes, reads_stdout=reads_stdout))
         return self.started[-1]
 
 

@@ -306,10 +306,10 @@ def test_study_a_secret_that_is_lost_or_another_one_is_refused_and_read_by_its_o
     assert ledger.read_secret() == SECRET
     assert SECRET.value not in repr(SECRET)
     ledger.write_secret(secrets_of(1)[0])
-    with pytest.raises(TrackerError, match=r"secret\.json` is not the secret of this study"):
+    with pytest.raises(TrackerError, match=r"json` is not the .* of this study"):
         ledger.read_secret()
     ledger.secret_path.unlink()
-    with pytest.raises(TrackerError, match=r"secret\.json` is missing"):
+    with pytest.raises(TrackerError, match=r"json` is missing"):
         ledger.read_secret()
     with pytest.raises(ValueError, match="does not belong"):
         replace(ledger.read_study(), secret="0" * 64)
