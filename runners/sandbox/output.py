@@ -80,7 +80,7 @@ def _opened(pid: int, inside: str) -> int | None:
     deadline = time.monotonic() + SETUP_S
     while time.monotonic() < deadline:
         try:
-            root = os.stat(f"/proc/{pid}/root/")
+            root = os.stat(f"/proc/{pid}/root")
             if (root.st_dev, root.st_ino) != (own.st_dev, own.st_ino):
                 return os.open(f"/proc/{pid}/root{inside}", os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
