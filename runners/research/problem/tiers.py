@@ -291,7 +291,7 @@ def tier(name: str, home: Path | None = None) -> Tier:
         return shipped_tasks()[name]
     if home is not None and NAME.fullmatch(name) and (home / OWN / name / FILE).is_file():
         return read_task(home / OWN / name)
-    raise UnknownNameError("tier", name, known=task_names(home))
+    raise UnknownNameError("tier or task", name, known=task_names(home))
 
 
 def kept_task(name: str, home: Path) -> Tier:

@@ -332,7 +332,7 @@ def test_a_full_disk_is_said_and_the_study_goes_on_afterwards(small_disk: Path) 
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        ("run --agent demo --tier cpo", 1, "no tier is called `cpo`"),
+        ("run --agent demo --tier cpo", 1, "no tier or task is called `cpo`"),
         ("run --agent demo --track parms", 1, "did you mean `params`"),
         ("run --agent tpe --trials 0", 1, "`--trials 0` must be at least 1"),
         ("run --agent tpe --seed -1", 1, "`--seed -1` must be"),
