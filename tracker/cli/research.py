@@ -19,7 +19,7 @@ from tracker.settings import Settings, load_settings
 from tracker.wording import counted
 
 if TYPE_CHECKING:
-    from runners.research.tools.http_face import Address
+    from tracker.loopback import Address
     from tracker.records.studies import Study
     from tracker.research.driver import StudyEnd
     from tracker.research.serve import Face

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from runners.research.tools.http_face import Address, serve_http
+from runners.research.tools.http_face import serve_http
 from tests.doubles.tool_calling_double import running_script
 from tests.runners.research.test_tools import a_study, opened, run_in_thread
 from tracker.files.studies import Ledger
+from tracker.loopback import Address
 from tracker.records.studies import StudyStatus, Verdict
 
 pydantic_ai = pytest.importorskip("pydantic_ai")

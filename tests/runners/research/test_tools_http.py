@@ -12,11 +12,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from runners.research.tools.http_face import Address, refusal, serve_http
+from runners.research.tools.http_face import serve_http
 from runners.research.tools.session import ToolSession
 from tests.runners.research.test_tools import a_study, opened, run_in_thread
 from tracker.errors import TrackerError
 from tracker.files.studies import Ledger
+from tracker.loopback import Address, refusal
 from tracker.records.studies import StudyStatus
 
 pytest.importorskip("mcp")
