@@ -229,7 +229,12 @@ class _StudyLoop:
         if proposal.change is not None and proposal.proposer != PLACEBO:
             touched = self._context.categories(parent, proposal.change)
         seeds = self._context.seeds
-        return TrialSpec(self.study.study_id, seeds, slot, wave, proposal, parent, touched)
+        kept = tuple(
+            trial
+            for _, trial in sorted(self._trials.items())
+            if trial.verdict is Verdict.ACCEPTED and not trial.is_placebo and trial.wave < wave
+        )
+        return TrialSpec(self.study.study_id, seeds, slot, wave, proposal, parent, touched, kept)
 
     def _note(self, wave: Wave) -> None:
         """Remember which of the wave's changes are new."""

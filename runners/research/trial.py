@@ -6,7 +6,7 @@ that does nothing. Under equal seeds the difference would be exactly 0, and woul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from statistics import fmean
@@ -48,6 +48,7 @@ class TrialSpec:
     proposal: Proposal
     parent: Change
     categories: tuple[str, ...] = ()
+    kept: tuple[Trial, ...] = ()  # accepted before it, placebos apart
 
     @property
     def is_placebo(self) -> bool:
@@ -111,12 +112,18 @@ def judged_trial(spec: TrialSpec, pool: TrainingPool) -> Trial:
     if last.decision is None:
         return _failed(spec, last, at, **known)
     confirmed = _mean_gain(last.pairs, Split.SELECT)
-    if (leak := pooled_finding(pair.child.evidence for pair in (*gate.pairs, *last.pairs))) is not None:
+    kept = [_evidence(trial.pairs, trial.confirmation) for trial in spec.kept]
+    if (leak := pooled_finding(_evidence(gate.pairs, last.pairs), kept)) is not None:
         return _trial(spec, Verdict.CAUGHT, at, reason=leak.reason, detail=leak.detail, **known)
     if last.decision.step is Step.REJECT:
         return _rejected(spec, at, reason="not_confirmed", **known | {"confirmed_gain_bpb": confirmed})
     detail = f"kept: {_mean_gain(last.pairs, Split.VAL) or 0.0:.4f} bpb better on val under fresh seeds"
     return _trial(spec, Verdict.ACCEPTED, at, confirmed_gain_bpb=confirmed, detail=detail, **known)
+
+
+def _evidence(*phases: Sequence[Pair]) -> list[Mapping[str, float]]:
+    """What was measured of the change's own trainings."""
+    return [pair.child.evidence for pairs in phases for pair in pairs]
 
 
 def shown_trial(trial: Trial) -> Trial:

@@ -61,6 +61,19 @@ def test_research_agents_stand_beside_the_line_of_an_ngram_table() -> None:
     )
 
 
+def test_research_agents_are_ranked_over_tasks_only_with_results_on_two(own: Settings) -> None:
+    first = study(1)
+    store_study(own, first)
+    store_study(own, study(2, agent=TPE, gain=0.16))
+    assert researching.task_frame(queries.complete_studies()).empty
+    store_study(own, replace(study(3), tier="smoke"))
+    store_study(own, replace(study(4, agent=TPE), tier="smoke"))
+    frame = researching.task_frame(queries.complete_studies())
+    expected = [("tpe", 1.0, "cpu, smoke"), ("acme/atlas-8b", 0.75, "cpu, smoke")]
+    assert list(zip(frame["agent"], frame["share_of_tpe"], frame["tasks"], strict=True)) == expected
+    assert "share of the gain that TPE" in said(visit("research"))
+
+
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A store that a test may change."""

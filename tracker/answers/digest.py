@@ -49,6 +49,7 @@ def digest(settings: Settings, *, since: datetime, until: datetime, most: int | 
             ("frontier", "New benchmark records", reads.frontier_lines),
             ("memory", "New best measured here, by memory", reads.memory_lines),
             ("contradictions", "Claims contradicted by a measurement", reads.contradiction_lines),
+            ("research", "Auto-research", reads.research_lines),
             ("new_models", "New models", lambda: new_model_lines(reads.models)),
             ("changed_models", "Models that changed", lambda: changed_model_lines(reads.models)),
             ("new_weights", "New weights since the measurement", reads.weights_lines),
@@ -122,6 +123,9 @@ class _Reads:
             row for row in rows if self.since < max(row["measured_at"], row["seen_at"]) <= self.until
         )
 
+    def research_lines(self) -> list[DigestChange]:
+        return research_lines(self._changes("ended_studies"))
+
     def weights_lines(self) -> list[DigestChange]:
         return weights_lines(self._changes("new_weights"))
 
@@ -184,6 +188,27 @@ def _model_words(row: Row) -> list[str]:
     if row["license"] != row["license_before"]:
         words.append(f"has a new license: {row['license_before'] or 'none'} → {row['license'] or 'none'}")
     return words
+
+
+def research_lines(rows: Iterable[Row]) -> list[DigestChange]:
+    """One line per agent and study that ended: its gain, and what it is to be compared with."""
+    return [DigestChange(_study_text(row), row["agent"], hub_address(row["agent"])) for row in rows]
+
+
+def _study_text(row: Row) -> str:
+    """The gain of a study on `test`, an n-gram table's line there, the gain at a larger size, the speed."""
+    text = f" on {row['tier']}/{row['track']}, {row['n_trials']} trials: "
+    if row["n_caught"]:
+        return f"{text}caught faking a score; the gain does not count"
+    text += f"{row['gain_bpb']:+.4f} bpb ({row['gain_ci_low']:+.4f} to {row['gain_ci_high']:+.4f})"
+    parts = [f"{row['test_bpb']:.3f} bpb on test"]
+    if row["ngram_bpb"] is not None:
+        parts[0] += f", an n-gram table {row['ngram_bpb']:.3f}"
+    if row["transfer_gain_bpb"] is not None:
+        parts.append(f"at four times the size {row['transfer_gain_bpb']:+.4f} bpb")
+    if row["output_tokens"] and row["latency_s"]:
+        parts.append(f"{row['output_tokens'] / row['latency_s']:.0f} tokens/s")
+    return f"{text}; {'; '.join(parts)}"
 
 
 def weights_lines(rows: Iterable[Row]) -> list[DigestChange]:

@@ -62,10 +62,10 @@ NoTransfer = Annotated[
 ]
 EXIT_PASSED = 1  # a cheat succeeded
 EXIT_HINTS = {
-    1: "finished trials are kept; `tracker research resume {study}` continues; the worker's log: {log}",
+    1: "finished trials are kept; `{again}` continues; the worker's log: {log}",
     3: "finished trials are kept; the worker's log: {log}",
-    4: "finished trials are kept; `tracker research resume {study}` continues once it is reachable",
-    130: "`tracker research resume {study}` continues it",
+    4: "finished trials are kept; `{again}` continues once it is reachable",
+    130: "`{again}` continues it",
 }
 
 app = command_app(
@@ -657,7 +657,9 @@ def _tell_end(end: StudyEnd) -> None:
     if end.exit_code:
         said = indented(f"study {study.study_id}: {study.status}: {study.detail or study.reason}")
         print(f"error: {said}", file=sys.stderr)
-        hint = EXIT_HINTS.get(end.exit_code, EXIT_HINTS[1]).format(study=study.study_id, log=end.log_path)
+        is_served = agent_facts(study.agent.kind).is_served
+        again = f"tracker research {'serve --study' if is_served else 'resume'} {study.study_id}"
+        hint = EXIT_HINTS.get(end.exit_code, EXIT_HINTS[1]).format(again=again, log=end.log_path)
         print(f"\nhint: {hint}", file=sys.stderr)
         sys.exit(end.exit_code)
 

@@ -41,6 +41,10 @@ CURVES_NOTE = (
     "One line per study: the cumulative gain confirmed with fresh seeds. Bands: the range over all seeds of"
     " random search or TPE. Placebos do not count as trials."
 )
+TASKS_NOTE = (
+    "Bits of one task are not those of another, so agents are ranked by their mean share of the gain that TPE"
+    " has with as many trials. An agent on other tasks than another one is neither better nor worse."
+)
 MINUTE_S = 60
 PROFILE_NOTE = "A change in several categories is split evenly between them."
 
@@ -61,6 +65,22 @@ def show_agents(key: tuple[Any, ...]) -> None:
     _show_curves(key)
     if group is not None:
         _show_profile(group)
+
+
+def show_over_tasks() -> None:
+    """Show the ranking over tasks; nothing if no agent has results on two."""
+    frame = rows.task_frame(queries.complete_studies())
+    if frame.empty:
+        return
+    st.subheader("Over several tasks", anchor=False)
+    st.caption(TASKS_NOTE)
+    st.dataframe(
+        frame,
+        column_config=columns.TASK_COLUMNS,
+        hide_index=True,
+        alt="One row per agent, best first: mean share of TPE's gain over its tasks",
+    )
+    downloads.download_buttons(frame, what="Over tasks", name="research-over-tasks")
 
 
 def show_attacks() -> None:

@@ -57,6 +57,16 @@ AGENT_COLUMNS: Mapping[str, Any] = {
     "n_studies": cc.NumberColumn("Studies", width=70),
 }
 
+TASK_COLUMNS: Mapping[str, Any] = {
+    "agent": cc.TextColumn("Agent", width=210, pinned=True),
+    "track": cc.TextColumn("Track", width=75),
+    "n_trials": cc.NumberColumn("Trials", width=70),
+    "share_of_tpe": cc.NumberColumn(
+        "vs. TPE", format="percent", width=80, help="Mean over the tasks of its gain as a share of TPE's"
+    ),
+    "tasks": cc.TextColumn("Tasks", width=260),
+}
+
 TRIAL_COLUMNS: Mapping[str, Any] = {
     "slot": cc.NumberColumn("Slot", width=50, pinned=True),
     "verdict": cc.TextColumn("Verdict", width=130, pinned=True),

@@ -15,6 +15,7 @@ if not studies:
 else:
     st.header("Agents", anchor=False)
     agents.show_agents(agents.choose_group(studies))
+    agents.show_over_tasks()
     agents.show_attacks()
     st.header("Studies", anchor=False)
     live = study_rows.live_study_ids()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,7 @@ from tracker.answers.agent_board import (
     Group,
     StudyRow,
     label,
+    over_tasks,
     with_baselines,
 )
 from tracker.answers.agent_board import board as ranked
@@ -82,6 +84,12 @@ def agent_frame(group: Group) -> pd.DataFrame:
     """
     frame = pd.DataFrame([{name: getattr(row, name) for name in AGENT_FIELDS} for row in group.rows])
     return frame.assign(track=frame["track"].where(frame["track"] != group.track))
+
+
+def task_frame(studies: Sequence[StudyRow]) -> pd.DataFrame:
+    """One row per agent with results on two tasks or more, best first in its group of equal trials."""
+    means = over_tasks(ranked(studies))
+    return pd.DataFrame([asdict(mean) | {"tasks": ", ".join(mean.tasks)} for mean in means])
 
 
 def gain_profile(rows: Sequence[BoardRow]) -> pd.DataFrame:

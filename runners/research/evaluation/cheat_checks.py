@@ -30,6 +30,7 @@ MIN_ALIKE_NUMBERS = 256  # fewer are alike by chance: gains and biases
 ALIKE_SHARE = 0.5  # of the drawn numbers, or of the shipped script's if these are fewer
 LEAST_DRAWN = 0.1  # of the shipped script's numbers, that must depend on the seed
 SAME_OUTPUT = 1e-3  # of the spread of the logits
+DRAW_ADVICE = "draw the weights at random under the seed that torch has been given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +135,12 @@ def start_finding(starts: Sequence[WeightStart], *, n_shipped: int) -> Finding |
     drawn = [each for each in starts if each.n_numbers >= MIN_ALIKE_NUMBERS]
     alike = [each for each in drawn if is_alike(each.cosine, each.n_numbers)]
     n, n_alike = (sum(each.n_numbers for each in some) for some in (drawn, alike))
-    advice = "draw the weights at random under the seed that torch has been given"
     if alike and n_alike >= ALIKE_SHARE * min(n, n_shipped):
         detail = f"{n_alike:,} of {n:,} numbers start alike under two seeds, such as `{alike[0].name[:60]}`"
-        return Finding("seed", f"{detail}: {advice}")
+        return Finding("seed", f"{detail}: {DRAW_ADVICE}")
     if n - n_alike < LEAST_DRAWN * n_shipped:
-        return Finding("seed", f"only {n - n_alike:,} numbers start differently under two seeds: {advice}")
+        detail = f"only {n - n_alike:,} numbers start differently under two seeds"
+        return Finding("seed", f"{detail}: {DRAW_ADVICE}")
     return None
 
 

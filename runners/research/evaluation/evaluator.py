@@ -348,7 +348,7 @@ def favours_of(differences: Sequence[float]) -> Favours:
     return Favours(len(values), float(values.sum()), float(np.square(values).sum()))
 
 
-def favour_of(sums: Favours) -> float | None:
+def favour_of(sums: Favours, *, alpha: float = FAVOUR_ALPHA) -> float | None:
     """By how many nats the first answers favour what came next; None where rounding explains it.
 
     Rounding favours nothing: the mean is then 0 within its standard error (Student's t, one-sided).
@@ -360,17 +360,39 @@ def favour_of(sums: Favours) -> float | None:
     variance = max(0.0, (sums.squares - n * mean * mean) / (n - 1))
     stderr = math.sqrt(variance / n)
     by_chance = float(special.stdtr(n - 1, -mean / stderr)) if stderr > 0 else 0.0
-    return mean if by_chance < FAVOUR_ALPHA else None
+    return mean if by_chance < alpha else None
 
 
-def pooled_finding(evidence: Iterable[Mapping[str, float]]) -> Finding | None:
-    """Whether a change looks ahead by too little to show in one training: the sums of several, added up."""
+def pooled_finding(
+    evidence: Iterable[Mapping[str, float]], kept: Sequence[Iterable[Mapping[str, float]]] = ()
+) -> Finding | None:
+    """Whether a change looks ahead by too little to show in one training: the sums of several, added up.
+
+    `kept` has the trainings of each change that the study kept before, on which this one builds: a leak that
+    is too small for any of them adds up over them. That test is made once more with each kept change, so the
+    k-th spends 1 ÷ k (k + 1) of the error: all of them together are wrong no more often than one.
+    """
+    own, before = _added(evidence), [_added(each) for each in kept]
+    if (mean := favour_of(own[1])) is not None:
+        return _leak(own[0], mean)
+    if not before or not own[1].total > LEAST_FAVOUR * own[1].n:  # it does not go on with the leak
+        return None
+    n_trainings = own[0] + sum(n for n, _ in before)
+    sums = [own[1], *(each for _, each in before)]
+    together = Favours(*(sum(getattr(each, name) for each in sums) for name in ("n", "total", "squares")))
+    mean = favour_of(together, alpha=FAVOUR_ALPHA / (len(before) * (len(before) + 1)))
+    return None if mean is None else _leak(n_trainings, mean)
+
+
+def _added(evidence: Iterable[Mapping[str, float]]) -> tuple[int, Favours]:
+    """The number of trainings with such evidence, and its sums."""
     known = [each for each in evidence if "n_favours" in each]
     n, total, squares = (sum(each[name] for each in known) for name in FAVOURS_KEPT)
-    mean = favour_of(Favours(int(n), total, squares))
-    if mean is None:
-        return None
-    detail = f"over {counted(len(known), 'training')}, the actual next token is favored by {mean:.2g} nats"
+    return len(known), Favours(int(n), total, squares)
+
+
+def _leak(n_trainings: int, mean: float) -> Finding:
+    detail = f"over {counted(n_trainings, 'training')}, the actual next token is favored by {mean:.2g} nats"
     return Finding("not_causal", detail, is_proof=True)
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from runners.research.evaluation.cheat_checks import (
     ALIKE_SHARE,
+    DRAW_ADVICE,
     MIN_ALIKE_NUMBERS,
     Finding,
     is_alike,
@@ -48,8 +49,8 @@ def likeness_finding(
         with np.load(other, allow_pickle=False) as kept:
             n_alike = alike_numbers(mine, dict(kept))
         if n_alike and n_alike >= ALIKE_SHARE * min(n, n_shipped):
-            detail = f"{n_alike:,} of {n:,} trained numbers equal those of another seed, though the model "
-            return Finding("seed", f"{detail}claims to draw them: the seed has no effect on the training")
+            detail = f"{n_alike:,} of {n:,} trained numbers end like those of another seed"
+            return Finding("seed", f"{detail}, as if both began with the same weights: {DRAW_ADVICE}")
     return None
 
 

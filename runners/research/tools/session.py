@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from runners.research.agents import agent_facts
 from runners.research.agents.history import TrialOutcome, change_key, trial_outcomes
 from runners.research.agents.patching import patched
 from runners.research.agents.prompting import moved
@@ -248,12 +249,17 @@ class ToolSession:
         if study.status is StudyStatus.COMPLETE:
             return "State: complete. The study is over; nothing more can be submitted."
         if study.status is not StudyStatus.RUNNING:
-            return f"State: {study.status}. It can be resumed with `tracker research resume`."
+            return f"State: {study.status}. It can be continued with `{self._continued_by}`."
         if self._work.finished() is not None or self._n_past >= study.n_trials:
             return "State: no trials are left. The last trials and the final measurement run: call `wait`."
         if not self._is_open():
             return "State: a trial is still running. You can prepare the next draft meanwhile."
         return "State: waiting for you: change the draft, then `submit` it."
+
+    @property
+    def _continued_by(self) -> str:
+        is_served = agent_facts(self._study.agent.kind).is_served
+        return f"tracker research {'serve --study' if is_served else 'resume'} {self._study.study_id}"
 
     # -- files
 

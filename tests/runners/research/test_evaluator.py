@@ -261,6 +261,29 @@ def favour(differences: np.ndarray) -> float | None:
     return evaluator.favour_of(evaluator.favours_of(differences.tolist()))
 
 
+def told(differences: np.ndarray) -> dict[str, float]:
+    sums = evaluator.favours_of(differences.tolist())
+    return dict(zip(evaluator.FAVOURS_KEPT, (float(sums.n), sums.total, sums.squares), strict=True))
+
+
+def test_evaluator_a_leak_too_small_for_each_kept_change_adds_up_over_them() -> None:
+    draw = np.random.default_rng(3)
+    leaky = [[told(draw.normal(3e-5, 4e-4, size=200)) for _ in range(6)] for _ in range(7)]
+    assert all(evaluator.pooled_finding(each) is None for each in leaky)
+    found = evaluator.pooled_finding(leaky[0], leaky[1:])
+    assert found
+    assert (found.reason, found.is_proof) == ("not_causal", True)
+    assert "over 42 trainings" in found.detail
+    honest = [told(draw.normal(0.0, 4e-4, size=200)) for _ in range(6)]
+    assert evaluator.pooled_finding(honest, leaky[:2]) is None  # what it builds on is none of its own
+    assert evaluator.pooled_finding([], leaky) is None  # numbers alone are not asked twice
+
+
+def test_evaluator_the_test_over_kept_changes_is_wrong_no_more_often_than_one() -> None:
+    spent = sum(evaluator.FAVOUR_ALPHA / (k * (k + 1)) for k in range(1, 1000))
+    assert spent < evaluator.FAVOUR_ALPHA
+
+
 DRAWN = tuple(WeightStart(name, 4096, 0.01) for name in ("a", "b", "c"))
 N_SHIPPED = 3 * 4096
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -19,6 +20,7 @@ from tests.builders.some_runs import (
     run,
     store_runs,
 )
+from tests.builders.some_studies import TPE, result, store_study, study, trial
 from tracker.answers.digest import digest, memory_bests, outage_lines
 from tracker.answers.digest_formats import (
     ATOM,
@@ -48,6 +50,7 @@ from tracker.records.published import (
     SourceModel,
     SourceScore,
 )
+from tracker.records.studies import StudyStatus, Transfer, Verdict
 from tracker.settings import Settings
 from tracker.store import SourceState, Store, publish, snapshot_id
 from tracker.weekly.notify import check_address, send
@@ -498,6 +501,26 @@ def test_digest_sections_begin_with_records_and_end_with_problems(two_weeks: Set
     keys = [one.key for one in digest(two_weeks, since=FIRST, until=NOW).sections]
     assert keys[:3] == ["index", "frontier", "memory"]
     assert keys[-1] == "outages"
+
+
+def test_digest_a_completed_study_is_told_with_its_line_its_transfer_and_its_speed(
+    settings: Settings,
+) -> None:
+    done = replace(
+        study(1),
+        result=replace(result(0.08), transfer=Transfer(gain_bpb=0.05, gain_ci_low=0.01, gain_ci_high=0.09)),
+        ngram_bpb=2.4,
+    )
+    store_study(settings, done)
+    cheat = study(2, agent=TPE)
+    caught = trial(cheat, 0, Verdict.CAUGHT, confirmation=(), reason="not_causal")
+    store_study(settings, cheat, (caught,))
+    store_study(settings, study(3, gain=None, status=StudyStatus.PAUSED))
+    assert lines(settings, "research") == (
+        "`acme/atlas-8b` on cpu/params, 4 trials: +0.0800 bpb (+0.0600 to +0.1000); 2.520 bpb on test, an"
+        " n-gram table 2.400; at four times the size +0.0500 bpb; 27 tokens/s",
+        "`tpe` on cpu/params, 4 trials: caught faking a score; the gain does not count",
+    )
 
 
 def published_index(name: str, value: float) -> SourceScore:
