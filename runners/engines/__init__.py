@@ -32,6 +32,7 @@ ENGINES = Registry(  # of each engine's `EngineSpec`; `auto` takes the first tha
     },
 )
 AUTO = "auto"
+SAFETENSORS, GGUF = "safetensors", "gguf"  # formats of weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,7 @@ class EngineSpec:
     install: str = ""  # the command that installs them if there is no extra
     is_automatic: bool = False  # whether `auto` may choose it
     wants_gpu: bool = False  # whether `auto` chooses it only if there is a card
+    weights: tuple[str, ...] = (SAFETENSORS,)  # the formats that it loads
     predictor: str | None = None  # place of its `runners.memory.prediction.MemoryPredictor`
     identity: str | None = None  # place of an `Identity`; None: MODEL is on the Hub or in a folder
     study_server: str | None = None  # place of a `StudyServer`; None: a study loads it in its own process
@@ -257,28 +259,34 @@ def engine_specs() -> Iterator[EngineSpec]:
             yield engine_spec(name)
 
 
-def choose_engine(asked: EngineSettings, *, has_gpu: bool) -> EngineSettings:
+def choose_engine(asked: EngineSettings, *, has_gpu: bool, weights: str = SAFETENSORS) -> EngineSettings:
     """Replace `auto` with an engine, and check the settings against those that the engine accepts.
 
     `auto` is the engine whose required settings were given, such as a URL, else the first installed one
-    that suits this machine.
+    that suits this machine and loads weights in this format.
 
     Raises:
         UnknownNameError: there is no such engine, or it does not support the quantization.
         FieldError: the engine does not accept a setting, or a required one is missing.
+        TrackerError: no engine loads this format.
     """
-    spec = _automatic(asked, has_gpu=has_gpu) if asked.engine == AUTO else engine_spec(asked.engine)
+    is_open = asked.engine == AUTO
+    spec = _automatic(asked, has_gpu=has_gpu, weights=weights) if is_open else engine_spec(asked.engine)
     settings = replace(asked, engine=spec.name)
     _check(settings, spec)
     return settings
 
 
-def _automatic(asked: EngineSettings, *, has_gpu: bool) -> EngineSpec:
+def _automatic(asked: EngineSettings, *, has_gpu: bool, weights: str) -> EngineSpec:
     specs = list(engine_specs())
     for spec in specs:
         if spec.needs and all(getattr(asked, name) is not None for name in spec.needs):
             return spec
     suited = [spec for spec in specs if spec.is_automatic and (has_gpu or not spec.wants_gpu)]
+    suited = [spec for spec in suited if weights in spec.weights]
+    if not suited:
+        hint = "serve it with llama.cpp or Ollama and use `--engine server --base-url URL`"
+        raise TrackerError(f"no engine here loads {weights} weights", hint=hint)
     installed = (spec for spec in suited if spec.is_installed)
     return next(installed, suited[-1])  # its error says how to install it
 

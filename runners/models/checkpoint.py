@@ -9,7 +9,7 @@ import contextlib
 import fnmatch
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,22 +159,27 @@ def folder_revision(folder: Path, settings: Settings) -> str:
     All of the content is hashed, since a sample would miss an edit of a few layers: about 1 GB/s, once.
     Hashes are cached for as long as size, mtime and ctime stay the same.
     """
+    folder = folder.resolve()
+    digest = hashlib.sha256()
+    for path, sha256 in content_hashes(loaded_files(folder), settings).items():
+        inside = path.relative_to(folder).as_posix()
+        digest.update(f"{inside} {sha256}\n".encode(errors="surrogateescape"))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def content_hashes(paths: Iterable[Path], settings: Settings) -> dict[Path, str]:
+    """The sha256 of each file, in order; computed again only if its size, mtime or ctime has changed."""
     cache_path = settings.home / HASHES_FILE
     try:
         known = load_json(dict[str, FileHash], cache_path.read_bytes(), where=str(cache_path))
     except (OSError, TrackerError):
         known = {}  # it is only a cache
-    folder = folder.resolve()
-    found = {str(path): _file_hash(path, known.get(str(path))) for path in loaded_files(folder)}
+    found = {str(path): _file_hash(path, known.get(str(path))) for path in paths}
     if any(known.get(name) != file_hash for name, file_hash in found.items()):
         kept = {name: file_hash for name, file_hash in known.items() if Path(name).is_file()}
         with contextlib.suppress(OSError):  # with a read-only home, the next call hashes again
             write_atomically(cache_path, dump_json(kept | found))
-    digest = hashlib.sha256()
-    for name, file_hash in found.items():
-        inside = Path(name).relative_to(folder).as_posix()
-        digest.update(f"{inside} {file_hash.sha256}\n".encode(errors="surrogateescape"))
-    return f"sha256:{digest.hexdigest()}"
+    return {Path(name): file_hash.sha256 for name, file_hash in found.items()}
 
 
 def _file_hash(path: Path, known: FileHash | None) -> FileHash:

@@ -1,7 +1,7 @@
 """Resolve the MODEL of a command to a pinned model that an engine can run.
 
-A name is `demo`, a local folder, or `org/name[@revision]` on the Hub. An engine whose models are loaded
-elsewhere resolves names itself, without the Hub.
+A name is `demo`, a local folder or GGUF file, or `org/name[@revision]` on the Hub. An engine
+whose models are loaded elsewhere resolves names itself, without the Hub.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from runners.engines import engine_spec
+from runners.engines import GGUF, SAFETENSORS, engine_spec, engine_specs
 from runners.models.checkpoint import folder_revision, quantization, read_checkpoint
 from runners.models.consent import folder_needs_remote_code
 from runners.models.demo import MODEL_ID as DEMO_ID
 from runners.models.demo import demo_model
+from runners.models.gguf_files import gguf_model_id, is_gguf_path, local_gguf
 from runners.models.hub import download_bytes, download_model, hub_model
 from tracker.errors import ModelError, TrackerError, UnknownNameError
 from tracker.records import EngineSettings, Model
@@ -39,8 +40,11 @@ def resolve_model(
     spec = engine_spec(engine.engine)
     if spec.identity is not None:
         return cast(Model, spec.load(spec.identity)(name, engine, settings))
+    _check_format(name, engine.engine)
     if name == DEMO:
         return demo_model(settings)
+    if is_gguf_path(name):
+        return local_gguf(Path(name).expanduser(), settings)
     folder = _named_folder(name)
     if folder is not None:
         return _folder_model(folder, settings, trust_remote_code=engine.trust_remote_code)
@@ -57,8 +61,15 @@ def stored_model_id(name: str, *, engine: str) -> str:
         return name
     if name == DEMO:
         return DEMO_ID
+    if is_gguf_path(name):
+        return gguf_model_id(Path(name))
     folder = _named_folder(name)
     return name.partition("@")[0] if folder is None else _folder_identity(folder.resolve())[0]
+
+
+def weights_format(name: str) -> str:
+    """The format of the weights of MODEL, by its name alone; the Hub is not asked."""
+    return GGUF if is_gguf_path(name) else SAFETENSORS
 
 
 def bytes_to_download(model: Model, engine: EngineSettings) -> int:
@@ -80,6 +91,19 @@ def fetch_model(model: Model, engine: EngineSettings) -> Model:
     if model.path is not None or not engine_spec(engine.engine).loads_weights:
         return model
     return replace(model, path=str(download_model(model)))
+
+
+def _check_format(name: str, engine: str) -> None:
+    """Refuse an engine that cannot load the model's weights.
+
+    Raises:
+        TrackerError: it cannot.
+    """
+    spec, wanted = engine_spec(engine), weights_format(name)
+    if wanted not in spec.weights and name != DEMO and ":" not in engine:
+        takers = [other.name for other in engine_specs() if other.loads_weights and wanted in other.weights]
+        hint = " or ".join(f"--engine {other}" for other in takers)
+        raise TrackerError(f"engine `{engine}` does not load {wanted} weights", hint=hint)
 
 
 def _named_folder(name: str) -> Path | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from runners.card_support import can_use_card
-from runners.engines import AUTO, ENGINES, choose_engine
+from runners.engines import AUTO, choose_engine, engine_specs
 from runners.hardware import Gpu, Hardware, describe_hardware
 from runners.memory.architecture import read_architecture
 from runners.memory.fit import climb, suggestions
 from runners.memory.prediction import Fit, predict, require_predictor
 from runners.memory.quantized_variants import find_variants
 from runners.memory.weights import read_subject
+from runners.models.resolve import weights_format
 from tracker.bench.run import resolve_named
 from tracker.errors import FieldError, UsageError
 from tracker.memory_estimate import GB
@@ -60,7 +61,7 @@ def predict_fit(
     _check(vram_gb=vram_gb, vram_gib=vram_gib, context=context)
     card = _assumed_card(vram_gb=vram_gb, vram_gib=vram_gib)
     hardware = describe_hardware() if card is None else replace(describe_hardware(), gpus=(card,))
-    engine = _settings(asked, hardware, is_assumed=card is not None)
+    engine = _settings(asked, hardware, weights=weights_format(model), is_assumed=card is not None)
     context = context or engine.max_model_len
     engine = replace(engine, max_model_len=None)
     found = resolve_named(model, replace(engine, trust_remote_code=True), settings)  # nothing is run
@@ -75,13 +76,16 @@ def predict_fit(
     return FitAnswer(replace(first, suggestions=offered, steps=climbed.steps), by_context)
 
 
-def _settings(asked: EngineSettings, hardware: Hardware, *, is_assumed: bool) -> EngineSettings:
+def _settings(asked: EngineSettings, hardware: Hardware, *, weights: str, is_assumed: bool) -> EngineSettings:
     """The settings to predict for; with an assumed card the engine need not be installed."""
     if is_assumed and asked.engine == AUTO:
-        asked = replace(asked, engine=next(iter(ENGINES)))
+        first = next(
+            (spec.name for spec in engine_specs() if spec.predictor and weights in spec.weights), AUTO
+        )
+        asked = replace(asked, engine=first)
     if asked.engine != AUTO:
         require_predictor(asked.engine)
-    return choose_engine(asked, has_gpu=can_use_card(hardware, engine=asked.engine))
+    return choose_engine(asked, has_gpu=can_use_card(hardware, engine=asked.engine), weights=weights)
 
 
 def _check(*, vram_gb: float | None, vram_gib: float | None, context: int | None) -> None:

@@ -25,7 +25,7 @@ from runners.harness.sample import SAMPLE_SEED
 from runners.harness.task_index import folders_of, tasks_that_run_code
 from runners.memory.fit import changes, plan_fit
 from runners.models.hub import has_data_set
-from runners.models.resolve import DEMO, resolve_model, stored_model_id
+from runners.models.resolve import DEMO, resolve_model, stored_model_id, weights_format
 from runners.sandbox import run as sandbox
 from tracker.errors import (
     BusyError,
@@ -232,7 +232,8 @@ def bench(request: BenchRequest, settings: Settings, on_event: Callable[[Event],
     _check_tasks(suites, settings)
     hardware = describe_hardware()
     has_gpu = can_use_card(hardware, engine=request.engine.engine)
-    request = replace(request, engine=choose_engine(request.engine, has_gpu=has_gpu))
+    weights = weights_format(request.model)
+    request = replace(request, engine=choose_engine(request.engine, has_gpu=has_gpu, weights=weights))
     runs = _run_requests(request, suites)
     with bench_lock(settings, what=request.model):
         _store_orphans(settings)

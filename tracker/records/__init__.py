@@ -74,11 +74,12 @@ class Model:
 
     model_id: str  # "org/name"
     revision: str  # commit sha, or "sha256:…" over the files of a local folder
-    path: str | None = None  # local folder; None: the Hub's cache
+    path: str | None = None  # local folder, or the first GGUF file; None: the Hub's cache
     quantization: str | None = None  # None: as published, in 16 or 32 bits
     n_params: int | None = None
     license: str | None = None
     needs_remote_code: bool = False
+    file: str | None = None  # the first GGUF file, by its name in the repository; None: safetensors
 
     def __post_init__(self) -> None:
         """Refuse a branch name where a commit belongs."""

@@ -18,6 +18,7 @@ import tracker
 from runners.card_support import can_use_card
 from runners.engines import choose_engine
 from runners.hardware import describe_hardware
+from runners.models.resolve import weights_format
 from runners.research.agents import (
     AGENTS,
     agent_facts,
@@ -341,9 +342,8 @@ def agent_spec(request: StudyRequest, track: Track, settings: Settings) -> Agent
     for each in proposers:
         _check_installed(each)
     if request.is_model:
-        engine = choose_engine(
-            request.engine, has_gpu=can_use_card(describe_hardware(), engine=request.engine.engine)
-        )
+        has_gpu = can_use_card(describe_hardware(), engine=request.engine.engine)
+        engine = choose_engine(request.engine, has_gpu=has_gpu, weights=weights_format(name))
         model = resolve_named(name, engine, settings)
         given = {"override_share": request.override_share, "optimiser": request.optimizer}
         more: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
