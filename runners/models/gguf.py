@@ -1,7 +1,7 @@
 """Read the header of a GGUF file: what the model is, how large its tensors are, tokenizer and chat template.
 
 A file from a stranger: types, counts and sizes are checked before anything is reserved, the time is linear in
-the header, and the memory is bounded. The bytes come from a `Source`, a local file or ranges of one on the
+the header, and the memory is bounded. The bytes come from a `ByteSource`, a local file or ranges of one on the
 Hub; no weights are read. The layout is that of ggml's `docs/gguf.md`, versions 2 and 3.
 Not covered: what the tensors hold, big-endian files, and version 1, which llama.cpp no longer reads.
 """
@@ -41,7 +41,7 @@ TOKENS = "tokenizer.ggml.tokens"
 SPLIT_NAME = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf")
 
 
-class Source(Protocol):
+class ByteSource(Protocol):
     """The bytes of one file."""
 
     name: str  # in messages
@@ -134,7 +134,7 @@ class GgufHeader:
 
 
 class LocalFile:
-    """A GGUF on this machine; see `Source`."""
+    """A GGUF on this machine; see `ByteSource`."""
 
     def __init__(self, path: Path) -> None:
         """Open nothing yet.
@@ -160,7 +160,7 @@ def tokens_digest(tokens: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def read_gguf(source: Source, model_id: str) -> GgufHeader:
+def read_gguf(source: ByteSource, model_id: str) -> GgufHeader:
     """The header of one file, checked against the file's size.
 
     Raises:
@@ -170,7 +170,7 @@ def read_gguf(source: Source, model_id: str) -> GgufHeader:
     return _parse(source, model_id)[0]
 
 
-def read_tokens(source: Source, model_id: str) -> tuple[bytes, ...]:
+def read_tokens(source: ByteSource, model_id: str) -> tuple[bytes, ...]:
     """The vocabulary in order; empty if the file has none.
 
     Raises:
@@ -179,7 +179,7 @@ def read_tokens(source: Source, model_id: str) -> tuple[bytes, ...]:
     return _parse(source, model_id, keep_tokens=True)[1]
 
 
-def read_split(sources: Sequence[Source], model_id: str) -> GgufHeader:
+def read_split(sources: Sequence[ByteSource], model_id: str) -> GgufHeader:
     """The header over all parts of a split file, in order.
 
     Raises:
@@ -223,7 +223,7 @@ class _Cursor:
 
     FIRST_BYTES, MOST_BYTES = 2**20, 2**23  # of one piece
 
-    def __init__(self, source: Source, model_id: str) -> None:
+    def __init__(self, source: ByteSource, model_id: str) -> None:
         self.model_id, self.source = model_id, source
         self.buffer, self.begin, self.place = b"", 0, 0  # `buffer` begins at `begin`; `place` is in the file
         self.piece = self.FIRST_BYTES
@@ -285,7 +285,7 @@ class _Cursor:
 
 
 def _parse(
-    source: Source, model_id: str, *, keep_tokens: bool = False
+    source: ByteSource, model_id: str, *, keep_tokens: bool = False
 ) -> tuple[GgufHeader, tuple[bytes, ...]]:
     cursor = _Cursor(source, model_id)
     n_tensors, n_keys = _preamble(cursor)
