@@ -1,8 +1,8 @@
 """Read the header of a GGUF file: what the model is, how large its tensors are, tokenizer and chat template.
 
 A file from a stranger: types, counts and sizes are checked before anything is reserved, the time is linear in
-the header, and the memory is bounded. The bytes come from a `ByteSource`, a local file or ranges of one on the
-Hub; no weights are read. The layout is that of ggml's `docs/gguf.md`, versions 2 and 3.
+the header, and the memory is bounded. The bytes come from a `ByteSource`, a local file or ranges of one on
+the Hub; no weights are read. The layout is that of ggml's `docs/gguf.md`, versions 2 and 3.
 Not covered: what the tensors hold, big-endian files, and version 1, which llama.cpp no longer reads.
 """
 
