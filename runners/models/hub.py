@@ -79,7 +79,7 @@ def hub_model(name: str, *, trust_remote_code: bool, known: Iterable[str] = ()) 
     """
     model_id, _, revision = name.partition("@")
     try:
-        info = _info(model_id, revision or None, known=known)
+        info = read_info(model_id, revision or None, known=known)
     except UnreachableError as error:
         cached = _cached_model(model_id, revision or None, trust_remote_code=trust_remote_code)
         if cached is None:
@@ -95,7 +95,7 @@ def hub_model(name: str, *, trust_remote_code: bool, known: Iterable[str] = ()) 
     model = _checked_model(info, trust_remote_code=trust_remote_code)
     if trust_remote_code and not model.needs_remote_code and _has_own_tokenizer(info, model):
         model = replace(model, needs_remote_code=True)
-    _remember_commit(model, revision or constants.DEFAULT_REVISION)
+    remember_commit(model, revision or constants.DEFAULT_REVISION)
     return model
 
 
@@ -135,8 +135,8 @@ def download_model(model: Model) -> Path:
         return Path(model.path)
     folder = _cached_folder(model.model_id, model.revision, needs_code=model.needs_remote_code)
     if folder is None:
-        with hub_errors(model.model_id, model.revision), _disk_errors(), shared_files():
-            _check_free_space(model)
+        with hub_errors(model.model_id, model.revision), disk_errors(), shared_files():
+            check_free_space(model, _planned_bytes(model))
             HfApi().snapshot_download(
                 model.model_id,
                 revision=model.revision,
@@ -158,18 +158,18 @@ def _checked_model(info: ModelInfo, *, trust_remote_code: bool) -> Model:
     if not info.sha:
         raise UnreachableError(f"the Hub names no commit for `{info.id}`")
     names = [sibling.rfilename for sibling in info.siblings or ()]
-    refuse_unloadable(names, info.id, base_models=_base_models(info))
+    refuse_unloadable(names, info.id, base_models=stated_parents(info))
     config = check_config(info.config if isinstance(info.config, dict) else {}, info.id)
     refuse_without_generation(config, info.id)
     needs_code = needs_remote_code(config, info.id, allowed=trust_remote_code)
     if info.gated:
-        _check_access(info.id, info.sha)
+        check_access(info.id, info.sha)
     return Model(
         model_id=info.id,
         revision=info.sha,
         quantization=quantization(config, names),
         n_params=_n_params(info, config),
-        license=_license(info),
+        license=stated_license(info),
         needs_remote_code=needs_code,
     )
 
@@ -192,19 +192,21 @@ def _n_params(info: ModelInfo, config: Mapping[str, Any]) -> int | None:
         info.safetensors.parameters,
         total=info.safetensors.total,
         quantization=read_quantization(config, info.tags or ()),
-        names=(info.id, *_base_models(info)),
+        names=(info.id, *stated_parents(info)),
     )
     return None if counted.is_packed else counted.n_params
 
 
-def _base_models(info: ModelInfo) -> list[str]:
+def stated_parents(info: ModelInfo) -> list[str]:
+    """The models that the card names as its base."""
     if isinstance(info.base_models, dict):
         return [str(m["id"]) for m in info.base_models.get("models", ()) if isinstance(m, dict) and "id" in m]
     declared = info.card_data.get("base_model") if info.card_data else None
     return [declared] if isinstance(declared, str) else [str(name) for name in declared or ()]
 
 
-def _license(info: ModelInfo) -> str | None:
+def stated_license(info: ModelInfo) -> str | None:
+    """The license that the card names."""
     declared = info.card_data.get("license") if info.card_data else None
     if isinstance(declared, str):
         return shown(declared)
@@ -212,27 +214,37 @@ def _license(info: ModelInfo) -> str | None:
     return next((shown(tag) for tag in tags), None)
 
 
-def _info(model_id: str, revision: str | None, *, known: Iterable[str]) -> ModelInfo:
+def read_info(model_id: str, revision: str | None, *, known: Iterable[str] = ()) -> ModelInfo:
+    """What the Hub says of a repository at a revision.
+
+    Raises:
+        TrackerError: there is no such repository or revision; similar names are suggested.
+        UnreachableError: the Hub is down.
+    """
     for attempt in retrying():
         with attempt, hub_errors(model_id, revision, known=known):
             return HfApi().model_info(model_id, revision=revision, expand=EXPAND, timeout=REQUEST_S)
     raise AssertionError("the last attempt returns or raises")
 
 
-def _check_access(model_id: str, revision: str) -> None:
-    """Check access with a HEAD request for a file: a gated model's metadata is public, its files are not."""
-    url = hf_hub_url(model_id, "config.json", revision=revision)
+def check_access(model_id: str, revision: str, *, file: str = "config.json") -> None:
+    """Check access with a HEAD request for a file: a gated model's metadata is public, its files are not.
+
+    Raises:
+        ModelError: it is gated.
+    """
+    url = hf_hub_url(model_id, file, revision=revision)
     for attempt in retrying():
         with attempt, hub_errors(model_id, revision):
             HfApi().get_hf_file_metadata(url=url, timeout=REQUEST_S)
 
 
-def _remember_commit(model: Model, revision: str) -> None:
+def remember_commit(model: Model, revision: str) -> None:
     """Record the commit of `revision` in the Hub's cache, so that the name can be resolved offline later.
 
     A download of a pinned commit does not record it: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
     """
-    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=model.model_id, repo_type="model")
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=model.repository, repo_type="model")
     if revision != model.revision:
         with contextlib.suppress(OSError), shared_files():  # a read-only cache is still usable
             write_atomically(folder / "refs" / revision, model.revision.encode())
@@ -315,8 +327,13 @@ def _planned_bytes(model: Model) -> int:
     return sum(file.file_size or 0 for file in _planned(model) if file.will_download)
 
 
-def _check_free_space(model: Model) -> None:
-    wanted_bytes = _planned_bytes(model) + MARGIN_BYTES
+def check_free_space(model: Model, n_bytes: int) -> None:
+    """Check that the disk of the Hub's cache has room for `n_bytes` of the model.
+
+    Raises:
+        TrackerError: it has not.
+    """
+    wanted_bytes = n_bytes + MARGIN_BYTES
     place = Path(constants.HF_HUB_CACHE)
     while not place.exists():
         place = place.parent
@@ -332,7 +349,8 @@ def _check_free_space(model: Model) -> None:
 
 
 @contextlib.contextmanager
-def _disk_errors() -> Iterator[None]:
+def disk_errors() -> Iterator[None]:
+    """Turn an error of the disk of the Hub's cache into ours."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,8 @@
 """Resolve the MODEL of a command to a pinned model that an engine can run.
 
-A name is `demo`, a local folder or GGUF file, or `org/name[@revision]` on the Hub. An engine
-whose models are loaded elsewhere resolves names itself, without the Hub.
+A name is `demo`, a local folder or GGUF file, or on the Hub `org/name[@revision]` and, for a GGUF,
+`org/name[:FILE-OR-QUANT][@revision]`. An engine whose models are loaded elsewhere resolves names
+itself, without the Hub.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from runners.engines import GGUF, SAFETENSORS, engine_spec, engine_specs
+from runners.engines import GGUF, SAFETENSORS, EngineSpec, engine_spec, engine_specs
 from runners.models.checkpoint import folder_revision, quantization, read_checkpoint
 from runners.models.consent import folder_needs_remote_code
 from runners.models.demo import MODEL_ID as DEMO_ID
 from runners.models.demo import demo_model
 from runners.models.gguf_files import gguf_model_id, is_gguf_path, local_gguf
+from runners.models.gguf_hub import download_gguf, gguf_download_bytes, hub_gguf
+from runners.models.gguf_names import GgufName, gguf_name
 from runners.models.hub import download_bytes, download_model, hub_model
 from tracker.errors import ModelError, TrackerError, UnknownNameError
 from tracker.records import EngineSettings, Model
@@ -40,7 +43,7 @@ def resolve_model(
     spec = engine_spec(engine.engine)
     if spec.identity is not None:
         return cast(Model, spec.load(spec.identity)(name, engine, settings))
-    _check_format(name, engine.engine)
+    _check_format(name, spec)
     if name == DEMO:
         return demo_model(settings)
     if is_gguf_path(name):
@@ -48,6 +51,9 @@ def resolve_model(
     folder = _named_folder(name)
     if folder is not None:
         return _folder_model(folder, settings, trust_remote_code=engine.trust_remote_code)
+    on_hub = _hub_gguf_name(name, spec)
+    if on_hub is not None:
+        return hub_gguf(on_hub, known=known)
     if "/" not in name:
         error = UnknownNameError("model", name, known={DEMO, *known})
         error.hint = f"{error.hint}; a model is `org/name` on the Hub, a local folder, or `{DEMO}`"
@@ -64,12 +70,17 @@ def stored_model_id(name: str, *, engine: str) -> str:
     if is_gguf_path(name):
         return gguf_model_id(Path(name))
     folder = _named_folder(name)
+    on_hub = gguf_name(name) if folder is None else None
+    if on_hub is not None:
+        return f"{on_hub.repository}:{on_hub.file}" if on_hub.file else on_hub.repository
     return name.partition("@")[0] if folder is None else _folder_identity(folder.resolve())[0]
 
 
 def weights_format(name: str) -> str:
     """The format of the weights of MODEL, by its name alone; the Hub is not asked."""
-    return GGUF if is_gguf_path(name) else SAFETENSORS
+    if is_gguf_path(name):
+        return GGUF
+    return GGUF if _named_folder(name) is None and gguf_name(name) is not None else SAFETENSORS
 
 
 def bytes_to_download(model: Model, engine: EngineSettings) -> int:
@@ -78,7 +89,9 @@ def bytes_to_download(model: Model, engine: EngineSettings) -> int:
     Raises:
         UnreachableError: the Hub is needed and does not answer.
     """
-    return download_bytes(model) if engine_spec(engine.engine).loads_weights else 0
+    if not engine_spec(engine.engine).loads_weights:
+        return 0
+    return download_bytes(model) if model.file is None else gguf_download_bytes(model)
 
 
 def fetch_model(model: Model, engine: EngineSettings) -> Model:
@@ -90,20 +103,32 @@ def fetch_model(model: Model, engine: EngineSettings) -> Model:
     """
     if model.path is not None or not engine_spec(engine.engine).loads_weights:
         return model
-    return replace(model, path=str(download_model(model)))
+    return replace(model, path=str(download_model(model) if model.file is None else download_gguf(model)))
 
 
-def _check_format(name: str, engine: str) -> None:
+def _check_format(name: str, spec: EngineSpec) -> None:
     """Refuse an engine that cannot load the model's weights.
 
     Raises:
         TrackerError: it cannot.
     """
-    spec, wanted = engine_spec(engine), weights_format(name)
-    if wanted not in spec.weights and name != DEMO and ":" not in engine:
-        takers = [other.name for other in engine_specs() if other.loads_weights and wanted in other.weights]
-        hint = " or ".join(f"--engine {other}" for other in takers)
-        raise TrackerError(f"engine `{engine}` does not load {wanted} weights", hint=hint)
+    wanted = weights_format(name)
+    if wanted in spec.weights or ":" in spec.name or name == DEMO or _hub_gguf_name(name, spec):
+        return
+    takers = [other.name for other in engine_specs() if other.loads_weights and wanted in other.weights]
+    hint = " or ".join(f"--engine {other}" for other in takers)
+    raise TrackerError(f"engine `{spec.name}` does not load {wanted} weights", hint=hint)
+
+
+def _hub_gguf_name(name: str, spec: EngineSpec) -> GgufName | None:
+    """The GGUF on the Hub that MODEL means; any repository to an engine that loads nothing else."""
+    if _named_folder(name) is not None:
+        return None
+    found = gguf_name(name)
+    if found is None and spec.weights == (GGUF,) and "/" in name:
+        repository, _, revision = name.partition("@")
+        found = GgufName(repository, revision or None)
+    return found
 
 
 def _named_folder(name: str) -> Path | None:

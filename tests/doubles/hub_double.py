@@ -41,6 +41,7 @@ class Hub:
         self.data_sets: set[str] = set()  # names of data sets; they have no files
         self.broken: list[Response] = []  # answers that are sent first, in this order
         self.requests: list[str] = []
+        self.answers_ranges = True
         for path in sorted(FIXTURES.glob("api_models__*.json")):
             info = json.loads(path.read_text())["response"]["body"]
             self.infos[info["id"]] = info
@@ -103,7 +104,7 @@ class Hub:
             content = path.read_bytes()
             entry: dict[str, Any] = {"type": "file", "path": path.name, "size": len(content)}
             entry["oid"] = hashlib.sha1(content).hexdigest()
-            if path.suffix == ".safetensors":
+            if path.suffix in (".safetensors", ".gguf"):
                 entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content)}
                 entry["lfs"]["pointerSize"] = 135
             entries.append(entry)
@@ -125,11 +126,11 @@ class Hub:
             return 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": info["sha"]}, b""
         content = path.read_bytes() if path else b"{}"
         answer = {"X-Repo-Commit": info["sha"], "ETag": f'"{hashlib.sha1(content).hexdigest()}"'}
-        if name.endswith(".safetensors"):
+        if name.endswith((".safetensors", ".gguf")):
             answer |= {"X-Linked-Etag": f'"{hashlib.sha256(content).hexdigest()}"'}
             answer |= {"X-Linked-Size": str(len(content))}
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", headers.get("range", ""))
-        if asked is None:
+        if asked is None or not self.answers_ranges:
             return 200, answer, content
         start, end = int(asked.group(1)), int(asked.group(2) or len(content) - 1)
         answer["Content-Range"] = f"bytes {start}-{end}/{len(content)}"

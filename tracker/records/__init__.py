@@ -72,7 +72,7 @@ def _check_count(where: str, name: str, value: object, *, least: int = 1, most: 
 class Model:
     """A loadable model: weights pinned to a commit, or files in a local folder."""
 
-    model_id: str  # "org/name"
+    model_id: str  # "org/name", of a GGUF on the Hub "org/name:Q4_K_M"
     revision: str  # commit sha, or "sha256:…" over the files of a local folder
     path: str | None = None  # local folder, or the first GGUF file; None: the Hub's cache
     quantization: str | None = None  # None: as published, in 16 or 32 bits
@@ -87,6 +87,11 @@ class Model:
             raise ValueError(f"model_id must be `org/name`, got {self.model_id!r}")
         if not self.revision:
             raise ValueError(f"{self.model_id}: the revision must be a commit, got `{self.revision}`")
+
+    @property
+    def repository(self) -> str:
+        """The repository on the Hub: the `model_id` without the label of a GGUF file."""
+        return self.model_id if self.file is None else self.model_id.partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True)
