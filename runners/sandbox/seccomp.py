@@ -22,7 +22,7 @@ from enum import StrEnum
 class Calls(StrEnum):
     """The work of a sandboxed program, which decides about its system calls."""
 
-    COMPUTING = "computing"  # a training or a model on a CPU: files, memory, threads and processes
+    COMPUTING = "computing"  # a training or a model on a CPU: files, memory and threads of one process
     ON_CARD = "on_card"  # with pipes, local sockets and locks for a compiler, and the driver's own calls
     PROGRAMS = "programs"  # with pipes and the sandbox's own network, for programs of any kind
 
@@ -138,8 +138,11 @@ FILES = """
 MEMORY = """
     mprotect munmap brk mremap msync
 """  # without the calls that have conditions
+# A process that lives between two looks at the tree, and that nobody waits for, computes outside of every
+# account: on a CPU, where computing is what is counted, a program has one process.
+CHILDREN = "fork vfork"
 PROCESSES = """
-    fork vfork execve exit exit_group wait4 waitid getpid getppid gettid getpgrp getpgid setpgid getsid
+    execve exit exit_group wait4 waitid getpid getppid gettid getpgrp getpgid setpgid getsid
     setsid getuid geteuid getgid getegid getresuid getresgid getgroups capget kill tkill tgkill rt_sigaction
     rt_sigprocmask rt_sigreturn rt_sigpending rt_sigsuspend rt_sigtimedwait rt_sigqueueinfo sigaltstack
     pause prlimit64 getrlimit setrlimit getrusage times uname restart_syscall
@@ -172,7 +175,7 @@ IGNORED = """
     fadvise64 readahead sync_file_range sync syncfs
 """  # hints about the pages of files: nothing is done, and the program is told that it was
 FORBIDDEN = """
-    pipe pipe2 memfd_create
+    fork vfork pipe pipe2 memfd_create
     socket socketpair unshare setns mount umount2 pivot_root chroot ptrace process_vm_readv
     process_vm_writev kcmp keyctl add_key request_key bpf perf_event_open userfaultfd mincore statfs fstatfs
     ustat sysinfo inotify_init inotify_init1 inotify_add_watch fanotify_init shmget shmat shmctl shmdt
@@ -186,6 +189,7 @@ FORBIDDEN = """
 
 NAMESPACES = 0x20000 | 0x2000000 | 0x4000000 | 0x8000000 | 0x10000000 | 0x20000000 | 0x40000000
 CLONE_REFUSED = NAMESPACES | 0x1000 | 0x2000  # a file descriptor of a process, and tracing
+THREAD = 0x10000  # CLONE_THREAD
 HUGE_PAGES = 0x40000  # MAP_HUGETLB: out of a pool of the machine
 # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_GETPIPE_SZ, F_GET_SEALS
 FCNTL = (0, 1, 2, 3, 4, 1030, 1032, 1034)
@@ -228,8 +232,10 @@ def rules(calls: Calls) -> CallRules:
         "prctl": (ArgumentRule(0, PRCTL, errno.EINVAL),),
         "madvise": (ArgumentRule(2, MADVISE, errno.EINVAL),),
     }
-    if calls is not Calls.COMPUTING:
-        allowed = " ".join((allowed, PIPES, SOCKETS, LOCKS))
+    if calls is Calls.COMPUTING:
+        conditions["clone"] = (ArgumentRule(0, (THREAD,), errno.EPERM, mask=CLONE_REFUSED | THREAD),)
+    else:
+        allowed = " ".join((allowed, CHILDREN, PIPES, SOCKETS, LOCKS))
         fcntl += FCNTL_LOCKS + FCNTL_MEMORY
         families = (AF_UNIX,) if calls is Calls.ON_CARD else (AF_UNIX, AF_INET, AF_INET6)
         conditions["socket"] = (ArgumentRule(0, families, errno.EPERM),)

@@ -587,7 +587,8 @@ class ToolSession:
         if number >= 0 and self._verdict(number) is None:
             self._until(lambda: self._verdict(number) is not None or self._is_halted(), deadline)
             return self._told(number)
-        self._until(lambda: self._is_open() or self._is_halted(), deadline)
+        # without trials left, the end of the final measurement is what there is to wait for
+        self._until(lambda: self._is_halted() or (self._is_open() and not self._is_over()), deadline)
         return self._status()
 
     def _finish(self, given: Arguments) -> str:

@@ -11,7 +11,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
+import struct
+import termios
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +23,7 @@ from typing import IO
 
 CARD_HEAD_SHARE = 0.05  # of the sequences: several steps, also of batches four times as large
 CPU_PIPE_BYTES, CARD_PIPE_BYTES = 1 << 12, 1 << 16  # as much as it holds; less shows the pace more finely
+FIRST_LOOK_S = 0.002  # between two looks at whether the first byte was taken
 
 
 @dataclass(slots=True)
@@ -52,6 +57,13 @@ class Handout:
         n_written = 0
         with contextlib.suppress(OSError, ValueError), self.data.open("rb") as file, pipe:
             capacity = fcntl.fcntl(pipe.fileno(), fcntl.F_GETPIPE_SZ)
+            if not self.head_share:
+                # a pipe takes no more until a whole page was read: text that is there could be read, and
+                # trained on, before the clock starts, so only one byte is
+                n_written = os.write(pipe.fileno(), file.read(1))
+                while _n_unread(pipe):
+                    time.sleep(FIRST_LOOK_S)
+                self.head_s = clock()
             while block := file.read(capacity):
                 view = memoryview(block)
                 while view:
@@ -59,3 +71,22 @@ class Handout:
                     n_written, view = n_written + n, view[n:]
                     if self.head_s is None and n_written - capacity > head:  # the rest is not yet taken
                         self.head_s = clock()
+
+
+def _n_unread(pipe: IO[bytes]) -> int:
+    """Bytes in the pipe that nobody has read.
+
+    Raises:
+        BrokenPipeError: nobody will.
+    """
+    (n,) = struct.unpack("i", fcntl.ioctl(pipe.fileno(), termios.FIONREAD, b"\0" * 4))
+    if n and not _has_reader(pipe):
+        raise BrokenPipeError
+    return int(n)
+
+
+def _has_reader(pipe: IO[bytes]) -> bool:
+    """Whether the other end is open somewhere: without it, the kernel reports an error on ours."""
+    poll = select.poll()
+    poll.register(pipe.fileno(), 0)
+    return not any(event & select.POLLERR for _, event in poll.poll(0))

@@ -68,6 +68,26 @@ def test_handout_to_a_program_that_reads_nothing_counts_all_of_its_time(tmp_path
     assert handout.head_s is None
 
 
+def test_handout_the_clock_starts_before_there_is_text_to_compute_on(tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(b"abc" * 5000)
+    reading, writing = os.pipe()
+    handout = Handout(tmp_path / "data.bin")
+    handout.begin(os.fdopen(writing, "wb", buffering=0), lambda: 25.0)
+    assert os.read(reading, 4096) == b"a", "a page that nobody has read whole would be there to train on"
+    with os.fdopen(reading, "rb") as file:
+        assert file.read() == (b"abc" * 5000)[1:]
+    assert (handout.steps_s(60.0), handout.head_s) == (35.0, 25.0)
+
+
+def test_handout_ends_when_a_program_ends_without_reading(tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(b"abc")
+    reading, writing = os.pipe()
+    handout = Handout(tmp_path / "data.bin")
+    handout.begin(os.fdopen(writing, "wb", buffering=0), lambda: 25.0)
+    os.close(reading)
+    assert (handout.steps_s(7.0), handout.head_s) == (7.0, None)
+
+
 @pytest.mark.sandbox
 def test_handout_in_the_sandbox_gives_the_training_of_the_file(tmp_path: Path) -> None:
     n_bytes = SMOKE.train_tokens // SMOKE.context * (SMOKE.context + 1)

@@ -108,6 +108,20 @@ def test_tools_a_client_works_through_a_study_to_its_end(tmp_path: Path) -> None
     assert "State: complete" in session.call("status", {}).text
 
 
+def test_tools_wait_lasts_until_the_final_measurement_is_done(tmp_path: Path) -> None:
+    session = opened(tmp_path, a_study(1))
+    looks = iter([*[False] * 8])
+    setting = replace(
+        SessionSetting(Ledger(tmp_path), SMOKE, space.tunables(SMOKE), SHIPPED, InstantProber()),
+        is_stored=lambda: next(looks, True),
+    )
+    thread = run_in_thread(tmp_path)
+    session.call("set_numbers", {"changes": {"beta1": 0.8}})
+    session.call("submit", {"note": "betas"})
+    thread.join(30)
+    assert "State: complete" in ToolSession(setting).call("wait", {}).text
+
+
 def test_tools_finish_ends_a_study_and_the_unused_trials_are_invalid(tmp_path: Path) -> None:
     session = opened(tmp_path, a_study(3))
     thread = run_in_thread(tmp_path)

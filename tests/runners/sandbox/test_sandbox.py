@@ -202,9 +202,31 @@ def test_sandbox_computing_in_children_that_nobody_waits_for_is_counted(tmp_path
         "try: os.wait()\n"
         "except OSError: pass\n"
     )
-    end = run(sandboxes.find(), code, tmp_path / "out")
+    out = tmp_path / "out"
+    out.mkdir()
+    spec = SandboxSpec({}, out, LIMITS, packages=(), runs_programs=True)
+    end = sandboxes.find().run([sys.executable, "-c", code], spec)
     assert end.status is EndStatus.ENDED
     assert end.cpu_s > 1.0
+
+
+@pytest.mark.sandbox
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os; os.fork()",
+        "import os; os.posix_spawn('/proc/self/exe', ['python'], {})",
+        "import ctypes; pid = ctypes.CDLL(None, use_errno=True).vfork(); "
+        "import os; os._exit(0) if pid == 0 else exit(pid < 0)",
+        "import ctypes; pid = ctypes.CDLL(None).syscall(56, 17, 0, 0, 0, 0); exit(pid < 0)",
+    ],
+    ids=["fork", "spawn", "vfork", "clone"],
+)
+def test_sandbox_a_program_that_computes_on_a_cpu_has_one_process(code: str, tmp_path: Path) -> None:
+    """Children that live for a moment, and that nobody waits for, would compute outside of every account."""
+    assert run(sandboxes.find(), code, tmp_path / "out").returncode == 1
+    threads = "import threading as t; a = t.Thread(target=print); a.start(); a.join()"
+    assert run(sandboxes.find(), threads, tmp_path / "threads").returncode == 0
 
 
 @pytest.mark.sandbox
