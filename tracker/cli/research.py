@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,6 +61,23 @@ NoTransfer = Annotated[
         help="Do not try the final change at four times the size: six trainings at that size.",
     ),
 ]
+HarnessCommand = Annotated[
+    str | None,
+    Parameter(
+        group=AGENT,
+        help="Command of a coding harness, which is started in a sandbox with the tools of the study: "
+        "MCP or plain HTTP, a folder of its own with `TASK.md`, and no view of the home.",
+    ),
+]
+HarnessVariables = Annotated[
+    tuple[str, ...],
+    Parameter(
+        group=AGENT,
+        negative="",
+        help="Variable that the harness gets, such as the key of its model's server; repeatable.",
+    ),
+]
+CLIENT = "client"  # an agent from outside without a name
 EXIT_PASSED = 1  # a cheat succeeded
 EXIT_HINTS = {
     1: "finished trials are kept; `{again}` continues; the worker's log: {log}",
@@ -93,6 +111,8 @@ def run(
     optimiser: Annotated[str | None, Parameter(show=False)] = None,  # until the next release
     proposals: Annotated[Path | None, Parameter(group=AGENT)] = None,
     program: Annotated[Path | None, Parameter(group=AGENT)] = None,
+    harness: HarnessCommand = None,
+    harness_env: HarnessVariables = (),
     study_secret: StudySecretText = None,
     no_transfer: NoTransfer = False,
     no_sandbox: bool = False,
@@ -137,10 +157,15 @@ def run(
         Print one JSON document.
     """
     from tracker.research.begin import StudyRequest, begin_study, given_secret, read_program
+    from tracker.research.serve import SERVED
 
     home = load_settings()
+    face = None if harness is None else _harness_face(harness, harness_env, home)
+    if harness is not None and agent != "demo":
+        raise UsageError("`--harness` is the agent: leave `--agent` out", hint="it names its model itself")
     request = StudyRequest(
-        agent=agent,
+        agent=agent if harness is None else SERVED,
+        name=None if harness is None else harness_name(harness),
         tier=_task_name(task, tier, home),
         track=track,
         n_trials=trials,
@@ -159,14 +184,16 @@ def run(
         secret=None if study_secret is None else given_secret(study_secret),
         has_transfer=not no_transfer,
     )
-    _finish(_work(begin_study(request, home), home), home, as_json=as_json)
+    begun = begin_study(request, home)
+    end = _work(begun, home) if face is None else _served(begun, home, face)
+    _finish(end, home, as_json=as_json)
 
 
 @app.command
 def serve(
     *,
     study: str | None = None,
-    name: Annotated[str, Parameter(group=AGENT)] = "client",
+    name: Annotated[str, Parameter(group=AGENT)] = CLIENT,
     tier: Tier = "cpu",
     task: TaskName = None,
     track: Annotated[str, Parameter(group=AGENT)] = "code",
@@ -174,6 +201,8 @@ def serve(
     seed: int = 0,
     placebo_share: float = 0.1,
     http: int | None = None,
+    harness: HarnessCommand = None,
+    harness_env: HarnessVariables = (),
     print_tools: bool = False,
 ) -> None:
     """Let any agent work on a study through tools: a server of the Model Context Protocol (MCP).
@@ -203,18 +232,15 @@ def serve(
     """
     from runners.research.tools.catalog import openai_tools
     from tracker.research.begin import StudyRequest, begin_study, resumed_study
-    from tracker.research.serve import SERVED, check_served, serve_study
+    from tracker.research.serve import SERVED, check_served
 
     if print_tools:
         print_json({"tools": openai_tools()})
         return
-    _check_mcp()
-    from runners.research.tools.http_face import serve_http
-    from runners.research.tools.mcp_face import serve_stdio
-    from tracker.cli.progress import progress_console
-    from tracker.cli.research_progress import StudyProgress
-
     home = load_settings()
+    face = _face(http) if harness is None else _harness_face(harness, harness_env, home)
+    if harness is not None and name == CLIENT:
+        name = harness_name(harness)
     if study is None:
         request = StudyRequest(
             agent=SERVED,
@@ -229,14 +255,56 @@ def serve(
     else:
         begun = resumed_study(study, home)
         check_served(begun)
-    print(f"study {begun.study_id}", file=sys.stderr)
-    face: Face = serve_stdio
-    if http is not None:
-        tell = partial(_tell_address, begun.study_id)
-        face = partial(serve_http, port=http, tell=tell)
-    with StudyProgress(progress_console(), n_total=begun.n_trials) as progress:
-        end = serve_study(begun, home, face, progress.show)
-    _tell_end(end)
+    _tell_end(_served(begun, home, face))
+
+
+def _face(http: int | None) -> Face:
+    """Standard input and output, or the loopback port `http`."""
+    _check_mcp()
+    from runners.research.tools.http_face import serve_http
+    from runners.research.tools.mcp_face import serve_stdio
+
+    if http is None:
+        return serve_stdio
+    return lambda session: serve_http(session, port=http, tell=partial(_tell_address, session.study.study_id))
+
+
+def _harness_face(text: str, variables: Sequence[str], home: Settings) -> Face:
+    """A harness that works on the study in a sandbox.
+
+    Raises:
+        TrackerError: it is not installed, or cannot be started here.
+    """
+    _check_mcp()
+    import os
+
+    from runners.research.tools.harness import Harness, harness_command, parse_command, work_with
+
+    missing = [name for name in variables if name not in os.environ]
+    if missing:
+        raise UsageError(f"`--harness-env {missing[0]}`: there is no such variable here")
+    given = {name: os.environ[name] for name in variables}
+    harness = Harness(parse_command(text), home.home, given)
+    harness_command(harness, home.home)  # before a study is begun
+    return lambda session: work_with(harness, session, home.studies_path / session.study.study_id)
+
+
+def harness_name(text: str) -> str:
+    """The name of a harness on the board: its program."""
+    from runners.research.tools.harness import parse_command
+
+    return Path(parse_command(text)[0]).name
+
+
+def _served(study: Study, home: Settings, face: Face) -> StudyEnd:
+    """Run the study for an agent that works through `face`, and show its progress on standard error."""
+    from tracker.cli.progress import progress_console
+    from tracker.cli.research_progress import StudyProgress
+    from tracker.research.serve import serve_study
+
+    print(f"study {study.study_id}", file=sys.stderr)
+    with StudyProgress(progress_console(), n_total=study.n_trials) as progress:
+        return serve_study(study, home, face, progress.show)
 
 
 def _tell_address(study_id: str, address: Address) -> None:

@@ -141,6 +141,16 @@ class ToolSession:
             return replace(study, status=StudyStatus.RUNNING)
         return study
 
+    @property
+    def has_ended_its_trials(self) -> bool:
+        """Whether nothing more can be submitted; the last trials and the final measurement may still run."""
+        return self._is_over()
+
+    def wait_for_end(self) -> None:
+        """Wait until the study has its result, or is stopped."""
+        while not self._is_halted():
+            time.sleep(LOOK_S)
+
     def call(self, name: str, arguments: object, *, key: str = "") -> ToolResult:
         """Carry out one call; with a `key` that was answered before, give that answer again.
 
