@@ -40,7 +40,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
             "tracker.store", "tracker.answers"),
 }  # fmt: skip
 VERBS = ("tracker.ingest", "tracker.bench", "tracker.queue", "tracker.research", "tracker.weekly")
-FACES = ("tracker.cli", "tracker.api", "tracker.__main__")  # may import everything; nothing imports them
+FACES = (
+    "tracker.cli",
+    "tracker.api",
+    "tracker.mcp",
+    "tracker.__main__",
+)  # may import everything; nothing imports them
 STANDARD_LIBRARY_ONLY = ("tracker/records", "tracker/errors.py")
 HEAVY = ("torch", "vllm", "lm_eval", "transformers", "streamlit", "ray", "optuna", "datasets")
 

@@ -122,5 +122,7 @@ def known_id(name: str, models: Sequence[Row]) -> str:
 
 def id_of_folder(name: str, models: Sequence[Row]) -> str | None:
     """The model whose weights were read from the folder `name`; None if there is none."""
+    if "\0" in name:  # no path
+        return None
     path = os.path.realpath(os.path.expanduser(name))
     return next((str(row["model_id"]) for row in models if row["path"] == path), None)

@@ -57,6 +57,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("compare", "tracker.cli.compare:compare", "Compare two models on the items both answered."),
         Command("query", "tracker.cli.query:query", "Query the results with SQL (read-only)."),
         Command("app", "tracker.cli.dashboard:app", "Open the dashboard."),
+        Command("mcp", "tracker.cli.mcp:mcp", "Let agents ask questions (MCP)."),
     ),
     "Frontier": (
         Command(

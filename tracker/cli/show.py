@@ -9,16 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tracker.answers.models import id_of_folder, known_id
+from tracker.answers.model_record import ModelRecord, read_model
 from tracker.answers.run_lines import completed_line, prompt_line, reuse_lines, sampling_line
 from tracker.cli import print_json
 from tracker.cli.bench_output import metric_lines
 from tracker.cli.tables import cell, console, count, moment, plain, warn_of_missing
-from tracker.errors import UnknownNameError
 from tracker.foreign_text import indented, one_line
 from tracker.memory_estimate import memory_text
 from tracker.settings import load_settings
-from tracker.store import open_snapshot
 
 Row = dict[str, Any]
 
@@ -35,38 +33,17 @@ def show(model: str, *, json: Annotated[bool, Parameter(negative="")] = False) -
         Print one JSON document: `model_id`, `revisions`, `runs`, `missing_parts`; a run has `scores`,
         each with `n_items_on_disk`, and `metrics`.
     """
-    with open_snapshot(load_settings()) as snapshot:
-        known = snapshot.query("models")
-        # a folder may have an @ in its name
-        name, _, revision = (model, "", "") if id_of_folder(model, known) else model.partition("@")
-        model_id = known_id(name, known)
-        runs = snapshot.query("model_runs", model_id=model_id)
-        scores = snapshot.query("model_scores", model_id=model_id)
-        metrics = snapshot.query("task_metrics", model_id=model_id)
-        on_disk = snapshot.read("scores_on_disk", model_id=model_id)
-    revisions = [r for r in known if r["model_id"] == model_id and r["revision"].startswith(revision)]
-    if not revisions:
-        names = {row["revision"] for row in known if row["model_id"] == model_id}
-        raise UnknownNameError(f"revision of {model_id}", revision, known=names)
-    chosen = {row["revision"] for row in revisions}
-    n_on_disk = {(row["run_id"], row["place"]): row["n_items_on_disk"] for row in on_disk.records()}
-    for score in scores:
-        score["n_items_on_disk"] = n_on_disk[score["run_id"], score["place"]]
-    for run in runs:
-        run["scores"] = [score for score in scores if score["run_id"] == run["run_id"]]
-        run["metrics"] = [metric for metric in metrics if metric["run_id"] == run["run_id"]]
-    runs = [run for run in runs if run["revision"] in chosen]
-    warn_of_missing(on_disk.missing)
+    found = read_model(model, load_settings())
+    warn_of_missing(found.missing)
     if json:
-        document = {"model_id": model_id, "revisions": revisions, "runs": runs}
-        print_json(plain(document | {"missing_parts": on_disk.missing.n_parts}))
+        print_json(plain(found.document()))
     else:
-        _print(console(), model_id, revisions, runs)
+        _print(console(), found)
 
 
-def _print(out: Console, model_id: str, revisions: list[Row], runs: list[Row]) -> None:
-    out.print(Text(one_line(model_id), style="bold"))
-    for row in revisions:
+def _print(out: Console, found: ModelRecord) -> None:
+    out.print(Text(one_line(found.model_id), style="bold"))
+    for row in found.revisions:
         facts = [f"revision {row['revision']}", f"{count(row['n_params'])} parameters"]
         facts.append(f"license {row['license'] or 'unknown'}")
         if row["quantization"]:
@@ -76,7 +53,7 @@ def _print(out: Console, model_id: str, revisions: list[Row], runs: list[Row]) -
         if row["path"]:
             facts.append(row["path"])
         out.print(Text(one_line(" · ".join(facts)), style="dim"))
-    for run in runs:
+    for run in found.runs:
         out.print()
         _print_run(out, run)
 

@@ -1,0 +1,62 @@
+"""Everything known about one model that was measured here: its revisions, runs, scores and metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tracker.answers.models import id_of_folder, known_id
+from tracker.errors import UnknownNameError
+from tracker.settings import Settings
+from tracker.store import MissingItems, open_snapshot
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecord:
+    """A model with its runs, the newest first; each has `scores`, with `n_items_on_disk`, and `metrics`."""
+
+    model_id: str
+    revisions: tuple[Row, ...]
+    runs: tuple[Row, ...]
+    missing: MissingItems
+
+    def document(self) -> dict[str, Any]:
+        """As `tracker show --json` prints it, before times become text."""
+        return {
+            "model_id": self.model_id,
+            "revisions": list(self.revisions),
+            "runs": list(self.runs),
+            "missing_parts": self.missing.n_parts,
+        }
+
+
+def read_model(model: str, settings: Settings) -> ModelRecord:
+    """The record of a model as people name it: its id or the end of it, a folder, `demo`, with `@revision`.
+
+    Raises:
+        UnknownNameError: nothing measured here is called so, or it has no such revision.
+    """
+    with open_snapshot(settings) as snapshot:
+        known = snapshot.query("models")
+        # a folder may have an @ in its name
+        name, _, revision = (model, "", "") if id_of_folder(model, known) else model.partition("@")
+        model_id = known_id(name, known)
+        runs = snapshot.query("model_runs", model_id=model_id)
+        scores = snapshot.query("model_scores", model_id=model_id)
+        metrics = snapshot.query("task_metrics", model_id=model_id)
+        on_disk = snapshot.read("scores_on_disk", model_id=model_id)
+    revisions = [r for r in known if r["model_id"] == model_id and r["revision"].startswith(revision)]
+    if not revisions:
+        names = {row["revision"] for row in known if row["model_id"] == model_id}
+        raise UnknownNameError(f"revision of {model_id}", revision, known=names)
+    n_on_disk = {(row["run_id"], row["place"]): row["n_items_on_disk"] for row in on_disk.records()}
+    for score in scores:
+        score["n_items_on_disk"] = n_on_disk[score["run_id"], score["place"]]
+    for run in runs:
+        run["scores"] = [score for score in scores if score["run_id"] == run["run_id"]]
+        run["metrics"] = [metric for metric in metrics if metric["run_id"] == run["run_id"]]
+    chosen = {row["revision"] for row in revisions}
+    runs = [run for run in runs if run["revision"] in chosen]
+    return ModelRecord(model_id, tuple(revisions), tuple(runs), on_disk.missing)
