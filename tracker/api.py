@@ -22,6 +22,7 @@ from runners.harness.events import Event
 from tracker.answers.asked import FrontierOptions, answer_asked
 from tracker.answers.best_that_fits import BestSoFar, BestThatFits, CardBudget, answer_best_that_fits
 from tracker.answers.board_history import BoardGap, BoardHistory, board_history
+from tracker.answers.card_plan import CardPlan, PlannedCard, answer_card_plan
 from tracker.answers.comparison import Comparison, compare_named
 from tracker.answers.fits import Among, fits_frame, read_fits
 from tracker.answers.frontier import FrontierAnswer
@@ -35,7 +36,9 @@ from tracker.answers.shipped import answer_sql
 from tracker.answers.tables import frame_of, read_items, read_run, read_runs, read_studies, read_trials
 from tracker.answers.token_share import TokenShare, token_share
 from tracker.answers.vintages import vintages_document
-from tracker.bench.fit import FitAnswer, predict_fit
+from tracker.answers.what_fits import ModelThatFits, WhatFits, WhatFitsAsked, answer_what_fits
+from tracker.bench.card import card_of
+from tracker.bench.fit import AssumedCard, FitAnswer, predict_fit
 from tracker.bench.run import BenchRequest, half_width
 from tracker.bench.run import bench as run_bench
 from tracker.errors import EXIT_INTERRUPTED, TrackerError
@@ -55,6 +58,7 @@ __all__ = [
     "BestThatFits",
     "BoardGap",
     "BoardHistory",
+    "CardPlan",
     "Comparison",
     "EngineSettings",
     "Event",
@@ -63,12 +67,15 @@ __all__ = [
     "Gap",
     "GapHistory",
     "Home",
+    "ModelThatFits",
     "Outlook",
     "Placement",
+    "PlannedCard",
     "Run",
     "TokenShare",
     "TrackerError",
     "Unplaced",
+    "WhatFits",
     "open_home",
 ]
 
@@ -503,6 +510,7 @@ class Home:
         self,
         model: str,
         *,
+        gpu: str | None = None,
         vram_gb: float | None = None,
         context: int | None = None,
         engine: EngineSettings | str = "auto",
@@ -512,7 +520,9 @@ class Home:
         No weights are downloaded: their headers and `config.json` are read.
 
         Args:
-            model: A Hub id (`"org/name[@revision]"`), a local folder of safetensors, or `"demo"`.
+            model: A Hub id (`"org/name[@revision]"`, of a GGUF `"org/name:Q4_K_M"`), a local folder of
+                safetensors, a GGUF file, or `"demo"`.
+            gpu: Assume this card, such as `"RTX 4090"`, instead of this machine's hardware.
             vram_gb: Assume one GPU with this many GB (10^9 bytes) instead of this machine's hardware.
             context: Context length in tokens; default: as much as the engine would reserve.
             engine: The name of an engine, or `EngineSettings` for more settings; without an `engine` of their
@@ -524,7 +534,57 @@ class Home:
         Raises:
             TrackerError: There is no such model, it cannot be run, or the Hub is down.
         """
-        return predict_fit(model, _engine(engine), self._settings, vram_gb=vram_gb, context=context)
+        assumed = AssumedCard(gpu, vram_gb)
+        return predict_fit(model, _engine(engine), self._settings, assumed=assumed, context=context)
+
+    def what_fits(
+        self,
+        gpu: str | None = None,
+        *,
+        memory_gb: float | None = None,
+        context: int = 4096,
+        bits: float | None = None,
+        license: str | None = None,
+        limit: int | None = None,
+    ) -> WhatFits:
+        """The open models that fit a card, best first, from what is shipped and what an ingest saw.
+
+        Args:
+            gpu: The card, such as `"RTX 4090"` or `"2x RTX 3090"`; default: this machine's.
+            memory_gb: Instead of a card, its memory in GB (10^9 bytes).
+            context: Context length in tokens.
+            bits: Only at this many bits of a weight; default: the most of 16, 8 and 4 that fit.
+            license: Only models whose license contains this.
+            limit: At most this many models.
+
+        Returns:
+            `rows` has each model with its index, months behind, `needed_bytes`, estimated `tokens_per_s` and
+            the grade of its evidence; `notes` says what is assumed.
+
+        Raises:
+            TrackerError: There is no such card, or a value is out of range.
+        """
+        asked = WhatFitsAsked(context, bits, license, limit)
+        return answer_what_fits(card_of(gpu, memory_gb=memory_gb), asked, self._settings)
+
+    def plan(
+        self, model: str, *, bits: float | None = None, context: int = 4096, limit: int | None = None
+    ) -> CardPlan:
+        """The smallest cards that would run a model.
+
+        Args:
+            model: A Hub id, or its part after the slash.
+            bits: Only at this many bits of a weight; default: at 4, 8 and 16.
+            context: Context length in tokens.
+            limit: At most this many cards for each number of bits; default: 5.
+
+        Returns:
+            `rows` has the cards by number of bits, the least memory first.
+
+        Raises:
+            TrackerError: The catalogue has no such model, or a value is out of range.
+        """
+        return answer_card_plan(model, WhatFitsAsked(context, bits, limit=limit), self._settings)
 
     def bench(
         self,

@@ -17,6 +17,9 @@ VLLM, CPU = "vllm", "cpu"  # an engine and a device, as runs name them
 SHORT_CONTEXT = 4096  # tokens; what "fits" means where no context is named
 BITS = 16.0  # of a weight, as most models are published
 MOST_BITS = 32.0
+# Bits of a weight of copies that are called 4 and 8 bits: Q4_K_M and Q8_0 of Llama 3.1 8B in llama.cpp's
+# `tools/quantize/README.md`, scales and wider tensors included.
+STORED_BITS = {4.0: 4.89, 8.0: 8.5}
 BYTES_PER_PARAM = 2  # weights in 16 bits
 # A cache of 4,096 tokens for one sequence is 0.1 to 2 GB for models of 1B to 70B with grouped heads
 CACHE_FRACTION = 0.08  # of the weights

@@ -13,6 +13,7 @@ from runners.memory.prediction import Fit, predict, require_predictor
 from runners.memory.quantized_variants import find_variants
 from runners.memory.weights import read_subject
 from runners.models.resolve import weights_format
+from tracker.answers.cards import find_card
 from tracker.bench.run import resolve_named
 from tracker.errors import FieldError, UsageError
 from tracker.memory_estimate import GB
@@ -21,6 +22,7 @@ from tracker.settings import Settings
 
 GIB = 2**30
 CONTEXTS = (4096, 8192, 32768, 131072)
+MOST_MEMORY = 1e6
 ASSUMED_CAPABILITY = "9.0"  # compute capability of an assumed card: one with fp8
 
 
@@ -32,13 +34,52 @@ class FitAnswer:
     by_context: tuple[Fit, ...]  # the shortest first
 
 
+@dataclass(frozen=True, slots=True)
+class AssumedCard:
+    """A card that this machine need not have: by its name or its memory; all None: none is assumed."""
+
+    gpu: str | None = None  # such as `RTX 4090`
+    vram_gb: float | None = None  # 10^9 bytes
+    vram_gib: float | None = None  # 2^30 bytes
+
+    def __post_init__(self) -> None:
+        """Check the memory.
+
+        Raises:
+            FieldError: it is out of range.
+            UsageError: the card is given in two ways.
+        """
+        if self.vram_gb is not None and self.vram_gib is not None:
+            raise UsageError("`--vram-gb` and `--vram` cannot be combined", hint="use `--vram-gb`")
+        if self.gpu is not None and (self.vram_gb, self.vram_gib) != (None, None):
+            raise UsageError("`--gpu` and `--vram-gb` cannot be combined", hint="use one of them")
+        for name, unit, value in (("vram_gb", "GB", self.vram_gb), ("vram", "GiB", self.vram_gib)):
+            if value is not None and not 0 < value < MOST_MEMORY:
+                raise FieldError(name, f"must be a positive number of {unit}, got {value:g}", example=24)
+
+    def cards(self) -> tuple[Gpu, ...]:
+        """What is assumed; nothing if nothing is given.
+
+        Raises:
+            UnknownNameError: there is no such card; similar names are suggested.
+        """
+        if self.gpu is not None:
+            return _named_cards(self.gpu)
+        if self.vram_gb is not None:
+            size, name = round(self.vram_gb * GB), f"a GPU with {self.vram_gb:g} GB"
+        elif self.vram_gib is not None:
+            size, name = round(self.vram_gib * GIB), f"a GPU with {self.vram_gib:g} GiB"
+        else:
+            return ()
+        return (Gpu(name, "", size, size, ASSUMED_CAPABILITY),)
+
+
 def predict_fit(
     model: str,
     asked: EngineSettings,
     settings: Settings,
     *,
-    vram_gb: float | None = None,
-    vram_gib: float | None = None,
+    assumed: AssumedCard | None = None,
     context: int | None = None,
 ) -> FitAnswer:
     """Predict the memory that MODEL needs on this machine or on one assumed card; downloads no weights.
@@ -47,21 +88,21 @@ def predict_fit(
         model: Hub id, local folder, or `demo`.
         asked: The engine's settings.
         settings: The home.
-        vram_gb: Memory of the assumed card in GB (10^9 bytes).
-        vram_gib: The same in GiB; not both.
+        assumed: The card to predict for; default: this machine's hardware.
         context: Length in tokens; default: as much as the engine would reserve.
 
     Raises:
-        FieldError: `vram_gb`, `vram_gib` or `context` is out of range.
-        UsageError: both sizes of the card are given.
+        FieldError: the memory or `context` is out of range.
+        UsageError: the card is given in two ways.
         ModelError: the model may not or cannot be run here.
         TrackerError: there is no such model, or its engine predicts no memory.
         UnreachableError: the Hub is down.
     """
-    _check(vram_gb=vram_gb, vram_gib=vram_gib, context=context)
-    card = _assumed_card(vram_gb=vram_gb, vram_gib=vram_gib)
-    hardware = describe_hardware() if card is None else replace(describe_hardware(), gpus=(card,))
-    engine = _settings(asked, hardware, weights=weights_format(model), is_assumed=card is not None)
+    if context is not None and context < 1:
+        raise FieldError("context", f"must be a positive number of tokens, got {context}", example=8192)
+    cards = assumed.cards() if assumed else ()
+    hardware = replace(describe_hardware(), gpus=cards) if cards else describe_hardware()
+    engine = _settings(asked, hardware, weights=weights_format(model), is_assumed=bool(cards))
     context = context or engine.max_model_len
     engine = replace(engine, max_model_len=None)
     found = resolve_named(model, replace(engine, trust_remote_code=True), settings)  # nothing is run
@@ -88,22 +129,9 @@ def _settings(asked: EngineSettings, hardware: Hardware, *, weights: str, is_ass
     return choose_engine(asked, has_gpu=can_use_card(hardware, engine=asked.engine), weights=weights)
 
 
-def _check(*, vram_gb: float | None, vram_gib: float | None, context: int | None) -> None:
-    if vram_gb is not None and vram_gib is not None:
-        raise UsageError("`--vram-gb` and `--vram` cannot be combined", hint="use `--vram-gb`")
-    for name, unit, value in (("vram_gb", "GB", vram_gb), ("vram", "GiB", vram_gib)):
-        if value is not None and not 0 < value < 1e6:
-            raise FieldError(name, f"must be a positive number of {unit}, got {value:g}", example=24)
-    if context is not None and context < 1:
-        raise FieldError("context", f"must be a positive number of tokens, got {context}", example=8192)
-
-
-def _assumed_card(*, vram_gb: float | None, vram_gib: float | None) -> Gpu | None:
-    """The card given by `vram_gb` or by `vram_gib`; None if neither is given."""
-    if vram_gb is not None:
-        size, name = round(vram_gb * GB), f"a GPU with {vram_gb:g} GB"
-    elif vram_gib is not None:
-        size, name = round(vram_gib * GIB), f"a GPU with {vram_gib:g} GiB"
-    else:
-        return None
-    return Gpu(name, "", size, size, ASSUMED_CAPABILITY)
+def _named_cards(name: str) -> tuple[Gpu, ...]:
+    found = find_card(name)
+    card = found.card
+    assert card is not None
+    size, capability = round(card.usable_gb * GB), card.compute_capability or ASSUMED_CAPABILITY
+    return (Gpu(f"{card.vendor} {card.card}", "", size, size, capability),) * found.n_cards

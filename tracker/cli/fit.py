@@ -1,4 +1,4 @@
-"""`tracker fit MODEL`: predict the memory that a model needs, before downloading it."""
+"""`tracker fit MODEL`: predict the memory that a model needs, or say what fits a card."""
 
 from __future__ import annotations
 
@@ -10,44 +10,75 @@ from rich.table import Table
 from rich.text import Text
 
 from runners.memory.prediction import Fit
-from tracker.bench.fit import predict_fit
+from tracker.answers.what_fits import WhatFitsAsked, answer_what_fits, what_fits_document
+from tracker.bench.card import card_of
+from tracker.bench.fit import AssumedCard, predict_fit
 from tracker.cli import print_json
 from tracker.cli.flags import DEFAULT_MEMORY, MemoryFlags
 from tracker.cli.help import JsonFlag
 from tracker.cli.tables import console
+from tracker.cli.what_fits import print_what_fits
+from tracker.errors import UsageError
 from tracker.foreign_text import one_line, printable
+from tracker.memory_estimate import SHORT_CONTEXT
 from tracker.serialization import dump
 from tracker.settings import load_settings
 
 GIB = 2**30
+MODELS_SHOWN = 20
 
 
 def fit(
-    model: str,
+    model: str | None = None,
     *,
+    gpu: str | None = None,
     vram_gb: float | None = None,
     vram: Annotated[float | None, Parameter(show=False)] = None,  # GiB; until the next release
     context: int | None = None,
+    bits: float | None = None,
+    license: str | None = None,
+    limit: int | None = None,
     engine: MemoryFlags = DEFAULT_MEMORY,
     json: JsonFlag = False,
 ) -> None:
     """Predict the memory that a model needs, whether it fits, and which settings would make it fit.
 
     Only `config.json` and the headers of the weights are read; no weights are downloaded. Computed sizes are
-    in GiB (2^30 bytes).
+    in GiB (2^30 bytes). Without MODEL: the open models that fit a card, best first, from what is shipped and
+    what an ingest saw; it needs no network.
 
     Parameters
     ----------
     model
-        Hub id (`org/name[@revision]`), local folder of safetensors, or `demo`.
+        Hub id (`org/name[@revision]`, of a GGUF `org/name:Q4_K_M`), local folder of safetensors, GGUF file,
+        or `demo`.
+    gpu
+        Assume this card, such as "RTX 4090" or "2x RTX 3090", instead of this machine's hardware.
     vram_gb
         Assume one GPU with N GB (10^9 bytes) instead of this machine's hardware.
     context
-        Context length in tokens; default: as much as the engine would reserve.
+        Context length in tokens; default: as much as the engine would reserve, without MODEL 4096.
+    bits
+        Without MODEL: only at this many bits of a weight; default: the most of 16, 8 and 4 that fit.
+    license
+        Without MODEL: only models whose license contains this.
+    limit
+        Without MODEL: at most this many models; default: 20.
     """
-    found = predict_fit(
-        model, engine.settings(), load_settings(), vram_gb=vram_gb, vram_gib=vram, context=context
-    )
+    if model is None:
+        card = card_of(gpu, memory_gb=vram_gb)
+        asked = WhatFitsAsked(
+            context or SHORT_CONTEXT, bits, license, MODELS_SHOWN if limit is None else limit
+        )
+        answer = answer_what_fits(card, asked, load_settings())
+        if json:
+            print_json(what_fits_document(answer))
+        else:
+            print_what_fits(console(), answer)
+        return
+    _refuse_filters(bits=bits, license=license, limit=limit)
+    assumed = AssumedCard(gpu, vram_gb, vram)
+    found = predict_fit(model, engine.settings(), load_settings(), assumed=assumed, context=context)
     if json:
         rows = [
             {k: row[k] for k in ("context", "kv_cache_bytes", "total_bytes", "fits", "concurrency")}
@@ -56,6 +87,17 @@ def fit(
         print_json(dump(found.fit) | {"by_context": rows})
     else:
         _print(console(), found.fit, found.by_context)
+
+
+def _refuse_filters(**given: object) -> None:
+    """Refuse the filters on models where one model is named.
+
+    Raises:
+        UsageError: one is given.
+    """
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"`--{name}` filters models, but MODEL is given", hint="leave out MODEL")
 
 
 def _print(out: Console, answer: Fit, by_context: tuple[Fit, ...]) -> None:

@@ -60,6 +60,11 @@ def _check_name(kind: str, value: str) -> None:
         raise ValueError(f"{kind} must be a name without spaces around it, got {value!r}")
 
 
+CARD_KINDS = ("consumer", "workstation", "datacenter", "unified")
+# Of the memory that processor and graphics share: macOS grants two thirds to three quarters by default.
+SHARED_FRACTION = 0.7
+
+
 @dataclass(frozen=True, slots=True)
 class PublishedScore:
     """A published score of a model on a benchmark in one vintage."""
@@ -317,3 +322,59 @@ class HarnessScore:
             raise ValueError(f"{self.hub_id}: variant must be `base` or `instruct`, got `{self.variant}`")
         if not self.license:
             raise ValueError(f"{self.hub_id} on {self.task}: a score without a license is not shipped")
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A graphics card, or a computer with shared memory, as its vendor describes it."""
+
+    card: str
+    vendor: str
+    kind: str  # "consumer", "workstation", "datacenter" or "unified"
+    memory_gb: float
+    bandwidth_gb_s: float  # of its memory, 10^9 bytes per second
+    compute_capability: str | None  # of NVIDIA's cards
+    released_year: int
+    source: str
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _check_name("card", self.card)
+        if self.kind not in CARD_KINDS:
+            raise ValueError(f"{self.card}: unknown kind `{self.kind}`")
+        if not 0 < self.memory_gb < 10_000 or not 0 < self.bandwidth_gb_s < 100_000:
+            raise ValueError(f"{self.card}: impossible memory or bandwidth")
+
+    @property
+    def usable_gb(self) -> float:
+        """Memory that a model may take: of shared memory, the share that macOS grants to graphics."""
+        return round(self.memory_gb * (SHARED_FRACTION if self.kind == "unified" else 1.0), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """What memory and speed of an open model depend on, from its configuration on the Hub."""
+
+    hub_id: str
+    n_params: int | None
+    n_active_params: int | None  # None: all of them
+    cache_values_per_token: int  # keys and values of the layers that attend to every token
+    window_values_per_token: int | None  # of the layers with a sliding window
+    window: int | None  # tokens
+    max_context: int
+    published_bits: float  # of most weights
+    license: str
+    source: str
+
+    def __post_init__(self) -> None:
+        """Check that the numbers belong together."""
+        _check_name("hub_id", self.hub_id)
+        if (self.window is None) != (self.window_values_per_token is None):
+            raise ValueError(f"{self.hub_id}: a window needs its values per token, and the other way round")
+        if self.n_params and self.n_active_params and self.n_active_params > self.n_params:
+            raise ValueError(f"{self.hub_id}: more active parameters than there are")
+
+    def cache_values(self, context: int) -> int:
+        """Values in the cache of one sequence of `context` tokens."""
+        in_window = (self.window_values_per_token or 0) * min(context, self.window or 0)
+        return self.cache_values_per_token * context + in_window

@@ -20,8 +20,10 @@ from tracker.errors import TrackerError
 from tracker.frontier.facts import (
     BenchmarkFacts,
     BoardLicense,
+    Card,
     HarnessScore,
     ModelFacts,
+    ModelShape,
     Override,
     PublishedIndex,
     PublishedScore,
@@ -142,6 +144,18 @@ def load_harness_scores(folder: Path | None = None) -> tuple[HarnessScore, ...]:
     """The lm-eval scores of open models with an index; several values for one pair differ in settings."""
     read = _Reader(folder or default_folder(), _latest_today())
     return read.rows("harness_scores.csv", HarnessScore, key=None)
+
+
+def load_cards(folder: Path | None = None) -> tuple[Card, ...]:
+    """The graphics cards and computers that a user may name."""
+    read = _Reader(folder or default_folder(), _latest_today())
+    return read.rows("cards.csv", Card, key=lambda row: row.card.casefold())
+
+
+def load_shapes(folder: Path | None = None) -> tuple[ModelShape, ...]:
+    """The shapes of open models, one row per repository."""
+    read = _Reader(folder or default_folder(), _latest_today())
+    return read.rows("model_shapes.csv", ModelShape, key=lambda row: row.hub_id.casefold())
 
 
 def load_series(path: Path, *, today: date | None = None) -> tuple[SeriesPoint, ...]:

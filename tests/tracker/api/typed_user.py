@@ -35,6 +35,14 @@ def elsewhere(home: tracker.Home) -> tuple[str, str]:
         return str(error), error.hint
 
 
+def what_to_run(home: tracker.Home) -> tuple[str, str]:
+    found = assert_type(home.what_fits("RTX 4090", limit=3), tracker.WhatFits)
+    best: tracker.ModelThatFits = found.rows[0]
+    plan = assert_type(home.plan(best.model_id, bits=4), tracker.CardPlan)
+    card: tracker.PlannedCard = plan.rows[0]
+    return best.model_id, card.card
+
+
 def difference(comparison: tracker.Comparison) -> float:
     return assert_type(comparison.tasks[0].paired.difference, float)
 
@@ -61,6 +69,7 @@ def refused(home: tracker.Home) -> str:
         home.bench("demo", sampling="model", repeats=4, thinking_budgets=[1024, 4096], minutes=5)
         assert_type(runs, tuple[tracker.Run, ...])
         fit = assert_type(home.fit("demo", vram_gb=24, engine=settings), tracker.FitAnswer)
+        assert_type(home.fit("demo", gpu="RTX 4090", engine=settings), tracker.FitAnswer)
         return str(fit.fit.total_bytes)
     except tracker.TrackerError as error:
         return error.hint

@@ -1,0 +1,78 @@
+"""The graphics card that a user names: found in the shipped table, with near names for a typo."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tracker.errors import FieldError, TrackerError, UnknownNameError
+from tracker.frontier.facts import Card
+from tracker.frontier.tables import load_cards
+
+MAX_CARDS = 64
+SEVERAL = re.compile(r"(\d{1,2})\s*[x×]\s*(.+)", re.IGNORECASE)
+MAKERS = re.compile(
+    r"\b(?:nvidia|geforce|amd|radeon|intel|apple|instinct|tesla|graphics|gpu|laptop)\b|\(.\)|[\s_/-]+"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CardAsked:
+    """The memory to fit into, and how fast it is."""
+
+    name: str
+    memory_gb: float  # that a model may take, over all cards, 10^9 bytes
+    bandwidth_gb_s: float | None  # of one card; None: not known
+    n_cards: int = 1
+    card: Card | None = None  # its row in the table
+    is_here: bool = False  # whether it is this machine's
+
+
+def find_card(name: str) -> CardAsked:
+    """The card that `name` means: `RTX 4090`, `4090`, `M4 Max 64GB`, `2x RTX 3090`.
+
+    Raises:
+        UnknownNameError: no such card; similar names are suggested.
+        TrackerError: several cards match.
+        FieldError: an impossible number of cards.
+    """
+    several = SEVERAL.fullmatch(name.strip())
+    n_cards, one = (int(several[1]), several[2]) if several else (1, name)
+    if not 1 <= n_cards <= MAX_CARDS:
+        raise FieldError("gpu", f"must be 1 to {MAX_CARDS} cards, got {n_cards}", example="2x RTX 3090")
+    return asked(_match(one, load_cards()), n_cards=n_cards)
+
+
+def asked(card: Card, *, n_cards: int = 1) -> CardAsked:
+    """So many of this card."""
+    name = card.card if n_cards == 1 else f"{n_cards}× {card.card}"
+    return CardAsked(name, card.usable_gb * n_cards, card.bandwidth_gb_s, n_cards, card)
+
+
+def named_card(device: str, cards: Iterable[Card] | None = None) -> Card | None:
+    """The row of the table for a driver's name, such as `NVIDIA GeForce RTX 4090`; None if there is none."""
+    wanted = _plain(device)
+    found = [card for card in cards or load_cards() if _plain(card.card) in wanted]
+    return max(found, key=lambda card: len(card.card), default=None)
+
+
+def _match(name: str, cards: tuple[Card, ...]) -> Card:
+    wanted = _plain(name)
+    exact = [card for card in cards if _plain(card.card) == wanted]
+    found = exact or [card for card in cards if wanted and _is_part(wanted, _plain(card.card))]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise TrackerError(f"`{name}` is several cards", hint=" or ".join(f"`{card.card}`" for card in found))
+    raise UnknownNameError("card", name, known=[card.card for card in cards])
+
+
+def _is_part(wanted: str, card: str) -> bool:
+    """Whether the card's name is the wanted one after a prefix, or before its memory or its socket."""
+    rest = card.removeprefix(wanted) if card.startswith(wanted) else card.removesuffix(wanted)
+    return rest != card and (not card.startswith(wanted) or bool(re.match(r"\d+gb|sxm|pcie", rest)))
+
+
+def _plain(name: str) -> str:
+    return MAKERS.sub("", name.casefold())

@@ -1,0 +1,44 @@
+"""The card to answer for: the one that is named, or this machine's."""
+
+from __future__ import annotations
+
+from runners.hardware import Hardware, describe_hardware
+from tracker.answers.cards import CardAsked, find_card, named_card
+from tracker.errors import FieldError, UsageError
+from tracker.memory_estimate import GB
+
+MOST_GB = 1e6
+
+
+def card_of(gpu: str | None = None, *, memory_gb: float | None = None) -> CardAsked:
+    """The card called `gpu`, one with `memory_gb` GB, or what this machine has.
+
+    Raises:
+        UsageError: both are given.
+        FieldError: the memory is out of range.
+        UnknownNameError: there is no such card; similar names are suggested.
+    """
+    if gpu is not None and memory_gb is not None:
+        raise UsageError("`--gpu` and `--vram-gb` cannot be combined", hint="use one of them")
+    if memory_gb is not None:
+        if not 0 < memory_gb < MOST_GB:
+            raise FieldError("vram_gb", f"must be a positive number of GB, got {memory_gb:g}", example=24)
+        return CardAsked(f"a GPU with {memory_gb:g} GB", memory_gb, None)
+    return find_card(gpu) if gpu is not None else this_card(describe_hardware())
+
+
+def this_card(hardware: Hardware) -> CardAsked:
+    """The cards of this machine, or its main memory if it has none."""
+    if not hardware.gpus:
+        return CardAsked("this machine's main memory", hardware.ram_bytes / GB, None, is_here=True)
+    first = hardware.gpus[0]
+    known = named_card(first.name)
+    alike = [card for card in hardware.gpus if card.name == first.name]
+    return CardAsked(
+        first.name if len(alike) == 1 else f"{len(alike)}× {first.name}",
+        sum(card.total_bytes for card in alike) / GB,
+        known.bandwidth_gb_s if known else None,
+        len(alike),
+        known,
+        is_here=True,
+    )
