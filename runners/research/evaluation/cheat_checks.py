@@ -18,6 +18,7 @@ from runners.research.evaluation.logits_client import WeightStart
 # A change may cost this much of what the shipped script takes with the tier's defaults, whatever numbers it
 # declares: nobody can see from outside whether it uses them. On `cpu` a quarter of the batch costs 1.2 times.
 MAX_COST = 1.6
+MAX_OVERRUN = 1.1  # of a budget in seconds: what is in the pipe when it is spent may still be used
 MAX_EVAL_COST = 3.0  # loading and answering; there is nothing to train on there
 MAX_GAIN = 0.4  # share of the shipped script's bits that no change of one training saves
 # share of log V that an untrained model loses at least; the frequencies of the symbols alone give 0.82
@@ -76,12 +77,21 @@ class MeanLoss:
 
 
 def cost_finding(
-    now: TrainingCost, shipped: TrainingCost, slack: CostSlack, *, import_s: float = 0.0
+    now: TrainingCost,
+    shipped: TrainingCost,
+    slack: CostSlack,
+    *,
+    import_s: float = 0.0,
+    budget_s: float = 0.0,
 ) -> Finding | None:
     """Check computing and gain of an edited script against the shipped one's with the tier's defaults.
 
-    `import_s` is what importing the modules takes here that it needs and the shipped script does not.
+    `import_s` is what importing the modules takes here that it needs and the shipped script does not;
+    `budget_s` is what each training is given where that is measured in seconds.
     """
+    if budget_s and now.steps_s > MAX_OVERRUN * budget_s + slack.steps_s:
+        detail = f"{now.steps_s:.1f} s of compute in training, where the budget is {budget_s:g} s: "
+        return Finding("too_much_computing", f"{detail}end when no more text is handed out")
     most_head_s = slack.head_factor * (shipped.head_s + import_s) + slack.head_s
     for what, factor, spent_s, most_s in (
         ("starting", slack.head_factor, now.head_s, most_head_s),

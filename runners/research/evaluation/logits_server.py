@@ -46,6 +46,12 @@ def imported(path: str) -> ModuleType:
     return module
 
 
+def accelerator(asked: str) -> str:
+    """The device for a job that asks for a card, as in the training."""
+    has_apple = torch.backends.mps.is_available() and not torch.cuda.is_available()
+    return "mps" if asked == "cuda" and has_apple else asked
+
+
 def raw(tensor: torch.Tensor) -> memoryview:
     """The bytes of a contiguous tensor in main memory, which must outlive the view."""
     size = tensor.numel() * tensor.element_size()
@@ -60,7 +66,7 @@ def likeness(first: Any, second: Any) -> list[tuple[str, int, float]]:
     found = []
     others = second.state_dict()
     for name, weight in first.state_dict().items():
-        a, b = (each.detach().flatten().to("cpu", torch.float64) for each in (weight, others[name]))
+        a, b = (each.detach().flatten().cpu().to(torch.float64) for each in (weight, others[name]))
         a, b = a - a.mean(), b - b.mean()
         size = float(a.norm() * b.norm())
         if a.numel() > 1 and len(a) == len(b) and size > 0:
@@ -97,7 +103,7 @@ def answer(models: list[Any], device: str, requests: IO[bytes], answers: IO[byte
         tokens = torch.frombuffer(words, dtype=torch.int32).view(B, T).long().to(device)
         with no_gradients():
             logits = models[which](tokens)  # (B, T, V)
-        block = logits.detach().to("cpu", torch.float32).contiguous()
+        block = logits.detach().float().cpu().contiguous()
         answers.write(raw(block))
         answers.flush()
 
@@ -108,6 +114,7 @@ def main(job_path: str) -> None:
     requests, answers = os.fdopen(0, "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     torch.set_num_threads(job["n_threads"])
+    job["device"] = accelerator(job["device"])
     for modules in ((), job["modules"]):
         for name in modules:
             importlib.import_module(name)

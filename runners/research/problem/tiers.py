@@ -69,6 +69,8 @@ class Tier:
     program: str = ""  # the text of its own `program.md`; empty: the shipped one
     numbers: tuple[Tunable, ...] = ()  # its own space; empty: that of the small GPT
     pattern: str = ""  # of the line with a self-reported score; its first group is the number
+    # a training ends after so many seconds of computing, as our side measures them; 0: after `train_tokens`
+    compute_s: float = 0.0
 
     @property
     def is_self_reported(self) -> bool:
@@ -104,6 +106,7 @@ class BudgetSection:
     dtype: str = "float32"
     compile: bool = False
     micro_batch: int = 0
+    compute_s: float = 0.0
 
 
 @with_config(_STRICT)
@@ -184,6 +187,7 @@ def read_task(folder: Path, *, name: str | None = None) -> Tier:
         program=_text(_beside(path, task.program)) if task.program else "",
         numbers=task.numbers,
         pattern=task.metric.pattern,
+        compute_s=budget.compute_s,
     )
 
 
@@ -208,6 +212,12 @@ def _check(task: TaskFile, path: Path) -> None:
     if kind is TaskKind.REPORTED and not path.parent.name.endswith(SELF_REPORTED):
         message = f"{path}: a script that computes its own score can report any: its results must show that"
         raise TrackerError(message, hint=f"rename the folder so that it ends with `{SELF_REPORTED}`")
+    if task.budget.compute_s < 0 or (
+        task.budget.compute_s and (kind is not TaskKind.LANGUAGE_MODEL or task.script)
+    ):
+        message = f"{path}: budget.compute_s: {task.budget.compute_s:g} is not possible here"
+        hint = "seconds, for a language model with the shipped script; 0: no such budget"
+        raise TrackerError(message, hint=hint)
     if kind is not TaskKind.LANGUAGE_MODEL and not (task.script and task.numbers):
         message = f"{path}: `script` and `[[numbers]]` are needed where `kind` is `{kind}`"
         raise TrackerError(message, hint="the shipped script and its numbers are those of a language model")

@@ -298,6 +298,7 @@ class Job:
     device: str = "cpu"
     compile: bool = False
     micro_batch: int = 0  # sequences that go through the model at once; 0: the whole batch
+    compute_s: float = 0.0  # after which no more text is handed out; 0: all of it is
     params: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -328,6 +329,12 @@ def handed_out(job: Job, batch_size: int) -> Iterator[Tensor]:
         yield torch.frombuffer(bytearray(block), dtype=DTYPES[job.token_bytes]).view(batch_size, -1)
 
 
+def accelerator(asked: str) -> str:
+    """The device for a job that asks for a card: Apple's where torch finds that one and no other."""
+    has_apple = torch.backends.mps.is_available() and not torch.cuda.is_available()
+    return "mps" if asked == "cuda" and has_apple else asked
+
+
 def flops_per_token(model: nn.Module, t: Tunables, context: int) -> float:
     """Forward and backward, without the embedding's lookup (PaLM, arXiv 2204.02311, appendix B)."""
     looked_up = ("embedding", "ngrams")
@@ -337,7 +344,7 @@ def flops_per_token(model: nn.Module, t: Tunables, context: int) -> float:
 
 def peak_flops(job: Job) -> float | None:
     """The card's peak in bfloat16, or None where it is not known."""
-    if job.device == "cpu":
+    if job.device != "cuda":
         return None
     name = torch.cuda.get_device_name()
     return next((flops for part, flops in PEAK_FLOPS if part in name), None)
@@ -347,14 +354,21 @@ def peak_memory_bytes(job: Job) -> int:
     """Of the card, or of this process on a CPU."""
     if job.device == "cpu":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+    if job.device == "mps":
+        return torch.mps.driver_allocated_memory()  # now: it keeps no record of the most
     return torch.cuda.max_memory_allocated()
 
 
 def now(job: Job) -> float:
     """Seconds on a clock that waits for the card."""
     if job.device != "cpu":
-        torch.cuda.synchronize()
+        (torch.mps if job.device == "mps" else torch.cuda).synchronize()
     return time.perf_counter()
+
+
+def spent(job: Job) -> float:
+    """Seconds of computing, as they are counted: of the processor, or on a clock beside a card."""
+    return time.process_time() if job.device == "cpu" else time.perf_counter()
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -373,9 +387,12 @@ def train(job: Job) -> dict[str, Any]:
     every = max(1, n_steps // N_CURVE_POINTS)
     started = measured_from = now(job)
     n_measured_from = step = 0
+    began = 0.0
     with Path(job.out, "curve.jsonl").open("w") as curve:
         for step, batch in zip(range(1, n_steps + 1), batches(job, t.batch_size), strict=False):
-            loss = trainer.step(batch, (step - 0.5) / n_steps)
+            began = spent(job) if step == 1 else began
+            progress = (spent(job) - began) / job.compute_s if job.compute_s else (step - 0.5) / n_steps
+            loss = trainer.step(batch, min(1.0, progress))
             if step % every and step not in (1, n_steps):
                 continue
             value = float(loss)
@@ -398,7 +415,7 @@ def train(job: Job) -> dict[str, Any]:
         "tokens_per_s": speed,
         "mfu": speed * flops_per_token(model, t, job.context) / peak if peak else None,
         "peak_memory_bytes": peak_memory_bytes(job),
-        "device": job.device if job.device == "cpu" else torch.cuda.get_device_name(),
+        "device": torch.cuda.get_device_name() if job.device == "cuda" else job.device,
     }
 
 
@@ -406,6 +423,8 @@ def main(config_path: str) -> int:
     """The exit code; what went wrong stands on standard error."""
     try:
         job = Job(**json.loads(Path(config_path).read_text()))
+        device = accelerator(job.device)
+        job = dataclasses.replace(job, device=device, compile=job.compile and device != "mps")
         if job.device == "cpu":
             torch.set_num_threads(1)  # equal seeds give equal bits
         else:

@@ -11,6 +11,7 @@ the notes, the history and the budgets are shared.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,10 @@ from tracker.wording import counted
 MAX_CALLS = 24  # of one dialog; after it, the draft is submitted as it stands
 N_REPEATS = 3  # equal calls in a row, after which the dialog ends
 LEFT_OUT = ("wait", "finish", "status")  # the loop waits by itself, uses all its trials, and tells the state
+CHANGE_BY, SUBMIT_BY = 12, 21  # calls after which only a change, and only a submission, is offered
+SHOWN_TRIALS = 10  # in the state at the beginning of a dialog
+EDITS = ("set_numbers", "edit_file")
+NEED_A_DRAFT = ("submit", "run_probe", "diff", "reset_draft")  # refused, or useless, while it is unchanged
 MAX_SHARE = 1 / 4  # of the prompt, for one answer of a tool
 PATIENCE_S = 24 * 3600.0  # for a probe, which the sandbox limits
 NOTHING = "no change was submitted within {n}"
@@ -114,7 +119,8 @@ class ToolLoopAgent(ModelAgent):
             place = len(member.dialog.steps)
             messages = self._messages(member, ask, max_chars=asking.max_prompt_chars)
             seed = question_seed(ask.study.seed, member.number, place)
-            schema = call_schema(self._tools, allowed_values(ask))
+            tools = offered(self._tools, member.dialog, member.session, n_trials=len(ask.history))
+            schema = call_schema(tools, allowed_values(ask))
             queries.append(ModelQuery(messages, seed, schema))
             asked.append(member)
         asking.ask(queries)
@@ -203,16 +209,64 @@ def system_text(ask: Ask, tools: Sequence[Tool]) -> str:
     return (
         f"{program}\n\nYou work with tools, one call at a time. Answer with one JSON object of this form "
         f"and nothing else:\n{FORM}\nThe tools:\n{tools_text(tools)}\n"
-        "Change the draft, then `submit` it. Write what you learn into the notes: of this dialog nothing "
-        "else is remembered in your next trial."
+        f"Change the draft, for example {_example(ask)}, then `submit` it. "
+        "Write what you learn into the notes: of this dialog nothing else is remembered in your next trial."
     )
+
+
+def _example(ask: Ask) -> str:
+    """A call that changes a number of this study, as the model would write it."""
+    tunable = ask.space[0]
+    value = tunable.choices[-1] if tunable.choices else tunable.default
+    return json.dumps({"tool": "set_numbers", "arguments": {"changes": {tunable.name: value}}})
+
+
+def offered(
+    tools: Sequence[Tool], dialog: Dialog, session: ToolSession, *, n_trials: int
+) -> tuple[Tool, ...]:
+    """The tools that lead on from here; an engine that keeps a schema lets the model call no other.
+
+    Left out is what would be refused now, what only repeats the beginning of the dialog, and what was just
+    called with an error or with the answer before. Late in the dialog only a change is offered, and then only
+    a submission: a model that reads on and on would use up its calls without a trial.
+    """
+    last = _last_call(dialog)
+    is_edited, n_calls = session.has_changed_draft, len(dialog.steps)
+    left_out = set() if is_edited else set(NEED_A_DRAFT)
+    if n_trials <= SHOWN_TRIALS:
+        left_out.add("history")
+    if not n_trials:
+        left_out.add("curve")
+    if "Notes:" in dialog.state and session.works_alone:
+        left_out.add("notes_read")
+    if last is not None:
+        left_out.add(last)
+    if n_calls >= (SUBMIT_BY if is_edited else CHANGE_BY):
+        wanted = ("submit",) if is_edited and last != "submit" else EDITS
+        left_out |= {tool.name for tool in tools if tool.name not in wanted}
+    kept = tuple(tool for tool in tools if tool.name not in left_out)
+    return kept or tuple(tool for tool in tools if tool.name in EDITS)
+
+
+def _last_call(dialog: Dialog) -> str | None:
+    """The tool of the last call, if that was an error or brought nothing new."""
+    if not dialog.steps:
+        return None
+    step = dialog.steps[-1]
+    said = step.result or ""
+    if not said.startswith("error:") and not said.endswith(AGAIN):
+        return None
+    try:
+        return read_call(step.reply).tool
+    except ValueError:
+        return None
 
 
 def state_text(session: ToolSession, ask: Ask) -> str:
     """The state of the study at the beginning of a dialog."""
     parts = [
         session.call("status", {}).text,
-        f"Your trials so far:\n{session.call('history', {'last': 10}).text}",
+        f"Your trials so far:\n{session.call('history', {'last': SHOWN_TRIALS}).text}",
         f"Notes:\n{session.call('notes_read', {}).text}",
         "" if ask.study.track is Track.CODE else space_text(ask.space),
         "Make your next call.",

@@ -146,6 +146,16 @@ class ToolSession:
         """Whether nothing more can be submitted; the last trials and the final measurement may still run."""
         return self._is_over()
 
+    @property
+    def has_changed_draft(self) -> bool:
+        """Whether the draft differs from the incumbent."""
+        return self._draft().is_edited
+
+    @property
+    def works_alone(self) -> bool:
+        """Whether nobody else writes into its notes."""
+        return not self._member
+
     def wait_for_end(self) -> None:
         """Wait until the study has its result, or is stopped."""
         while not self._is_halted():

@@ -149,6 +149,7 @@ class TrainingAttempt:
             "device": tier.device,
             "compile": tier.compile,
             "micro_batch": tier.micro_batch,
+            **({"compute_s": tier.compute_s} if tier.compute_s else {}),
             "params": dict(self.change.params),
         }
         if tier.kind is TaskKind.PREDICTIONS:
@@ -209,9 +210,10 @@ class TrainingAttempt:
             return end, {"head_s": 0.0, "steps_s": round(end.cpu_s if is_cpu else end.wall_s, 3)}
         process = sandbox.start(python_command(*inside), spec, with_pipes=True, reads_stdout=True)
         assert process.process.stdin is not None
-        handout = Handout(self.work / "data.bin")
+        handout = Handout(self.work / "data.bin", most_s=tier.compute_s)
         if not is_cpu:
-            handout = Handout(self.work / "data.bin", CARD_HEAD_SHARE, CARD_PIPE_BYTES)
+            data = self.work / "data.bin"
+            handout = Handout(data, CARD_HEAD_SHARE, CARD_PIPE_BYTES, most_s=tier.compute_s)
         handout.begin(process.process.stdin, process.cpu_now_s if is_cpu else process.wall_now_s)
         end = process.wait()
         total_s = end.cpu_s if is_cpu else end.wall_s

@@ -125,7 +125,9 @@ def _trained(change: Change, seed: int, context: TrainingContext, splits: Sequen
             attempt = TrainingAttempt(change, blank, context, wanted, work, n_shipped)
             training, seen = attempt.run()
             if seen is not None and shipped is not None:
-                finding = _cost_finding(training, seen, shipped) or _beyond_finding(seen, shipped)
+                finding = _cost_finding(training, seen, shipped, context.tier.compute_s) or _beyond_finding(
+                    seen, shipped
+                )
                 finding = finding or _seed_finding(change, training, seen, context, work, n_shipped)
                 training = training if finding is None else _refused(training, finding)
             elif shipped is not None and training.status is TrainingStatus.OK:
@@ -176,11 +178,12 @@ def _keep(training: Training, context: TrainingContext) -> None:
     write_atomically(path, dump_json(replace(training, bpb=shared)))
 
 
-def _cost_finding(training: Training, seen: Evaluation, shipped: Training) -> Finding | None:
+def _cost_finding(training: Training, seen: Evaluation, shipped: Training, budget_s: float) -> Finding | None:
     """Whether an edited script cost or gained what no edit may."""
     slack = CPU_SLACK if training.device == "cpu" else CARD_SLACK
     import_s = max(0.0, seen.startup_cpu_s - seen.torch_cpu_s)
-    return cost_finding(_cost(training), _cost(shipped), slack, import_s=import_s)
+    now, then = _cost(training), _cost(shipped)
+    return cost_finding(now, then, slack, import_s=import_s, budget_s=budget_s)
 
 
 def _cost(training: Training) -> TrainingCost:

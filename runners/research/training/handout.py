@@ -33,6 +33,7 @@ class Handout:
     data: Path
     head_share: float = 0.0
     pipe_bytes: int = CPU_PIPE_BYTES
+    most_s: float = 0.0  # of computing after the head, after which the text ends; 0: when all is taken
     head_s: float | None = None  # what the clock said when the head was taken; None: it never was
     _thread: threading.Thread | None = None
 
@@ -52,6 +53,9 @@ class Handout:
         self._thread.join()
         return total_s if self.head_s is None else max(0.0, total_s - self.head_s)
 
+    def _is_spent(self, clock: Callable[[], float]) -> bool:
+        return bool(self.most_s) and self.head_s is not None and clock() - self.head_s >= self.most_s
+
     def _write(self, pipe: IO[bytes], clock: Callable[[], float]) -> None:
         head = self.head_share * self.data.stat().st_size
         n_written = 0
@@ -64,7 +68,7 @@ class Handout:
                 while _n_unread(pipe):
                     time.sleep(FIRST_LOOK_S)
                 self.head_s = clock()
-            while block := file.read(capacity):
+            while (block := file.read(capacity)) and not self._is_spent(clock):
                 view = memoryview(block)
                 while view:
                     n = os.write(pipe.fileno(), view)

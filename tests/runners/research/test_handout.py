@@ -20,9 +20,11 @@ import torch
 from runners.research.problem import script as scripts
 from runners.research.problem import train
 from runners.research.problem.tiers import SMOKE
+from runners.research.training import cache
 from runners.research.training.handout import CARD_HEAD_SHARE, CARD_PIPE_BYTES, Handout
 from runners.sandbox.run import Sandbox, SandboxSpec, find, make_readable
 from tracker.interpreter import python_command
+from tracker.records.studies import Change, TrainingStatus
 
 SIZE = 40 * CARD_PIPE_BYTES
 
@@ -79,6 +81,17 @@ def test_handout_the_clock_starts_before_there_is_text_to_compute_on(tmp_path: P
     assert (handout.steps_s(60.0), handout.head_s) == (35.0, 25.0)
 
 
+def test_handout_a_budget_in_seconds_ends_the_text(tmp_path: Path) -> None:
+    (tmp_path / "data.bin").write_bytes(bytes(20_000))
+    reading, writing = os.pipe()
+    seconds = iter([10.0, 10.5, 11.0, 11.5, 12.0])
+    handout = Handout(tmp_path / "data.bin", most_s=1.5)
+    handout.begin(os.fdopen(writing, "wb", buffering=0), lambda: next(seconds))
+    with os.fdopen(reading, "rb") as file:
+        assert len(file.read()) == 1 + 2 * 4096
+    assert (handout.steps_s(11.8), handout.head_s) == (pytest.approx(1.8), 10.0)
+
+
 def test_handout_ends_when_a_program_ends_without_reading(tmp_path: Path) -> None:
     (tmp_path / "data.bin").write_bytes(b"abc")
     reading, writing = os.pipe()
@@ -86,6 +99,15 @@ def test_handout_ends_when_a_program_ends_without_reading(tmp_path: Path) -> Non
     handout.begin(os.fdopen(writing, "wb", buffering=0), lambda: 25.0)
     os.close(reading)
     assert (handout.steps_s(7.0), handout.head_s) == (7.0, None)
+
+
+@pytest.mark.sandbox
+def test_handout_a_training_with_a_budget_in_seconds_takes_as_much_text_as_it_can(tmp_path: Path) -> None:
+    tier = replace(SMOKE, compute_s=0.2)
+    done = cache.train(Change(), 3, tier, splits=("val",), home=tmp_path, sandbox=find())
+    assert done.status is TrainingStatus.OK, done.detail
+    assert 0 < done.n_tokens < tier.train_tokens
+    assert done.evidence["steps_s"] < 0.2 + 0.4
 
 
 @pytest.mark.sandbox

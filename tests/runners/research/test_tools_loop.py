@@ -13,11 +13,22 @@ import pytest
 
 from runners.research.study import run_study
 from runners.research.tools.calls import WrittenCall, call_schema, read_call, without
-from runners.research.tools.loop import MAX_CALLS, ToolLoopAgent
-from runners.research.tools.workspace import Workspace
+from runners.research.tools.catalog import Tool
+from runners.research.tools.loop import (
+    AGAIN,
+    CHANGE_BY,
+    LEFT_OUT,
+    MAX_CALLS,
+    SUBMIT_BY,
+    ToolLoopAgent,
+    offered,
+)
+from runners.research.tools.workspace import Dialog, DialogStep, Workspace
 from tests.builders.some_studies import study
 from tests.doubles.openai_double import Behaviour, running_server
 from tests.doubles.research_doubles import World, begin, parts
+from tests.runners.research.test_tools import a_study as a_served_study
+from tests.runners.research.test_tools import session_on
 from tracker.errors import UnreachableError, UsageError
 from tracker.files.studies import Ledger
 from tracker.records import EngineSettings, Model
@@ -242,3 +253,30 @@ def test_loop_of_an_agent_is_a_setting_of_it_and_survives_the_store() -> None:
 def test_loop_where_it_cannot_be_is_refused(flags: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         StudyRequest(**{"agent": "demo"} | flags)
+
+
+def names(tools: Sequence[Tool]) -> set[str]:
+    return {tool.name for tool in tools}
+
+
+def dialog_of(*steps: tuple[str, str]) -> Dialog:
+    return Dialog("Notes:\n(no notes yet)", tuple(DialogStep(reply, result=said) for reply, said in steps))
+
+
+def test_loop_offers_only_calls_that_lead_on(tmp_path: Path) -> None:
+    """A small model whose answers are held to a schema reads what it was told until its calls are used up."""
+    begin(tmp_path, a_served_study())
+    session = session_on(Ledger(tmp_path))
+    tools = tuple(tool for tool in without(*LEFT_OUT) if tool.name not in ("edit_file", "diff", "search"))
+    first = names(offered(tools, dialog_of(), session, n_trials=0))
+    assert first == {"set_numbers", "read_file", "notes_write"}
+    again = dialog_of((call("read_file", path="space.md"), f"1 …{AGAIN}"))
+    assert names(offered(tools, again, session, n_trials=0)) == {"set_numbers", "notes_write"}
+    reading = dialog_of(*((call("read_file", path="space.md", start=i + 1), "…") for i in range(CHANGE_BY)))
+    assert names(offered(tools, reading, session, n_trials=3)) == {"set_numbers"}
+    session.call("set_numbers", {"changes": {"beta1": 0.8}})
+    assert {"submit", "run_probe", "reset_draft"} <= names(offered(tools, reading, session, n_trials=3))
+    late = dialog_of(*((call("read_file", path="space.md", start=i + 1), "…") for i in range(SUBMIT_BY)))
+    assert names(offered(tools, late, session, n_trials=3)) == {"submit"}
+    refused = dialog_of(*[(SUBMIT, "error: exactly this was tried as trial 1: change the draft first")] * 22)
+    assert names(offered(tools, refused, session, n_trials=3)) == {"set_numbers"}

@@ -7,6 +7,7 @@ import json
 import math
 import statistics
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ import torch
 
 from benchmarks.research_effects import trained
 from runners.research.corpora.build import Corpus, corpus
+from runners.research.evaluation import logits_server
+from runners.research.problem import train
 from runners.research.problem.tiers import TIERS
 from tests.doubles.training_script import module, run
 from tracker.records.studies import Params
@@ -221,3 +224,22 @@ def test_most_numbers_of_the_cpu_tier_begin_differently_under_each_seed() -> Non
         found.append(torch.cat([weight.flatten() for weight in model.parameters()]))
     share = float((found[0] != found[1]).float().mean())
     assert share > 0.8  # an edited script that begins alike under every seed is refused
+
+
+@pytest.mark.parametrize("of", [train, logits_server], ids=["training", "evaluation"])
+@pytest.mark.parametrize(
+    ("asked", "has_cuda", "has_apple", "device"),
+    [
+        ("cpu", False, True, "cpu"),
+        ("cuda", True, False, "cuda"),
+        ("cuda", True, True, "cuda"),
+        ("cuda", False, True, "mps"),
+        ("cuda", False, False, "cuda"),  # torch then says that there is none
+    ],
+)
+def test_training_script_computes_on_apples_processor_where_there_is_no_other_card(
+    of: ModuleType, asked: str, has_cuda: bool, has_apple: bool, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: has_apple)
+    assert of.accelerator(asked) == device
