@@ -393,12 +393,14 @@ class WaitingLoop:
         self._loop.close()
 
 
-def fetched(url: str, limits: AnswerLimits, *, method: str = "GET") -> HttpAnswer:
+def fetched(
+    url: str, limits: AnswerLimits, *, method: str = "GET", headers: Mapping[str, str] | None = None
+) -> HttpAnswer:
     """One whole answer, for a caller that waits; redirects are not followed. Raises as `HttpClient.get`."""
 
     async def fetch() -> HttpAnswer:
         async with HttpClient() as client:
-            return await client.get(url, limits, method=method)
+            return await client.get(url, limits, method=method, headers=headers)
 
     background = WaitingLoop()
     try:

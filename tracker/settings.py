@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     server_api_key: str = Field(
         default="", repr=False, description="Key for `--engine server`; never stored or printed."
     )
+    llama_server: str = Field(
+        default="",
+        description="Program `llama-server` for GGUF files; default: the package xllamacpp, else the PATH.",
+    )
     source_urls: dict[str, str] = Field(
         default_factory=dict,
         description='Mirrors of sources, as JSON: `{"epoch": "https://example.org/epoch.zip"}`.',

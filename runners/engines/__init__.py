@@ -28,6 +28,7 @@ ENGINES = Registry(  # of each engine's `EngineSpec`; `auto` takes the first tha
     built_in={
         "vllm": "runners.engines.vllm.spec:SPEC",
         "transformers": "runners.engines.transformers.spec:SPEC",
+        "llamacpp": "runners.engines.llamacpp.spec:SPEC",
         "server": "runners.engines.server.spec:SPEC",
     },
 )
@@ -186,6 +187,7 @@ class EngineSpec:
         default_factory=dict
     )  # settings that must be given, each with an example
     quantizations: tuple[str, ...] = ()  # for `--quantization`; empty: the engine itself checks
+    kv_cache_dtypes: tuple[str, ...] = ()  # for `--kv-cache-dtype`
     sampling: tuple[str, ...] = ()  # what it takes in `GenerationRequest.sampling`, by transformers' names
     module: str | None = None  # must be importable for the engine to run
     packages: tuple[str, ...] = ()  # the distributions it needs, for `tracker doctor`
@@ -194,6 +196,7 @@ class EngineSpec:
     is_automatic: bool = False  # whether `auto` may choose it
     wants_gpu: bool = False  # whether `auto` chooses it only if there is a card
     weights: tuple[str, ...] = (SAFETENSORS,)  # the formats that it loads
+    reader: str | None = None  # place of the function that reads what it needs from a model's files
     predictor: str | None = None  # place of its `runners.memory.prediction.MemoryPredictor`
     identity: str | None = None  # place of an `Identity`; None: MODEL is on the Hub or in a folder
     study_server: str | None = None  # place of a `StudyServer`; None: a study loads it in its own process
@@ -304,6 +307,9 @@ def _check(settings: EngineSettings, spec: EngineSpec) -> None:
     if spec.quantizations and settings.quantization not in (None, *spec.quantizations):
         kind = f"quantization of {spec.name}"
         raise UnknownNameError(kind, settings.quantization or "", known=spec.quantizations)
+    if spec.kv_cache_dtypes and settings.kv_cache_dtype not in (None, *spec.kv_cache_dtypes):
+        kind = f"KV cache type of {spec.name}"
+        raise UnknownNameError(kind, settings.kv_cache_dtype or "", known=spec.kv_cache_dtypes)
 
 
 def runs_remote_code(model: Model, settings: EngineSettings) -> bool:

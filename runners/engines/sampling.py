@@ -5,7 +5,6 @@ The tokens of a row depend on its seed and its own logits only, never on other r
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -22,8 +21,6 @@ from transformers import (
 from runners.engines import GenerationRequest
 from runners.engines.json_schema import Constraint
 
-SEED_BYTES = 7  # torch takes 63 bits
-
 
 def model_processors(config: Any, sampling: Mapping[str, Any]) -> LogitsProcessorList:
     """Processors that greedy decoding uses too: as the request says, else as the checkpoint's config does."""
@@ -37,14 +34,6 @@ def model_processors(config: Any, sampling: Mapping[str, Any]) -> LogitsProcesso
     if config.suppress_tokens:
         processors.append(SuppressTokensLogitsProcessor(config.suppress_tokens))
     return processors
-
-
-def request_seed(request: GenerationRequest, *, seed: int, repeat: int) -> int:
-    """The request's own seed, or one derived from the engine's seed, the prompt and its repetition number."""
-    if request.seed is not None:
-        return request.seed
-    text = f"{seed}\0{repeat}\0{request.prompt}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:SEED_BYTES], "big")
 
 
 class TokenChoice:

@@ -79,6 +79,18 @@ class ThinkingMarks:
         place, latest = max(closing, key=lambda found: found[0])
         return latest if place >= 0 else self
 
+    def split(self, prompt: str, text: str) -> tuple[str | None, str]:
+        """The thinking in a text that was written after `prompt`, None if there is none, and the answer.
+
+        Thinking that does not end is followed by no answer.
+        """
+        marks = self.in_use(prompt, text)
+        written = text.lstrip()
+        if not marks.is_open(prompt) and not written.startswith(marks.start):
+            return None, marks.unwrapped(text)
+        before, found, after = written.removeprefix(marks.start).partition(marks.end)
+        return without_label(before).strip(), marks.unwrapped(after.lstrip()) if found else ""
+
     def unwrapped(self, answer: str) -> str:
         """The answer without the marks around it, for models that have them."""
         for start, end in self.around_answer:

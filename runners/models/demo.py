@@ -93,6 +93,23 @@ def demo_model(settings: Settings) -> Model:
     )
 
 
+def demo_gguf() -> Model:
+    """The embedded model as published: the GGUF itself, for an engine that runs it.
+
+    Raises:
+        TrackerError: the package is not installed.
+    """
+    gguf = gguf_path()
+    return Model(
+        model_id=MODEL_ID,
+        revision=f"sha256:{file_sha256(gguf)}",
+        path=str(gguf),
+        quantization=QUANTIZATION,
+        n_params=N_PARAMS,
+        license="apache-2.0",
+    )
+
+
 def gguf_path() -> Path:
     """The GGUF inside the package; importing the package would require dependencies that we do not need.
 

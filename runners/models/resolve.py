@@ -17,7 +17,7 @@ from runners.engines import GGUF, SAFETENSORS, EngineSpec, engine_spec, engine_s
 from runners.models.checkpoint import folder_revision, quantization, read_checkpoint
 from runners.models.consent import folder_needs_remote_code
 from runners.models.demo import MODEL_ID as DEMO_ID
-from runners.models.demo import demo_model
+from runners.models.demo import demo_gguf, demo_model
 from runners.models.gguf_files import gguf_model_id, is_gguf_path, local_gguf
 from runners.models.gguf_hub import download_gguf, gguf_download_bytes, hub_gguf
 from runners.models.gguf_names import GgufName, gguf_name
@@ -45,7 +45,7 @@ def resolve_model(
         return cast(Model, spec.load(spec.identity)(name, engine, settings))
     _check_format(name, spec)
     if name == DEMO:
-        return demo_model(settings)
+        return demo_gguf() if GGUF in spec.weights else demo_model(settings)
     if is_gguf_path(name):
         return local_gguf(Path(name).expanduser(), settings)
     folder = _named_folder(name)

@@ -21,6 +21,7 @@ from huggingface_hub import constants
 
 from runners.card_support import Installation, card_problem, describe_installation
 from runners.engines import ENGINES, engine_spec, engine_specs
+from runners.engines.llamacpp.builds import find_build
 from runners.hardware import Hardware, describe_hardware
 from runners.sandbox.run import INSTALL_HINT, describe, probe
 from tracker.addresses import shown
@@ -30,7 +31,7 @@ from tracker.http_client import MIB, AnswerLimits, fetched
 from tracker.installation import install_command
 from tracker.interpreter import python_command, python_environment
 from tracker.private_home import home_problems, remedy
-from tracker.settings import Settings
+from tracker.settings import Settings, load_settings
 from tracker.sources import SOURCES, get_source
 from tracker.sources.raw import raw_use
 from tracker.store import open_snapshot, published_at
@@ -141,7 +142,17 @@ def packages() -> Iterator[Check]:
         if spec.packages:
             what = f"extra {spec.extra}" if spec.extra else f"engine {name}"
             yield _installed(what, spec.packages, spec.install_hint)
+    yield llama_cpp()
     yield _installed("extra research", RESEARCH, install_command("research"))
+
+
+def llama_cpp() -> Check:
+    """Which llama.cpp runs a GGUF, and whether it can use a card."""
+    try:
+        build = find_build(load_settings())
+    except TrackerError as error:
+        return Check("llama.cpp", "warn", str(error), error.hint)
+    return Check("llama.cpp", "ok", build.shown)
 
 
 def _installed(what: str, names: Sequence[str], hint: str) -> Check:

@@ -46,6 +46,13 @@ class MemoryFlags:
     gpu_memory_utilization: Annotated[
         float, Parameter(help="Fraction of each GPU's memory for the engine.")
     ] = DEFAULT.gpu_memory_utilization
+    n_gpu_layers: Annotated[
+        int | None,
+        Parameter(help="Layers of a GGUF on the GPU, the others on the CPU; default: as many as fit."),
+    ] = None
+    kv_cache_dtype: Annotated[
+        str | None, Parameter(help="Type of a GGUF's KV cache, e.g. q8_0; default: f16.")
+    ] = None
 
     def settings(self) -> EngineSettings:
         """The settings given by these flags.

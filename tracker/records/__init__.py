@@ -191,6 +191,8 @@ class EngineSettings:
     trust_remote_code: bool = False
     thinking: bool | None = None  # None: as the chat template does by itself
     chat_template: str | None = None  # by its name, of a model that has several; None: `default`
+    n_gpu_layers: int | None = None  # on the card, for `llamacpp`; None: as many as fit
+    kv_cache_dtype: str | None = None  # type of the keys and values, for `llamacpp`; None: its own, f16
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -211,6 +213,8 @@ class EngineSettings:
                 raise FieldError("server_option", f"must be KEY=VALUE, got `{option}`", example="top_k=20")
             if key in OF_THE_TASK:
                 raise FieldError("server_option", f"cannot set `{key}`, which the task decides")
+        if self.n_gpu_layers is not None and self.n_gpu_layers < 0:
+            raise FieldError("n_gpu_layers", f"must be 0 or more, got {self.n_gpu_layers}", example=0)
         if self.quantization is not None and not re.fullmatch(r"[a-z0-9_-]+", self.quantization):
             problem = f"must be the name of a method, got `{self.quantization}`"
             raise FieldError("quantization", problem, example="fp8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ class StreamedAnswer:
 
     stop: Sequence[str]
     thinks: bool = False  # thinking was requested: the answer starts after an end mark
+    split: Callable[[str], tuple[str | None, str]] | None = None  # thinking and answer, of a known model
     text: str = ""  # as generated, including inline thinking
     reasoning: str = ""  # thinking that the server itself separated
     finish_reason: str | None = None
@@ -105,6 +106,9 @@ class StreamedAnswer:
         """Split off the thinking, which servers without a reasoning parser leave in the text."""
         if self.reasoning:
             return self.reasoning.strip(), self.text
+        if self.split is not None:
+            thinking, answer = self.split(self.text)
+            return thinking or "", answer
         thinking, answer = split_thinking(self.text, is_open=self.thinks and not is_whole)
         return thinking or "", answer
 

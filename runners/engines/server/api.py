@@ -164,6 +164,16 @@ class ServerApi:
                     for event in whole_events(stream.document):
                         yield event
 
+    async def described(self, path: str) -> dict[str, Any]:
+        """The JSON object at `path`, with which a server describes itself; empty if it has none there.
+
+        Raises:
+            UnreachableError: the server is down.
+            TrackerError: the key is rejected.
+        """
+        found = await self._get(self.url + path)
+        return found if isinstance(found, dict) else {}
+
     async def served_model(self, name: str) -> ServedModel:
         """Find the model `name` on the server, ignoring case, a missing organization and the tag `:latest`.
 

@@ -11,9 +11,7 @@ import asyncio
 import contextlib
 import json
 import logging
-import queue
 import re
-import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +44,7 @@ from runners.engines.server.api import (
 )
 from runners.engines.server.parameters import ServerParameters
 from runners.engines.server.spec import SPEC
+from runners.engines.server.streaming import streamed
 from runners.engines.steps import note_step
 from tracker.errors import EngineError, TrackerError, TransientError, UnreachableError
 from tracker.records import EngineInfo, EngineSettings, Model
@@ -71,7 +70,6 @@ MORE_SAMPLING: Mapping[str, tuple[str, ...]] = {
     "llama.cpp": ("top_k", "min_p"),
 }
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-JOIN_S = 10.0  # for the background thread to close its connections
 _log = logging.getLogger(__name__)
 
 Asked = TypeVar("Asked")
@@ -220,28 +218,7 @@ class ServerEngine:
         self, requests: Sequence[Asked], ask: Callable[[ServerApi, Asked], Awaitable[Answered]]
     ) -> Iterator[tuple[int, Answered]]:
         """Send requests, `settings.concurrency` at once; yield the answers, then raise the first error."""
-        arrived: queue.SimpleQueue[tuple[int, Answered] | BaseException | None] = queue.SimpleQueue()
-        loop = asyncio.new_event_loop()
-        task = loop.create_task(self._ask_all(requests, ask, arrived.put))
-
-        def run() -> None:
-            try:
-                loop.run_until_complete(asyncio.wait({task}))
-            finally:
-                loop.close()
-            arrived.put(None if task.cancelled() else task.exception())
-
-        thread = threading.Thread(target=run, name="server-requests", daemon=True)
-        thread.start()
-        try:
-            while (found := arrived.get()) is not None:
-                if isinstance(found, BaseException):
-                    raise found
-                yield found
-        finally:
-            if thread.is_alive() and not loop.is_closed():
-                loop.call_soon_threadsafe(task.cancel)
-            thread.join(JOIN_S)
+        return streamed(lambda answered: self._ask_all(requests, ask, answered))
 
     async def _ask_all(
         self,

@@ -37,7 +37,8 @@ from runners.engines.loading import (
     load_tokenizer,
     load_weights,
 )
-from runners.engines.sampling import TokenChoice, model_processors, request_seed
+from runners.engines.sampling import TokenChoice, model_processors
+from runners.engines.seeds import request_seed
 from runners.engines.stopping import AnswerEnd, end_token_ids
 from runners.engines.thinking import find_marks
 from runners.engines.transformers.decoding import Decoder, Row

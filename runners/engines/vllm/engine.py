@@ -30,7 +30,7 @@ from runners.engines.encoding import (
     whole_texts,
 )
 from runners.engines.loading import load_tokenizer
-from runners.engines.sampling import request_seed
+from runners.engines.seeds import request_seed
 from runners.engines.steps import note_step
 from runners.engines.stopping import unknown_mark
 from runners.engines.thinking import find_marks

@@ -115,14 +115,14 @@ def test_engine_of_another_package_is_measured_with_and_predicted_for(site: Path
 @pytest.mark.usefixtures("home")
 def test_engine_of_another_package_is_offered_by_help_and_by_errors(site: Path) -> None:
     shown = " ".join(tracker(site, "bench", "--help").stdout.replace("│", " ").split())
-    assert "auto, vllm, transformers, server, dummy" in shown
+    assert "auto, vllm, transformers, llamacpp, server, dummy" in shown
     assert "did you mean `dummy`?" in tracker(site, "bench", "demo", "--engine", "dumy").stderr
 
 
 @pytest.mark.clock
 @pytest.mark.usefixtures("site")
 def test_engine_of_another_package_is_checked_like_ours() -> None:
-    assert tuple(ENGINES) == ("vllm", "transformers", "server", "dummy")
+    assert tuple(ENGINES) == ("vllm", "transformers", "llamacpp", "server", "dummy")
     lines = {check.name: check for check in packages()}
     assert lines["engine dummy"] == Check(
         "engine dummy", "ok", "dummy-engine 1.0", "pip install dummy-engine"
@@ -131,7 +131,9 @@ def test_engine_of_another_package_is_checked_like_ours() -> None:
         choose_engine(EngineSettings(engine="dummy", quantization="q3"), has_gpu=False)
     with pytest.raises(FieldError, match="thinking is not supported by `--engine dummy`") as caught:
         choose_engine(EngineSettings(engine="dummy", thinking=True), has_gpu=False)
-    assert caught.value.hint == "--engine vllm or --engine transformers or --engine server"
+    assert (
+        caught.value.hint == "--engine vllm or --engine transformers or --engine llamacpp or --engine server"
+    )
     predictor = find_predictor("dummy")
     assert predictor is not None
     fit = predictor.predict(subject(SMOL), EngineSettings(engine="dummy"), machine())
@@ -142,7 +144,13 @@ def test_engine_package_that_is_broken_harms_no_other(site: Path) -> None:
     announce(site, "broken-engine", broken="broken_engine:SPEC", vllm="dummy_engine:SPEC", odd="json:dumps")
     installed.cache_clear()
     assert engine_spec("vllm").place == "runners.engines.vllm.engine:VllmEngine"
-    assert sorted(spec.name for spec in engine_specs()) == ["dummy", "server", "transformers", "vllm"]
+    assert sorted(spec.name for spec in engine_specs()) == [
+        "dummy",
+        "llamacpp",
+        "server",
+        "transformers",
+        "vllm",
+    ]
     lines = {check.name: check for check in packages()}
     assert lines["engine broken"].detail == "engine `broken` is not installed"
     assert lines["engine odd"].detail == "engine `odd`: `json:dumps` is not an EngineSpec"
@@ -173,7 +181,8 @@ def test_engine_specs_of_ours_are_complete_and_import_nothing_heavy(name: str) -
     code = (
         "import sys; from runners.engines import engine_spec\n"
         f"spec = engine_spec({name!r})\n"
-        "for place in (spec.predictor, spec.identity, spec.study_server): place and spec.load(place)\n"
+        "for place in (spec.predictor, spec.identity, spec.reader, spec.study_server):\n"
+        "    place and spec.load(place)\n"
         "print([n for n in ('torch', 'vllm', 'transformers', 'lm_eval') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

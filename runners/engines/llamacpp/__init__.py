@@ -1,0 +1,1 @@
+"""llama.cpp, which runs GGUF files; its server is a child process of ours."""

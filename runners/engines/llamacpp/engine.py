@@ -1,0 +1,341 @@
+"""The engine for GGUF files: llama.cpp's server as a child process, asked through its own API.
+
+It runs in the worker; the server ends with `close()`, and with the worker even if that is killed.
+Prompts are sent as tokens, so that nothing is added to them; they and their answers fit into the context of
+a slot, so that the server never shifts or cuts one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import psutil
+
+from runners.engines import Continuation, ContinuationRequest, Generation, GenerationRequest, TextRequest
+from runners.engines.chat import can_stop_thinking, choose_template, render_chat, try_template
+from runners.engines.encoding import (
+    EncodedPair,
+    Ids,
+    chat_template_hash,
+    encode_pairs,
+    encode_prompts,
+    encode_windows,
+    output_budget,
+    try_tokenizer,
+    whole_texts,
+)
+from runners.engines.llamacpp.api import ONLY_GREEDY, LlamaApi
+from runners.engines.llamacpp.builds import PACKAGE, find_build
+from runners.engines.llamacpp.file_facts import FileFacts
+from runners.engines.llamacpp.launch import Launch
+from runners.engines.llamacpp.scoring import Scorer, by_context, until_first_error
+from runners.engines.llamacpp.server_process import LAST_WORDS_S, LlamaServer
+from runners.engines.llamacpp.spec import MOST_CONTEXT, N_PARALLEL, SPEC
+from runners.engines.llamacpp.tokenizer import LlamaTokenizer
+from runners.engines.seeds import request_seed
+from runners.engines.server.answers import StreamedAnswer
+from runners.engines.server.api import DONE
+from runners.engines.server.streaming import streamed
+from runners.engines.steps import note_step
+from runners.engines.thinking import find_marks, like_a_mark
+from runners.hardware import describe_hardware
+from tracker.errors import EngineError, TransientError, UnreachableError
+from tracker.http_client import WaitingLoop
+from tracker.records import EngineInfo, EngineSettings, Model
+from tracker.settings import load_settings
+
+OFFLOADED = re.compile(r"offloaded (?P<n>\d+)/(?P<all>\d+) layers to GPU")
+SEEDS = 2**32 - 1  # the largest one asks llama.cpp for a random one
+# Its names for settings of ours, and the values that switch each off: the file may set others.
+NEUTRAL: Mapping[str, float] = {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0}
+LLAMA_NAMES = {"repetition_penalty": "repeat_penalty"}
+SAMPLERS = ["penalties", "temperature", "top_k", "top_p", "min_p"]  # in the order of the other engines
+FILLER = "a"  # a text of one whole token in every vocabulary
+_log = logging.getLogger(__name__)
+
+
+class LlamaCppEngine:
+    """A GGUF loaded by llama.cpp; see `runners.engines.Engine`."""
+
+    def __init__(self, model: Model, settings: EngineSettings) -> None:
+        """Load `model`.
+
+        Raises:
+            TrackerError: llama.cpp is not installed.
+            EngineError: the file is broken, or llama.cpp cannot run it here.
+        """
+        self.prefilled_tokens = 0  # of contexts, continuations and prompts, computed since the start
+        self.cut_requests = 0
+        self.unknown_marks: Counter[str] = Counter()
+        self.differences: tuple[str, ...] = ()
+        self._model, self._settings = model, settings
+        path = model.path or ""
+        self._facts: FileFacts = SPEC.load(SPEC.reader or "")(path)
+        self._build = find_build(load_settings())
+        self._n_parallel = settings.max_num_seqs or N_PARALLEL
+        self._max_len = settings.max_model_len or min(
+            self._facts.context_length or MOST_CONTEXT, MOST_CONTEXT
+        )
+        self._server = LlamaServer(self._launch(path))
+        self._loop = WaitingLoop()
+        try:
+            self._api = LlamaApi(self._server)
+            self._tokenizer = self._own_tokenizer()
+            self._marks = find_marks(self._tokenizer)
+            self.info = self._describe()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def can_stop_thinking(self) -> bool:
+        """Whether the model thinks by itself, and its chat template can prevent that."""
+        return self._marks is not None and can_stop_thinking(self._tokenizer)
+
+    @property
+    def server_pid(self) -> int:
+        """The process of llama.cpp."""
+        return self._server.pid
+
+    def chat_prompt(
+        self,
+        messages: Sequence[dict[str, str]],
+        *,
+        add_generation_prompt: bool = True,
+        thinking: bool | None = None,
+    ) -> str:
+        """The messages in the model's chat template, with thinking on or off, by default as in the settings.
+
+        Raises:
+            EngineError: the model has no chat template, or it rejects the messages (reason `unsupported`).
+        """
+        return render_chat(
+            self._tokenizer,
+            messages,
+            add_generation_prompt=add_generation_prompt,
+            thinking=self._settings.thinking if thinking is None else thinking,
+        )
+
+    def log_probs(self, requests: Sequence[ContinuationRequest]) -> Iterator[tuple[int, Continuation]]:
+        """Yield the index of each request with its answer, in any order.
+
+        Raises:
+            EngineError: it died, or a continuation cannot be scored.
+        """
+        return self._scores(encode_pairs(self._tokenizer, requests))
+
+    def text_log_probs(self, requests: Sequence[TextRequest]) -> Iterator[tuple[int, Continuation]]:
+        """Yield the index of each text with its answer, in any order.
+
+        Raises:
+            EngineError: it died.
+        """
+        max_len = self.info.max_model_len - 1
+        windows = [encode_windows(self._tokenizer, one.text, max_len=max_len) for one in requests]
+        return whole_texts(windows, self._scores)
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, Generation]]:
+        """Yield the index of each request with its answer as soon as it is complete.
+
+        Raises:
+            EngineError: it died.
+        """
+        prompts, n_cut = encode_prompts(self._tokenizer, requests, max_len=self.info.max_model_len)
+        self.cut_requests += n_cut
+        repeats: Counter[str] = Counter()
+        work = []
+        for place, (request, ids) in enumerate(zip(requests, prompts, strict=True)):
+            seed = request_seed(request, seed=self._settings.seed, repeat=repeats[request.prompt])
+            repeats[request.prompt] += request.temperature > 0
+            work.append((place, request, ids, seed % SEEDS))
+        work.sort(key=lambda one: one[2])  # prompts with a common beginning after each other
+
+        async def write(answered: Callable[[tuple[int, Generation]], None]) -> None:
+            waiting = iter(work)
+
+            async def fill(slot: int) -> None:
+                for place, request, ids, seed in waiting:
+                    answered((place, await self._written(api, request, ids, seed=seed, slot=slot)))
+
+            async with LlamaApi(self._server) as api:
+                await until_first_error(fill(slot) for slot in range(min(self._n_parallel, len(work))))
+
+        return streamed(write)
+
+    def generation_config(self) -> Mapping[str, Any] | None:
+        """The sampling settings that the file states; None: it states none."""
+        return self._facts.sampling or None
+
+    def close(self) -> None:
+        """End the server; closing twice is harmless."""
+        self._server.close()
+        self._loop.close()
+
+    # loading
+
+    def _launch(self, path: str) -> Launch:
+        has_gpu = describe_hardware().has_gpu
+        return Launch(
+            path=path,
+            n_ctx=self._max_len * self._n_parallel,
+            n_parallel=self._n_parallel,
+            n_threads=_n_threads(),
+            n_gpu_layers=self._settings.n_gpu_layers if has_gpu or self._settings.n_gpu_layers else None,
+            kv_cache_dtype=self._settings.kv_cache_dtype or "f16",
+            program=self._build.program,
+        )
+
+    def _own_tokenizer(self) -> LlamaTokenizer:
+        said = self._loop.run(self._api.props())
+        tokenizer = LlamaTokenizer(
+            self._api,
+            self._loop,
+            bos=str(said.get("bos_token") or ""),
+            eos=str(said.get("eos_token") or ""),
+            chat_template=self._facts.chat_template,
+            special_tokens=self._facts.special_tokens,
+        )
+        choose_template(tokenizer, self._settings.chat_template)
+        try_tokenizer(tokenizer)
+        try_template(tokenizer)
+        return tokenizer
+
+    def _describe(self) -> EngineInfo:
+        versions = {"llama.cpp": self._build.number, "chat_template": "file"}
+        if self._build.program is None:
+            versions[PACKAGE] = importlib.metadata.version(PACKAGE)
+        if self._tokenizer.chat_template is None:
+            del versions["chat_template"]
+        for name in ("kv_cache_dtype", "n_gpu_layers"):
+            if (value := getattr(self._settings, name)) is not None:
+                versions[name] = str(value)
+        return EngineInfo(
+            engine=SPEC.name,
+            engine_version=self._build.number,
+            dtype=self._model.quantization or "unknown",
+            device=self._device(),
+            max_model_len=self._max_len,
+            chat_template_hash=chat_template_hash(self._tokenizer),
+            quantization=self._model.quantization,
+            versions=versions,
+        )
+
+    def _device(self) -> str:
+        """Where the layers are: `cpu`, the card, or both."""
+        found = OFFLOADED.search(self._server.said)
+        n_layers = int(found["n"]) if found else 0
+        if not n_layers or found is None:
+            return "cpu"
+        device = describe_hardware().device
+        return device if n_layers == int(found["all"]) else f"{device} + cpu"
+
+    # continuations
+
+    def _scores(self, pairs: Sequence[EncodedPair]) -> Iterator[tuple[int, Continuation]]:
+        max_len = self._max_len - 1  # the server wants room for one token
+        for pair in pairs:
+            if len(pair.continuation) > max_len:
+                message = (
+                    f"a continuation has {len(pair.continuation)} tokens, more than the model's {max_len}"
+                )
+                raise EngineError(message, reason="unsupported", hint="raise `--max-model-len`")
+        self.cut_requests += sum(pair.is_cut(max_len) for pair in pairs)
+        questions = by_context(pairs, max_len=max_len)
+        filler = self._tokenizer.encode(FILLER, add_special_tokens=False)[-1]
+
+        async def score(answered: Callable[[tuple[int, Continuation]], None]) -> None:
+            async with LlamaApi(self._server) as api:
+                scorer = Scorer(api, n_vocab=self._facts.n_tokens, filler=filler)
+                await scorer.score_all(questions, answered, n_slots=self._n_parallel)
+
+        for place, answer in streamed(score):
+            self.prefilled_tokens += answer.prompt_tokens + answer.output_tokens - 1 - answer.cached_tokens
+            yield place, answer
+
+    # texts
+
+    async def _written(
+        self, api: LlamaApi, request: GenerationRequest, ids: Ids, *, seed: int, slot: int
+    ) -> Generation:
+        budget = output_budget(request, max_len=self._max_len)
+        marks = self._marks
+        split = None if marks is None else lambda text: marks.split(str(request.prompt), text)
+        answer = StreamedAnswer(stop=request.stop, split=split)
+        started, ttft_s = time.monotonic(), None
+        body = self._body(request, ids, budget=budget, seed=seed, slot=slot)
+        async with contextlib.aclosing(self._events(api, body)) as events:
+            async for event in events:
+                note_step()
+                if event is DONE:
+                    answer.is_done = True
+                    break
+                answer.add(event)
+                if ttft_s is None and answer.n_pieces:
+                    ttft_s = time.monotonic() - started
+                if answer.is_stopped():
+                    break  # closes the connection, so that the server stops
+        found = answer.generation(
+            latency_s=time.monotonic() - started, ttft_s=ttft_s, max_output_tokens=budget
+        )
+        if found.thinking is None and (mark := like_a_mark(found.text)):
+            self.unknown_marks[mark] += 1
+        self.prefilled_tokens += found.prompt_tokens - found.cached_tokens
+        return found
+
+    async def _events(self, api: LlamaApi, body: dict[str, Any]) -> AsyncGenerator[Mapping[str, Any], None]:
+        try:
+            async with contextlib.aclosing(api.http.events("/v1/completions", body)) as events:
+                async for event in events:
+                    yield event
+        except (TransientError, UnreachableError) as error:
+            self._server.check(wait_s=LAST_WORDS_S)
+            raise EngineError(f"llama.cpp: {error}", reason="engine_died", hint=error.hint) from error
+
+    def _body(
+        self, request: GenerationRequest, ids: Ids, *, budget: int, seed: int, slot: int
+    ) -> dict[str, Any]:
+        """A request for a text: the only place that translates our names to llama.cpp's."""
+        body: dict[str, Any] = {
+            "prompt": list(ids),
+            "max_tokens": budget,
+            "id_slot": slot,
+            "cache_prompt": True,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "return_progress": True,  # signs of life while a long prompt is read
+            "repeat_last_n": self._max_len,  # the whole text, as transformers and vLLM count it
+        }
+        asked = {
+            LLAMA_NAMES.get(name, name): value
+            for name, value in request.sampling.items()
+            if name in SPEC.sampling
+        }
+        body |= dict(NEUTRAL) | asked
+        if request.temperature > 0:
+            body |= {"samplers": SAMPLERS, "temperature": request.temperature, "top_p": request.top_p}
+            body |= {"seed": seed}
+        else:
+            body |= ONLY_GREEDY | {"samplers": ["penalties", "top_k"]}
+        if self._marks is None:
+            body["stop"] = list(request.stop)
+        else:  # inside the thinking no stop string counts, and marks that are special tokens must be seen
+            every = [self._marks, *self._marks.others]
+            around = [mark for pair in self._marks.around_answer for mark in pair]
+            body["preserved_tokens"] = [*(m for one in every for m in (one.start, one.end)), *around]
+        if request.json_schema is not None:
+            body["json_schema"] = dict(request.json_schema)
+        return body
+
+
+def _n_threads() -> int:
+    """The cores that this process may use; threads of one core do not help llama.cpp."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))

@@ -1,0 +1,195 @@
+"""The engine `llamacpp` with the embedded GGUF, compared with plain calls of llama.cpp's own package."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psutil
+import pytest
+
+from runners.engines import (
+    ContinuationRequest,
+    GenerationRequest,
+    TextRequest,
+    TextScorer,
+    choose_engine,
+    open_engine,
+)
+from runners.engines.llamacpp.engine import LlamaCppEngine
+from runners.models.demo import demo_gguf, gguf_path
+from tests.tasks import make
+from tracker.errors import EngineError, FieldError, UnknownNameError
+from tracker.records import EngineSettings
+
+xllamacpp = pytest.importorskip("xllamacpp", reason="the extra `dev` installs it")
+SETTINGS = EngineSettings(engine="llamacpp", max_model_len=512, max_num_seqs=2)
+N_VOCAB = 49_152
+SAME = 2e-3  # nats per token: kernels differ with the number of tokens that are computed together
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[LlamaCppEngine]:
+    loaded = open_engine(demo_gguf(), SETTINGS)
+    assert isinstance(loaded, LlamaCppEngine)
+    yield loaded
+    loaded.close()
+
+
+class Direct:
+    """llama.cpp without any of our code."""
+
+    def __init__(self) -> None:
+        params = xllamacpp.CommonParams()
+        params.model.path = str(gguf_path())
+        params.n_ctx, params.n_parallel, params.warmup = 512, 1, False
+        self.server = xllamacpp.Server(params)
+
+    def complete(self, **body: Any) -> dict[str, Any]:
+        answer = self.server.handle_completions(body)
+        found: dict[str, Any] = json.loads(answer) if isinstance(answer, str | bytes) else answer
+        return found
+
+    def text(self, prompt: str, n_tokens: int) -> str:
+        found = self.complete(prompt=prompt, max_tokens=n_tokens, temperature=0.0)
+        return str(found["choices"][0]["text"])
+
+    def next_log_probs(self, prompt: Sequence[int]) -> dict[int, float]:
+        """Log-probabilities of every token of the vocabulary after these tokens."""
+        found = self.complete(prompt=list(prompt), max_tokens=1, temperature=0.0, logprobs=N_VOCAB)
+        (content,) = found["choices"][0]["logprobs"]["content"]
+        return {one["id"]: one["logprob"] for one in content["top_logprobs"]}
+
+
+@pytest.fixture(scope="module")
+def direct() -> Direct:
+    return Direct()
+
+
+def questions(n: int) -> list[dict[str, Any]]:
+    return list(make.parity()["test"])[:n]
+
+
+def test_llamacpp_scores_choices_as_sums_over_the_whole_vocabulary(
+    engine: LlamaCppEngine, direct: Direct
+) -> None:
+    """Item for item: the log-probabilities of each choice, which one wins, and whether it is greedy."""
+    rows = questions(2)
+    requests = [
+        ContinuationRequest(f"{row['question']}", f" {choice}") for row in rows for choice in row["choices"]
+    ]
+    requests.append(ContinuationRequest("Bonjour", " 你"))  # a character of several tokens
+    found = dict(engine.log_probs(requests))
+    encode = engine._tokenizer.encode
+    for place, request in enumerate(requests):
+        context = encode(request.context)
+        ids = encode(request.context + request.continuation)
+        log_prob, is_greedy = 0.0, True
+        for n in range(len(context), len(ids)):
+            after = direct.next_log_probs(ids[:n])
+            log_prob += after[ids[n]]
+            is_greedy = is_greedy and after[ids[n]] == max(after.values())
+        answer = found[place]
+        assert answer.log_prob == pytest.approx(log_prob, abs=SAME * (len(ids) - len(context))), request
+        assert (answer.prompt_tokens, answer.output_tokens) == (len(context), len(ids) - len(context))
+        assert answer.is_greedy == is_greedy
+
+
+def test_llamacpp_writes_what_plain_calls_write(engine: LlamaCppEngine, direct: Direct) -> None:
+    prompts = ["Once upon a time", "Q: 3 + 6 =\nA:", "The capital of France is"]
+    prompts.append(engine.chat_prompt([{"role": "user", "content": "Name a color."}]))
+    found = dict(engine.generate([GenerationRequest(prompt, 12) for prompt in prompts]))
+    assert [found[n].text for n in range(len(prompts))] == [direct.text(prompt, 12) for prompt in prompts]
+    assert {found[n].output_tokens for n in range(3)} == {12}
+
+
+def test_llamacpp_scores_a_whole_text_token_by_token(engine: LlamaCppEngine, direct: Direct) -> None:
+    assert isinstance(engine, TextScorer)
+    ((_, found),) = engine.text_log_probs([TextRequest("The sky is blue")])
+    ids = [1, *engine._tokenizer.encode("The sky is blue")]
+    expected = sum(direct.next_log_probs(ids[:n])[ids[n]] for n in range(1, len(ids)))
+    assert found.log_prob == pytest.approx(expected, abs=SAME * len(ids))
+    assert found.output_tokens == len(ids) - 1
+
+
+def test_llamacpp_stops_at_stop_strings_and_at_the_budget(engine: LlamaCppEngine) -> None:
+    requests = [
+        GenerationRequest("1, 2, 3, 4,", 30, stop=(" 8",)),
+        GenerationRequest("1, 2, 3, 4,", 3),
+    ]
+    found = dict(engine.generate(requests))
+    assert (found[0].text, found[0].finish_reason) == (" 5, 6, 7,", "stop")
+    assert (found[1].finish_reason, found[1].output_tokens) == ("length", 3)
+
+
+def test_llamacpp_samples_by_its_seed(engine: LlamaCppEngine) -> None:
+    def texts(seed: int) -> list[str]:
+        sampling = {"top_k": 50, "min_p": 0.01, "repetition_penalty": 1.1}
+        asked = GenerationRequest("Once upon a time", 8, temperature=1.0, seed=seed, sampling=sampling)
+        return [one.text for _, one in engine.generate([asked])]
+
+    assert texts(1) == texts(1)
+    assert len({texts(seed)[0] for seed in (1, 2, 3)}) > 1
+
+
+def test_llamacpp_cuts_a_long_prompt_on_the_left_and_counts_it(engine: LlamaCppEngine) -> None:
+    before = engine.cut_requests
+    ((_, found),) = engine.generate([GenerationRequest("word " * 600, 8)])
+    assert engine.cut_requests == before + 1
+    assert found.prompt_tokens == SETTINGS.max_model_len - 8  # type: ignore[operator]
+    assert found.output_tokens <= 8
+
+
+def test_llamacpp_sends_no_second_bos(engine: LlamaCppEngine) -> None:
+    bos = str(engine._tokenizer.bos_token)
+    ((_, found),) = engine.generate([GenerationRequest(f"{bos}user\nHi", 1)])
+    assert found.prompt_tokens == len(engine._tokenizer.encode(f"{bos}user\nHi", add_special_tokens=False))
+
+
+def test_llamacpp_renders_chats_as_llama_cpp_does(engine: LlamaCppEngine) -> None:
+    messages = [{"role": "user", "content": "Hi"}]
+    said = engine._loop.run(engine._api.post("/apply-template", {"messages": messages}))
+    assert engine.chat_prompt(messages) == said["prompt"]
+    assert engine.info.versions["chat_template"] == "file"
+
+
+def test_llamacpp_says_who_answered(engine: LlamaCppEngine) -> None:
+    info = engine.info
+    assert (info.engine, info.dtype, info.quantization, info.max_model_len) == (
+        "llamacpp",
+        "Q4_1",
+        "Q4_1",
+        512,
+    )
+    assert info.engine_version == f"b{info.versions['xllamacpp'].rpartition('.')[2]}"
+    assert "kv_cache_dtype" not in info.versions
+
+
+def test_llamacpp_that_is_killed_says_so_and_leaves_no_process() -> None:
+    settings = EngineSettings(engine="llamacpp", max_model_len=256, max_num_seqs=1, kv_cache_dtype="q8_0")
+    engine = open_engine(demo_gguf(), settings)
+    assert isinstance(engine, LlamaCppEngine)
+    pid = engine.server_pid
+    try:
+        assert engine.info.versions["kv_cache_dtype"] == "q8_0"
+        answers = engine.generate([GenerationRequest(f"Write {n} words.", 60) for n in range(4)])
+        next(answers)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(EngineError, match=r"llama\.cpp was killed by signal 9") as raised:
+            list(answers)
+        assert raised.value.reason == "engine_died"
+    finally:
+        engine.close()
+    assert not psutil.pid_exists(pid)
+
+
+def test_llamacpp_settings_are_checked_before_anything_is_loaded() -> None:
+    with pytest.raises(UnknownNameError, match="q4_2"):
+        choose_engine(EngineSettings(engine="llamacpp", kv_cache_dtype="q4_2"), has_gpu=False)
+    with pytest.raises(FieldError, match="tensor_parallel_size"):
+        choose_engine(EngineSettings(engine="llamacpp", tensor_parallel_size=2), has_gpu=False)
+    with pytest.raises(FieldError, match="n_gpu_layers"):
+        choose_engine(EngineSettings(engine="transformers", n_gpu_layers=3), has_gpu=False)
