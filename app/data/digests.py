@@ -10,12 +10,14 @@ import pandas as pd
 import streamlit as st
 
 from app.data import queries
+from app.data.background import Background
 from tracker.answers.digest import digest
 from tracker.answers.digest_formats import atom, document, kept
 from tracker.answers.digest_records import SHOWN, Digest
 from tracker.settings import load_settings
 
 KEPT_DIGESTS = 16
+WAIT_S = 0.3  # a digest that is already computed takes less
 
 
 def recent_digest(days: int, *, most: int | None = SHOWN) -> Digest:
@@ -31,6 +33,20 @@ def recent_digest(days: int, *, most: int | None = SHOWN) -> Digest:
 @st.cache_resource(max_entries=KEPT_DIGESTS, show_spinner=False)
 def _digest(snapshot: str, days: int, until: datetime, most: int | None) -> Digest:
     return digest(load_settings(), since=until - timedelta(days=days), until=until, most=most)
+
+
+def week(days: int, *, wait_s: float = WAIT_S) -> Digest | None:
+    """The digest of the last `days` for the first screen; None while a thread computes it.
+
+    The effect of new data on the gap takes seconds the first time.
+    """
+    hour = queries.now().replace(minute=0, second=0, microsecond=0)
+    return _background().ready((queries.snapshot(), hour, days), lambda: recent_digest(days), wait_s=wait_s)
+
+
+@st.cache_resource(show_spinner=False)
+def _background() -> Background[Digest]:
+    return Background(kept=KEPT_DIGESTS)
 
 
 def change_rows(found: Digest) -> pd.DataFrame:

@@ -16,13 +16,16 @@ import streamlit as st
 from app.data import queries
 from app.data.background import Background
 from tracker.answers import frontier as answers
+from tracker.answers.best_that_fits import BestThatFits, CardBudget, best_that_fits
 from tracker.answers.frontier import FrontierAnswer, ModelPoint
 from tracker.answers.vintages import DataAge, data_age, tables_for, vintage_days
-from tracker.errors import StoreError, TrackerError
+from tracker.errors import DiskFullError, StoreError, TrackerError
+from tracker.frontier.definitions import STANDING_LAG
 from tracker.frontier.gap import BEING_DRAWN, Gap
 from tracker.frontier.index import IndexFit, fit_index
 from tracker.frontier.jaggedness import Jaggedness
 from tracker.frontier.lags import Lag
+from tracker.frontier.population import sizes, small_name
 from tracker.frontier.question import Fitted, Question, fitted, selection
 from tracker.frontier.tables import Tables
 from tracker.settings import load_settings
@@ -114,6 +117,37 @@ def frontier(question: Question) -> Frontier:
     found = drawn(question) if is_drawn else None
     key = f"{queries.snapshot()} {known.digest} {queries.now():%Y-%m-%d} {question}"
     return _frontier(key, not is_drawn or found is not None, known, question, found)
+
+
+def best_for_card(budget: CardBudget) -> BestThatFits | None:
+    """The best open model that fits a card over time, on the newest index; None if none is that small."""
+    try:
+        found = frontier(Question(max_params=budget.max_params))
+    except (StoreError, DiskFullError):
+        raise
+    except TrackerError:
+        return None
+    return best_that_fits(found.answer, budget, sizes(tables()))
+
+
+def standing_lag() -> float | None:
+    """The months between closed models and the best open model of any size, at its release."""
+    return frontier(Question()).gap(STANDING_LAG).value
+
+
+def repository(model: str) -> str:
+    """The Hub repository of an estimated small model, under which it has its page; else its name."""
+    return _repositories(tables().digest, tables()).get(model) or model
+
+
+def is_estimate(model: str) -> bool:
+    """Whether a model is on the index only by a third party's estimate."""
+    return model in _repositories(tables().digest, tables())
+
+
+@st.cache_resource(max_entries=KEPT_FITS, show_spinner=False)
+def _repositories(digest: str, _tables: Tables) -> dict[str, str | None]:
+    return {small_name(row): row.hub_id for row in _tables.small_open_models}
 
 
 def on_board(name: str, question: Question, snapshot: str) -> Frontier:

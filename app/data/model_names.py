@@ -15,6 +15,11 @@ def listed_names(measured: Sequence[str], agents: Sequence[str] = ()) -> list[st
     return [*here, *sorted(published, key=str.casefold)]
 
 
+def with_page() -> set[str]:
+    """Every model that has a page."""
+    return {*listed_names(queries.model_ids(), queries.agent_models())} | hub_model_ids()
+
+
 def index_facts(name: str) -> ModelFacts | None:
     """The model of the index with that name or that Hub repository; None if there is none."""
     known = frontier_views.tables().models

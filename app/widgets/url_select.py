@@ -6,7 +6,7 @@ to the address like any other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -23,6 +23,30 @@ def select_one(label: str, options: Sequence[str], *, key: str, first: str | Non
         label, options, index=None, key=key, bind="query-params", required=True, placeholder=start
     )
     return start if chosen is None else chosen
+
+
+def select_titled(label: str, titles: Mapping[str, str], *, key: str, first: str, hint: str = "") -> str:
+    """The key of `titles` that the reader or the link picks, shown by its title; `first` is not in the link.
+
+    Streamlit would write the title to the address, and a title may be reworded.
+    """
+    asked, seen = st.query_params.get(key), f"{key}_of_link"
+    if key not in st.session_state or asked != st.session_state.get(seen):  # a new link, or Back
+        known = {name.casefold(): name for name in titles}
+        st.session_state[key] = known.get((asked or first).casefold(), first)
+    st.session_state[seen] = asked
+
+    def write() -> None:
+        chosen = st.session_state[key]
+        if chosen == first:
+            st.query_params.pop(key, None)
+        else:
+            st.query_params[key] = chosen
+        st.session_state[seen] = st.query_params.get(key)
+
+    return st.selectbox(
+        label, list(titles), format_func=lambda name: titles[name], key=key, on_change=write, help=hint
+    )
 
 
 def select_many(

@@ -11,12 +11,13 @@ import pytest
 from app.pages.compare import charts as compare_charts
 from app.pages.compare import rows as comparing
 from app.pages.frontier import charts as frontier_charts
-from app.pages.frontier import measured, over_time
+from app.pages.frontier import measured, over_time, record_names
 from app.pages.model import charts as model_charts
 from app.pages.run_it import charts as run_charts
 from tracker.answers import comparison, fits
 from tracker.answers.best_that_fits import BestSoFar, BestThatFits, CardBudget
 from tracker.answers.measured import MeasuredAnswer, MeasuredModel
+from tracker.frontier.outlook import CatchUp
 from tracker.frontier.placement import Placement
 
 POINTS = pd.DataFrame(
@@ -80,10 +81,39 @@ def test_frontier_chart_steps_continue_to_the_last_day() -> None:
 
 
 def test_frontier_chart_draws_the_standing_lag_to_scale() -> None:
-    (arrow,) = (rows for rows in rows_of(frontier(6.0)) if "says" in rows[0])
+    (arrow,) = (rows for rows in rows_of(frontier(6.0)) if "from" in rows[0])
     length = pd.Timestamp(arrow[0]["to"]) - pd.Timestamp(arrow[0]["from"])
     assert (arrow[0]["says"], round(length.days / 30.4375)) == ("6.0 months", 6)
-    assert not [rows for rows in rows_of(frontier(None)) if "says" in rows[0]]
+    assert not [rows for rows in rows_of(frontier(None)) if "from" in rows[0]]
+
+
+def test_frontier_chart_leads_to_the_day_on_which_open_models_are_expected_at_the_closed_level() -> None:
+    ahead = CatchUp("new closed", 150.0, date(2026, 12, 1), date(2026, 9, 1), None)
+    chart = frontier_charts.frontier_chart(
+        POINTS, unit="index", as_of=date(2026, 8, 1), standing=None, ahead=ahead
+    )
+    (bar,) = (rows for rows in rows_of(dict(chart.to_dict())) if "from" in rows[0])
+    assert bar[0]["says"] == "expected Dec 2026"
+    assert bar[0]["from"].startswith("2026-09-01")
+    assert bar[0]["to"].startswith("2027-12-01")  # an open end is drawn for a year
+
+
+def test_frontier_chart_of_the_last_year_begins_with_the_record_that_stood() -> None:
+    chart = frontier_charts.frontier_chart(
+        POINTS, unit="index", as_of=date(2026, 8, 1), standing=None, since=date(2025, 8, 1)
+    )
+    found = rows_of(dict(chart.to_dict()))
+    (models,) = (rows for rows in found if "says_interval" in rows[0])
+    assert {row["model"] for row in models} == {"new closed", "open one", "weak open"}
+    (lines,) = (rows for rows in found if set(rows[0]) == {"released", "value", "color"})
+    assert next((row["value"], row["released"][:10]) for row in lines) == (140.0, "2025-08-01")
+
+
+def test_names_of_record_holders_lie_on_no_other_name() -> None:
+    every = pd.concat([POINTS[POINTS["is_record"]]] * 6, ignore_index=True)
+    crowd = every.assign(released=pd.to_datetime(every["released"]), value=every["value"] + every.index)
+    named = record_names.named_records(crowd, until=pd.Timestamp(2026, 8, 1), height_px=400.0)
+    assert 0 < named["on_phone"].sum() <= named["on_desk"].sum() < len(crowd)
 
 
 def test_frontier_chart_marks_a_missing_interval() -> None:
@@ -122,20 +152,20 @@ def test_frontier_chart_marks_measured_models_with_interval_link_and_the_names_t
     here = measured_points(has_intervals=True)
     chart = frontier_charts.frontier_chart(POINTS, here, unit="index", as_of=date(2026, 8, 1), standing=None)
     spec = dict(chart.to_dict())
-    (rows,) = (rows for rows in rows_of(spec) if "href" in rows[0])
+    (rows,) = (rows for rows in rows_of(spec) if "says_measured" in rows[0])
     assert {row["color"] for row in rows} == {"third"}
     assert [row["label"] for row in rows] == ["m0 & co", "", "m2 & co"]
     assert rows[0]["href"] == "model?model=acme%2Fm0+%26+co&run=run-0"
     assert (rows[0]["says_interval"], rows[0]["says_months"]) == ("125.0–139.0", "12.0 months (G6)")
-    links = [layer for layer in spec["layer"] if "href" in layer.get("encoding", {})]
-    assert [layer["mark"]["type"] for layer in links] == ["point", "text"]
+    links = [layer["mark"]["type"] for layer in spec["layer"] if "href" in layer.get("encoding", {})]
+    assert links == ["point", "text", "text", "point", "text"]  # published, named ones, measured
     assert [{"says": "measured here"}] in rows_of(spec)
 
 
 def test_frontier_chart_shows_measured_models_before_their_intervals() -> None:
     here = measured_points(has_intervals=False)
     chart = frontier_charts.frontier_chart(POINTS, here, unit="index", as_of=date(2026, 8, 1), standing=None)
-    (rows,) = (rows for rows in rows_of(dict(chart.to_dict())) if "href" in rows[0])
+    (rows,) = (rows for rows in rows_of(dict(chart.to_dict())) if "says_measured" in rows[0])
     assert [(row["ci_low"], row["says_interval"]) for row in rows] == [(None, "–")] * 3
 
 

@@ -10,8 +10,9 @@ from urllib.parse import parse_qs
 
 import pandas as pd
 import pytest
+from streamlit.testing.v1 import AppTest
 
-from app.data import frontier_views, gap_histories
+from app.data import digests, frontier_views, gap_histories
 from app.http import api
 from tests.builders.board_builder import AT, BOARD_NAME, board
 from tests.builders.some_runs import items, run
@@ -26,6 +27,7 @@ from tests.builders.store_builder import (
 from tests.doubles.app_process import DRAWN_S
 from tests.doubles.app_visit import said, shown_facts, visit
 from tests.doubles.lock_files import write_lock
+from tracker.answers.best_that_fits import CardBudget, answer_best_that_fits
 from tracker.answers.frontier import answer_question, frontier_document
 from tracker.answers.outlook import outlook
 from tracker.errors import TrackerError
@@ -67,19 +69,55 @@ def column(table: pd.DataFrame, name: str) -> list[Any]:
     return list(table[name])
 
 
+def best_of_both(session: AppTest) -> list[str]:
+    """The links of the first card, which name the best open and the best closed model."""
+    labels = [link.proto.label.replace("\\", "") for link in session.get("page_link")]
+    return [label for label in labels if label.endswith(("best open model", "best closed model"))]
+
+
+def shown_gap(session: AppTest) -> list[str]:
+    """The headline, the gap and the best of both groups."""
+    return [session.title[0].value.replace("\\", ""), session.metric[0].value, *best_of_both(session)]
+
+
 @pytest.mark.usefixtures("drawn")
 def test_frontier_headline_equals_the_command(small: Settings) -> None:
     told = frontier_document(answer_question(Question(), small))
     session = visit("frontier", definition="G1")
-    values = [metric.value.replace("\\", "") for metric in session.metric]
     (g1,) = (row for row in told["definitions"] if row["id"] == "G1")
-    assert values[:3] == [
+    assert shown_gap(session) == [
+        told["sentence"],
         f"{g1['value']:.1f} months",
-        told["best_open"]["model"],
-        told["best_closed"]["model"],
+        f"View {told['best_open']['model']}, the best open model",
+        f"View {told['best_closed']['model']}, the best closed model",
     ]
+    assert told["sentence"] == f"Open models are {g1['value']:.1f} months behind closed ones"
     assert session.metric[0].label == "Open models trail by (G1)"
     assert f"90% interval: {g1['ci_low']:.1f}–{g1['ci_high']:.1f}" in said(session)
+
+
+def test_frontier_definitions_are_chosen_by_sentences_and_the_link_has_the_id() -> None:
+    box = visit("frontier", definition="g6").selectbox(key="definition")
+    assert box.value == "G6"
+    assert box.options == [f"{each.title} ({each.id})" for each in DEFINITIONS]
+
+
+def test_frontier_card_names_the_best_model_for_it_and_what_the_size_costs(small: Settings) -> None:
+    session = visit("frontier", card="80 GB")
+    best = answer_best_that_fits(CardBudget(80.0, 4.0), small).steps[-1]
+    card = session.metric[1]
+    assert card.value == f"{best.months_behind:.1f} months (G3)"
+    whole = answer_question(Question(), small).gap("G3").value
+    assert f"The best open model of any size: {whole:.1f} months" in said(session)
+    labels = [link.proto.label.replace("\\", "") for link in session.get("page_link")]
+    assert {f"View {best.model}", "What runs on 80 GB"} <= set(labels)
+
+
+def test_frontier_week_counts_what_the_digest_has() -> None:
+    assert digests.week(7, wait_s=DRAWN_S) is not None
+    session = visit("frontier")
+    n_changes = sum(section.n for section in digests.recent_digest(7).sections)
+    assert (session.metric[2].label, session.metric[2].value) == ("Changes this week", f"{n_changes}")
 
 
 @pytest.mark.usefixtures("drawn")
@@ -143,7 +181,7 @@ def test_frontier_filter_is_named_and_changes_the_answer(params: dict[str, Any],
     whole = visit("frontier")
     narrowed = visit("frontier", **params)
     assert words in said(narrowed).replace("\\", "")
-    assert [m.value for m in narrowed.metric[:3]] != [m.value for m in whole.metric[:3]]
+    assert shown_gap(narrowed) != shown_gap(whole)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +206,7 @@ def test_frontier_excluding_a_model_that_a_filter_dropped_is_no_error() -> None:
     session = visit("frontier", without=["Kimi K3"], size="fits 24 GB")
     assert "without Kimi K3" in said(session)
     alone = visit("frontier", size="fits 24 GB")
-    assert [one.value for one in session.metric[:3]] == [one.value for one in alone.metric[:3]]
+    assert shown_gap(session) == shown_gap(alone)
     with pytest.raises(TrackerError, match="no model on this axis is called `nobody`"):
         frontier_views.frontier(Question(without=("nobody",)))
 
@@ -183,12 +221,13 @@ def test_frontier_options_match_the_vintage_and_axis() -> None:
 
 def test_frontier_links_lead_to_the_pages_of_the_best_models_and_estimates() -> None:
     session = visit("frontier", size="fits 24 GB")
-    open_best, closed_best = [metric.value.replace("\\", "") for metric in session.metric[1:3]]
-    links = [link.proto for link in session.get("page_link")]
-    assert [link.label.replace("\\", "") for link in links] == [
+    found = frontier_views.frontier(Question(max_params=params_that_fit(24.0)))
+    open_best, closed_best = found.best("open")["model"], found.best("closed")["model"]
+    assert best_of_both(session) == [
         f"View {open_best}, the best open model",
         f"View {closed_best}, the best closed model",
     ]
+    links = [link.proto for link in session.get("page_link")]
     assert "TECI" in open_best
     (estimate,) = (row for row in load_tables().small_open_models if small_name(row) == open_best)
     assert estimate.hub_id is not None
@@ -254,12 +293,12 @@ def test_frontier_on_an_ingested_rating_board_equals_the_json_route(
     monkeypatch.setenv("TRACKER_HOME", str(tmp_path))
     board(Settings(home=tmp_path))
     session = visit("frontier", axis=BOARD_NAME, definition="G5")
-    assert [metric.value for metric in session.metric[1:3]] == ["acme/atlas", r"gpt\-9"]
+    assert "acme/atlas appears only on" in said(session)
     assert "rating 1400.0" in said(session)
     assert "1 model of the series is left out" in said(session)
     assert "not from the rating board; filters do not apply" in said(session)
     assert f"gpt-9 appears only on {BOARD_NAME}" in said(session).replace("\\", "")
-    assert not session.get("page_link")
+    assert not best_of_both(session)
     answer = api.frontier_route({"axis": BOARD_NAME})
     (g5,) = (row for row in answer["definitions"] if row["id"] == "G5")
     assert session.metric[0].value == f"{g5['value']:.1f} points"
@@ -268,8 +307,7 @@ def test_frontier_on_an_ingested_rating_board_equals_the_json_route(
 
 def test_frontier_shows_the_age_of_its_data_and_overdue_sources() -> None:
     session = visit("frontier")
-    data = session.metric[3]
-    assert (data.label, data.value) == ("Data of", "11 Aug 2026")
+    assert "data of 11 Aug 2026" in said(session)
     days = (load_settings().now().date() - date(2026, 8, 11)).days
     badges = [markdown.value for markdown in session.markdown]
     assert any(f"{days} days old" in badge and ":orange-badge" in badge for badge in badges)

@@ -10,6 +10,7 @@ from datetime import date, datetime
 
 from tracker.answers.digest_records import DigestChange, hub_address, value_text
 from tracker.answers.frontier import FrontierAnswer, ModelPoint, answer_question
+from tracker.answers.headlines import behind_words
 from tracker.answers.vintages import ingested_vintages, tables_for
 from tracker.errors import TrackerError
 from tracker.frontier.definitions import HEADLINE
@@ -95,8 +96,7 @@ def _behind(gap: Gap) -> str:
     """`5.6 months behind closed ones (5.1 to 6.3)`."""
     if gap.value is None:
         return "behind by an unknown time" + (f" ({gap.note})" if gap.note else "")
-    side = "behind closed ones" if gap.value >= 0 else "ahead of closed ones"
-    text = f"{abs(gap.value):.1f} {gap.unit} {side}"
+    text = behind_words(gap)
     if gap.ci_low is None or gap.ci_high is None:
         return text
     low, high = (gap.ci_low, gap.ci_high) if gap.value >= 0 else (-gap.ci_high, -gap.ci_low)

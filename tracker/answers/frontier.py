@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tracker.answers.headlines import headline_sentence
 from tracker.answers.licenses import license_notes
 from tracker.answers.rating_series import read_series
 from tracker.answers.vintages import (
@@ -259,7 +260,11 @@ def frontier_document(answer: FrontierAnswer) -> Document:
         "n_open": sum(point.access == "open" for point in answer.points),
         "n_closed": sum(point.access == "closed" for point in answer.points),
         "headline": HEADLINE,
-        "definitions": [asdict(row) | {"question": definition(row.id).question} for row in answer.gaps],
+        "sentence": headline_sentence(answer.gap(HEADLINE), answer.axis, answer.unit),
+        "definitions": [
+            asdict(row) | {"title": definition(row.id).title, "question": definition(row.id).question}
+            for row in answer.gaps
+        ],
         "overrides": list(answer.overrides),
         "notes": list(answer.notes),
         "attribution": list(answer.attribution),

@@ -200,6 +200,7 @@ class Definition:
     """One definition of how far open models are behind closed models."""
 
     id: str  # shown with every number
+    title: str  # what it measures, in a few words to choose from
     question: str  # in one sentence, for people
     formula: str  # in the notation of `docs/method.md`, as Markdown
     source: str
@@ -215,6 +216,7 @@ class Definition:
 DEFINITIONS: tuple[Definition, ...] = (
     Definition(
         id="G1",
+        title="Average delay until open models reach a level",
         question="How much later do open models reach a level, averaged over all levels both have reached?",
         formula="mean over levels x of `T_open(x) − T_closed(x)`, from the higher of the two first levels to"
         " the lower of the two best",
@@ -223,6 +225,7 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition(
         id="G2",
+        title="Average delay, if an open interval that touches the level is enough",
         question="How much later, if it is enough that an open model's interval touches the level (Epoch AI's"
         " rule of October 2025)?",
         formula="as G1 with `T_open` reached when the *upper end* of the open model's interval reaches x;"
@@ -233,6 +236,7 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition(
         id="G3",
+        title="Age of the closed level that the best open model reached",
         question="How long had closed models been at the level of the best open model when it came out?",
         formula="`date(o) − T_closed(index(o))` for the best open model o; if open leads, minus the same with"
         " the groups swapped",
@@ -241,6 +245,7 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition(
         id="G4",
+        title="Time that a closed record stays ahead of all open models",
         question="How long does a closed record stay significantly ahead of every open model?",
         formula="for each closed record the months until an open model is not significantly below it: the low"
         " end of the interval of their difference is not above 0. Kaplan-Meier mean, restricted to the"
@@ -251,6 +256,7 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition(
         id="G5",
+        title="Distance in points, average of a year",
         question="How far apart are the best open and the best closed model, on average over a year?",
         formula="mean over days of `F_closed(t) − F_open(t)`, in points",
         source="own",
@@ -259,6 +265,7 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition(
         id="G6",
+        title="Age of the best open level, average of a year",
         question="How long ago did closed models reach the best open level, on average over a year?",
         formula="mean over days of `t − T_closed(F_open(t))`; on days on which open leads, minus the same"
         " with the groups swapped",
@@ -267,6 +274,7 @@ DEFINITIONS: tuple[Definition, ...] = (
     ),
     Definition(
         id="G7",
+        title="Time since closed models were last not ahead, average of a year",
         question="How long ago were closed models last not significantly better than the best open model, on"
         " average over a year?",
         formula="mean over days t of `t − s`, with s the latest day up to t on which the closed state of the"

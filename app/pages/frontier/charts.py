@@ -7,19 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import pandas as pd
 
+from app.pages.frontier.record_names import OFFSETS, named_records
 from app.widgets.chart_theme import FONT_PX, GREY, THEME_COLORS, TRACK, themed
 from app.widgets.safe_text import ends, months
+from tracker.frontier.outlook import CatchUp
 
 MEASURED, MEASURED_COLOR, MEASURED_SIZE = "measured here", "third", 110
 GROUPS = {"open": ("first", "circle"), "closed": ("second", "diamond")}  # color and shape
 HEIGHT_PX = 430
 LAG_ROW_PX = 24
-LEGEND_PX = 12  # from the upper left corner
+LEGEND_PX, LEGEND_ROW_PX = 12, 18  # from the upper left corner
+NAME_PX = 12
+NARROW_PX = 600  # of the plot: below, the names for a phone
+AHEAD_DAYS = 365  # of the outlook beyond its expected day; more would squeeze the past
+# the wheel alone scrolls the page, as does a finger
+ZOOM = "wheel![event.shiftKey]"
+PAN = "[pointerdown[event.pointerType == 'mouse'], window:pointerup] > window:pointermove!"
 SHAPES = alt.Scale(domain=[*GROUPS], range=[shape for _, shape in GROUPS.values()])
 LAG_NAMES = alt.Axis(
     title=None, domain=False, ticks=False, labelLimit=210, labelPadding=8, labelFontSize=FONT_PX
@@ -29,30 +37,41 @@ AXIS_TITLES = {"index": "Capability index", "score": "Score above chance (%)", "
 SHOWN_LAGS = 40
 
 
-def frontier_chart(
+def frontier_chart(  # noqa: PLR0913 - the parts of one picture
     points: pd.DataFrame,
     measured: pd.DataFrame | None = None,
     *,
     unit: str,
     as_of: date,
     standing: float | None,
+    since: date | None = None,
+    ahead: CatchUp | None = None,
 ) -> alt.LayerChart:
     """Every model as a point, both frontiers as steps; `standing` months (G3) as a line of that length.
 
-    Reads `model organization access released value ci_low ci_high is_record`. `measured` has the rows of
-    `measured.point_rows`, or none.
+    Reads `model organization access released value ci_low ci_high is_record href`. `measured` has the rows
+    of `measured.point_rows`, or none. From `since` on; `ahead` is drawn as a dashed line into the future.
     """
     scale = 100.0 if unit == "score" else 1.0
-    rows = _dated(points, scale)
+    every = _dated(points, scale)
+    start = every["released"].min() if since is None else pd.Timestamp(since)
+    rows = every[every["released"] >= start]
+    here = None if measured is None or measured.empty else _since(measured, start)
     # one pass with its own data per layer: the same rows are not sent twice
     marks = [
-        _steps(rows, as_of),
+        _steps(every, start, as_of),
         _models(rows, unit),
-        *_names(rows, as_of),
+        *_names(rows, pd.Timestamp(as_of) if ahead is None else _last_day(ahead, as_of)),
         *(_arrow(rows, standing) if standing is not None and standing > 0 else []),
-        *(_measured(measured) if measured is not None and not measured.empty else []),
+        *(_ahead(rows, ahead) if ahead is not None else []),
+        *(_measured(here) if here is not None and not here.empty else []),
+        *_legend(has_measured=here is not None and not here.empty),
     ]
     return alt.LayerChart(layer=marks, height=HEIGHT_PX)
+
+
+def _since(measured: pd.DataFrame, start: pd.Timestamp) -> pd.DataFrame:
+    return measured[pd.to_datetime(measured["released"]) >= start]
 
 
 def _dated(points: pd.DataFrame, scale: float) -> pd.DataFrame:
@@ -63,7 +82,7 @@ def _dated(points: pd.DataFrame, scale: float) -> pd.DataFrame:
     )
     for end in ("ci_low", "ci_high"):
         rows[end] = rows[end] * scale
-    return rows
+    return rows if "href" in rows else rows.assign(href="")
 
 
 def _y(unit: str) -> alt.Y:
@@ -81,11 +100,13 @@ def _color() -> alt.Color:
     return alt.Color(field="color", type="nominal", legend=None, scale=COLORS)
 
 
-def _steps(rows: pd.DataFrame, as_of: date) -> alt.Chart:
-    """Both running maxima, each drawn on to the last day."""
+def _steps(rows: pd.DataFrame, start: pd.Timestamp, as_of: date) -> alt.Chart:
+    """Both running maxima, from the record that stood at the start to the last day."""
     records = rows[rows["is_record"]]
+    before = records[records["released"] < start].groupby("access", as_index=False).last()
     last = records.groupby("access", as_index=False).last().assign(released=pd.Timestamp(as_of))
-    lines = pd.concat([records, last])[["released", "value", "color"]]
+    parts = [before.assign(released=start), records[records["released"] >= start], last]
+    lines = pd.concat([part for part in parts if not part.empty])[["released", "value", "color"]]
     line: alt.Chart = (
         alt.Chart(lines)
         .mark_line(interpolate="step-after", strokeWidth=2.5, clip=True)
@@ -101,41 +122,93 @@ def _models(rows: pd.DataFrame, unit: str) -> alt.Chart:
         says_interval=[ends(low, high) for low, high in zip(rows["ci_low"], rows["ci_high"], strict=True)],
         says_released=rows["released"].dt.strftime("%d %b %Y"),
     )
-    columns = ["model", "organization", "access", "released", "value", "color", "is_record"]
+    columns = ["model", "organization", "access", "released", "value", "color", "is_record", "href"]
     says = {"model": "model", "organization": "by", "access": "weights", "says_released": "released"}
     says |= {"says_value": "score (%)" if unit == "score" else unit, "says_interval": "90% interval"}
     dots: alt.Chart = (
         alt.Chart(said[[*columns, "says_value", "says_interval", "says_released"]])
-        .mark_point(filled=True, size=52)
+        .mark_point(filled=True, size=52, clip=True, cursor="pointer")
         .encode(
             x=_x(),
+            href=alt.Href(field="href", type="nominal"),
             y=_y(unit),
             color=_color(),
             shape=alt.Shape(field="access", type="nominal", legend=None, scale=SHAPES),
             opacity=alt.condition("datum.is_record", alt.value(1.0), alt.value(0.32)),
             tooltip=_tooltips(says),
         )
+        .add_params(alt.selection_interval(name="zoom", bind="scales", zoom=ZOOM, translate=PAN))
     )
     return dots
 
 
-def _names(rows: pd.DataFrame, as_of: date) -> list[alt.Chart]:
-    """The name of each line at its end: of the higher one above, of the lower one below."""
-    last = rows[rows["is_record"]].groupby("access", as_index=False).last()
-    names = last.assign(released=pd.Timestamp(as_of)).sort_values("value", ascending=False)
+def _names(rows: pd.DataFrame, until: pd.Timestamp) -> list[alt.Chart]:
+    """The names of the record holders that have room, fewer on a phone."""
+    named = named_records(rows, until=until, height_px=HEIGHT_PX)
+    named = named[named["on_desk"] | named["on_phone"]]
+    columns = ["released", "value", "label", "href", "on_desk", "on_phone"]
     marks = []
-    for place, dy in enumerate((-14, 16)):
-        base = alt.Chart(names.iloc[[place]][["released", "value", "access", "color"]])
-        text = base.mark_text(align="right", baseline="middle", dy=dy, fontSize=FONT_PX, fontWeight=600)
+    aligned: dict[str, Literal["left", "right"]] = {"closed": "right", "open": "left"}
+    for access, align in aligned.items():
+        if access not in set(named["access"]):
+            continue
+        dx, dy = OFFSETS[access]
+        base = alt.Chart(named.loc[named["access"] == access, columns])
+        text = base.mark_text(
+            align=align, baseline="middle", dx=dx, dy=dy, fontSize=NAME_PX, cursor="pointer"
+        )
+        has_room = f"width > {NARROW_PX} ? datum.on_desk : datum.on_phone"
+        label = alt.Text(
+            condition=alt.ConditionalPredicateValueDefTextExprRef(
+                test=has_room, value=alt.ExprRef("datum.label")
+            ),
+            value="",
+        )
         marks.append(
-            text.encode(
-                x=_x(),
-                y=alt.Y(field="value", type="quantitative"),
-                text=alt.Text(field="access", type="nominal"),
-                color=_color(),
+            themed(
+                text.encode(
+                    x=_x(),
+                    y=alt.Y(field="value", type="quantitative"),
+                    href=alt.Href(field="href", type="nominal"),
+                    text=label,
+                ),
+                "ink",
             )
         )
     return marks
+
+
+def _last_day(ahead: CatchUp, as_of: date) -> pd.Timestamp:
+    """The last day of the time axis: the end of the outlook's interval, if it is not too far off."""
+    if ahead.expected is None:
+        return pd.Timestamp(as_of)
+    latest = pd.Timestamp(ahead.expected) + pd.Timedelta(days=AHEAD_DAYS)
+    return latest if ahead.ci_high is None else min(pd.Timestamp(ahead.ci_high), latest)
+
+
+def _ahead(rows: pd.DataFrame, ahead: CatchUp) -> list[alt.Chart]:
+    """From the best open model to the day on which one is expected at today's closed level."""
+    if ahead.expected is None:
+        return []
+    best = rows[rows["access"] == "open"].sort_values(["value", "released"], ascending=[False, True]).iloc[0]
+    day = pd.Timestamp(ahead.expected)
+    low = day if ahead.ci_low is None else pd.Timestamp(ahead.ci_low)
+    high = _last_day(ahead, ahead.expected)
+    path = pd.DataFrame({"released": [best["released"], day], "value": [best["value"], ahead.level]})
+    ends = pd.DataFrame(
+        {"from": [low], "to": [high], "value": [ahead.level], "says": [f"expected {day:%b %Y}"]}
+    )
+    y = alt.Y(field="value", type="quantitative")
+    line = alt.Chart(path).mark_line(strokeWidth=2, strokeDash=[2, 4], clip=True).encode(x=_x(), y=y)
+    base = alt.Chart(ends).encode(y=y)
+    bar = base.mark_rule(strokeWidth=4, opacity=0.35, clip=True)
+    text = base.mark_text(align="right", baseline="middle", dy=16, fontSize=NAME_PX)
+    start, end = alt.X(field="from", type="temporal"), alt.X(field="to", type="temporal")
+    return [
+        themed(line, "first"),
+        themed(bar.encode(x=start, x2=alt.X2(field="to")), "first"),
+        themed(text.encode(x=end, text=alt.Text(field="says", type="nominal")), "ink"),
+    ]
 
 
 def _arrow(rows: pd.DataFrame, standing: float) -> list[alt.Chart]:
@@ -149,7 +222,7 @@ def _arrow(rows: pd.DataFrame, standing: float) -> list[alt.Chart]:
     )
     base = alt.Chart(data).encode(y=alt.Y(field="value", type="quantitative"))
     rule = base.mark_rule(strokeWidth=2, strokeDash=[4, 3])
-    text = base.mark_text(align="right", baseline="middle", dx=-7, fontSize=FONT_PX, fontWeight=600)
+    text = base.mark_text(align="left", baseline="middle", dx=8, dy=-10, fontSize=FONT_PX, fontWeight=600)
     start = alt.X(field="from", type="temporal")
     return [
         themed(rule.encode(x=start, x2=alt.X2(field="to")), "ink"),
@@ -189,20 +262,25 @@ def _measured(measured: pd.DataFrame) -> list[alt.Chart]:
         bar.encode(y=alt.Y(field="ci_low", type="quantitative"), y2=alt.Y2(field="ci_high"), color=_color()),
         dot.encode(y=y, color=_color(), href=link),
         themed(text.encode(y=y, href=link, text=alt.Text(field="label", type="nominal")), "ink"),
-        *_legend(),
     ]
 
 
-def _legend() -> list[alt.Chart]:
-    """One entry at the upper left; the two frontiers are named at their ends."""
-    base = alt.Chart(pd.DataFrame({"says": [MEASURED]}))
-    dot = base.mark_point(filled=True, shape="triangle-up", size=MEASURED_SIZE, opacity=1)
-    text = base.mark_text(align="left", baseline="middle", dx=9, fontSize=FONT_PX)
-    x, y = alt.value(LEGEND_PX), alt.value(LEGEND_PX)
-    return [
-        themed(dot.encode(x=x, y=y), MEASURED_COLOR),
-        themed(text.encode(x=x, y=y, text=alt.Text(field="says", type="nominal")), "ink"),
-    ]
+def _legend(*, has_measured: bool) -> list[alt.Chart]:
+    """The kinds of points at the upper left, below each other."""
+    entries = [(group, *look) for group, look in GROUPS.items()]
+    if has_measured:
+        entries.append((MEASURED, MEASURED_COLOR, "triangle-up"))
+    marks = []
+    for place, (says, color, shape) in enumerate(entries):
+        base = alt.Chart(pd.DataFrame({"says": [says]}))
+        x, y = alt.value(LEGEND_PX), alt.value(LEGEND_PX + place * LEGEND_ROW_PX)
+        dot = base.mark_point(filled=True, shape=shape, size=90, opacity=1).encode(x=x, y=y)
+        text = base.mark_text(align="left", baseline="middle", dx=9, fontSize=FONT_PX)
+        marks += [
+            themed(dot, color),
+            themed(text.encode(x=x, y=y, text=alt.Text(field="says", type="nominal")), "ink"),
+        ]
+    return marks
 
 
 def _tooltips(about: Mapping[str, str]) -> list[alt.Tooltip]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from app.data import frontier_views, queries, rating_boards
-from app.widgets import safe_text
+from app.widgets import safe_text, url_select
 from tracker.frontier import definitions
 from tracker.frontier.question import Only, Question
 from tracker.memory_estimate import BITS, MEMORY_GB, params_that_fit
@@ -29,14 +29,13 @@ SIZES = {ANY_SIZE: None} | {f"fits {gigabytes} GB": gigabytes for gigabytes in M
 
 def choose_definition() -> str:
     """The ID of the definition that the headline shows."""
-    ids = [each.id for each in definitions.DEFINITIONS]
-    return st.selectbox(
-        "Definition",
-        ids,
-        index=ids.index(definitions.HEADLINE),
+    titles = {each.id: f"{each.title} ({each.id})" for each in definitions.DEFINITIONS}
+    return url_select.select_titled(
+        "How the gap is measured",
+        titles,
         key="definition",
-        bind="query-params",
-        help="How the gap is measured; the table below compares all definitions",
+        first=definitions.HEADLINE,
+        hint="The table below has the exact question and the gap by every definition",
     )
 
 

@@ -9,20 +9,26 @@ import pandas as pd
 import streamlit as st
 
 from app.data import gap_histories
+from app.data.gap_histories import OverTime
 from app.pages.frontier import view
 from app.widgets import cached_chart, downloads, safe_text
 from app.widgets.chart_theme import TRACK, themed
 from tracker.answers.outlook import GapHistory
 from tracker.frontier.definitions import MONTHS
+from tracker.frontier.outlook import CatchUp
 from tracker.frontier.question import Question
 
 HEIGHT_PX = 240
 POLL_S = 2.0  # while the history is computed
 
 
-def show_over_time(question: Question, definition: str) -> None:
+def catch_up(found: OverTime | None) -> CatchUp | None:
+    """When open models are expected at today's closed level; None while it is unknown."""
+    return None if found is None or found.outlook is None else found.outlook.catch_up
+
+
+def show_over_time(question: Question, definition: str, found: OverTime | None) -> None:
     """Show the gap at past month ends, and when open models are expected at today's closed level."""
-    found = gap_histories.over_time(question, definition)
     if found is None:
         st.caption("The gap at past month ends is being computed")
         _await(question, definition)

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import timedelta
+from urllib.parse import urlencode
 
 import pandas as pd
 import streamlit as st
 
 from app.data import frontier_views, queries
 from app.data.frontier_views import Frontier
-from app.pages.frontier import charts, columns, measured
+from app.pages.frontier import charts, columns, measured, model_links
 from app.widgets import cached_chart, downloads, safe_text
+from tracker.answers.headlines import headline_sentence
 from tracker.answers.measured import MeasuredAnswer
 from tracker.answers.vintages import DataAge
 from tracker.errors import DiskFullError, StoreError, TrackerError
 from tracker.frontier import definitions
 from tracker.frontier.gap import BEING_DRAWN
+from tracker.frontier.outlook import CatchUp
 from tracker.frontier.question import Question
+from tracker.wording import counted
+
+WHOLE = "All years"
+SPANS = {WHOLE: None, "2 years": 2, "1 year": 1}
+HOW_TO_USE = "Click a point to open its model. Drag to move, Shift and wheel to zoom, double-click to reset."
+AHEAD = (
+    " The dashed line leads to the day on which an open model is expected at today's closed level, with its"
+    " 90% interval."
+)
 
 
 def answer_or_warn(question: Question, board: str | None) -> Frontier | None:
@@ -35,54 +48,74 @@ def answer_or_warn(question: Question, board: str | None) -> Frontier | None:
         return None
 
 
-def show_headline(found: Frontier, definition: str) -> None:
-    """Show the gap, the best of both groups and the age of the data, side by side."""
-    gap = found.gap(definition)
-    with st.grid(4, min_column_width=210):
-        with st.container(gap="xxsmall"):
-            st.metric(f"Open models trail by ({definition})", _amount(gap.value, gap.unit))
-            st.caption(_interval(gap.ci_low, gap.ci_high, gap.note, gap.unit))
-        for access in ("open", "closed"):
-            best = found.best(access)
-            with st.container(gap="xxsmall"):
-                st.metric(f"Best {access} model", safe_text.escaped(best["model"]))
-                st.caption(f"{_value(best['value'], found.unit)} · {best['released']:%d %b %Y}")
-                if not pd.isna(best["ci_low"]):
-                    st.caption(_interval(best["ci_low"], best["ci_high"], "", found.unit))
-        with st.container(gap="xxsmall"):
-            _show_age(found.age)
+def headline(found: Frontier, definition: str) -> str:
+    """The gap as a sentence, for the top of the page."""
+    return headline_sentence(found.gap(definition), found.axis, found.unit)
 
 
-def _show_age(age: DataAge) -> None:
-    """Show the day of the data and their age; the day of an ingest only if it found these very data."""
-    st.metric("Data of", f"{age.day:%d %b %Y}")
-    if age.is_old:
-        st.badge(age.days_text, color="orange", help="`tracker ingest epoch` fetches the newest data")
-    else:
-        st.caption(age.days_text)
+def show_age(found: Frontier, definition: str) -> None:
+    """Show the interval, the day of the data and their age; old data and overdue sources are marked."""
+    gap, age = found.gap(definition), found.age
+    said = [interval_text(gap.ci_low, gap.ci_high, gap.note, gap.unit), f"data of {age.day:%d %b %Y}"]
     if age.confirmed_on is not None:
-        st.caption(f"Epoch AI had nothing newer on {age.confirmed_on:%d %b %Y}")
-    overdue = [row["title"] or row["source"] for row in queries.ingest_health() if row["is_overdue"]]
-    if overdue:
-        n = f"{len(overdue)} source{'s'[: len(overdue) > 1]}"
-        st.badge(f"{n} overdue", color="orange", help=", ".join(overdue))
+        said.append(f"Epoch AI had nothing newer on {age.confirmed_on:%d %b %Y}")
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption(" · ".join(filter(None, said)), width="content")
+        if age.is_old:
+            st.badge(age.days_text, color="orange", help="`tracker ingest epoch` fetches the newest data")
+        else:
+            st.caption(age.days_text, width="content")
+        overdue = [row["title"] or row["source"] for row in queries.ingest_health() if row["is_overdue"]]
+        if overdue:
+            said_overdue = f"{counted(len(overdue), 'source')} overdue"
+            st.badge(said_overdue, color="orange", help=", ".join(overdue))
 
 
-def show_models(found: Frontier, definition: str, here: MeasuredAnswer | None) -> None:
+def choose_span() -> str:
+    """The stretch of time that the chart shows, a key of `SPANS`."""
+    chosen = st.segmented_control(
+        "Period of the chart",
+        list(SPANS),
+        default=WHOLE,
+        required=True,
+        key="span_of_chart",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    return chosen or WHOLE
+
+
+def show_models(
+    found: Frontier, definition: str, here: MeasuredAnswer | None, ahead: CatchUp | None = None
+) -> None:
     """Show every model with both frontiers, those measured here, and what the chosen definition asks."""
     st.caption(definitions.definition(definition).question)
     for note in found.notes:
         st.caption(safe_text.escaped(note))
+    years = SPANS[choose_span()]
+    ahead = ahead if found.unit == "index" and years != 1 else None  # half a chart of a year would be future
     measured_points = measured.point_rows(here)
     cached_chart.render(
         charts.frontier_chart,
-        found.points,
+        with_addresses(found.points),
         measured_points,
         unit=found.unit,
         as_of=found.as_of,
         standing=found.gap(definition).value if definition == definitions.STANDING_LAG else None,
+        since=None if years is None else found.as_of - timedelta(days=365 * years),
+        ahead=ahead,
         alt=charts.frontier_alt(found, measured_points),
     )
+    st.caption(HOW_TO_USE + (AHEAD if ahead is not None else ""))
+
+
+def with_addresses(points: pd.DataFrame) -> pd.DataFrame:
+    """The points with `href`, the address of the model's page; empty where it has none."""
+    known = model_links.names_with_page(points["model"])
+    addresses = [
+        "model?" + urlencode({"model": known[one]}) if one in known else "" for one in points["model"]
+    ]
+    return points.assign(href=addresses)
 
 
 def offer_models(found: Frontier) -> None:
@@ -134,7 +167,7 @@ def definition_table(found: Frontier) -> pd.DataFrame:
     rows = pd.DataFrame(
         {
             "id": [row.id for row in found.gaps],
-            "behind": [_amount(row.value, row.unit) for row in found.gaps],
+            "behind": [amount(row.value, row.unit) for row in found.gaps],
             "interval": [safe_text.ends(*_in_unit(row.ci_low, row.ci_high, row.unit)) for row in found.gaps],
             "asks": [definitions.definition(row.id).question for row in found.gaps],
             "n": [f"{row.n}" if row.n else None for row in found.gaps],
@@ -145,7 +178,8 @@ def definition_table(found: Frontier) -> pd.DataFrame:
     return rows.dropna(axis="columns", how="all").fillna("")
 
 
-def _amount(value: float | None, unit: str) -> str:
+def amount(value: float | None, unit: str) -> str:
+    """A gap in its unit: `5.6 months`, `12.3%`, `7.8 points`."""
     if value is None:
         return safe_text.NOTHING
     if unit == "months":
@@ -158,11 +192,13 @@ def _in_unit(low: float | None, high: float | None, unit: str) -> tuple[float | 
     return (None if low is None else low * scale), (None if high is None else high * scale)
 
 
-def _interval(low: float | None, high: float | None, note: str, unit: str) -> str:
+def interval_text(low: float | None, high: float | None, note: str, unit: str) -> str:
+    """The interval of a gap in its unit, or why there is none."""
     if low is None or high is None:
         return f"90% interval: {note}" if note == BEING_DRAWN else note
     return f"90% interval: {safe_text.ends(*_in_unit(low, high, unit))}"
 
 
-def _value(value: float, unit: str) -> str:
+def value_text(value: float, unit: str) -> str:
+    """A value on the axis with its unit."""
     return f"{100 * value:.1f}% above chance" if unit == "score" else f"{unit} {value:.1f}"

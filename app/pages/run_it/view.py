@@ -9,13 +9,11 @@ import pandas as pd
 import streamlit as st
 
 from app.pages.run_it import charts, columns
-from app.widgets import cached_chart, url_select
+from app.widgets import cached_chart, card_choice, url_select
 from app.widgets.columns import GIB
 from tracker.answers.fits import CONTEXTS, KNOWN
-from tracker.memory_estimate import MEMORY_GB
 
-DEFAULT_GB, DEFAULT_CONTEXT = "24 GB", "4,096 tokens"
-CARDS = {f"{gigabytes} GB": float(gigabytes) for gigabytes in MEMORY_GB}
+DEFAULT_CONTEXT = "4,096 tokens"
 LENGTHS = {f"{context:,} tokens": context for context in CONTEXTS}
 NOTE = (
     "Memory is estimated for one sequence: weights, KV cache and engine overhead. For models measured here"
@@ -27,15 +25,7 @@ NOTE = (
 def choose_card() -> tuple[float, int]:
     """The memory of the card in gigabytes, and the tokens of context."""
     with st.container(horizontal=True, vertical_alignment="bottom", key="card_filters"):
-        card = st.segmented_control(
-            "GPU memory",
-            list(CARDS),
-            default=DEFAULT_GB,
-            required=True,
-            key="card",
-            bind="query-params",
-            wrap=True,
-        )
+        memory_gb = card_choice.choose_memory(is_wide=True)
         length = st.segmented_control(
             "Context length",
             list(LENGTHS),
@@ -45,7 +35,7 @@ def choose_card() -> tuple[float, int]:
             bind="query-params",
             wrap=True,
         )
-    return CARDS[card or DEFAULT_GB], LENGTHS[length or DEFAULT_CONTEXT]
+    return memory_gb, LENGTHS[length or DEFAULT_CONTEXT]
 
 
 def choose_score(known: Sequence[dict[str, Any]]) -> tuple[str, str]:

@@ -1,0 +1,24 @@
+"""One change of a digest as Markdown, with a link to the model or to its source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+from urllib.parse import quote
+
+from app.widgets import safe_text
+from tracker.answers.digest_records import DigestChange, web_address
+
+NAME_MARKS = re.compile(r"(?<![^\s(])`|`(?=[\s,.;:)]|$)")  # around a name, not within it
+
+
+def linked(change: DigestChange, with_page: Container[str]) -> str:
+    """The change as Markdown: its characters, and a link to the page of a model of `with_page`."""
+    text, url = safe_text.escaped(NAME_MARKS.sub("", change.text)), web_address(change.url)
+    space = " " if change.text.startswith(" ") else ""
+    if change.model is None:
+        return text if url is None else f"{text} ([source]({url}))"
+    if change.model in with_page:
+        url = f"/model?model={quote(change.model, safe='')}"
+    name = safe_text.escaped(change.model)
+    return (name if url is None else f"[{name}]({url})") + space + text
