@@ -35,7 +35,7 @@ page = st.navigation(
     position="top",
 )
 permalinks.rename_old_parameters()
-notice, requested = st.container(), permalinks.requested_parameters()
+notice, requested = st.container(), permalinks.requested_parameters(page.url_path)
 try:
     refresh.watch_snapshot()
     page.run()
