@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-
 from tracker.errors import NewerFormatError, TrackerError
 
 R = TypeVar("R")
@@ -62,11 +60,15 @@ class _Stamp:
 
 def dump(record: object) -> dict[str, Any]:
     """Convert the record to plain JSON values: tuples become lists, times ISO 8601."""
+    from pydantic import TypeAdapter  # not for programs that only know the versions of formats
+
     return dict(TypeAdapter(type(record)).dump_python(record, mode="json"))
 
 
 def dump_json(record: object) -> bytes:
     """Serialize the record as UTF-8 JSON on one line."""
+    from pydantic import TypeAdapter
+
     return bytes(TypeAdapter(type(record)).dump_json(record))
 
 
@@ -76,6 +78,8 @@ def load_json(cls: type[R], raw: bytes | str, *, where: str) -> R:
     Raises:
         TrackerError: invalid JSON, a missing key or a value out of range; `where` names the file.
     """
+    from pydantic import TypeAdapter, ValidationError
+
     try:
         return TypeAdapter(cls).validate_json(raw)
     except ValidationError as error:

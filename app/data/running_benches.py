@@ -13,13 +13,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from tracker.errors import TrackerError
-from tracker.files.items import (
-    PART_ERRORS,
-    PART_GLOB,
-    RUN_FILE,
-    read_run,
-    stored_parts,
-)
+from tracker.files.items import RUN_FILE, read_run, stored_parts
+from tracker.files.parts import PART_ERRORS, PART_GLOB
 from tracker.files.workers import WorkKind, worker_files
 from tracker.records import Run, RunStatus
 from tracker.settings import Settings

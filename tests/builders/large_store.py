@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tracker.files.items import SCHEMA
+from tracker.files.parts import SCHEMA
 from tracker.settings import Settings
 from tracker.store import publish
 from tracker.store.database import open_database

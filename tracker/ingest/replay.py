@@ -56,7 +56,7 @@ from tracker.store.decisions import (
 from tracker.store.earlier_rows import copy_earlier_rows
 from tracker.store.leftovers import HISTORY, SCRATCH
 from tracker.store.locks import WAIT_S, write_lock
-from tracker.store.repair import rebuild_database, retold
+from tracker.store.reconstruction import rebuild_database, retold
 from tracker.wording import counted
 
 KEPT_ASIDE = "tracker-before-{at:%Y%m%dT%H%M%S%f}.duckdb"  # the database that was replaced

@@ -38,7 +38,7 @@ from tracker.store.database import REPAIR_HINT, damaged_tables, open_database, s
 from tracker.store.file_copies import copy_file
 from tracker.store.kept_rows import forget_rows
 from tracker.store.locks import WAIT_S, write_lock
-from tracker.store.repair import Rebuilt, rebuild_database, restore_lost_database, retold, run_files
+from tracker.store.reconstruction import Rebuilt, rebuild_database, restore_lost_database, retold, run_files
 from tracker.store.snapshot_files import SUFFIX, preferred_paths
 from tracker.store.snapshots import publish
 from tracker.store.study_repair import read_studies, study_lives

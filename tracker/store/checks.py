@@ -10,7 +10,8 @@ from pathlib import Path
 import duckdb
 
 from tracker.errors import NewerFormatError, StoreError, TrackerError
-from tracker.files.items import PART_GLOB, RUN_FILE, read_table
+from tracker.files.items import RUN_FILE
+from tracker.files.parts import PART_GLOB, read_table
 from tracker.files.studies import read_suite_run, suite_run_paths
 from tracker.records import Run, RunStatus
 from tracker.settings import Settings
@@ -26,7 +27,7 @@ from tracker.store.database import (
 from tracker.store.item_parts import unreadable_parts
 from tracker.store.leftovers import item_leftovers, junk_locks, leftovers
 from tracker.store.locks import WAIT_S, write_lock
-from tracker.store.repair import is_lost, run_files, unowned_folders
+from tracker.store.reconstruction import is_lost, run_files, unowned_folders
 from tracker.store.snapshot_files import POINTER, preferred_paths, read_pointer, snapshot_paths
 from tracker.store.study_repair import StudyFolder, read_studies, stale_studies
 from tracker.wording import counted

@@ -15,7 +15,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tracker.files.items import (
+from tracker.files.page_checksums import pages_hold
+from tracker.files.parts import (
     PART_ERRORS,
     PART_GLOB,
     SCHEMA,
@@ -23,7 +24,6 @@ from tracker.files.items import (
     has_known_version,
     read_table,
 )
-from tracker.files.page_checksums import pages_hold
 
 MAGIC = b"PAR1"  # first and last four bytes of every Parquet file
 SIZE_BYTES = 4  # of the footer's length, which is before the last MAGIC

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from tracker.errors import NewerFormatError, StoreError
-from tracker.files.items import PART_ERRORS, PART_GLOB
+from tracker.files.parts import PART_ERRORS, PART_GLOB
 from tracker.settings import Settings
 from tracker.store.aside import move_aside
 from tracker.store.checks import Problem, find_problems
@@ -17,7 +17,7 @@ from tracker.store.item_parts import unreadable_parts
 from tracker.store.leftovers import junk_locks, remove_item_leftovers, remove_leftovers
 from tracker.store.locks import WAIT_S, write_lock
 from tracker.store.old_files import old_files
-from tracker.store.repair import is_lost, rebuild_database
+from tracker.store.reconstruction import is_lost, rebuild_database
 from tracker.store.research_repair import restore_research_files
 from tracker.store.run_repair import restore_run_files
 from tracker.store.snapshot_files import POINTER, snapshot_paths

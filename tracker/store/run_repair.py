@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tracker.errors import NewerFormatError, TrackerError
-from tracker.files.items import PART_ERRORS, PART_GLOB, RUN_FILE, read_run, read_table, run_folders, write_run
+from tracker.files.items import RUN_FILE, read_run, run_folders, write_run
+from tracker.files.parts import PART_ERRORS, PART_GLOB, read_table
 from tracker.files.workers import WorkKind, worker_files
 from tracker.records import Cost, Run, RunStatus
 from tracker.settings import Settings

@@ -19,6 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from tracker.errors import StoreError, TrackerError
+from tracker.store.opened import open_copy
 from tracker.store.query_bounds import (
     SIZE_BYTES,
     Columns,
@@ -29,7 +30,6 @@ from tracker.store.query_bounds import (
 )
 from tracker.store.reading import MEMORY_HINT, OUT_OF_MEMORY, columns_of, python_rows
 from tracker.store.relations import Relation
-from tracker.store.snapshots import open_copy
 
 MEMORY_SHARE = 0.8  # of the process's limit, for DuckDB's blocks; the rest is for what it does not count
 GRACE_S = 2.0  # the parent should end this process first, and say why

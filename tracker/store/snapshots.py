@@ -7,40 +7,25 @@ rules that out, and lets a page that is still rendering finish on its copy.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
-import duckdb
-import pyarrow as pa
-
-from tracker.errors import StoreError, TrackerError
+from tracker.errors import StoreError
 from tracker.serialization import write_atomically
 from tracker.settings import Settings
 from tracker.store.database import (
     REPAIR_HINT,
     NewerSchemaError,
-    add_comments,
-    change_id,
-    check_version,
     damaged_tables,
-    is_damage,
-    migrate,
-    migrations,
     open_database,
-    set_up,
     store_errors,
 )
 from tracker.store.file_copies import copy_file
-from tracker.store.item_parts import MissingItems
 from tracker.store.leftovers import remove_leftovers
 from tracker.store.locks import WAIT_S, write_lock
-from tracker.store.reading import Answer, T, Take, read, read_table, select, select_into
-from tracker.store.relations import Relation, lists_tables
-from tracker.store.repair import is_lost, restore_lost_database, unowned_folders
+from tracker.store.opened import PUBLISH_HINT, OutdatedError, Snapshot, open_copy
+from tracker.store.reconstruction import is_lost, restore_lost_database, unowned_folders
 from tracker.store.snapshot_files import (
     POINTER,
     REFUSAL,
@@ -54,15 +39,8 @@ from tracker.store.snapshot_files import (
     write_pointer,
 )
 
-PUBLISH_HINT = "`tracker store publish` creates a new one"
-
-
 _log = logging.getLogger(__name__)
 _told: set[str] = set()  # warnings of this process: a page or a command opens the snapshot many times
-
-
-class OutdatedError(StoreError):
-    """The snapshot lacks tables or columns that this version reads."""
 
 
 def snapshot_id(settings: Settings) -> str | None:
@@ -148,97 +126,6 @@ def _refuse_damaged(copy: Path, settings: Settings) -> None:
     raise StoreError(f"{message} ({why}); the last snapshot is kept", hint=REPAIR_HINT)
 
 
-class Snapshot:
-    """A published copy of the store, open for reading; it can access no files except the item files."""
-
-    def __init__(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        *,
-        path: Path | None,
-        items_path: Path,
-    ) -> None:
-        self.connection = connection
-        self.path = path  # None: an empty in-memory database
-        self.items_path = items_path
-        self._path = path or items_path  # for errors
-        self._has_comments = path is not None  # on columns: the in-memory database gets them on demand
-
-    def __enter__(self) -> Snapshot:
-        """This snapshot."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
-
-    def query(self, name: str, **params: Any) -> list[dict[str, Any]]:
-        """The rows of `queries/<name>.sql`; times are aware, JSON is parsed, a missing parameter is null."""
-        return self.read(name, **params).records()
-
-    def read(self, name: str, **params: Any) -> Answer:
-        """What `query` gives, with the columns and their types, also where there are no rows."""
-        with store_errors(self._path):
-            return read(self.connection, name, params, items_path=self.items_path)
-
-    def table(self, name: str, **params: Any) -> pa.Table:
-        """The rows of `queries/<name>.sql`, which reads no items, as one table: for many thousand rows."""
-        with store_errors(self._path):
-            return read_table(self.connection, name, params)
-
-    def select(self, sql: str, relations: Sequence[Relation] = ()) -> Answer:
-        """The answer to one SELECT, DESCRIBE or similar over the tables, `items` and these relations.
-
-        Raises:
-            TrackerError: it is anything else, or DuckDB cannot answer it.
-            StoreError: the file is damaged.
-        """
-        with store_errors(self._path):
-            self._add_comments(sql)
-            with self._damage():
-                return select(self.connection, sql, items_path=self.items_path, relations=relations)
-
-    def select_into(
-        self, take: Take[T], sql: str, relations: Sequence[Relation] = ()
-    ) -> tuple[T, MissingItems]:
-        """What `take` makes of the rows of one SELECT as for `select`, and the items that they lack.
-
-        Raises:
-            TrackerError: it is anything else, or DuckDB cannot answer it.
-            StoreError: the file is damaged.
-        """
-        with store_errors(self._path):
-            self._add_comments(sql)
-            with self._damage():
-                return select_into(
-                    take, self.connection, sql, items_path=self.items_path, relations=relations
-                )
-
-    @contextmanager
-    def _damage(self) -> Iterator[None]:
-        try:
-            yield
-        except TrackerError as error:
-            if not is_damage(error.__cause__):
-                raise
-            raise StoreError(f"`{self._path}` is damaged: {error}", hint=REPAIR_HINT) from error
-
-    def _add_comments(self, sql: str) -> None:
-        if not self._has_comments and lists_tables(sql):
-            add_comments(self.connection)
-            self._has_comments = True
-
-    def change_id(self) -> str:
-        """Id of the last write that the snapshot contains."""
-        return change_id(self.connection)
-
-    def close(self) -> None:
-        """Close the file; optional, since nothing ever writes to it."""
-        self.connection.close()
-
-
 def open_snapshot(settings: Settings) -> Snapshot:
     """Open the newest snapshot; without a database, an empty one, so that every read has its columns.
 
@@ -317,47 +204,6 @@ def _tell(sentence: str) -> None:
 def _open(settings: Settings, name: str | None) -> Snapshot:
     path = None if name is None else settings.snapshots_path / f"{name}{SUFFIX}"
     return open_copy(path, settings.items_path)
-
-
-def open_copy(path: Path | None, items_path: Path, *, config: Mapping[str, Any] | None = None) -> Snapshot:
-    """Open that file, or an empty snapshot; `config` are settings of DuckDB that a statement cannot change.
-
-    Raises:
-        StoreError: it is missing, unreadable, or of another version than this program.
-    """
-    # A separate in-memory instance with the file attached, so that its settings are separate too.
-    doors: dict[str, Any] = {"python_enable_replacements": False, "temp_directory": ""}
-    connection = duckdb.connect(config=doors | dict(config or {}))
-    try:
-        set_up(connection)
-        if path is None:
-            migrate(connection, where="memory", has_comments=False)
-        else:
-            _attach(connection, path)
-        _close_doors(connection, items_path)
-    except BaseException:
-        connection.close()
-        raise
-    return Snapshot(connection, path=path, items_path=items_path)
-
-
-def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
-    try:
-        connection.execute("attach $path as snapshot (read_only)", {"path": str(path)})
-        connection.execute("use snapshot")
-        done = check_version(connection, where=str(path))
-    except duckdb.Error as error:
-        message = f"cannot read `{path}`: {str(error).splitlines()[0]}"
-        raise StoreError(message, hint=PUBLISH_HINT) from error
-    if done < migrations()[-1].version:
-        raise OutdatedError(f"`{path}` was written by an older version", hint=PUBLISH_HINT)
-
-
-def _close_doors(connection: duckdb.DuckDBPyConnection, items_path: Path) -> None:
-    """Permanently forbid network access, extensions and all files except the items."""
-    connection.execute("set allowed_directories = $folders", {"folders": [str(items_path)]})
-    connection.execute("set enable_external_access = false")
-    connection.execute("set lock_configuration = true")
 
 
 def _copy(source: Path, target: Path) -> None:

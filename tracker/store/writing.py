@@ -21,7 +21,7 @@ from tracker.store.attacks import write_suite_run
 from tracker.store.database import mark_change, open_database, store_errors, transaction
 from tracker.store.locks import WAIT_S, write_lock
 from tracker.store.reading import read
-from tracker.store.repair import restore_lost_database
+from tracker.store.reconstruction import restore_lost_database
 from tracker.store.runs import write_run
 from tracker.store.studies import write_study, write_trial
 from tracker.store.vintages import write_vintage

@@ -21,23 +21,15 @@ from tests.conftest import ROOT
 from tests.runners.harness.test_worker import job
 from tracker.cli import main
 from tracker.errors import NewerFormatError, TrackerError
-from tracker.files.items import (
-    PART_FORMAT,
-    PART_GLOB,
-    RUN_FILE,
-    read_items,
-    read_run,
-    run_folders,
-    stored_parts,
-    write_part,
-)
+from tracker.files.items import RUN_FILE, read_items, read_run, run_folders, stored_parts, write_part
+from tracker.files.parts import PART_FORMAT, PART_GLOB
 from tracker.files.studies import Ledger, read_suite_run, study_folders, suite_run_paths
 from tracker.records import Model
 from tracker.serialization import VERSION_KEY, DiskFormat, dump_versioned, load_versioned
 from tracker.settings import Settings
 from tracker.store import open_snapshot, publish
 from tracker.store.checks import check
-from tracker.store.repair import rebuild
+from tracker.store.reconstruction import rebuild
 
 SAMPLES = ROOT / "tests" / "data" / "homes"
 NEWER = str(PART_FORMAT.version + 1)

@@ -11,9 +11,11 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import tracker.store
 from tests.builders.some_runs import run, store_runs
 from tests.builders.statements import BOMBS, statement
 from tests.conftest import ROOT
@@ -146,6 +148,24 @@ def test_query_bounds_the_worker_of_a_killed_parent_ends_itself(filled: Settings
     while is_running(worker) and time.monotonic() < ends_at:
         os.sched_yield()
     assert not is_running(worker)
+
+
+def test_query_bounds_the_worker_imports_little_besides_duckdb_and_pyarrow() -> None:
+    code = (
+        "import sys, tracker.store.select_worker\n"
+        "print([n for n in ('pydantic', 'psutil', 'tracker.settings') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+def test_query_bounds_the_names_of_the_store_are_those_of_its_modules() -> None:
+    modules = {name: getattr(tracker.store, name) for name in tracker.store.__all__}
+    wrong = [name for name, value in modules.items() if isinstance(value, ModuleType)]
+    assert wrong == []  # a module of the same name would hide it
+    assert set(tracker.store.__all__) <= set(dir(tracker.store))
+    with pytest.raises(AttributeError, match="no attribute `publsh`"):
+        _ = tracker.store.publsh
 
 
 def children(pid: int) -> list[int]:
