@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
@@ -61,6 +62,11 @@ class Continuation:
     output_tokens: int  # of the continuation
     cached_tokens: int = 0  # of these tokens, taken from a cache
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no log-probability: it was not given, or is no number."""
+        return math.isnan(self.log_prob)
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
@@ -81,7 +87,7 @@ class Generation:
     """The answer to a `GenerationRequest`; `text` excludes the stop string and the thinking."""
 
     text: str
-    finish_reason: str  # "stop", "length", or "refused" by a server that answers other requests
+    finish_reason: str  # "stop", "length", "repetition", or "refused" by a server that answers other requests
     prompt_tokens: int
     output_tokens: int  # thinking included
     cached_tokens: int = 0
@@ -91,6 +97,8 @@ class Generation:
 
 
 REFUSED = Generation("", "refused", prompt_tokens=0, output_tokens=0)  # stands for a refused request
+# the same where a log-probability was asked for
+UNSCORED = Continuation(math.nan, is_greedy=False, prompt_tokens=0, output_tokens=0)
 
 
 class RequestRefusedError(EngineError):

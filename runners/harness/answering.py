@@ -26,7 +26,7 @@ from runners.harness.scoring import item_score
 from runners.step_limits import GIB, limited_step
 from tracker.errors import EngineError
 from tracker.files.items import write_part
-from tracker.records import Item
+from tracker.records import CUT_OFF, Item
 
 SIMPLE_QUESTION = "Which is larger, 17 or 71?"
 THINKING_TOKENS = 512  # enough to see that thinking has begun
@@ -68,7 +68,7 @@ def answer(
 ) -> Iterator[tuple[TaskQuestion, Item]]:
     """Yield each question with its item as soon as it is fully answered, until `stop()`.
 
-    A question that the server refuses gets an empty answer.
+    A question that the server refuses gets an empty answer; one without its log-probabilities gets none.
 
     Raises:
         EngineError, UnreachableError: the engine died; items already yielded stay valid.
@@ -106,7 +106,7 @@ def thinks(engine: Engine) -> bool:
         if error.reason != "unsupported":
             raise
         return False
-    return any(one.thinking or (is_server and one.finish_reason == "length") for one in answers)
+    return any(one.thinking or (is_server and one.finish_reason in CUT_OFF) for one in answers)
 
 
 def _stream(engine: Engine, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
@@ -146,7 +146,9 @@ def _accepting_refusals(
 
 
 def item_of(question: TaskQuestion, replies: Sequence[Reply]) -> Item:
-    """Build the item from all replies to a question."""
+    """Build the item from all replies to a question; without a log-probability there is no verdict."""
+    if any(isinstance(reply, Continuation) and reply.is_missing for reply in replies):
+        return _unscored(question)
     scored = [r for r in replies if isinstance(r, Continuation)]
     written = [r for r in replies if isinstance(r, Generation)]
     answers = [_answer(request, reply) for request, reply in zip(question.requests, replies, strict=True)]
@@ -180,6 +182,24 @@ def item_of(question: TaskQuestion, replies: Sequence[Reply]) -> Item:
     )
 
 
+def _unscored(question: TaskQuestion) -> Item:
+    """The item of a question of which a log-probability is missing: no choice is preferred to another."""
+    return Item(
+        task=question.leaf.name,
+        doc_id=question.doc_id,
+        doc_hash=question.doc_hash,
+        prompt=question.prompt,
+        target="",
+        response="",
+        extracted="",
+        score=None,
+        metrics={},
+        finish_reason=REFUSED.finish_reason,
+        prompt_tokens=0,
+        output_tokens=0,
+    )
+
+
 def _answer(request: Request, reply: Reply) -> Any:
     """The reply as lm-eval's models return it for that type of request."""
     if isinstance(reply, Generation):
@@ -191,7 +211,7 @@ def _finish_reason(written: Sequence[Generation]) -> str:
     if not written:
         return "loglikelihood"
     reasons = {r.finish_reason for r in written}
-    return next((reason for reason in ("refused", "length") if reason in reasons), "stop")
+    return next((reason for reason in ("refused", *reversed(CUT_OFF)) if reason in reasons), "stop")
 
 
 def _largest(values: Sequence[float | None]) -> float | None:

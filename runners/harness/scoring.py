@@ -47,6 +47,11 @@ class LeafItems:
     repeats: int | None = None  # times that each question was asked; None: once
 
     @property
+    def scored(self) -> LeafItems:
+        """Without the items of which the engine gave no log-probability."""
+        return replace(self, items={key: one for key, one in self.items.items() if not one.is_unscored})
+
+    @property
     def n_questions(self) -> int:
         """Different questions; each repeated one counts once."""
         return len({item.doc_id for item in self.items.values()})
@@ -180,7 +185,7 @@ def cut_thinking(part: LeafItems, *, budget: int | None) -> str | None:
 
     `budget`: the tokens that each answer may have.
     """
-    n_cut = sum(map(is_cut_thinking, part.items.values()))
+    n_cut = sum(is_cut_thinking(one) and one.finish_reason == "length" for one in part.items.values())
     if not n_cut:
         return None
     tokens = "" if budget is None else f" of {budget:,} tokens"
@@ -189,6 +194,18 @@ def cut_thinking(part: LeafItems, *, budget: int | None) -> str | None:
         f" the model was thinking and count as empty: the budget{tokens} is too small; raise it with"
         " `--thinking-budget` or use `--no-thinking`"
     )
+
+
+def looping_answers(part: LeafItems) -> str | None:
+    """The sentence about answers that repeated themselves until they were cut off; None: there are none."""
+    n_looping = sum(item.finish_reason == "repetition" for item in part.items.values())
+    if not n_looping:
+        return None
+    was = agreeing(
+        n_looping, "was cut off, since it repeated itself", "were cut off, since they repeated themselves"
+    )
+    answers = counted(len(part.items), "answer")
+    return f"task `{part.leaf.base_name}`: {n_looping:,} of {answers} {was}"
 
 
 def empty_answers(part: LeafItems) -> str | None:
@@ -242,6 +259,20 @@ def refused_answers(part: LeafItems, *, refusals: Sequence[str]) -> str | None:
     )
     asked = f"{n_refused:,} of {counted(len(items), 'request')} {were}"
     return f"task `{part.leaf.base_name}`: {asked}; repeat the command to ask them again{why}"
+
+
+def unscored_items(parts: Sequence[LeafItems], *, task: str, refusals: Sequence[str]) -> str | None:
+    """The sentence about questions of a task without log-probabilities; None: there are none."""
+    items = [item for part in parts for item in part.items.values()]
+    n_unscored = sum(item.is_unscored for item in items)
+    if not n_unscored:
+        return None
+    why = f": {refusals[-1]}" if refusals else ": a log-probability is no number"
+    are = agreeing(n_unscored, "has no log-probabilities and is", "have no log-probabilities and are")
+    return (
+        f"task `{task}`: {n_unscored:,} of {counted(len(items), 'question')} {are} not in"
+        f" the score; repeat the command to ask them again{why}"
+    )
 
 
 def group_metrics(

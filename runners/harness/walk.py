@@ -52,10 +52,12 @@ from runners.harness.scoring import (
     item_score,
     leaf_metrics,
     leaf_score,
+    looping_answers,
     marked_answers,
     pooled_repeats,
     refused_answers,
     repeat_metrics,
+    unscored_items,
 )
 from runners.harness.trust import TRUSTED_FOR, outdated_runs
 from tracker.errors import EngineError, TrackerError
@@ -66,6 +68,7 @@ from tracker.records import (
     Item,
     Job,
     PromptForm,
+    RepetitionLimits,
     RunRequest,
     Suite,
     Task,
@@ -301,8 +304,11 @@ class RunningSuite:
         for work, part in zip(works, parts, strict=True):
             self.tally.prompts[work.form] = None
             self.tally.reused.update(work.reused[doc] for doc in part.items if doc in work.reused)
-        if parts:
-            self._score(loaded, _by_leaf(parts, leaf_works), stopping=stopping)
+        refusals = getattr(self.engine, "refusals", ())
+        if unscored := unscored_items(parts, task=loaded.spec.task, refusals=refusals):
+            self.warn(unscored)
+        if scored := [part.scored for part in parts if part.scored.items]:
+            self._score(loaded, _by_leaf(scored, leaf_works), stopping=stopping)
 
     def _refuse_refused(self, loaded: LoadedTask, works: Sequence[LeafWork]) -> None:
         """Give up a task of which the server refused every request.
@@ -378,6 +384,7 @@ class RunningSuite:
             for problem in (
                 empty_answers(part),
                 cut_thinking(part, budget=part.leaf.max_output_tokens),
+                looping_answers(part),
                 refused_answers(part, refusals=refusals),
             ):
                 if problem:
@@ -490,6 +497,10 @@ class RunningSuite:
             "lm_eval": installed_version("lm_eval", extra="cpu"),
             "harness": HARNESS_VERSION,
         }
+        if job.settings.head_dtype != "auto":
+            parts["head_dtype"] = job.settings.head_dtype
+        if leaf.has_texts and job.settings.repetition_detection is not None:
+            parts["repetition_detection"] = dump(RepetitionLimits.parse(job.settings.repetition_detection))
         values = self._sampling_values() if leaf.has_texts else None
         if values is not None:
             parts["sampling"] = values

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from runners.engines import AUTO, ENGINES
 from tracker.cli.help import BUDGET, ENGINE
 from tracker.errors import FieldError
-from tracker.records import DTYPES, EngineSettings
+from tracker.records import DTYPES, EXAMPLE_LIMITS, HEAD_DTYPES, EngineSettings
 from tracker.settings import without_login
 
 if TYPE_CHECKING:
@@ -84,6 +84,14 @@ class EngineFlags(MemoryFlags):
             " repeatable.",
         ),
     ] = ()
+    head_dtype: Annotated[
+        str,
+        Parameter(help=f"Data type of the last layer, for log-probabilities: {', '.join(HEAD_DTYPES)}."),
+    ] = DEFAULT.head_dtype
+    repetition_detection: Annotated[
+        str | None,
+        Parameter(help=f"Cut off answers that repeat themselves, e.g. {EXAMPLE_LIMITS}."),
+    ] = None
     thinking: Annotated[
         bool | None,
         Parameter(

@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -18,11 +18,15 @@ from typing import Any
 from tracker.errors import FieldError
 
 EMBEDDED_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"  # what MODEL `demo` means
+CUT_OFF = ("length", "repetition")  # reasons of answers that did not end by themselves
 SAMPLING = ("task", "greedy", "model")  # as the task says; most probable token; as the checkpoint says
 MOST_REPEATS = 1_000  # of one question
 MOST_OUTPUT_TOKENS = 10_000_000  # of one answer: more than any context has
+MOST_PATTERN_TOKENS = 10_000  # of a repeated pattern, and times that it repeats
+EXAMPLE_LIMITS = "max_pattern_size=64,min_count=8"
 MOST_ITEMS = 1_000_000_000  # of one task
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+HEAD_DTYPES = ("auto", "float32")  # auto: that of the model
 POSITIVE = {
     "max_model_len": 4096,
     "max_num_seqs": 16,
@@ -175,6 +179,51 @@ class Suite:
 
 
 @dataclass(frozen=True, slots=True)
+class RepetitionLimits:
+    """When an answer is in a loop: its last tokens are one pattern, written this often. vLLM's names."""
+
+    max_pattern_size: int  # tokens
+    min_count: int
+    min_pattern_size: int = 1  # tokens
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        is_pattern = 1 <= self.min_pattern_size <= self.max_pattern_size <= MOST_PATTERN_TOKENS
+        if not is_pattern or not 2 <= self.min_count <= MOST_PATTERN_TOKENS:
+            problem = (
+                f"needs 1 <= min_pattern_size <= max_pattern_size <= {MOST_PATTERN_TOKENS:,}"
+                f" and 2 <= min_count <= {MOST_PATTERN_TOKENS:,}"
+            )
+            raise FieldError("repetition_detection", problem, example=EXAMPLE_LIMITS)
+
+    @classmethod
+    def parse(cls, text: str) -> RepetitionLimits:
+        """The limits that `text` gives, such as `max_pattern_size=64,min_count=8`.
+
+        Raises:
+            FieldError: it gives none.
+        """
+        pairs = [part.strip().partition("=") for part in text.split(",")]
+        given = {key: value for key, _, value in pairs}
+        known = {"max_pattern_size", "min_count", "min_pattern_size"}
+        is_valid = all(re.fullmatch(r"[0-9]{1,9}", value) for value in given.values())
+        has_all = {"max_pattern_size", "min_count"} <= given.keys() <= known
+        if not is_valid or not has_all or len(given) < len(pairs):
+            problem = f"must be max_pattern_size=N,min_count=N[,min_pattern_size=N], got `{text}`"
+            raise FieldError("repetition_detection", problem, example=EXAMPLE_LIMITS)
+        return cls(**{key: int(value) for key, value in given.items()})
+
+    def are_reached(self, ids: Sequence[int]) -> bool:
+        """Whether these tokens end in a loop."""
+        for size in range(self.min_pattern_size, self.max_pattern_size + 1):
+            if size * self.min_count > len(ids):
+                return False
+            if all(ids[-n] == ids[-n - size] for n in range(1, size * (self.min_count - 1) + 1)):
+                return True
+        return False
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSettings:
     """Settings of the engine. Each of them can change an item's result."""
 
@@ -189,6 +238,8 @@ class EngineSettings:
     concurrency: int = 16  # requests under way at once, for `server`
     server_option: tuple[str, ...] = ()  # KEY=VALUE, fields added to each request, for `server`
     trust_remote_code: bool = False
+    head_dtype: str = "auto"  # one of `HEAD_DTYPES`: in which the last layer computes log-probabilities
+    repetition_detection: str | None = None  # ends answers in a loop; see `RepetitionLimits`
     thinking: bool | None = None  # None: as the chat template does by itself
     chat_template: str | None = None  # by its name, of a model that has several; None: `default`
     n_gpu_layers: int | None = None  # on the card, for `llamacpp`; None: as many as fit
@@ -207,6 +258,12 @@ class EngineSettings:
         if self.dtype not in DTYPES:
             known = ", ".join(DTYPES)
             raise FieldError("dtype", f"must be one of {known}, got `{self.dtype}`", hint=f"known: {known}")
+        if self.head_dtype not in HEAD_DTYPES:
+            known = ", ".join(HEAD_DTYPES)
+            problem = f"must be one of {known}, got `{self.head_dtype}`"
+            raise FieldError("head_dtype", problem, hint=f"known: {known}")
+        if self.repetition_detection is not None:
+            RepetitionLimits.parse(self.repetition_detection)
         for option in self.server_option:
             key, equals, _ = option.partition("=")
             if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key):
@@ -283,7 +340,7 @@ class Item:
     extracted: str  # the answer that the filter extracted
     score: float | None  # the suite's metric of this item; None: none is defined for one item
     metrics: Mapping[str, Any]  # "metric,filter" → value, as the task computed it
-    finish_reason: str  # "stop", "length", "loglikelihood"
+    finish_reason: str  # "stop", "length", "repetition", "refused", "loglikelihood"
     prompt_tokens: int
     output_tokens: int
     cached_tokens: int = 0  # of the prompt, read from a prefix cache
@@ -300,9 +357,14 @@ class Item:
         return self.finish_reason == "refused"
 
     @property
+    def is_unscored(self) -> bool:
+        """Whether a log-probability is missing: it is in no score, and a later run asks again."""
+        return self.refused and not self.metrics
+
+    @property
     def truncated(self) -> bool:
-        """Whether the answer was cut off by the token budget."""
-        return self.finish_reason == "length"
+        """Whether the answer was cut off: by the token budget, or since it repeated itself."""
+        return self.finish_reason in CUT_OFF
 
     @property
     def is_written(self) -> bool:

@@ -95,7 +95,7 @@ COLUMN_COMMENTS = {
     "extracted": "Answer that the filter found in it",
     "score": "Value of the task's metric, 0 to 1",
     "metrics": "JSON: every metric of the item",
-    "finish_reason": "Why the answer ended: stop, length (cut off), refused; loglikelihood: it was scored",
+    "finish_reason": "Why the answer ended: stop, length, repetition (both cut off), refused, loglikelihood",
     "prompt_tokens": "Tokens of the prompt",
     "output_tokens": "Tokens written",
     "cached_tokens": "Prompt tokens that came from a prefix cache",

@@ -10,6 +10,7 @@ from runners.engines import Continuation, ContinuationRequest, Generation
 from runners.engines.server.api import FailedServerError
 from runners.engines.thinking import split_thinking
 from tracker.errors import EngineError, TransientError
+from tracker.records import CUT_OFF
 from tracker.redaction import masked, without_known_secrets
 from tracker.serialization import writable_text
 
@@ -89,11 +90,11 @@ class StreamedAnswer:
                 raise TransientError("the server ended the stream in the middle of an answer")
             is_full = max_output_tokens is not None and n_tokens >= max_output_tokens
             self.finish_reason = "length" if is_full else "stop"
-        cut_off = self.finish_reason == "length" and not places
+        cut_off = self.finish_reason if self.finish_reason in CUT_OFF and not places else None
         details = self.usage.get("prompt_tokens_details")
         return Generation(
             text=without_known_secrets(writable_text(answer[: min(places)] if places else answer)),
-            finish_reason="length" if cut_off else "stop",
+            finish_reason=cut_off or "stop",
             prompt_tokens=_count(self.usage.get("prompt_tokens")),
             output_tokens=n_tokens,
             cached_tokens=_count(details.get("cached_tokens") if isinstance(details, dict) else None),

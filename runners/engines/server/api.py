@@ -53,6 +53,9 @@ RETRY_S = 60.0  # all attempts together, without the waits that a server request
 # shorter than the time without progress after which a worker counts as hung.
 LONGEST_WAIT_S = 240.0
 TRANSIENT = (408, 409, 425, 429, 502, 503, 504)
+UNAUTHORIZED = 401
+FORBIDDEN = 403  # no access, or only for this request, such as by a content filter
+KEY_HINT = "set TRACKER_SERVER_API_KEY to the server's key"
 OF_THIS_REQUEST = (400, 413, 422)  # too long, filtered, malformed; the others concern every request
 MISSING = (404, 405, 501)
 SERVER_ERROR = 500  # from here on the server is at fault
@@ -285,11 +288,13 @@ class ServerApi:
     def _refusal(self, answer: HttpAnswer) -> TrackerError:
         """Our error for an HTTP status; the server's message is omitted if it is about a key."""
         status = answer.status
-        if status in (401, 403):
-            hint = "set TRACKER_SERVER_API_KEY to the server's key"
+        if status == UNAUTHORIZED:
             return TrackerError(
-                f"the server at {self.name} requires a valid API key (HTTP {status})", hint=hint
+                f"the server at {self.name} requires a valid API key (HTTP {status})", hint=KEY_HINT
             )
+        if status == FORBIDDEN:
+            message = f"the server at {self.name} forbids the request (HTTP {status}): {_words(answer.body)}"
+            return ForbiddenError(message, hint=KEY_HINT)
         if status in TRANSIENT:
             message = f"the server at {self.name} is busy or down (HTTP {status})"
             return BusyServerError(message, wait_s=requested_wait_s(answer.headers))
@@ -301,6 +306,10 @@ class ServerApi:
             refused.body = answer.body
             return refused
         return EngineError(message, reason="unsupported", hint="check the server's log and `--base-url`")
+
+
+class ForbiddenError(TrackerError):
+    """The server forbids a request, perhaps this one alone; it ends a run if no request is answered."""
 
 
 class MalformedAnswerError(TransientError):

@@ -24,6 +24,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from runners.engines import (
     REFUSED,
+    UNSCORED,
     ChatPrompt,
     Continuation,
     ContinuationRequest,
@@ -35,6 +36,7 @@ from runners.engines import (
 from runners.engines.server.answers import MAX_WORDS, StreamedAnswer, continuation, has_prompt_log_probs
 from runners.engines.server.api import (
     DONE,
+    ForbiddenError,
     MalformedAnswerError,
     ServedModel,
     ServerApi,
@@ -42,6 +44,7 @@ from runners.engines.server.api import (
     finally_failed,
     retrying,
 )
+from runners.engines.server.outcomes import Outcomes
 from runners.engines.server.parameters import ServerParameters
 from runners.engines.server.spec import SPEC
 from runners.engines.server.streaming import streamed
@@ -60,8 +63,6 @@ USAGE_OPTIONS: tuple[Mapping[str, bool], ...] = (
     {"include_usage": True},
     {},
 )
-MOST_REFUSED = 256  # from the beginning, after which the server is not asked further
-MOST_FAILED = 8  # the same for answers that fail, each after several attempts
 MOST_CHANGES = 8  # of one request, each after a refusal that names a parameter
 # Sampling settings that are not of OpenAI's API, by the server's software; others may ignore them.
 MORE_SAMPLING: Mapping[str, tuple[str, ...]] = {
@@ -84,6 +85,7 @@ class _Endpoint:
     software: Software
     fingerprint: str | None
     gives_log_probs: bool
+    problem: str = ""  # why it gives none, where it says so
 
 
 class ServerEngine:
@@ -103,7 +105,9 @@ class ServerEngine:
         self._usage: Mapping[str, bool] | None = None  # of `USAGE_OPTIONS`, the one that the server takes
         self.refusals: list[str] = []  # why single requests got no answer
         self._parameters = ServerParameters(settings.server_option)  # what the server does not take
-        self._answered: GenerationRequest | None = None  # a request that the server has answered
+        self._answered: GenerationRequest | ContinuationRequest | None = (
+            None  # a request that the server has answered
+        )
         self.more_sampling: tuple[str, ...] = ()  # beyond the API's own settings, what this server takes
         self._n_context: dict[str, int] = {}  # tokens of contexts whose end cannot be found in the texts
         self._endpoint = endpoint = asyncio.run(self._explore(model.model_id))
@@ -145,7 +149,7 @@ class ServerEngine:
             message = (
                 f"the server at {self._open().name} gives no log-probabilities for a prompt "
                 "(`echo` with `logprobs`), so choice tasks cannot be scored there"
-            )
+            ) + (f": {self._endpoint.problem}" if self._endpoint.problem else "")
             hint = "serve the model with vLLM or SGLang, or use `--engine vllm` or `--engine transformers`"
             raise EngineError(message, reason="unsupported", hint=hint)
         return self._stream(requests, self._log_prob)
@@ -199,11 +203,12 @@ class ServerEngine:
             served = await api.served_model(name)
             software = await api.software(served)
             body = {"model": served.name, "prompt": PROBE, "max_tokens": 1, "temperature": 0.0}
+            problem = ""
             try:
                 answer = await api.post("/completions", body | {"echo": True, "logprobs": 1})
-            except (EngineError, TransientError) as error:
+            except (EngineError, ForbiddenError, TransientError) as error:
                 _log.info("no log-probabilities from the server at %s: %s", api.name, error)
-                answer = {}
+                answer, problem = {}, str(error)
             with _well_formed(api):
                 gives_log_probs = has_prompt_log_probs(answer)
         fingerprint = answer.get("system_fingerprint")
@@ -212,6 +217,7 @@ class ServerEngine:
             software=software,
             fingerprint=masked(fingerprint)[:MAX_WORDS] if isinstance(fingerprint, str) else None,
             gives_log_probs=gives_log_probs,
+            problem=problem,
         )
 
     def _stream(
@@ -228,49 +234,42 @@ class ServerEngine:
     ) -> None:
         """Send requests until all are answered or one fails; requests in flight are still awaited.
 
-        A refusal or failure of one request for a text costs that answer alone, unless no request is answered.
+        A refusal or failure of one request costs that answer alone, unless no request is answered.
         """
         waiting = iter(enumerate(requests))
-        failed: list[TrackerError] = []
-        refused: list[tuple[int, TrackerError]] = []
-        n_answered = 0
+        outcomes = Outcomes()
 
         async def ask_some(api: ServerApi) -> None:
-            nonlocal n_answered
             for place, request in waiting:
+                outcomes.n_under_way += 1
                 try:
                     answered((place, await ask(api, request)))
-                    n_answered += 1
-                except RequestRefusedError as error:
-                    if isinstance(request, ContinuationRequest):
-                        failed.append(error)
-                    self.refusals.append(str(error))
-                    refused.append((place, error))
-                    if not n_answered and len(refused) == MOST_REFUSED:
-                        message = f"the first {MOST_REFUSED} requests were refused: {error}"
-                        failed.append(EngineError(message, reason="unsupported", hint=error.hint))
+                    outcomes.n_answered += 1
                 except TrackerError as error:
-                    if not isinstance(request, GenerationRequest) or not await self._answers_others(
-                        api, error
-                    ):
-                        failed.append(error)
-                    else:
+                    if await self._is_of_one(api, request, error):
                         self.refusals.append(str(error))
-                        refused.append((place, error))
-                        if not n_answered and len(refused) == MOST_FAILED:
-                            failed.append(error)
-                if failed:
+                        outcomes.refused.append((place, error))
+                    else:
+                        outcomes.failed.append(error)
+                outcomes.n_under_way -= 1
+                if await outcomes.are_enough():
                     return
 
         async with self._open() as api, asyncio.TaskGroup() as group:
             for _ in range(min(self._settings.concurrency, len(requests))):
                 group.create_task(ask_some(api))
-        if refused and not n_answered:
-            failed.append(refused[0][1])
-        if failed:
-            raise failed[0]
-        for place, _ in refused:
-            answered((place, cast(Answered, REFUSED)))
+        outcomes.end()
+        for place, _ in outcomes.refused:
+            nothing = REFUSED if isinstance(requests[place], GenerationRequest) else UNSCORED
+            answered((place, cast(Answered, nothing)))
+
+    async def _is_of_one(self, api: ServerApi, request: Asked, error: TrackerError) -> bool:
+        """Whether an error is, or may be, of this request alone."""
+        if isinstance(error, RequestRefusedError):
+            return True
+        if not isinstance(request, GenerationRequest) and not isinstance(error, ForbiddenError):
+            return False
+        return await self._answers_others(api, error)
 
     async def _generation(self, api: ServerApi, request: GenerationRequest) -> Generation:
         with finally_failed():
@@ -310,9 +309,12 @@ class ServerEngine:
         """Whether an error may be of one request alone: the server still begins to answer another one."""
         if self._answered is None:
             is_certain = isinstance(error.__cause__, httpx2.ConnectError)
-            return isinstance(error, EngineError | UnreachableError) and not is_certain
-        path, body = self._generation_body(self._answered)
+            return isinstance(error, EngineError | ForbiddenError | UnreachableError) and not is_certain
         try:
+            if isinstance(self._answered, ContinuationRequest):
+                await self._log_prob(api, self._answered)
+                return True
+            path, body = self._generation_body(self._answered)
             async with contextlib.aclosing(self._events(api, path, body)) as events:
                 async for _ in events:
                     return True
@@ -419,6 +421,7 @@ class ServerEngine:
             message = f"the continuation {request.continuation!r} {problem}"
             raise EngineError(message, reason="unsupported", hint="use another engine for this task")
         self.prefilled_tokens += found.prompt_tokens + found.output_tokens - found.cached_tokens
+        self._answered = request
         return found
 
 

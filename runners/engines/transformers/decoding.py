@@ -22,6 +22,7 @@ from runners.engines.transformers.prefix_reader import PrefixReader, States
 from runners.engines.transformers.prefix_tree import Chunk, IntArray, TreeWalk
 from runners.engines.transformers.row_buffer import RowBuffer
 from tracker.errors import EngineError
+from tracker.records import RepetitionLimits
 
 REFILL = 4  # prompts are read once a quarter of the rows is free, since reading few tokens at once is slow
 
@@ -35,9 +36,11 @@ class Row:
     budget: int  # tokens
     end: AnswerEnd
     choice: TokenChoice
+    limits: RepetitionLimits | None = None
     n_computed: int = 0  # prompt tokens computed for this row
     ids: list[int] = field(default_factory=list)
     is_stopped: bool = False  # by an end token or a stop string, not by the budget
+    is_looping: bool = False
     started_at: float = 0.0
     ttft_s: float = 0.0
     latency_s: float = 0.0
@@ -50,12 +53,19 @@ class Row:
     @property
     def is_complete(self) -> bool:
         """Whether the answer has ended."""
-        return self.is_stopped or len(self.ids) >= self.budget
+        return self.is_stopped or self.is_looping or len(self.ids) >= self.budget
+
+    @property
+    def finish_reason(self) -> str:
+        """Why the answer ended."""
+        if self.is_stopped:
+            return "stop"
+        return "repetition" if self.is_looping and len(self.ids) < self.budget else "length"
 
     def restart(self) -> None:
         """Start the answer, or restart it."""
         self.ids.clear()
-        self.is_stopped = False
+        self.is_stopped = self.is_looping = False
         self.end.restart()
         self.choice.restart()
         self.started_at = perf_counter()
@@ -68,6 +78,7 @@ class Row:
         """Append `token`."""
         self.ids.append(token)
         self.is_stopped = self.end.is_complete(self.ids)
+        self.is_looping = self.limits is not None and self.limits.are_reached(self.ids)
         self.latency_s = perf_counter() - self.started_at
         if len(self.ids) == 1:
             self.ttft_s = self.latency_s

@@ -42,6 +42,7 @@ from runners.engines.seeds import request_seed
 from runners.engines.stopping import AnswerEnd, end_token_ids
 from runners.engines.thinking import find_marks
 from runners.engines.transformers.decoding import Decoder, Row
+from runners.engines.transformers.head import use_float32_head
 from runners.engines.transformers.prefix_reader import (
     PrefixReader,
     packed_limit,
@@ -51,7 +52,7 @@ from runners.engines.transformers.prefix_reader import (
 from runners.engines.transformers.scoring import score_packed, score_unpacked
 from runners.engines.transformers.unpacked_reader import UnpackedReader
 from tracker.errors import EngineError
-from tracker.records import EngineInfo, EngineSettings, Model
+from tracker.records import EngineInfo, EngineSettings, Model, RepetitionLimits
 
 MAX_TOKENS = {"cpu": 512, "mps": 2048, "cuda": 4096}  # read at once; see docs/benchmarks.md
 MAX_ROWS = {"cpu": 64, "mps": 64, "cuda": 128}  # written at once
@@ -77,6 +78,8 @@ class TransformersEngine:
         self._weights = load_weights(model, settings, device)
         self._attention = getattr(self._weights.config, "_attn_implementation", None)
         share_key_heads(self._weights)
+        if settings.head_dtype == "float32":
+            use_float32_head(self._weights)
         self._marks = find_marks(self._tokenizer)
         self._end_ids = end_token_ids(
             self._weights.generation_config.eos_token_id, self._tokenizer.eos_token_id
@@ -185,6 +188,8 @@ class TransformersEngine:
         prompts, n_cut = encode_prompts(self._tokenizer, requests, max_len=self._max_len)
         self.cut_requests += n_cut
         repeats: Counter[str] = Counter()
+        asked = self._settings.repetition_detection
+        limits = None if asked is None else RepetitionLimits.parse(asked)
         rows = []
         for place, (request, prompt) in enumerate(zip(requests, prompts, strict=True)):
             seed = request_seed(request, seed=self._settings.seed, repeat=repeats[request.prompt])
@@ -197,7 +202,7 @@ class TransformersEngine:
             processors = model_processors(self._weights.generation_config, request.sampling)
             choice = TokenChoice(request, processors, seed=seed, constraint=constraint, end_ids=self._end_ids)
             budget = output_budget(request, max_len=self._max_len)
-            rows.append(Row(place, prompt, budget, end, choice))
+            rows.append(Row(place, prompt, budget, end, choice, limits))
         return rows
 
     def _can_pack(self, n_tokens: int) -> bool:
@@ -239,7 +244,7 @@ def _generation(row: Row) -> Generation:
     answer = row.end.answer(row.ids)
     return Generation(
         text=answer.text,
-        finish_reason="stop" if row.is_stopped else "length",
+        finish_reason=row.finish_reason,
         prompt_tokens=len(row.prompt),
         output_tokens=len(row.ids),
         cached_tokens=len(row.prompt) - row.n_computed,

@@ -11,6 +11,8 @@ SPEC = EngineSpec(
         "dtype",
         "max_model_len",
         "max_num_seqs",
+        "head_dtype",
+        "repetition_detection",
         "trust_remote_code",
         "thinking",
         "chat_template",

@@ -11,6 +11,7 @@ from runners.engines.encoding import Tokenizer
 from runners.engines.stopping import without_tokens
 from runners.engines.thinking import ThinkingMarks, without_label
 from runners.engines.vllm.scoring import Probe, ProbeRows
+from tracker.records import CUT_OFF
 
 Output = Any  # vllm.RequestOutput
 
@@ -74,13 +75,12 @@ class AnswerReader:
         (completion,) = output.outputs
         text, thinking = self._split(request, self.tokenizer.decode(completion.token_ids))
         answer = before_stop(text, request.stop)
-        is_cut = (
-            completion.finish_reason == "length" and answer == text
-        )  # else it continued after a stop string
+        # else it continued after a stop string
+        is_cut = completion.finish_reason in CUT_OFF and answer == text
         metrics = output.metrics
         return Generation(
             text=self._plain(answer),
-            finish_reason="length" if is_cut else "stop",
+            finish_reason=completion.finish_reason if is_cut else "stop",
             prompt_tokens=len(output.prompt_token_ids),
             output_tokens=len(completion.token_ids),
             cached_tokens=output.num_cached_tokens or 0,

@@ -67,6 +67,8 @@ def engine_args(model: Model, settings: EngineSettings, *, device_type: str) -> 
             args["code_revision"] = model.revision
     if settings.max_num_seqs is not None:
         args["max_num_seqs"] = settings.max_num_seqs
+    if settings.head_dtype != "auto":
+        args["hf_overrides"] = {"head_dtype": settings.head_dtype}
     if device_type == CPU:
         args |= {
             "enforce_eager": True,  # compiling takes minutes there

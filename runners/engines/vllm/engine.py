@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ from runners.engines.vllm.spec import SPEC
 from runners.hardware import describe_hardware
 from tracker.errors import EngineError, TrackerError
 from tracker.installation import install_command
-from tracker.records import EngineInfo, EngineSettings, Model
+from tracker.records import EngineInfo, EngineSettings, Model, RepetitionLimits
 
 PAIRS_AT_ONCE = 4096  # planned together; a gigabyte of token ids at 32k tokens each
 PROMPTS_AT_ONCE = 256  # tokenized together
@@ -91,6 +92,7 @@ class VllmEngine:
         """
         self.prefilled_tokens = 0  # of contexts, continuations and prompts, computed since the start
         self.cut_requests = 0
+        self.refusals: list[str] = []  # why single requests got no answer
         self.unknown_marks: Counter[str] = Counter()  # see `unknown_mark`
         self._cache_usage: float | None = None  # the largest share of the reserved cache in use so far
         self._usage_seen_s = -USAGE_S
@@ -104,6 +106,7 @@ class VllmEngine:
             self._llm = self._load()
         watch_children(self._unblock)
         self._config = self._llm.llm_engine.vllm_config
+        self._check_head()
         self._numbers = itertools.count()
         self._reader = AnswerReader(
             self._tokenizer, find_marks(self._tokenizer), settings.thinking is not False
@@ -217,6 +220,18 @@ class VllmEngine:
         own = slice_args(describe_hardware().gpus) if device_type != CPU else {}
         return self._vllm.LLM(**own | engine_args(self._model, self._settings, device_type=device_type))
 
+    def _check_head(self) -> None:
+        """Refuse a type of the last layer that vLLM does not have here, which it tells in its log alone.
+
+        Raises:
+            EngineError: it does not.
+        """
+        asked, has = self._settings.head_dtype, str(self._config.model_config.head_dtype)
+        if asked != "auto" and has.removeprefix("torch.") != asked:
+            self.close()
+            message = f"vLLM cannot compute the last layer in {asked} on this device"
+            raise EngineError(message, reason="unsupported", hint="leave out `--head-dtype`")
+
     def _describe(self) -> EngineInfo:
         is_cpu = self._vllm.platforms.current_platform.device_type == CPU
         name = CPU if is_cpu else str(self._vllm.platforms.current_platform.get_device_name())
@@ -257,7 +272,7 @@ class VllmEngine:
             message = f"`{self._model.model_id}` cannot score this task: {error}"
             raise EngineError(message, reason="unsupported", hint="raise `--max-model-len`") from error
         self.cut_requests += sum(pair.is_cut(max_len) for pair in pairs)
-        rows: dict[int, ProbeRows] = {}
+        rows: dict[int, ProbeRows | None] = {}
         n_missing = [len(pieces) for pieces in plan.pieces]
         for number, read in self._probes(plan):
             rows[number] = read
@@ -266,8 +281,11 @@ class VllmEngine:
                 if n_missing[place] == 0:
                     yield place, continuation(plan, place, rows, n_tokens=len(pairs[place].continuation))
 
-    def _probes(self, plan: ScoringPlan) -> Iterator[tuple[int, ProbeRows]]:
-        """The rows of each probe; rows missing because of the prefix cache are requested again without it."""
+    def _probes(self, plan: ScoringPlan) -> Iterator[tuple[int, ProbeRows | None]]:
+        """The rows of each probe; rows missing because of the prefix cache are requested again without it.
+
+        None where vLLM does not give them then either.
+        """
         probes, again = plan.probes, []
         work = ((n, probes[n].ids, self._scoring_params(probes[n])) for n in plan.order)
         for number, output in self._answers(work):
@@ -278,10 +296,14 @@ class VllmEngine:
         work = ((n, probes[n].ids, self._scoring_params(probes[n], use_cache=False)) for n in again)
         for number, output in self._answers(work):
             if lacks_rows(probes[number], output):
-                message = f"vLLM returned too few log-probs for a text of {len(probes[number].ids)} tokens"
-                hint = "give it more memory, or `--max-num-seqs 1`"
-                raise EngineError(f"{message}, also without its cache", reason="unsupported", hint=hint)
-            yield number, probe_rows(probes[number], output)
+                n_tokens = len(probes[number].ids)
+                self.refusals.append(
+                    f"vLLM returned too few log-probs for a text of {n_tokens:,} tokens, also without its"
+                    " cache; give it more memory, or `--max-num-seqs 1`"
+                )
+                yield number, None
+            else:
+                yield number, probe_rows(probes[number], output)
 
     def _scoring_params(self, probe: Probe, *, use_cache: bool = True) -> Sampling:
         return self._vllm.SamplingParams(
@@ -321,6 +343,7 @@ class VllmEngine:
             stop=stop,
             detokenize=bool(stop),  # otherwise done once by the reader, at the end
             structured_outputs=self._schema_params(request),
+            repetition_detection=self._repetition_params(),
             **given,
             output_kind=self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
         )
@@ -330,6 +353,12 @@ class VllmEngine:
         if request.json_schema is None:
             return None
         return self._vllm.sampling_params.StructuredOutputsParams(json=dict(request.json_schema))
+
+    def _repetition_params(self) -> Any:
+        if self._settings.repetition_detection is None:
+            return None
+        limits = RepetitionLimits.parse(self._settings.repetition_detection)
+        return self._vllm.sampling_params.RepetitionDetectionParams(**asdict(limits))
 
     # feeding and reading
 

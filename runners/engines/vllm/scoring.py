@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from runners.engines import Continuation
+from runners.engines import UNSCORED, Continuation
 from runners.engines.encoding import EncodedPair, Ids, SharedInput, plan_inputs, sort_key
 
 MAX_NEXT_IDS = 128  # vllm.sampling_params.MAX_LOGPROB_TOKEN_IDS
@@ -108,15 +108,21 @@ def _piece(probes: list[Probe], probe_of: dict[Ids, int], tokens: Ids, first_row
 
 
 def continuation(
-    plan: ScoringPlan, place: int, rows: Mapping[int, ProbeRows], *, n_tokens: int
+    plan: ScoringPlan, place: int, rows: Mapping[int, ProbeRows | None], *, n_tokens: int
 ) -> Continuation:
-    """The answer of one pair; a probe used by several pairs counts as computed for the first only."""
+    """The answer of one pair; a probe used by several pairs counts as computed for the first only.
+
+    Without the rows of each of its probes it is `UNSCORED`.
+    """
     pieces = plan.pieces[place]
-    log_prob, is_greedy = pair_score(pieces, rows)
+    found = {piece.probe: read for piece in pieces if (read := rows[piece.probe]) is not None}
+    if any(piece.probe not in found for piece in pieces):
+        return UNSCORED
+    log_prob, is_greedy = pair_score(pieces, found)
     n_input = len(plan.probes[pieces[-1].probe].ids)
     own = [plan.probes[p.probe].users[0] == place for p in pieces]
     n_computed = sum(
-        len(plan.probes[p.probe].ids) - rows[p.probe].n_cached
+        len(plan.probes[p.probe].ids) - found[p.probe].n_cached
         for p, is_own in zip(pieces, own, strict=True)
         if is_own
     )

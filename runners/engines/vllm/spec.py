@@ -10,7 +10,8 @@ SPEC = EngineSpec(
     place="runners.engines.vllm.engine:VllmEngine",
     settings=(
         "dtype", "max_model_len", "quantization", "tensor_parallel_size", "max_num_seqs",
-        "gpu_memory_utilization", "trust_remote_code", "thinking", "chat_template", "seed",
+        "gpu_memory_utilization", "head_dtype", "repetition_detection", "trust_remote_code",
+        "thinking", "chat_template", "seed",
     ),
     quantizations=QUANTIZATIONS,
     sampling=(

@@ -315,6 +315,15 @@ def test_server_engine_a_whole_text_is_refused_rather_than_scored_without_its_fi
     )
 
 
+def test_server_engine_a_refused_choice_costs_itself_alone() -> None:
+    asked = [ContinuationRequest("the sky is", f" {word}") for word in ("blue", "green", "wide")]
+    with running_server(refuses="wide") as server:
+        made = engine(server)
+        found = dict(made.log_probs(asked))
+    assert [found[n].is_missing for n in range(3)] == [False, False, True]
+    assert "maximum context length" in made.refusals[0]
+
+
 def test_server_engine_without_log_probs_choices_are_unsupported_and_texts_still_work() -> None:
     with running_server(gives_log_probs=False) as server:
         made = engine(server)

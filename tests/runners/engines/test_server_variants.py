@@ -14,12 +14,12 @@ import pytest
 from runners.engines import ChatPrompt, Generation, GenerationRequest
 from runners.engines.server.engine import ServerEngine
 from runners.engines.server.identity import served_model
-from tracker.errors import EngineError
+from tracker.errors import EngineError, TrackerError
 from tracker.records import EngineSettings, Model
 from tracker.settings import Settings
 
 MODELS = {"object": "list", "data": [{"id": "m", "owned_by": "acme"}]}
-PROMPTS = [ChatPrompt(f"user: {n}", [{"role": "user", "content": f"question {n}"}]) for n in range(6)]
+PROMPTS = [ChatPrompt(f"user: {n}", [{"role": "user", "content": f"question {n}"}]) for n in range(40)]
 USAGE = {"prompt_tokens": 5, "completion_tokens": 2}
 Reply = tuple[int, str, bytes]  # status, content type, body
 JSON = "application/json"
@@ -226,6 +226,60 @@ def test_server_variants_a_server_that_refuses_everything_is_an_error() -> None:
     with serving(refuses_all()) as url, pytest.raises(EngineError, match="no chat here") as caught:
         answers(url, n=6)
     assert caught.value.reason == "unsupported"
+
+
+class Forbids(Server):
+    """HTTP 403 for some questions; the others are answered once as many have been refused."""
+
+    def __init__(self, questions: set[int], *, answers_after: int = 0, status: int = 403) -> None:
+        super().__init__()
+        self.questions, self.status = questions, status
+        self.n_left = answers_after
+        self.is_time = threading.Event()
+        if not answers_after:
+            self.is_time.set()
+
+    def answer(self, body: dict[str, Any]) -> Reply:
+        number = int(body["messages"][0]["content"].split()[1])
+        if number in self.questions:
+            with self.lock:
+                self.n_left -= 1
+                if self.n_left == 0:
+                    self.is_time.set()
+            return self.status, JSON, b'{"error": {"message": "blocked by the content filter"}}'
+        assert self.is_time.wait(30.0)
+        return super().answer(body)
+
+
+def test_server_variants_forbidden_first_documents_cost_themselves_alone() -> None:
+    refused = set(range(10))  # more than are forgiven if nothing is answered, all of them before the answer
+    with serving(Forbids(refused, answers_after=len(refused))) as url:
+        engine, found = answers(url, n=12, concurrency=12)
+    assert [one.finish_reason for one in found] == ["refused"] * 10 + ["stop"] * 2
+    assert {"HTTP 403): blocked by the content filter" in one for one in engine.refusals} == {True}
+
+
+@pytest.mark.parametrize("n", [3, 40])
+def test_server_variants_a_server_that_forbids_everything_ends_the_run_with_its_words(n: int) -> None:
+    server = Forbids(set(range(n)))
+    with serving(server) as url, pytest.raises(TrackerError, match="blocked by the content filter") as caught:
+        answers(url, n=n, concurrency=4)
+    assert not isinstance(caught.value, EngineError)  # which would cost the task alone
+    assert "TRACKER_SERVER_API_KEY" in caught.value.hint
+    assert server.n_posts < 20
+
+
+def test_server_variants_a_wrong_key_ends_the_run_at_once() -> None:
+    server = Forbids({0}, status=401)
+    with serving(server) as url, pytest.raises(TrackerError, match="requires a valid API key"):
+        answers(url, n=40, concurrency=1)
+    assert server.n_posts == 2  # with the look for log-probabilities
+
+
+def test_server_variants_an_address_that_is_missing_costs_the_task_alone() -> None:
+    with serving(Forbids(set(range(40)), status=404)) as url, pytest.raises(EngineError) as caught:
+        answers(url, n=40, concurrency=4)
+    assert (caught.value.reason, "HTTP 404" in str(caught.value)) == ("unsupported", True)
 
 
 def test_server_identity_depends_on_the_address_and_the_digest_of_the_weights(settings: Settings) -> None:

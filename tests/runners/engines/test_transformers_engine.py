@@ -26,7 +26,7 @@ from tests.builders.tiny_models import (
     tiny_tokenizer,
 )
 from tracker.errors import EngineError
-from tracker.records import EngineSettings, Model
+from tracker.records import EngineSettings, Model, RepetitionLimits
 from tracker.settings import Settings
 
 TOKENIZER = tiny_tokenizer()
@@ -100,6 +100,50 @@ def test_transformers_engine_a_call_that_is_left_early_spoils_nothing(engine: Tr
     engine._reader.max_tokens = 4
     next(engine.log_probs(asked))
     assert_same(dict(engine.log_probs(asked)), plain_log_probs(engine, asked))
+
+
+def test_transformers_engine_a_float32_head_gives_the_log_probs_of_the_hidden_states(
+    random_model: Model,
+) -> None:
+    asked = [ContinuationRequest("the quick brown", word) for word in (" fox", " jumps over", " 7")]
+    rounded = TransformersEngine(random_model, EngineSettings(dtype="bfloat16"))
+    whole = TransformersEngine(random_model, EngineSettings(dtype="bfloat16", head_dtype="float32"))
+    weights = whole._weights
+    n_differing = 0
+    for place, answer in whole.log_probs(asked):
+        (pair,) = encode_pairs(TOKENIZER, [asked[place]])
+        ids = torch.tensor([[*pair.context, *pair.continuation]])
+        hidden = weights.model(ids[:, :-1]).last_hidden_state[0].double()
+        logits = hidden @ rounded._weights.get_output_embeddings().weight.double().T
+        of_rows = torch.log_softmax(logits, -1)[-len(pair.continuation) :]
+        expected = of_rows.gather(1, torch.tensor(pair.continuation)[:, None]).sum().item()
+        assert answer.log_prob == pytest.approx(expected, abs=0.05)  # the layers below are in bfloat16
+        plain = plain_log_probs(whole, [asked[place]])[0].log_prob
+        assert plain == pytest.approx(expected, abs=NEAR)
+        n_differing += abs(plain - plain_log_probs(rounded, [asked[place]])[0].log_prob) > NEAR
+    assert n_differing > 0
+    assert weights.get_output_embeddings().weight.dtype == torch.float32
+    assert weights.get_input_embeddings().weight.dtype == torch.bfloat16
+    whole.close()
+    rounded.close()
+
+
+def test_transformers_engine_an_answer_in_a_loop_is_cut_off(engine: TransformersEngine) -> None:
+    asked = [GenerationRequest(f"the fox {n}", 100) for n in range(4)]
+    limits = RepetitionLimits(max_pattern_size=6, min_count=3)
+    full = dict(engine.generate(asked))
+    engine._settings = replace(engine._settings, repetition_detection="max_pattern_size=6,min_count=3")
+    cut = dict(engine.generate(asked))
+    engine._settings = replace(engine._settings, repetition_detection=None)
+    reasons = set()
+    for place, answer in cut.items():
+        assert full[place].text.startswith(answer.text)
+        reasons.add(answer.finish_reason)
+        is_shorter = answer.output_tokens < full[place].output_tokens
+        assert (answer.finish_reason == "repetition") == is_shorter
+        ids = TOKENIZER(answer.text, add_special_tokens=False)["input_ids"]
+        assert limits.are_reached(ids) or answer.finish_reason != "repetition"
+    assert "repetition" in reasons  # random weights fall into a loop
 
 
 def test_transformers_engine_an_input_longer_than_the_model_loses_its_beginning(random_model: Model) -> None:

@@ -62,16 +62,17 @@ def test_vllm_answers_the_answer_is_what_stands_between_thinking_and_stop(
 
 
 @pytest.mark.parametrize(
-    ("text", "finish_reason"),
-    [("hm</think>yes\nand more", "stop"), ("hm</think>yes", "length"), ("hm\nhm", "length")],
+    ("text", "is_cut"),
+    [("hm</think>yes\nand more", False), ("hm</think>yes", True), ("hm\nhm", True)],
     ids=["it went on after the stop string", "no stop string", "one inside the thinking"],
 )
+@pytest.mark.parametrize("reason", ["length", "repetition"])
 def test_vllm_answers_an_answer_is_truncated_only_if_its_end_is_missing(
-    text: str, finish_reason: str
+    text: str, reason: str, *, is_cut: bool
 ) -> None:
     request = GenerationRequest(OPEN, 50, stop=("\n",))
-    got = AnswerReader(Letters(), MARKS, may_think=True).generation(request, written(text, "length"))
-    assert got.finish_reason == finish_reason
+    got = AnswerReader(Letters(), MARKS, may_think=True).generation(request, written(text, reason))
+    assert got.finish_reason == (reason if is_cut else "stop")
 
 
 def test_vllm_answers_times_are_counted_from_the_start_of_the_work() -> None:

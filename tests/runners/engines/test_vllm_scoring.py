@@ -77,6 +77,15 @@ def test_vllm_scoring_no_wanted_row_is_ever_read_from_the_cache(pairs: list[Enco
     assert n_counted <= vllm.n_computed
 
 
+def test_vllm_scoring_a_pair_without_the_rows_of_a_probe_has_no_log_prob_and_the_others_do() -> None:
+    pairs = [*choices((9, 9, 9), (1,), (2,)), *choices((8, 8), (1, 2))]
+    plan = plan_scoring(pairs, max_len=100, block_tokens=BLOCK)
+    vllm = CachingVllm()
+    rows = {n: None if plan.probes[n].ids[0] == 8 else vllm.read(plan.probes[n]) for n in plan.order}
+    answers = [continuation(plan, n, rows, n_tokens=len(p.continuation)) for n, p in enumerate(pairs)]
+    assert [answer.is_missing for answer in answers] == [False, False, True]
+
+
 def choices(context: Ids, *continuations: Ids) -> list[EncodedPair]:
     return [EncodedPair(context, continuation) for continuation in continuations]
 

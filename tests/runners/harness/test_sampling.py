@@ -71,6 +71,14 @@ class ThinkingEngine(DiceEngine):
         return right
 
 
+class LoopingEngine(DiceEngine):
+    """Every fourth answer goes round in a loop and is cut off."""
+
+    def answer(self, place: int, request: GenerationRequest) -> Generation:
+        right = super().answer(place, request)
+        return replace(right, finish_reason="repetition") if place % 4 == 0 else right
+
+
 def model_in(folder: Path) -> Model:
     return Model("acme/tiny-1b", "0" * 40, path=str(folder))
 
@@ -91,10 +99,11 @@ def walked(
     has_deadline: bool = False,
     seed: int = 0,
     limit: int = 40,
+    options: EngineSettings | None = None,
 ) -> RunningSuite:
     """The suite run in this process, stopped after that many answers."""
     request = RunRequest(run_id, asked)
-    options = EngineSettings(engine=ENGINE, seed=seed)
+    options = options or EngineSettings(engine=ENGINE, seed=seed)
     job = Job(model_in(engine.folder), options, (request,), str(settings.items_path), limit=limit)
     tasks = prepare(asked, cache_path=settings.home / "cache")
     before = len(engine.asked)
@@ -355,6 +364,33 @@ def test_completed_answers_are_counted_and_scored_apart(settings: Settings, engi
 def test_completed_answers_of_choices_are_not_counted(settings: Settings, engine: DiceEngine) -> None:
     (score,) = walked(settings, engine, suite("parity")).tally.scores
     assert (score.completed_fraction, score.completed_value, score.empty_fraction) == (None, None, None)
+
+
+def test_answers_in_a_loop_count_as_cut_off_and_are_told(settings: Settings, engine: DiceEngine) -> None:
+    looping = LoopingEngine(engine.folder)
+    tally = walked(settings, looping, suite(sampling="task")).tally
+    (score,) = tally.scores
+    assert (score.truncated_fraction, score.completed_fraction, score.empty_fraction) == (0.25, 0.75, 0.0)
+    assert tally.warnings == ["task `sums`: 10 of 40 answers were cut off, since they repeated themselves"]
+    found = items_of(settings, score)
+    assert [found[doc].truncated for doc in range(8)] == [True, False, False, False] * 2
+
+
+def test_what_changes_an_answer_is_part_of_its_fingerprint(settings: Settings, engine: DiceEngine) -> None:
+    plain = EngineSettings(engine=ENGINE)
+    options = (
+        plain,
+        replace(plain, head_dtype="float32"),
+        replace(plain, repetition_detection="max_pattern_size=64,min_count=8"),
+        replace(plain, repetition_detection="min_count=8,max_pattern_size=64,min_pattern_size=1"),
+    )
+    tallies = [
+        walked(settings, engine, suite(sampling="task"), run_id=f"run-{n}", limit=4, options=one).tally
+        for n, one in enumerate(options)
+    ]
+    keys = [tally.scores[0].fingerprint for tally in tallies]
+    assert (len(set(keys)), keys[2]) == (3, keys[3])
+    assert [tally.n_reused_items for tally in tallies] == [0, 0, 0, 4]
 
 
 class SwitchedEngine(DiceEngine):

@@ -21,7 +21,7 @@ from tracker.bench.run import store_runs
 from tracker.files.items import read_items, stored_parts
 from tracker.records import Condition, EngineSettings, Job, Model, RunRequest, RunStatus, Suite, Task
 from tracker.settings import Settings
-from tracker.store import open_snapshot
+from tracker.store import check, open_snapshot
 
 SUITE = Suite("sums-suite", 1, "", (Task("sums"),), include_path=str(ROOT / "tests" / "tasks"), chat=True)
 SERVERS: dict[str, dict[str, Any]] = {
@@ -103,6 +103,28 @@ def test_server_job_a_refused_question_is_an_empty_answer_until_it_is_answered(s
         ("run-1", False),
         ("run-3", False),
     ]
+
+
+def test_server_job_a_choice_without_log_probabilities_is_in_no_score_until_it_is_answered(
+    settings: Settings,
+) -> None:
+    suite = replace(SUITE, tasks=(Task("parity"),), chat=False)
+    with running_server(refuses="2 is") as server:
+        asked = replace(job(settings, server, suite), limit=4)
+        first = run_job(asked, settings, lambda event: None).runs[0]
+        server.refuses = ""
+        again = replace(asked, runs=(RunRequest("run-2", suite),))
+        second = run_job(again, settings, lambda event: None).runs[0]
+    assert (first.status, first.n_items) == (RunStatus.COMPLETE, 4), first.detail
+    assert [(score.task, score.n_items) for score in first.scores] == [("parity", 3)]
+    assert {metric.n_items for metric in first.metrics} == {3}
+    (said,) = first.warnings
+    assert said.startswith("task `parity`: 1 of 4 questions has no log-probabilities and is not in the score")
+    assert "maximum context length is 4096 tokens" in said
+    assert (second.n_reused_items, second.warnings) == (3, ())
+    assert [(score.task, score.n_items) for score in second.scores] == [("parity", 4)]
+    store_runs(settings, [first, second])
+    assert check(settings) == []
 
 
 def test_server_job_a_setting_that_the_server_does_not_take_is_kept_with_the_run(settings: Settings) -> None:

@@ -38,7 +38,7 @@ tasks as (
 wanted as (
     select items.*, tasks.place,
         coalesce(score >= 1, false) as is_right,
-        finish_reason = 'length' as is_truncated,
+        finish_reason in ('length', 'repetition') as is_truncated,
         extracted = '[invalid]' as is_unparsed  -- lm-eval's filters return this when they find nothing
     from items
     left join tasks using (fingerprint)
