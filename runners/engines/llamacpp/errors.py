@@ -11,6 +11,7 @@ from tracker.errors import EngineError
 
 MAX_LINE_CHARS = 300
 PORT_TAKEN = re.compile(r"couldn't bind|address already in use", re.IGNORECASE)
+LOADING = re.compile(r"error loading model: (?P<why>.+)")
 FAILURE = re.compile(r"error|fail|abort|assert|invalid|exception", re.IGNORECASE)
 # before a line: the time since the start, a letter for its level
 PREFIX = re.compile(r"^[\d.]+ [A-Z] |^(?:\w+(?:::\w+)?: )?(?:error: )?")
@@ -48,9 +49,9 @@ CAUSES = (
         "download it again",
     ),
     KnownFailure(
-        r"missing tensor '(?P<name>[^']*)'",
+        r"missing tensor '(?P<name>[^']*)'|tensor '(?P<other>[^']*)' not found",
         "broken_weights",
-        "the file has no tensor `{name}`",
+        "the file has no tensor `{name}{other}`",
         "download it again, or another copy",
     ),
     KnownFailure(
@@ -119,7 +120,9 @@ def is_port_taken(said: str) -> bool:
 
 
 def last_failure(said: str) -> str:
-    """The last line that tells of a failure, without its prefix; empty if there is none."""
+    """Why the model was not loaded, else the last line that tells of a failure; empty if there is none."""
+    if reasons := LOADING.findall(said):
+        return str(reasons[-1])[:MAX_LINE_CHARS]
     for line in reversed(said.splitlines()):
         if FAILURE.search(line):
             return PREFIX.sub("", line.strip())[:MAX_LINE_CHARS]
