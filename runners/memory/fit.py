@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from runners.hardware import Hardware
-from runners.memory.architecture import read_architecture
 from runners.memory.prediction import (
     GIB,
     MIN_CONTEXT,
@@ -94,7 +93,7 @@ def climb(subject: Subject, settings: EngineSettings, hardware: Hardware) -> tup
     steps.append(_step(AS_REQUESTED, fit, settings))
     if fit.fits:
         return settings, replace(fit, steps=tuple(steps))
-    for rung in predictor.rungs(read_architecture(subject.config), settings, hardware):
+    for rung in predictor.rungs(subject.shape(), settings, hardware):
         for candidate in rung.settings:
             tried = predictor.predict(subject, candidate, hardware)
             if tried.fits or candidate is rung.settings[-1]:
@@ -133,7 +132,7 @@ def suggestions(
     offered = []
     predictor = require_predictor(settings.engine)
     free, share = replace(settings, max_model_len=None), settings.gpu_memory_utilization
-    for rung in predictor.rungs(read_architecture(subject.config), free, hardware):
+    for rung in predictor.rungs(subject.shape(), free, hardware):
         for candidate in rung.settings:
             fit = predictor.predict(subject, candidate, hardware)
             if fit.fits:

@@ -14,7 +14,7 @@ from typing import Protocol, cast
 
 from runners.engines import engine_spec, engine_specs
 from runners.hardware import Hardware, chosen_first
-from runners.memory.architecture import Architecture, read_architecture
+from runners.memory.architecture import Architecture
 from runners.memory.weights import DTYPE_BYTES, FLOATS, Loading, Subject, loaded_bytes
 from tracker.errors import TrackerError
 from tracker.records import EngineSettings
@@ -68,6 +68,8 @@ class Fit:
     n_cards: int = 1
     concurrency: float | None = None  # full-length sequences that fit into the available memory together
     quantization: str | None = None
+    n_gpu_layers: int | None = None  # on the cards, of an engine that keeps the others in main memory
+    ram_bytes: int | None = None  # of weights and cache that stay in main memory beside a card
     suggestions: tuple[Suggestion, ...] = ()
     steps: tuple[FitStep, ...] = ()
     notes: tuple[str, ...] = ()
@@ -164,7 +166,7 @@ def predict(
 
 def make_fit(subject: Subject, settings: EngineSettings, hardware: Hardware, demand: Demand) -> Fit:
     """Sum up the prediction and compare it with the available memory."""
-    architecture, machine = read_architecture(subject.config), demand.machine
+    architecture, machine = subject.shape(), demand.machine
     weights = loaded_bytes(subject.tensors, architecture, demand.loading)
     cache = demand.sequence_bytes * demand.n_sequences
     total = weights + cache + demand.overhead_bytes
@@ -172,7 +174,7 @@ def make_fit(subject: Subject, settings: EngineSettings, hardware: Hardware, dem
     return Fit(
         model_id=subject.model_id,
         engine=settings.engine,
-        device=_device(hardware, machine),
+        device=device_name(hardware, machine.n_cards),
         weights_bytes=weights,
         kv_cache_bytes=cache,
         overhead_bytes=demand.overhead_bytes,
@@ -189,13 +191,9 @@ def make_fit(subject: Subject, settings: EngineSettings, hardware: Hardware, dem
     )
 
 
-def _device(hardware: Hardware, machine: Machine) -> str:
-    """The machine's cards under the name of those that are used."""
-    return (
-        replace(hardware, gpus=chosen_first(hardware.gpus, machine.n_cards)).device
-        if machine.n_cards
-        else "cpu"
-    )
+def device_name(hardware: Hardware, n_cards: int) -> str:
+    """The machine's cards under the name of those that are used; 0: the processor."""
+    return replace(hardware, gpus=chosen_first(hardware.gpus, n_cards)).device if n_cards else "cpu"
 
 
 def stored_dtype(subject: Subject, architecture: Architecture) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from runners.hardware import Hardware, choose_cards
-from runners.memory.architecture import Architecture, read_architecture
+from runners.memory.architecture import Architecture
 from runners.memory.kv_cache import exact_bytes
 from runners.memory.prediction import (
     Demand,
@@ -44,7 +44,7 @@ class TransformersMemory:
         Raises:
             ModelError: config.json lacks the model's shape (reason `unsupported`).
         """
-        architecture = read_architecture(subject.config)
+        architecture = subject.shape()
         machine = _machine(hardware)
         context = context or _default_context(architecture, settings)
         dtype = _dtype(subject, architecture, settings, machine)

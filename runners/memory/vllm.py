@@ -11,7 +11,7 @@ from math import floor
 
 from runners.engines.vllm.args import BATCH, BatchLimits, batch_limits
 from runners.hardware import Hardware, choose_cards
-from runners.memory.architecture import Architecture, read_architecture
+from runners.memory.architecture import Architecture
 from runners.memory.kv_cache import paged_bytes, shard
 from runners.memory.prediction import (
     GIB,
@@ -61,7 +61,7 @@ class VllmMemory:
         Raises:
             ModelError: config.json lacks the model's shape (reason `unsupported`).
         """
-        architecture = read_architecture(subject.config)
+        architecture = subject.shape()
         machine = _machine(settings, hardware)
         context = context or _default_context(architecture, settings)
         dtype = _dtype(subject, architecture, settings, machine)

@@ -18,7 +18,10 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub.errors import RemoteEntryNotFoundError
 
-from runners.memory.architecture import Architecture
+from runners.memory.architecture import Architecture, read_architecture
+from runners.memory.gguf_shape import gguf_architecture
+from runners.models.gguf import GgufHeader
+from runners.models.gguf_hub import gguf_header, is_gguf
 from runners.models.hub_bytes import hub_bytes
 from runners.models.repository_files import (
     CONFIG,
@@ -85,6 +88,15 @@ class Subject:
     model_id: str
     config: Mapping[str, Any]
     tensors: tuple[Tensor, ...]
+    known_shape: Architecture | None = None  # of a GGUF, which has no config.json
+
+    def shape(self) -> Architecture:
+        """What memory depends on besides the tensors.
+
+        Raises:
+            ModelError: config.json lacks the model's shape (reason `unsupported`).
+        """
+        return self.known_shape or read_architecture(self.config)
 
 
 def read_subject(model: Model) -> Subject:
@@ -94,6 +106,8 @@ def read_subject(model: Model) -> Subject:
         ModelError: files are missing, broken or gated (`missing_weights`, `broken_weights`, `gated`).
         UnreachableError: the Hub is needed and does not answer.
     """
+    if is_gguf(model):
+        return _gguf_subject(gguf_header(model), model.model_id)
     folder = Path(model.path) if model.path else _cached_folder(model)
     if folder is None:
         subject = _read_hub(model)
@@ -102,6 +116,11 @@ def read_subject(model: Model) -> Subject:
         subject = Subject(model.model_id, config, read_folder(folder, model.model_id))
     check_layers(subject.config, sum(one.n_copies for one in subject.tensors), model.model_id)
     return subject
+
+
+def _gguf_subject(header: GgufHeader, model_id: str) -> Subject:
+    tensors = tuple(Tensor(one.name, one.type, one.shape, one.n_bytes) for one in header.tensors)
+    return Subject(model_id, {}, tensors, gguf_architecture(header))
 
 
 def read_folder(folder: Path, model_id: str) -> tuple[Tensor, ...]:

@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import repo_folder_name
 
 from runners.models.gguf import GgufHeader, read_split, split_names
+from runners.models.gguf_doubts import gguf_doubts
 from runners.models.gguf_files import gguf_parts, read_gguf_files
 from runners.models.gguf_files import stated_license as license_in_file
 from runners.models.gguf_names import GgufFile, GgufName, choose_gguf, gguf_models, quant_label
@@ -34,6 +35,7 @@ from runners.models.hub import (
     read_info,
     remember_commit,
     stated_license,
+    stated_parents,
 )
 from runners.models.hub_bytes import hub_bytes
 from runners.models.hub_errors import hub_errors
@@ -99,6 +101,8 @@ def hub_gguf(name: GgufName, *, known: Iterable[str] = ()) -> Model:
         check_access(info.id, info.sha, file=chosen.first)
     pinned = _pinned(info.id, info.sha, chosen)
     header = hub_header(pinned)
+    for doubt in gguf_doubts(info.id, header, stated_parents(info)):
+        _log.warning("%s", doubt)
     model = replace(
         pinned,
         quantization=quant_label(chosen.first) or header.quantization,

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from runners.card_support import can_use_card
 from runners.engines import AUTO, choose_engine, engine_specs
 from runners.hardware import Gpu, Hardware, describe_hardware
-from runners.memory.architecture import read_architecture
 from runners.memory.fit import climb, suggestions
 from runners.memory.prediction import Fit, predict, require_predictor
 from runners.memory.quantized_variants import find_variants
 from runners.memory.weights import read_subject
+from runners.models.gguf_doubts import copy_note
+from runners.models.gguf_hub import gguf_header
 from runners.models.resolve import weights_format
 from tracker.answers.cards import find_card
 from tracker.bench.run import resolve_named
@@ -111,10 +112,12 @@ def predict_fit(
     variants = () if first.fits or found.path else find_variants(found.model_id)
     offered = () if first.fits else suggestions(subject, engine, hardware, variants=variants)
     _, climbed = climb(subject, replace(engine, max_model_len=context), hardware)
-    longest = read_architecture(subject.config).max_context or max(CONTEXTS)
+    longest = subject.shape().max_context or max(CONTEXTS)
     contexts = [c for c in CONTEXTS if c < longest] + [min(longest, max(CONTEXTS))]
     by_context = tuple(predict(subject, engine, hardware, context=c) for c in contexts)
-    return FitAnswer(replace(first, suggestions=offered, steps=climbed.steps), by_context)
+    notes = (*first.notes, copy_note(found.repository, gguf_header(found))) if found.file else first.notes
+    whole = replace(first, suggestions=offered, steps=climbed.steps, notes=notes)
+    return FitAnswer(whole, by_context)
 
 
 def _settings(asked: EngineSettings, hardware: Hardware, *, weights: str, is_assumed: bool) -> EngineSettings:

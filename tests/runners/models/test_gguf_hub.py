@@ -27,6 +27,7 @@ from tests.builders.gguf_builder import LLAMA, GgufBytes, write_split
 from tests.doubles.hub_double import Hub, running_hub
 from tracker.errors import ModelError, TrackerError, UnknownNameError, UnreachableError
 from tracker.records import EngineSettings
+from tracker.records.quantizers import Maker, maker_of
 from tracker.settings import Settings
 
 REPOSITORY = "acme/Tiny-GGUF"
@@ -166,6 +167,28 @@ def test_gguf_names_that_mean_a_gguf() -> None:
     assert weights_format("acme/Tiny") == weights_format("acme/Tiny@abc") == "safetensors"
     assert gguf_name("http://127.0.0.1:8000/v1") is None
     assert stored_model_id("acme/Tiny-GGUF:q8_0@main", engine="transformers") == "acme/Tiny-GGUF:q8_0"
+
+
+def test_gguf_that_is_another_model_than_its_name_says_is_told(
+    hub: Hub, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = hub.folders[REPOSITORY]
+    base = {
+        "general.base_model.count": 1,
+        "general.base_model.0.repo_url": "https://huggingface.co/other/Tiny",
+    }
+    GgufBytes(values=LLAMA | base).write(folder / "Tiny-Q4_K_M.gguf")
+    hub.serve("acme/Huge-70B-GGUF", folder, cardData={"base_model": "acme/Huge-70B"})
+    with caplog.at_level(logging.WARNING):
+        resolve_model("acme/Huge-70B-GGUF:Q4_K_M", ANY, settings)
+    assert "holds 0.000132B parameters, its name says 70B: it may be another model" in caplog.text
+    assert "its card names `acme/Huge-70B` as its base model, the file `other/Tiny`" in caplog.text
+
+
+def test_maker_of_a_copy() -> None:
+    assert maker_of("Qwen/Qwen3-8B-GGUF", ["Qwen/Qwen3-8B"]) is Maker.FIRST_PARTY
+    assert maker_of("bartowski/Qwen_Qwen3-8B-GGUF", ["Qwen/Qwen3-8B"]) is Maker.KNOWN_QUANTIZER
+    assert maker_of("someone/Qwen3-8B-GGUF") is Maker.OTHER
 
 
 LABELS = {

@@ -160,3 +160,27 @@ def test_plan_of_an_unknown_model_or_too_long_a_context_is_a_sentence(settings: 
     assert "`Qwen/Qwen3-32B`" in caught.value.hint
     with pytest.raises(TrackerError, match="has a context of 40,960 tokens"):
         answer_card_plan("Qwen/Qwen3-32B", WhatFitsAsked(context=100_000), settings)
+
+
+# Sizes of GGUF files in GB as their model cards list them (bartowski's, and the table of a local stack).
+PUBLISHED = [
+    ("meta-llama/Llama-3.1-8B-Instruct", 4, 4.92), ("meta-llama/Llama-3.1-8B-Instruct", 8, 8.54),
+    ("meta-llama/Llama-3.1-8B-Instruct", 16, 16.1), ("meta-llama/Llama-3.1-70B-Instruct", 4, 42.52),
+    ("meta-llama/Llama-3.1-70B-Instruct", 8, 74.98), ("meta-llama/Llama-3.2-3B-Instruct", 4, 2.02),
+    ("Qwen/Qwen2.5-7B-Instruct", 4, 4.68), ("Qwen/Qwen2.5-14B-Instruct", 4, 8.99),
+    ("Qwen/Qwen2.5-14B-Instruct", 8, 15.7), ("Qwen/Qwen2.5-32B-Instruct", 4, 19.85),
+    ("Qwen/Qwen2.5-72B-Instruct", 4, 47.42), ("Qwen/Qwen3-8B", 4, 5.03),
+    ("google/gemma-2-9b-it", 4, 5.76), ("google/gemma-2-9b-it", 8, 9.83), ("google/gemma-2-27b-it", 4, 16.65),
+    ("mistralai/Mistral-Nemo-Instruct-2407", 4, 7.48), ("microsoft/Phi-3.5-mini-instruct", 4, 2.39),
+    ("mistralai/Mistral-Small-3.1-24B-Instruct-2503", 4, 14.33),
+]  # fmt: skip
+
+
+def test_weights_of_18_published_copies_are_within_7_percent() -> None:
+    errors = []
+    for hub_id, bits, published in PUBLISHED:
+        shape = SHAPES[hub_id]
+        model = OpenModel(hub_id, shape.n_params or 0, shape=shape)
+        errors.append(abs(model.weights_bytes(bits) / GB / published - 1))
+    assert max(errors) < 0.07
+    assert sum(errors) / len(errors) < 0.02
