@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
+from runners.engines.llamacpp.spec import MOST_CONTEXT, N_PARALLEL
 from runners.hardware import Hardware
 from runners.memory.architecture import Architecture
 from runners.memory.gguf_shape import BLOCK
@@ -24,8 +25,6 @@ MIB = 2**20
 UBATCH = 512  # tokens computed at once, llama.cpp's default
 PAD = 256  # tokens to which the cache of a window is rounded up
 KV_TYPE = "f16"
-N_PARALLEL = 4  # slots, each with a whole context
-MOST_CONTEXT = 32_768  # tokens of a slot by default: all of it is reserved
 WORKER_BYTES = 400 * MIB  # as for transformers: python with lm-eval and a tokenizer
 SERVER_BYTES = 64 * MIB  # of the server besides weights, cache and buffers; 40 MiB measured
 CARD_BYTES = 512 * MIB  # CUDA's context and kernels; 300 to 500 MiB
@@ -61,7 +60,7 @@ class LlamaCppMemory:
         fits, split = total <= available, None
         if n_cards:
             reserved = n_cards * (buffers + CARD_BYTES)
-            split = _split(subject, caches, card_bytes - reserved, asked=_asked_layers(settings))
+            split = _split(subject, caches, card_bytes - reserved, asked=settings.n_gpu_layers)
             overhead += reserved
             total = weights + cache + overhead
             available = (
@@ -182,10 +181,5 @@ def _slots(settings: EngineSettings) -> int:
 
 
 def _kv_type(settings: EngineSettings) -> str:
-    asked = getattr(settings, "kv_cache_dtype", None)
+    asked = settings.kv_cache_dtype
     return asked if asked in BLOCK_BYTES else KV_TYPE
-
-
-def _asked_layers(settings: EngineSettings) -> int | None:
-    asked = getattr(settings, "n_gpu_layers", None)
-    return asked if isinstance(asked, int) else None

@@ -24,5 +24,6 @@ SPEC = EngineSpec(
     extra="gguf",
     is_automatic=True,
     weights=(GGUF,),
+    predictor="runners.memory.llamacpp:LlamaCppMemory",
     reader="runners.models.gguf_facts:read_facts",
 )  # fmt: skip

@@ -15,11 +15,13 @@ from runners.memory.weights import read_subject
 from runners.models.demo import gguf_path
 from runners.models.gguf import LocalFile, read_gguf
 from tests.builders.gguf_builder import LLAMA, GgufBytes
+from tracker.bench.fit import AssumedCard, predict_fit
 from tracker.errors import ModelError
 from tracker.records import EngineSettings, Model
+from tracker.settings import Settings
 
 MIB = 2**20
-HERE = EngineSettings(engine="transformers")
+HERE = EngineSettings(engine="llamacpp")
 MACHINE = Hardware("cpu", 8, 64 * 10**9, 60 * 10**9)
 
 
@@ -134,3 +136,13 @@ def test_shape_that_cannot_be_is_unpredictable(values: dict[str, object], tmp_pa
     with pytest.raises(ModelError) as caught:
         gguf_architecture(read_gguf(LocalFile(file), "local/x"))
     assert caught.value.reason == "unsupported"
+
+
+def test_fit_command_takes_a_gguf_and_a_type_of_the_cache(settings: Settings) -> None:
+    wide = predict_fit(str(gguf_path()), EngineSettings(engine="auto"), settings, context=4096)
+    assert (wide.fit.engine, wide.fit.quantization, wide.fit.n_sequences) == ("llamacpp", "Q4_1", 4)
+    narrow = predict_fit(str(gguf_path()), replace(HERE, kv_cache_dtype="q8_0"), settings, context=4096)
+    assert narrow.fit.kv_cache_bytes / wide.fit.kv_cache_bytes == pytest.approx(34 / 64)
+    assert [fit.context for fit in wide.by_context] == [4096, 8192]
+    on_card = predict_fit(str(gguf_path()), HERE, settings, assumed=AssumedCard("T4"))
+    assert (on_card.fit.n_gpu_layers, on_card.fit.device) == (31, "NVIDIA T4")
