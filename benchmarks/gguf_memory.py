@@ -15,6 +15,7 @@ from runners.memory.gguf_shape import gguf_architecture
 from runners.memory.llamacpp import buffer_bytes, cache_bytes
 from runners.models.demo import gguf_path
 from runners.models.gguf import LocalFile, read_gguf
+from tracker.interpreter import python_command
 
 MIB = 2**20
 CASES = ((2048, 1, "f16"), (4096, 1, "f16"), (8192, 1, "f16"), (4096, 4, "q8_0"), (8192, 2, "q4_0"))
@@ -23,7 +24,7 @@ SIZE = re.compile(r"(KV buffer|compute buffer|output buffer|model buffer) size =
 
 def logged(context: int, slots: int, kv_type: str) -> dict[str, float]:
     """MiB of each kind of buffer, summed over devices."""
-    argv = [sys.executable, "-m", "benchmarks.gguf_memory", str(context), str(slots), kv_type]
+    argv = python_command("-m", "benchmarks.gguf_memory", str(context), str(slots), kv_type)
     told = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
     sizes: dict[str, float] = {}
     for kind, size in SIZE.findall(told.stdout + told.stderr):
