@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import psutil
 
+from runners.engines import engine_spec
 from runners.hardware import describe_hardware
 from tracker.errors import TrackerError, UnknownNameError, describe_failure
 from tracker.frontier.tables import load_tables
@@ -19,6 +20,7 @@ from tracker.queue.priorities import (
     NEVER,
     TOO_LARGE,
     Candidate,
+    is_gguf_name,
     obstacle,
     priority,
     read_claims,
@@ -70,8 +72,6 @@ def refresh(settings: Settings, *, suite: str = DEFAULT_SUITE, now: datetime | N
     Raises:
         UnknownNameError: there is no such suite.
     """
-    from runners.memory.quantized_variants import is_readable  # the library of the Hub: slow to import
-
     version, now = stored_suite(suite, own=settings.suites_path).version, now or settings.now()
     memory_bytes = machine_memory()
     with Store.open(settings) as store:
@@ -81,7 +81,7 @@ def refresh(settings: Settings, *, suite: str = DEFAULT_SUITE, now: datetime | N
         claims = read_claims(store.query("model_claims"), sizes)
         jobs = {row["model_id"].casefold(): job_of(row) for row in store.query("jobs", suite=suite)}
         measured = _measured(store, suite)
-        copies = stand_ins(known, memory_bytes, is_readable=lambda name: is_readable([name]))
+        copies = stand_ins(known, memory_bytes, is_readable=_readable())
         changed, n_passed_over = [], 0
         for one in known:
             key = one.model_id.casefold()
@@ -114,6 +114,14 @@ def refresh(settings: Settings, *, suite: str = DEFAULT_SUITE, now: datetime | N
     return Refreshed(
         n_added, n_of["queued"], n_of["parked"], n_of["done"], n_passed_over + len(changed) - len(kept)
     )
+
+
+def _readable() -> Callable[[str], bool]:
+    """Whether an engine here can load a copy, by its name: GGUF where llama.cpp is installed."""
+    from runners.memory.quantized_variants import is_readable  # the library of the Hub: slow to import
+
+    has_llamacpp = engine_spec("llamacpp").is_installed
+    return lambda name: is_readable([name]) or (has_llamacpp and is_gguf_name(name))
 
 
 def add(
@@ -236,17 +244,23 @@ def _measured(store: Store, suite: str) -> dict[str, Measured]:
     found = {}
     for row in store.query("measured_suites"):
         if row["suite"] == suite:
-            known = hashes.get(row["model_id"].casefold(), {})
+            known = hashes.get(_listed_key(row["model_id"]), {})
             ours = known.get(row["revision"])
             newer = frozenset(c for c, hashed in known.items() if ours is not None and hashed != ours)
             is_complete = row["status"] == "complete"
             run = Measured(row["run_id"], is_complete, row["suite_version"], newer)
-            found[row["model_id"].casefold()] = run
+            found[_listed_key(row["model_id"])] = run
     for row in store.query("gone_models"):
         old = found.get(row["name"].casefold())
         if old is not None and row["renamed_to"]:
             found.setdefault(row["renamed_to"].casefold(), old)
     return found
+
+
+def _listed_key(model_id: str) -> str:
+    """The key under which the sources list a measured model: of a GGUF, its repository without the file."""
+    repository, _, label = model_id.casefold().partition(":")
+    return repository if label and is_gguf_name(repository) else model_id.casefold()
 
 
 def _candidates(rows: Iterable[Mapping[str, Any]]) -> list[Candidate]:

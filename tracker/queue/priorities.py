@@ -183,7 +183,7 @@ def obstacle(candidate: Candidate, memory_bytes: int, *, fit_bytes: int | None =
         return "disabled on the Hub"
     if candidate.gated:
         return f"gated ({candidate.gated}): request access on the Hub, then run `tracker queue unpark`"
-    if not candidate.has_safetensors:
+    if not candidate.has_safetensors and not is_gguf_name(candidate.model_id):
         return "no safetensors weights"
     if candidate.needs_remote_code:
         return "needs code from its repository: `tracker bench MODEL --trust-remote-code` if you trust it"
@@ -194,6 +194,11 @@ def obstacle(candidate: Candidate, memory_bytes: int, *, fit_bytes: int | None =
         has = f"this machine has {memory_bytes / 1e9:.0f} GB"
         return f"{TOO_LARGE} {needed / 1e9:.0f} GB of memory, {basis}; {has}"
     return None
+
+
+def is_gguf_name(model_id: str) -> bool:
+    """Whether the repository has GGUF files, by its name: they are measured with llama.cpp."""
+    return "gguf" in model_id.partition("/")[2].casefold()
 
 
 def _near_best(claimed: Mapping[str, float], claims: Claims, place: int | None) -> str | None:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from runners.card_support import can_use_card
-from runners.engines import AUTO, choose_engine, engine_spec
+from runners.engines import AUTO, SAFETENSORS, choose_engine, engine_spec
 from runners.hardware import describe_hardware
 from runners.harness.events import Event
 from runners.memory.fit import plan_fit
 from runners.models.hub import hub_answers
-from runners.models.resolve import bytes_to_download
+from runners.models.resolve import bytes_to_download, weights_format
 from tracker.bench.run import BenchRequest, bench, resolve_named
 from tracker.errors import (
     EXIT_INTERRUPTED,
@@ -102,8 +102,8 @@ def work_off(
     """
     ends_at_s = time.monotonic() + budget.minutes * MINUTE_S if budget.minutes else None
     left_bytes = math.inf if budget.max_gb is None else budget.max_gb * GB
-    engine = engine or EngineSettings(engine=AUTO)
-    engine = choose_engine(engine, has_gpu=can_use_card(describe_hardware(), engine=engine.engine))
+    asked = engine or EngineSettings(engine=AUTO)
+    engine = _engine_for(asked, SAFETENSORS)
     if not engine_spec(engine.engine).loads_weights:
         left_bytes = math.inf  # nothing is downloaded
     _take_back(settings, suite)
@@ -118,7 +118,9 @@ def work_off(
             return
         tried.add(job.model_id)
         minutes = None if left_s is None else left_s / MINUTE_S
-        request = BenchRequest(model=job.model_id, engine=engine, suites=(suite,), minutes=minutes)
+        format_ = weights_format(job.model_id)
+        own = engine if format_ == SAFETENSORS or asked.engine != AUTO else _engine_for(asked, format_)
+        request = BenchRequest(model=job.model_id, engine=own, suites=(suite,), minutes=minutes)
         worked, n_bytes = _work(settings, job, request, on_event, left_bytes=left_bytes)
         if worked is None:
             continue
@@ -128,6 +130,12 @@ def work_off(
         n_down = n_down + 1 if worked.exit_code == UnreachableError.exit_code else 0
         if worked.exit_code == EXIT_INTERRUPTED or n_down == DOWN:
             return
+
+
+def _engine_for(asked: EngineSettings, weights: str) -> EngineSettings:
+    """The engine for models whose weights have this format."""
+    has_gpu = can_use_card(describe_hardware(), engine=asked.engine)
+    return choose_engine(asked, has_gpu=has_gpu, weights=weights)
 
 
 def _work(

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from tracker.memory_estimate import STORED_BITS
 from tracker.records.parameter_counts import count_parameters, read_quantization
 from tracker.records.published import (
     Access,
@@ -38,10 +39,11 @@ OVERLAP = timedelta(hours=1)  # read again: the Hub's list may lag behind its re
 FIRST_DAYS = 7  # of changes, without a watermark: a first ingest takes minutes, not hours
 PIPELINES = ("text-generation", "image-text-to-text")  # many chat models also accept images
 EXPAND = (
-    "author", "baseModels", "cardData", "createdAt", "disabled", "downloads", "gated", "lastModified",
+    "author", "baseModels", "cardData", "createdAt", "disabled", "downloads", "gated", "gguf", "lastModified",
     "likes", "pipeline_tag", "private", "safetensors", "sha", "tags", "trendingScore",
 )  # fmt: skip
 N_TRENDING, N_DOWNLOADED = 500, 1000  # beyond this rank, the order is noise
+N_GGUF = 500  # repositories of GGUF files, the most downloaded: one page
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Listing:
     pipeline_tag: str
     sort: str
     n_models: int | None = None  # None: down to the watermark
+    weights: str = "safetensors"  # the format that the repositories must have
 
     @property
     def is_moved(self) -> bool:
@@ -58,10 +61,13 @@ class Listing:
         return self.n_models is None
 
 
-LISTINGS = tuple(
-    Listing(pipeline, sort, n)
-    for pipeline in PIPELINES
-    for sort, n in (("trendingScore", N_TRENDING), ("downloads", N_DOWNLOADED), ("lastModified", None))
+LISTINGS = (
+    *(
+        Listing(pipeline, sort, n)
+        for pipeline in PIPELINES
+        for sort, n in (("trendingScore", N_TRENDING), ("downloads", N_DOWNLOADED), ("lastModified", None))
+    ),
+    Listing(PIPELINES[0], "downloads", N_GGUF, "gguf"),
 )
 
 
@@ -95,7 +101,7 @@ class Place:
 
 
 class HubModels:
-    """The models of the Hub that generate text and have safetensors."""
+    """The models of the Hub that generate text: those with safetensors, and the most popular GGUF."""
 
     facts = SourceFacts(
         name="hub-models",
@@ -241,6 +247,7 @@ def parse_entry(row: Any) -> tuple[SourceModel | None, str]:
     quantization = read_quantization(mapping(entry.get("config")), tags)
     if kind is ModelKind.QUANTIZED:
         quantization = replace(quantization, is_quantized=True)
+    in_gguf = whole(mapping(entry.get("gguf")).get("total")) if not counts else None
     size = count_parameters(
         counts,
         total=whole(mapping(entry.get("safetensors")).get("total")),
@@ -261,8 +268,8 @@ def parse_entry(row: Any) -> tuple[SourceModel | None, str]:
                 license=_license(card, tags),
                 gated=text(entry.get("gated")),
                 pipeline_tag=text(entry.get("pipeline_tag")),
-                n_params=whole(size.n_params),
-                weights_bytes=whole(size.weights_bytes),
+                n_params=whole(size.n_params) or in_gguf,
+                weights_bytes=whole(size.weights_bytes) or _gguf_bytes(in_gguf),
                 is_packed=size.is_packed,
                 has_safetensors="safetensors" in tags or bool(counts),
                 needs_remote_code="custom_code" in tags,
@@ -282,6 +289,11 @@ def _dtypes(entry: Any) -> Any:
     return mapping(mapping(entry.get("safetensors")).get("parameters"))
 
 
+def _gguf_bytes(n_params: int | None) -> int | None:
+    """Bytes of the file that is taken by default, Q4_K_M: the list names no sizes."""
+    return None if n_params is None else round(n_params * STORED_BITS[4.0] / 8)
+
+
 def _license(card: Any, tags: list[str]) -> str | None:
     declared = card.get("license")
     if text(declared) == "other":
@@ -294,7 +306,7 @@ def _license(card: Any, tags: list[str]) -> str | None:
 def first_url(listing: Listing, page: int, fetch: Fetcher) -> str:
     """The address of the first page of a pass."""
     n = page if listing.n_models is None else min(page, listing.n_models)
-    params = [("pipeline_tag", listing.pipeline_tag), ("filter", "safetensors"), ("sort", listing.sort)]
+    params = [("pipeline_tag", listing.pipeline_tag), ("filter", listing.weights), ("sort", listing.sort)]
     words = [*params, ("limit", str(n)), *(("expand", name) for name in EXPAND)]
     return fetch.hub_url(f"/api/models?{urlencode(words)}")
 

@@ -9,7 +9,14 @@ import pytest
 
 from runners.memory.quantized_variants import is_readable
 from tracker.queue import jobs as queue
-from tracker.queue.priorities import Candidate, Claims, priority, stand_ins
+from tracker.queue.priorities import (
+    Candidate,
+    Claims,
+    is_gguf_name,
+    obstacle,
+    priority,
+    stand_ins,
+)
 from tracker.records.published import Access, Batch, ModelKind, SourceModel
 from tracker.settings import Settings
 from tracker.store import Store, open_snapshot
@@ -106,3 +113,11 @@ def test_a_refresh_queues_the_copy_and_names_it_at_its_model(settings: Settings)
         assert (queued["status"], queued["priority"]) == ("queued", parked["priority"])
         assert parked["parked_reason"].endswith("; measured instead: `quant/atlas-27b-AWQ`")
         assert parked["parked_reason"].count("instead") == 1
+
+
+def test_a_gguf_copy_stands_in_where_llama_cpp_is_installed() -> None:
+    one = copy("quant/atlas-27b-GGUF", has_safetensors=False)
+    assert names(PARENT, one) == {}
+    found = stand_ins((PARENT, one), MEMORY, is_readable=is_gguf_name)
+    assert found == {"quant/atlas-27b-gguf": PARENT}
+    assert obstacle(copy("quant/atlas-27b", has_safetensors=False), MEMORY) == "no safetensors weights"
