@@ -24,6 +24,7 @@ from tracker.answers.digest_scores import (
     record_changes,
     score_change_lines,
 )
+from tracker.answers.run_lines import completed_words
 from tracker.errors import describe_failure, is_failure
 from tracker.logs import get_logger
 from tracker.memory_estimate import GB, MEMORY_GB, row_needed_bytes
@@ -252,6 +253,7 @@ def _best_text(row: Row, known: Row | None) -> str:
     text = f"{row['task']} {row['value']:.1%}"
     if row["ci_low"] is not None and row["ci_high"] is not None:
         text += f" ({row['ci_low']:.1%} to {row['ci_high']:.1%})"
+    text += completed_words(row, row["value"])
     if known is None:
         return text
     return f"{text}, previously `{known['model_id']}` with {known['value']:.1%}"
@@ -270,6 +272,7 @@ def contradiction_lines(pairs: Iterable[Row]) -> list[DigestChange]:
         if row["verdict"] not in ("claimed_higher", "claimed_lower"):
             continue
         measured = f"{row['measured']:.1%} ({row['ci_low']:.1%} to {row['ci_high']:.1%}, n={row['n_items']})"
+        measured += completed_words(row, row["measured"])
         close = "" if row["match"] == "exact" else "; prompts or shots may differ"
         text = (
             f"{row['task']}: claimed {row['claimed']:.1%} by "

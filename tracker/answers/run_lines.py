@@ -36,6 +36,20 @@ def completed_line(score: Mapping[str, Any]) -> str:
     return f"{score['task']}: {' · '.join(parts)}"
 
 
+def completed_words(row: Mapping[str, Any], value: float) -> str:
+    """The score of the completed answers alone, to follow the `value` of all; empty if that agrees with it.
+
+    It differs if it is outside the 95% interval of the value.
+    """
+    own, completed = row.get("completed_value"), row.get("completed_fraction")
+    if own is None or completed is None or own == value:
+        return ""
+    low, high = row["ci_low"], row["ci_high"]
+    if low is not None and high is not None and low <= own <= high:
+        return ""
+    return f", {own:.1%} on the {completed:.0%} that are completed answers"
+
+
 def sampling_line(
     sampling: str | None, values: Mapping[str, Any], repeats: int | None, budget: int | None
 ) -> str:

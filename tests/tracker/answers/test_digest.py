@@ -21,7 +21,7 @@ from tests.builders.some_runs import (
     store_runs,
 )
 from tests.builders.some_studies import TPE, result, store_study, study, trial
-from tracker.answers.digest import digest, memory_bests, outage_lines
+from tracker.answers.digest import contradiction_lines, digest, memory_bests, outage_lines
 from tracker.answers.digest_formats import (
     ATOM,
     atom,
@@ -185,6 +185,32 @@ def test_digest_a_new_best_of_a_memory_size_is_reported() -> None:
     assert [change.line for change in memory_bests([row], [row, better])] == [
         "`a/c` on quick: sums 60.0% (50.0% to 70.0%), previously `a/b` with 50.0%, in 24 to 80 GB"
     ]
+
+
+@pytest.mark.parametrize(
+    ("completed", "words"),
+    [
+        (
+            {"completed_value": 0.9, "completed_fraction": 0.55},
+            ", 90.0% on the 55% that are completed answers",
+        ),
+        ({"completed_value": 0.55, "completed_fraction": 0.95}, ""),
+        ({"completed_value": None, "completed_fraction": 0.0}, ""),
+    ],
+    ids=["outside the interval", "inside it", "none completed"],
+)
+def test_digest_a_score_of_completed_answers_is_told_where_it_differs(
+    completed: dict[str, Any], words: str
+) -> None:
+    row = measured("a/b", 0.5, gigabytes=3) | completed
+    expected = f"`a/b` on quick: sums 50.0% (40.0% to 60.0%){words}, in 8 to 80 GB"
+    assert [change.line for change in memory_bests([], [row])] == [expected]
+    claim = row | {
+        "measured": 0.5, "verdict": "claimed_higher", "match": "exact", "claimed": 0.95, "reporter": "acme",
+        "reported_by": "first_party", "n_items": 99, "source_url": None,
+    }  # fmt: skip
+    (line,) = contradiction_lines([claim])
+    assert line.line.endswith(f"measured here 50.0% (40.0% to 60.0%, n=99){words}")
 
 
 def test_digest_memory_bests_are_one_line_per_model_with_the_sizes_of_each_task() -> None:

@@ -46,6 +46,7 @@ select
     benchmark_tasks.match, named.source, named.reported_by, named.reporter, named.source_url, named.seen_at,
     named.value as claimed, named.stderr as claimed_stderr,
     measured.value as measured, measured.ci_low, measured.ci_high, measured.n_items, measured."limit",
+    measured.completed_fraction, measured.completed_value,
     measured.suite, measured.run_id, measured.started_at as measured_at,
     measured.value - named.value as difference,
     case

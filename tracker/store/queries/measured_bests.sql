@@ -16,7 +16,8 @@ select
     cast(runs.fit ->> 'kv_cache_bytes' as double)
         / nullif(cast(runs.fit ->> 'context' as bigint) * cast(runs.fit ->> 'n_sequences' as bigint), 0)
         as cache_bytes_per_token,
-    task_scores.task, task_scores.value, task_scores.ci_low, task_scores.ci_high, task_scores.n_items
+    task_scores.task, task_scores.value, task_scores.ci_low, task_scores.ci_high, task_scores.n_items,
+    task_scores.completed_fraction, task_scores.completed_value
 from newest
 join runs using (run_id)
 join task_scores using (run_id)
