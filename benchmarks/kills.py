@@ -50,12 +50,18 @@ MAX_KILLED = 4  # times that the bench of one model is killed before it may comp
 LONGER = 1.1  # kills are drawn up to this multiple of the time of an undisturbed command
 HEALTHY_S = 60.0
 ORPHAN_S = 8.0  # after which a child of a killed command must be gone
+QUERY_S = 300.0  # of one count: other work may keep both cores busy
+QUERY_ATTEMPTS = 3
 COUNTED = (
     "select (select count(*) from current_models) models, (select count(*) from current_scores) scores,"
     " (select count(*) from vintages) vintages, (select count(*) from dated_values) dated,"
     " (select count(*) from runs where status = 'complete') complete,"
     " (select count(*) from jobs) jobs"
 )
+
+
+class NoAnswerError(Exception):
+    """What a series counts cannot be read: the series ends, and that is its fault."""
 
 
 @dataclass(slots=True)
@@ -134,11 +140,16 @@ class Bench:
         return found
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
-        """The answer to a query; one row with the error if there is none."""
-        done = self.run("query", sql, "--json")
-        if done.returncode != 0:
-            return [{"error": done.stdout + done.stderr[-300:]}]
-        return list(json.loads(done.stdout)["rows"])
+        """The answer to a query.
+
+        Raises:
+            NoAnswerError: there is none, several times in a row.
+        """
+        for _ in range(QUERY_ATTEMPTS):
+            done = self.run("query", sql, "--json", "--timeout", str(QUERY_S))
+            if done.returncode == 0:
+                return list(json.loads(done.stdout)["rows"])
+        raise NoAnswerError(f"query: exit {done.returncode}: {done.stdout}{done.stderr[-300:]}")
 
     def counts(self) -> dict[str, Any]:
         """Rows of what must not be lost, in the newest snapshot."""
@@ -215,7 +226,7 @@ def kill_repeated(
                 prepare(bench)
             bench.kill(tally, LONGER * whole_s, *filled)
             after = bench.counts()
-            if "error" in after or any(after[name] < before[name] for name in before):
+            if any(after[name] < before[name] for name in before):
                 tally.faults.append(f"{filled}: before {before}, after {after}")
             else:
                 before = after
@@ -322,7 +333,10 @@ def main() -> None:
         bench.run("queue", "refresh", "--suite", "sums")
         for name in asked.only or SERIES:
             tally, began_s = Tally(), time.monotonic()
-            SERIES[name](bench, asked.n, tally)
+            try:
+                SERIES[name](bench, asked.n, tally)
+            except NoAnswerError as error:
+                tally.faults.append(str(error))
             bench.run("store", "publish")  # the next writer clears up
             checked = json.loads(
                 bench.run("store", "check", "--json").stdout or '{"problems": ["no answer"]}'
