@@ -43,6 +43,10 @@ class LlamaApi:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
         await self._http.__aexit__(None, None, None)
 
     @property

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import logging
 import os
 import re
 import time
@@ -20,7 +19,7 @@ from typing import Any
 import psutil
 
 from runners.engines import Continuation, ContinuationRequest, Generation, GenerationRequest, TextRequest
-from runners.engines.chat import can_stop_thinking, choose_template, render_chat, try_template
+from runners.engines.chat import TRIED_MESSAGES, can_stop_thinking, choose_template, render_chat, try_template
 from runners.engines.encoding import (
     EncodedPair,
     Ids,
@@ -59,7 +58,10 @@ NEUTRAL: Mapping[str, float] = {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0}
 LLAMA_NAMES = {"repetition_penalty": "repeat_penalty"}
 SAMPLERS = ["penalties", "temperature", "top_k", "top_p", "min_p"]  # in the order of the other engines
 FILLER = "a"  # a text of one whole token in every vocabulary
-_log = logging.getLogger(__name__)
+CLOCK = "strftime_now"  # in templates that write the date
+OTHER_TEMPLATE = (
+    "llama.cpp renders the model's chat template in another way; prompts are as transformers renders it"
+)
 
 
 class LlamaCppEngine:
@@ -85,9 +87,8 @@ class LlamaCppEngine:
             self._facts.context_length or MOST_CONTEXT, MOST_CONTEXT
         )
         self._server = LlamaServer(self._launch(path))
-        self._loop = WaitingLoop()
+        self._loop, self._api, self._is_open = WaitingLoop(), LlamaApi(self._server), True
         try:
-            self._api = LlamaApi(self._server)
             self._tokenizer = self._own_tokenizer()
             self._marks = find_marks(self._tokenizer)
             self.info = self._describe()
@@ -176,8 +177,11 @@ class LlamaCppEngine:
 
     def close(self) -> None:
         """End the server; closing twice is harmless."""
+        if self._is_open:
+            self._is_open = False
+            self._loop.run(self._api.close())
+            self._loop.close()
         self._server.close()
-        self._loop.close()
 
     # loading
 
@@ -206,7 +210,19 @@ class LlamaCppEngine:
         choose_template(tokenizer, self._settings.chat_template)
         try_tokenizer(tokenizer)
         try_template(tokenizer)
+        self._compare_templates(tokenizer)
         return tokenizer
+
+    def _compare_templates(self, tokenizer: LlamaTokenizer) -> None:
+        """Note it if llama.cpp renders a simple chat in another way; a date in it always differs."""
+        if tokenizer.chat_template is None or CLOCK in str(tokenizer.chat_template):
+            return
+        with contextlib.suppress(EngineError):  # one of the two rejects it
+            body = {"messages": list(TRIED_MESSAGES)}
+            said = self._loop.run(self._api.post("/apply-template", body)).get("prompt")
+            ours = render_chat(tokenizer, TRIED_MESSAGES, add_generation_prompt=True, thinking=None)
+            if said != ours:
+                self.differences = (OTHER_TEMPLATE,)
 
     def _describe(self) -> EngineInfo:
         versions = {"llama.cpp": self._build.number, "chat_template": "file"}

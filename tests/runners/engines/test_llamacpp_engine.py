@@ -19,7 +19,7 @@ from runners.engines import (
     choose_engine,
     open_engine,
 )
-from runners.engines.llamacpp.engine import LlamaCppEngine
+from runners.engines.llamacpp.engine import OTHER_TEMPLATE, LlamaCppEngine
 from runners.models.demo import demo_gguf, gguf_path
 from tests.tasks import make
 from tracker.errors import EngineError, FieldError, UnknownNameError
@@ -154,6 +154,16 @@ def test_llamacpp_renders_chats_as_llama_cpp_does(engine: LlamaCppEngine) -> Non
     said = engine._loop.run(engine._api.post("/apply-template", {"messages": messages}))
     assert engine.chat_prompt(messages) == said["prompt"]
     assert engine.info.versions["chat_template"] == "file"
+    assert engine.differences == ()
+
+
+def test_llamacpp_says_if_it_renders_chats_in_another_way(engine: LlamaCppEngine) -> None:
+    tokenizer, before = engine._tokenizer, engine._tokenizer.chat_template
+    tokenizer.chat_template = "{{ messages[0].content }}"
+    engine._compare_templates(tokenizer)
+    tokenizer.chat_template = before
+    found, engine.differences = engine.differences, ()
+    assert found == (OTHER_TEMPLATE,)
 
 
 def test_llamacpp_says_who_answered(engine: LlamaCppEngine) -> None:
