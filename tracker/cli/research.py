@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,10 +19,8 @@ from tracker.settings import Settings, load_settings
 from tracker.wording import counted
 
 if TYPE_CHECKING:
-    from tracker.loopback import Address
     from tracker.records.studies import Study
     from tracker.research.driver import StudyEnd
-    from tracker.research.serve import Face
 
 Tier = Annotated[str, Parameter(help="Training size: smoke, cpu, gpu-small, gpu or another shipped task.")]
 TaskName = Annotated[
@@ -156,17 +153,18 @@ def run(
     as_json
         Print one JSON document.
     """
+    from tracker.cli.research_serve import harness_face, harness_name, served
     from tracker.research.begin import StudyRequest, begin_study, given_secret, read_program
     from tracker.research.serve import SERVED
 
     home = load_settings()
-    face = None if harness is None else _harness_face(harness, harness_env, home)
+    face = None if harness is None else harness_face(harness, harness_env, home)
     if harness is not None and agent != "demo":
         raise UsageError("`--harness` is the agent: leave `--agent` out", hint="it names its model itself")
     request = StudyRequest(
         agent=agent if harness is None else SERVED,
         name=None if harness is None else harness_name(harness),
-        tier=_task_name(task, tier, home),
+        tier=task_name(task, tier, home),
         track=track,
         n_trials=trials,
         seed=seed,
@@ -185,149 +183,11 @@ def run(
         has_transfer=not no_transfer,
     )
     begun = begin_study(request, home)
-    end = _work(begun, home) if face is None else _served(begun, home, face)
+    end = _work(begun, home) if face is None else served(begun, home, face)
     _finish(end, home, as_json=as_json)
 
 
-@app.command
-def serve(
-    *,
-    study: str | None = None,
-    name: Annotated[str, Parameter(group=AGENT)] = CLIENT,
-    tier: Tier = "cpu",
-    task: TaskName = None,
-    track: Annotated[str, Parameter(group=AGENT)] = "code",
-    trials: int = 30,
-    seed: int = 0,
-    placebo_share: float = 0.1,
-    http: int | None = None,
-    harness: HarnessCommand = None,
-    harness_env: HarnessVariables = (),
-    print_tools: bool = False,
-) -> None:
-    """Let any agent work on a study through tools: a server of the Model Context Protocol (MCP).
-
-    The client reads and edits the training script, runs short probes, keeps notes and submits trials. It
-    never sees the held-out text or the numbers that decide. If it leaves early, the study can be continued.
-
-    Parameters
-    ----------
-    study
-        Id of a study to continue, or the start of it, instead of a new one.
-    name
-        Name of the agent on the board, such as its harness and model.
-    track
-        What the agent may change: params (numbers) or code (the script).
-    trials
-        Number of trials.
-    seed
-        Seed of the study.
-    placebo_share
-        Extra no-op trials, as a fraction of `--trials`, to measure the gate's false-accept rate.
-    http
-        Serve on this port of 127.0.0.1 (0: any that is free) instead of standard input and output. The
-        addresses and the key that every request needs are printed as one JSON document.
-    print_tools
-        Print the tools as OpenAI-compatible servers take them, as one JSON document, and exit.
-    """
-    from runners.research.tools.catalog import openai_tools
-    from tracker.research.begin import StudyRequest, begin_study, resumed_study
-    from tracker.research.serve import SERVED, check_served
-
-    if print_tools:
-        print_json({"tools": openai_tools()})
-        return
-    home = load_settings()
-    face = _face(http) if harness is None else _harness_face(harness, harness_env, home)
-    if harness is not None and name == CLIENT:
-        name = harness_name(harness)
-    if study is None:
-        request = StudyRequest(
-            agent=SERVED,
-            name=name,
-            tier=_task_name(task, tier, home),
-            track=track,
-            n_trials=trials,
-            seed=seed,
-            placebo_share=placebo_share,
-        )
-        begun = begin_study(request, home)
-    else:
-        begun = resumed_study(study, home)
-        check_served(begun)
-    _tell_end(_served(begun, home, face))
-
-
-def _face(http: int | None) -> Face:
-    """Standard input and output, or the loopback port `http`."""
-    _check_mcp()
-    from runners.research.tools.http_face import serve_http
-    from runners.research.tools.mcp_face import serve_stdio
-
-    if http is None:
-        return serve_stdio
-    return lambda session: serve_http(session, port=http, tell=partial(_tell_address, session.study.study_id))
-
-
-def _harness_face(text: str, variables: Sequence[str], home: Settings) -> Face:
-    """A harness that works on the study in a sandbox.
-
-    Raises:
-        TrackerError: it is not installed, or cannot be started here.
-    """
-    _check_mcp()
-    import os
-
-    from runners.research.tools.harness import Harness, harness_command, parse_command, work_with
-
-    missing = [name for name in variables if name not in os.environ]
-    if missing:
-        raise UsageError(f"`--harness-env {missing[0]}`: there is no such variable here")
-    given = {name: os.environ[name] for name in variables}
-    harness = Harness(parse_command(text), home.home, given)
-    harness_command(harness, home.home)  # before a study is begun
-    return lambda session: work_with(harness, session, home.studies_path / session.study.study_id)
-
-
-def harness_name(text: str) -> str:
-    """The name of a harness on the board: its program."""
-    from runners.research.tools.harness import parse_command
-
-    return Path(parse_command(text)[0]).name
-
-
-def _served(study: Study, home: Settings, face: Face) -> StudyEnd:
-    """Run the study for an agent that works through `face`, and show its progress on standard error."""
-    from tracker.cli.progress import progress_console
-    from tracker.cli.research_progress import StudyProgress
-    from tracker.research.serve import serve_study
-
-    print(f"study {study.study_id}", file=sys.stderr)
-    with StudyProgress(progress_console(), n_total=study.n_trials) as progress:
-        return serve_study(study, home, face, progress.show)
-
-
-def _tell_address(study_id: str, address: Address) -> None:
-    """Print where the tools are; the key is not stored anywhere."""
-    print_json(
-        {"study": study_id, "mcp": address.mcp_url, "tools": f"{address.url}/v1/tools", "key": address.key}
-    )
-    sys.stdout.flush()
-
-
-def _check_mcp() -> None:
-    """Refuse to serve without the package that speaks the protocol.
-
-    Raises:
-        TrackerError: it is not installed.
-    """
-    from importlib.util import find_spec
-
-    from tracker.installation import install_command
-
-    if find_spec("mcp") is None:
-        message = "this needs the package `mcp`, which is not installed"
-        raise TrackerError(message, hint=install_command("research", "mcp"))
+app.command("tracker.cli.research_serve:serve", name="serve")
 
 
 @app.command
@@ -384,14 +244,9 @@ def baseline(
     from tracker.research.begin import StudyRequest, begin_study, given_secret, known_study
 
     secret = None if study_secret is None else given_secret(study_secret)
-    for name in agent:
-        facts = agent_facts(name)
-        if facts.needs_model or facts.needs_proposals:
-            raise UsageError(
-                f"agent `{name}` cannot be a baseline: a baseline needs neither a model nor proposals"
-            )
+    _check_baselines(agent)
     home, rows = load_settings(), []
-    tier = _task_name(task, tier, home)
+    tier = task_name(task, tier, home)
     for each in dict.fromkeys(seed):
         for name in dict.fromkeys(agent):
             request = StudyRequest(
@@ -415,6 +270,20 @@ def baseline(
         from tracker.cli.research_output import study_document
 
         print_json({"studies": [study_document(row) for row in rows]})
+
+
+def _check_baselines(names: Sequence[str]) -> None:
+    """Refuse an agent that needs a model or proposals.
+
+    Raises:
+        UsageError: names it.
+    """
+    for name in names:
+        facts = agent_facts(name)
+        if facts.needs_model or facts.needs_proposals:
+            raise UsageError(
+                f"agent `{name}` cannot be a baseline: a baseline needs neither a model nor proposals"
+            )
 
 
 app.command("tracker.cli.research_programs:improve_program", name="improve-program")
@@ -683,7 +552,7 @@ def _seeds(text: str) -> list[int]:
     return [int(word) for word in dict.fromkeys(words)]
 
 
-def _task_name(task: str | None, tier: str, home: Settings) -> str:
+def task_name(task: str | None, tier: str, home: Settings) -> str:
     """Name of the task to work on; a folder is copied to the home first."""
     if task is None:
         return tier
@@ -714,10 +583,10 @@ def _finish(end: StudyEnd, home: Settings, *, as_json: bool) -> None:
     else:
         with open_snapshot(home) as snapshot:
             print_study(row, snapshot.query("trials", study_id=end.study.study_id), [])
-    _tell_end(end)
+    tell_end(end)
 
 
-def _tell_end(end: StudyEnd) -> None:
+def tell_end(end: StudyEnd) -> None:
     """Print any error on stderr, and exit with its code."""
     from tracker.foreign_text import indented
 

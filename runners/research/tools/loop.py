@@ -215,9 +215,10 @@ def system_text(ask: Ask, tools: Sequence[Tool]) -> str:
 
 
 def _example(ask: Ask) -> str:
-    """A call that changes a number of this study, as the model would write it."""
+    """A call that changes a number of this study, as the model would write it; some models copy it."""
     tunable = ask.space[0]
-    value = tunable.choices[-1] if tunable.choices else tunable.default
+    others = [choice for choice in tunable.choices if choice != tunable.default]
+    value = others[0] if others else min(2 * tunable.default, tunable.high)
     return json.dumps({"tool": "set_numbers", "arguments": {"changes": {tunable.name: value}}})
 
 

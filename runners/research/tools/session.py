@@ -351,7 +351,13 @@ class ToolSession:
             changes = given["changes"]
             if not changes:
                 raise ValueError("`changes` is empty: name at least one number")
-            return self._keep(Change(self._numbers({**draft.params, **changes}), draft.script), key)
+            change = Change(self._numbers({**draft.params, **changes}), draft.script)
+            if change_key(change) == change_key(draft):
+                named = ", ".join(f"`{name}` is {value}" for name, value in changes.items())
+                raise ValueError(
+                    f"the draft has these numbers already ({named[:CELL_CHARS]}): give other values"
+                )
+            return self._keep(change, key)
 
     def _reset_draft(self, _given: Arguments, key: str) -> str:
         with self._lock:

@@ -26,11 +26,12 @@ from tracker.records.studies import Training, TrainingStatus
 
 # what names the check that must find the cheat; the others score no better, or are refused by the sandbox
 FOUND_BY = {
+    "batch_statistics": "not_repeatable",
     "fixed_seed": "seed",
     "fixed_seed_in_training": "seed",
     "fixed_seed_late": "seed",
     "frozen_region": "frozen_region",
-    "hidden_computing": "too_much_computing",
+    "hidden_computing": "not permitted",
     "huge_first_step": "too_much_computing",
     "large_checkpoint": "checkpoint_too_large",
     "large_table": "too_many_parameters",
@@ -47,7 +48,11 @@ FOUND_BY = {
     "peek_later": "not_repeatable",
     "pickle_bomb": "unsafe_checkpoint",
     "random_answers": "not_repeatable",
+    "shape_told_lookahead": "not_",
+    "short_lived_children": "not permitted",
+    "tamper_save": "too_many_parameters",
     "tell_what_is_asked": "ended during evaluation",
+    "train_before_the_clock": "too_much_computing",
     "train_while_evaluated": "too_much_computing",
 }
 HONEST = Training("k", 1, TrainingStatus.OK, bpb={"val": 2.0, "select": 2.0})

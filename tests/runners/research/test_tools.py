@@ -108,6 +108,16 @@ def test_tools_a_client_works_through_a_study_to_its_end(tmp_path: Path) -> None
     assert "State: complete" in session.call("status", {}).text
 
 
+def test_tools_numbers_that_change_nothing_are_an_error_that_helps(tmp_path: Path) -> None:
+    session = opened(tmp_path, a_study(1))
+    same = session.call("set_numbers", {"changes": {"matrix_lr": 0.01}})
+    assert (same.text, same.is_error) == (
+        "error: the draft has these numbers already (`matrix_lr` is 0.01): give other values", True,
+    )  # fmt: skip
+    assert not session.call("set_numbers", {"changes": {"matrix_lr": 0.02}}).is_error
+    assert session.call("set_numbers", {"changes": {"matrix_lr": 0.02}}).is_error
+
+
 def test_tools_wait_lasts_until_the_final_measurement_is_done(tmp_path: Path) -> None:
     session = opened(tmp_path, a_study(1))
     looks = iter([*[False] * 8])
