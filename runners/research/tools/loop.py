@@ -35,6 +35,7 @@ MAX_CALLS = 24  # of one dialog; after it, the draft is submitted as it stands
 N_REPEATS = 3  # equal calls in a row, after which the dialog ends
 LEFT_OUT = ("wait", "finish", "status")  # the loop waits by itself, uses all its trials, and tells the state
 CHANGE_BY, SUBMIT_BY = 12, 21  # calls after which only a change, and only a submission, is offered
+N_REFUSED = 6  # calls for which a number is not offered that was refused
 SHOWN_TRIALS = 10  # in the state at the beginning of a dialog
 EDITS = ("set_numbers", "edit_file")
 NEED_A_DRAFT = ("submit", "run_probe", "diff", "reset_draft")  # refused, or useless, while it is unchanged
@@ -120,7 +121,9 @@ class ToolLoopAgent(ModelAgent):
             messages = self._messages(member, ask, max_chars=asking.max_prompt_chars)
             seed = question_seed(ask.study.seed, member.number, place)
             tools = offered(self._tools, member.dialog, member.session, n_trials=len(ask.history))
-            schema = call_schema(tools, allowed_values(ask))
+            refused = refused_numbers(member.dialog)
+            numbers = {name: value for name, value in allowed_values(ask).items() if name not in refused}
+            schema = call_schema(tools, numbers or allowed_values(ask))
             queries.append(ModelQuery(messages, seed, schema))
             asked.append(member)
         asking.ask(queries)
@@ -240,13 +243,29 @@ def offered(
         left_out.add("curve")
     if "Notes:" in dialog.state and session.works_alone:
         left_out.add("notes_read")
-    if last is not None:
+    if last is not None and last != "set_numbers":  # of which other numbers are left
         left_out.add(last)
     if n_calls >= (SUBMIT_BY if is_edited else CHANGE_BY):
         wanted = ("submit",) if is_edited and last != "submit" else EDITS
         left_out |= {tool.name for tool in tools if tool.name not in wanted}
     kept = tuple(tool for tool in tools if tool.name not in left_out)
     return kept or tuple(tool for tool in tools if tool.name in EDITS)
+
+
+def refused_numbers(dialog: Dialog) -> set[str]:
+    """The numbers of the calls of `set_numbers` that were refused lately: a model would name them again."""
+    found: set[str] = set()
+    for step in dialog.steps[-N_REFUSED:]:
+        if not (step.result or "").startswith("error:"):
+            continue
+        try:
+            call = read_call(step.reply)
+        except ValueError:
+            continue
+        changes = call.arguments.get("changes")
+        if call.tool == "set_numbers" and isinstance(changes, dict):
+            found |= {str(name) for name in changes}
+    return found
 
 
 def _last_call(dialog: Dialog) -> str | None:

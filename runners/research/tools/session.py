@@ -433,7 +433,7 @@ class ToolSession:
             before, text = self._work.notes(), given["text"].strip()
             if given.get("replace"):
                 after = text
-            elif text and before.endswith(text):  # written before a kill
+            elif text and before.endswith(text):  # also a call that was carried out before a kill
                 after = before
             else:
                 after = f"{before}\n{text}".strip()

@@ -50,7 +50,7 @@ FOUND_BY = {
     "random_answers": "not_repeatable",
     "shape_told_lookahead": "not_",
     "short_lived_children": "not permitted",
-    "tamper_save": "too_many_parameters",
+    "tamper_save": "unreadable_checkpoint",
     "tell_what_is_asked": "ended during evaluation",
     "train_before_the_clock": "too_much_computing",
     "train_while_evaluated": "too_much_computing",

@@ -22,6 +22,7 @@ from runners.research.tools.loop import (
     SUBMIT_BY,
     ToolLoopAgent,
     offered,
+    refused_numbers,
 )
 from runners.research.tools.workspace import Dialog, DialogStep, Workspace
 from tests.builders.some_studies import study
@@ -280,3 +281,14 @@ def test_loop_offers_only_calls_that_lead_on(tmp_path: Path) -> None:
     assert names(offered(tools, late, session, n_trials=3)) == {"submit"}
     refused = dialog_of(*[(SUBMIT, "error: exactly this was tried as trial 1: change the draft first")] * 22)
     assert names(offered(tools, refused, session, n_trials=3)) == {"set_numbers"}
+
+
+def test_loop_does_not_offer_a_number_that_was_just_refused() -> None:
+    again = call("set_numbers", changes={"matrix_lr": 0.01})
+    said = "error: the draft has these numbers already (`matrix_lr` is 0.01): give other values"
+    dialog = dialog_of(
+        (call("set_numbers", changes={"beta1": 0.8}), "done; …"), (again, said), ("prose", "error: …")
+    )
+    assert refused_numbers(dialog) == {"matrix_lr"}
+    later = dialog_of((again, said), *[(call("notes_read"), "(no notes yet)")] * 6)
+    assert refused_numbers(later) == set()
