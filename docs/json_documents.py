@@ -21,6 +21,7 @@ from typing import Any
 
 from runners.research.attacks.run import AttackOutcome
 from runners.research.judgement import SeedJudgement
+from tests.builders.ladders import store_ladder
 from tests.builders.some_studies import store_study, study
 from tests.builders.store_builder import build_store, measure_published
 from tests.doubles.hub_double import running_hub
@@ -98,6 +99,7 @@ RUN: dict[str, Sequence[str]] = {
     "index fit": ("index fit",),
     "index show": ("index show",),
     "index vintages": ("index vintages",),
+    "ladder": ("ladder acme/atlas-2-8b --show",),
     "leaderboard": ("leaderboard",),
     "plan": ("plan Qwen3-8B",),
     "models": ("models",),
@@ -132,6 +134,7 @@ def documents() -> dict[str, list[Any]]:
         settings = build_store(Path(folder) / "home")
         measure_published(settings, hub_id="moonshotai/Kimi-K3")
         store_study(settings, study(N_STUDY))
+        store_ladder(settings, "acme/atlas-2-8b", "borealis/nimbus-4b-thinking", "delta/colossus-405b")
         _write_model(Path(folder) / "tiny-1b")
         found |= {
             name: [_printed(_line(line, Path(folder))) for line in lines] for name, lines in RUN.items()

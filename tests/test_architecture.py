@@ -39,7 +39,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "app": (*GROUND, "tracker.records", "tracker.files", "tracker.suites", "tracker.frontier",
             "tracker.store", "tracker.answers"),
 }  # fmt: skip
-VERBS = ("tracker.ingest", "tracker.bench", "tracker.queue", "tracker.research", "tracker.weekly")
+VERBS = (
+    "tracker.ingest",
+    "tracker.bench",
+    "tracker.ladder",
+    "tracker.queue",
+    "tracker.research",
+    "tracker.weekly",
+)
 FACES = (
     "tracker.cli",
     "tracker.api",

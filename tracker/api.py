@@ -26,6 +26,7 @@ from tracker.answers.card_plan import CardPlan, PlannedCard, answer_card_plan
 from tracker.answers.comparison import Comparison, compare_named
 from tracker.answers.fits import Among, fits_frame, read_fits
 from tracker.answers.frontier import FrontierAnswer
+from tracker.answers.ladder import LadderResult, ladder_of
 from tracker.answers.leaderboard import Narrowing, exported, read_leaderboard
 from tracker.answers.measured import answer_measured, measured_document
 from tracker.answers.models import hub_models, measured_models
@@ -46,6 +47,8 @@ from tracker.frontier.definitions import HEADLINE
 from tracker.frontier.gap import Gap
 from tracker.frontier.placement import Placement, Unplaced
 from tracker.frontier.question import Question
+from tracker.ladder.run import LadderRequest, precision_of
+from tracker.ladder.run import ladder as measure_ladder
 from tracker.records import EngineSettings, Run
 from tracker.settings import Settings, load_settings, without_login
 from tracker.store import Answer, QueryLimits
@@ -67,6 +70,7 @@ __all__ = [
     "Gap",
     "GapHistory",
     "Home",
+    "LadderResult",
     "ModelThatFits",
     "Outlook",
     "Placement",
@@ -453,6 +457,22 @@ class Home:
         """
         return compare_named(first, second, self._settings, suite=suite, task=task)
 
+    def ladder_results(self, model: str, *, suite: str | None = None) -> LadderResult:
+        """What the copies of a model lose on the same items, as `Home.ladder` measured it last.
+
+        Args:
+            model: The parent, by its id or as it was named.
+            suite: Only a ladder on this suite.
+
+        Returns:
+            `rungs` has the parent and its copies; `loss` of each is rung minus reference, as fractions of 1,
+            and `shift` what that is worth in index points and months.
+
+        Raises:
+            TrackerError: No ladder of it has been measured here.
+        """
+        return ladder_of(model, self._settings, suite=suite)
+
     def placement(self, run: Run | str) -> Placement | Unplaced:
         """Where a run puts its model on the capability index, and how many months that is behind.
 
@@ -673,6 +693,64 @@ class Home:
         if end.exit_code == EXIT_INTERRUPTED:
             raise KeyboardInterrupt
         return end.runs
+
+    def ladder(
+        self,
+        model: str,
+        copies: Sequence[str] = (),
+        *,
+        rungs: Sequence[str] = (),
+        suite: str | None = None,
+        task: str | Sequence[str] = (),
+        include_path: Path | str | None = None,
+        precision: float = 1.0,
+        limit: int | None = None,
+        minutes: float | None = None,
+        executor: str = "local",
+        engine: EngineSettings | str = "auto",
+        on_event: Callable[[Event], None] | None = None,
+    ) -> LadderResult:
+        """Measure a model and its copies on the same items, until what each copy loses is known.
+
+        Repeating a call resumes it: what is already measured is not asked again.
+
+        Args:
+            model: The model that the others are compared with, as for `Home.bench`.
+            copies: Its copies. Default: the quantized ones that ingestion knows and that fit.
+            rungs: More rungs: settings in which one differs from `model`, such as `"dtype=bfloat16"`, a copy,
+                or a copy with settings, `"org/name-AWQ,max-model-len=4096"`.
+            suite: One suite, by name or as a TOML file. Default: as for `Home.bench`.
+            task: Any task of lm-eval or of `include_path`, or several, instead of a suite.
+            include_path: A folder with your own task YAML files.
+            precision: A rung is done once its difference is known to ± this many percentage points.
+            limit: Ask at most this many items of each task.
+            minutes: Stop after this many minutes; the differences so far are valid.
+            executor: Where the jobs run, as for `Home.bench`.
+            engine: The name of an engine, or `EngineSettings` for more settings.
+            on_event: Called in this thread with every `Event` of each bench.
+
+        Returns:
+            The ladder, as `Home.ladder_results` reads it. A rung that cannot be run is not an exception: its
+            `status` is `failed`, with a `reason` and a `detail`.
+
+        Raises:
+            TrackerError: The call is wrong, another ladder or bench is running in this home.
+            KeyboardInterrupt: It was interrupted.
+        """
+        request = LadderRequest(
+            model=model,
+            engine=_engine(engine),
+            copies=tuple(copies),
+            rungs=tuple(rungs),
+            suite=suite,
+            tasks=_several(task),
+            include_path=None if include_path is None else Path(include_path),
+            precision=precision_of(precision),
+            limit=limit,
+            minutes=minutes,
+            executor=executor,
+        )
+        return measure_ladder(request, self._settings, on_event or _ignore)
 
 
 def _engine(given: EngineSettings | str) -> EngineSettings:

@@ -143,6 +143,11 @@ class Settings(BaseSettings):
         return self.home / "studies"
 
     @property
+    def ladders_path(self) -> Path:
+        """Folder of ladders, one file per model and suite: which runs belong together."""
+        return self.home / "ladders"
+
+    @property
     def programs_path(self) -> Path:
         """Folder of searches for better instructions, one folder per search: the primary data."""
         return self.home / "programs"

@@ -300,17 +300,26 @@ def _crossing(
 
 
 def paired_difference(
-    a: Sequence[float], b: Sequence[float], *, clusters: Sequence[Hashable] | None = None
+    a: Sequence[float],
+    b: Sequence[float],
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    n_looks: int = 1,
 ) -> Interval:
     """Mean of `a` minus `b` on the same items, −1..1, with its interval (Miller 2024, §4.2).
 
     0/1 values without clusters: the adjusted Wald interval of Bonett & Price (J. Educ. Behav. Stat. 37,
     2012), which does not collapse where the two always agree. Otherwise Student's t, clipped to −1..1, and
     never narrower than one more item, or one more cluster, could move the difference.
+    `n_looks`: looks planned before the first item. The interval then holds at whichever of them one stops:
+    each may miss an equal share of 5% (Bonferroni; Jennison & Turnbull, Group Sequential Methods, 1999, §9).
 
     Raises:
-        ValueError: no values, one outside 0..1, or lengths that do not agree.
+        ValueError: no values, one outside 0..1, lengths that do not agree, or no look.
     """
+    if n_looks < 1:
+        raise ValueError(f"n_looks must be at least 1, got {n_looks}")
+    upper = 1 - ALPHA / (2 * n_looks)
     first, second = _pair(a, b)
     difference = first - second
     groups = _groups(clusters, len(difference))
@@ -323,9 +332,9 @@ def paired_difference(
         only_a = (float((difference > 0).sum()) + 1) / (n + 2)
         only_b = (float((difference < 0).sum()) + 1) / (n + 2)
         centre = only_a - only_b
-        reach = Z95 * math.sqrt((only_a + only_b - centre**2) / (n + 2))
+        reach = float(special.ndtri(upper)) * math.sqrt((only_a + only_b - centre**2) / (n + 2))
     else:
-        centre, reach = value, float(special.stdtrit(degrees, 1 - ALPHA / 2)) * stderr
+        centre, reach = value, float(special.stdtrit(degrees, upper)) * stderr
         one_low, one_high = _one_more(value, degrees + 1, least=-1.0)
         return Interval(
             value, stderr, max(-1.0, min(value - reach, one_low)), min(1.0, max(value + reach, one_high))

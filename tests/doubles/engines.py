@@ -27,7 +27,8 @@ class ArithmeticEngine:
 
     A file `double.json` in the model's folder makes it fail: `delay_s` per answer, `out_of_memory_at`,
     `die_at` (SIGKILL of its own process) and `unreachable_at` (a place), `load_fails`, `hang_at`,
-    `load_takes_bytes`, `load_panics`, `panic_at`, and `refuses` every question.
+    `load_takes_bytes`, `load_panics`, `panic_at`, and `refuses` every question. `loses` is a share of the
+    questions, by their text, that it answers with nothing.
     """
 
     def __init__(self, model: Model, settings: EngineSettings) -> None:
@@ -68,6 +69,8 @@ class ArithmeticEngine:
             found = SUM.search(request.prompt)
             total = int(found.group(1)) + int(found.group(2)) if found else 0
             text = f" {total + (total % 5 == 0)}" if total % 7 else " I cannot say"
+            if _share(request.prompt) < self._rules.get("loses", 0.0):
+                text = ""
             length = "length" if total % 11 == 0 else "stop"
             yield place, Generation(text, length, len(request.prompt), 3, latency_s=0.01, ttft_s=0.005)
 
@@ -93,6 +96,11 @@ class ArithmeticEngine:
             signal.pause()
 
 
+def _share(text: str) -> float:
+    """The place of a text between 0 and 1, the same in every process."""
+    return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 16**8
+
+
 class KnownModelEngine(ArithmeticEngine):
     """Answers the stand-in tasks of `test_place_suite` right as often as `double.json` says for each task."""
 
@@ -111,5 +119,4 @@ class KnownModelEngine(ArithmeticEngine):
 
     def _knows(self, prompt: str) -> bool:
         task, number = re.findall(r"(\w+) number (\d+)", prompt)[-1]
-        share = int(hashlib.sha256(f"{task} {number}".encode()).hexdigest()[:8], 16) / 16**8
-        return bool(share < self._rules["right"][task])
+        return bool(_share(f"{task} {number}") < self._rules["right"][task])

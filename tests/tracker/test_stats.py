@@ -419,6 +419,34 @@ def test_a_paired_difference_covers_95_percent(n: int) -> None:
     assert np.mean(hits) == pytest.approx(0.95, abs=0.015)
 
 
+@pytest.mark.parametrize("clustered", [False, True], ids=["items", "clusters"])
+def test_a_difference_looked_at_five_times_has_the_interval_of_99_percent(clustered: bool) -> None:
+    rng = np.random.default_rng(13)
+    n = 600
+    luck, clusters = rng.random(n), [str(i // 3) for i in range(n)] if clustered else None
+    a, b = (luck < 0.62).astype(float), (luck < 0.6).astype(float)
+    a[:40], b[:40] = b[:40].copy(), 1 - b[:40]
+    found = paired_difference(a, b, clusters=clusters, n_looks=5)
+    drawn = clustered_means(a - b, clusters or [str(i) for i in range(n)], rng, n_resamples=20_000)
+    low, high = np.quantile(drawn, [0.005, 0.995])
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.006)
+    once = paired_difference(a, b, clusters=clusters)
+    assert found.low < once.low < once.value < once.high < found.high
+
+
+def clustered_means(
+    values: np.ndarray, clusters: list[str], rng: np.random.Generator, *, n_resamples: int
+) -> np.ndarray:
+    """Means of resamples of whole clusters, which are of one size."""
+    sums = np.array([values[[name == one for name in clusters]].mean() for one in dict.fromkeys(clusters)])
+    return sums[rng.integers(0, len(sums), (n_resamples, len(sums)))].mean(axis=1)
+
+
+def test_a_look_must_be_planned() -> None:
+    with pytest.raises(ValueError, match="n_looks"):
+        paired_difference([1.0, 0.0], [1.0, 1.0], n_looks=0)
+
+
 def test_two_models_that_always_agree_may_still_differ() -> None:
     found = paired_difference([1.0] * 20, [1.0] * 20)
     assert found.low < 0.0 == found.value < found.high

@@ -25,7 +25,9 @@ from tracker.frontier.bridges import (
     variant_of,
 )
 from tracker.frontier.facts import HarnessScore
+from tracker.frontier.paired_shift import IndexShift, NoShift, ScoreShift, index_shift
 from tracker.frontier.placement import (
+    PLACED_SUITE,
     SMALL_PARAMS,
     THINKING_TASKS,
     Measured,
@@ -71,9 +73,9 @@ def place_run(
     scales = task_scales(tables.benchmarks)
     if unplaced := _without_place(run, scales):
         return unplaced
-    scores = [score for score in run.scores if score.group is None and not _differs(score, run.suite)]
+    scores = [score for score in run.scores if score.group is None and not _score_differs(score, run.suite)]
     if not any(score.task in scales for score in scores):
-        others = [way for score in run.scores if (way := _differs(score, run.suite))]
+        others = [way for score in run.scores if (way := _score_differs(score, run.suite))]
         return Unplaced(f"not placed: {others[0]}")
     published = load_harness_scores()
     counted = [score for score in scores if not run.thinks or score.task in THINKING_TASKS] or scores
@@ -100,6 +102,30 @@ def place_runs(runs: Sequence[Run], settings: Settings) -> dict[str, Placement |
     return {run.run_id: place_run(run, settings, scale) for run in scored}
 
 
+def paired_shift(
+    shifts: Sequence[tuple[ScoreShift, str, str]], model_id: str, suite: str, settings: Settings
+) -> IndexShift | NoShift:
+    """What paired scores of a model and its copy are worth on the index; each with its metric and filter."""
+    tables = tables_for(settings)
+    scales = task_scales(tables.benchmarks)
+    known = [
+        (row, _differs(row.task, metric, name, suite)) for row, metric, name in shifts if row.task in scales
+    ]
+    if not known:
+        tasks = ", ".join(row.task for row, _, _ in shifts)
+        return NoShift(
+            f"not given in months: the index contains none of these tasks ({tasks}); it contains those of "
+            f"`--suite {PLACED_SUITE}`"
+        )
+    same = [row for row, way in known if not way]
+    if not same:
+        return NoShift(f"not given in months: {known[0][1]}")
+    published = load_harness_scores()
+    bridges = _bridges(tables, published, scales, settings, but=model_id)
+    scale = index_scale(tables, settings)
+    return index_shift(same, scale, bridges, variant=variant_of(model_id, published))
+
+
 def _without_place(run: Run, scales: Mapping[str, TaskScale]) -> Unplaced | None:
     """The reason why a run cannot be placed whatever its scores are."""
     tasks = [score.task for score in run.scores if score.group is None]
@@ -112,16 +138,20 @@ def _without_place(run: Run, scales: Mapping[str, TaskScale]) -> Unplaced | None
     return None
 
 
-def _differs(score: TaskScore, suite: str) -> str:
+def _score_differs(score: TaskScore, suite: str) -> str:
+    return _differs(score.task, score.metric, score.filter, suite)
+
+
+def _differs(task: str, metric: str, filter_name: str, suite: str) -> str:
     """The way in which a score was not taken as the published ones of its task; empty if it was."""
-    known = protocol().get(score.task)
+    known = protocol().get(task)
     if known is None:
         return ""
-    taken, published = f"{score.metric}, {score.filter}", f"{known.metric}, {known.filter}"
+    taken, published = f"{metric}, {filter_name}", f"{known.metric}, {known.filter}"
     if taken != published:
-        return f"`{score.task}` was measured by `{taken}`, its published scores by `{published}`"
+        return f"`{task}` was measured by `{taken}`, its published scores by `{published}`"
     if suite == LOOSE and known.num_fewshot:
-        return f"`{score.task}` was measured without the {known.num_fewshot} examples of its published scores"
+        return f"`{task}` was measured without the {known.num_fewshot} examples of its published scores"
     return ""
 
 

@@ -42,6 +42,7 @@ class Command(NamedTuple):
 COMMANDS: dict[str, tuple[Command, ...]] = {
     "Measure": (
         Command("bench", "tracker.cli.bench:bench", "Measure one model and store every answer."),
+        Command("ladder", "tracker.cli.ladder:ladder", "Measure what the copies of a model lose."),
         Command("fit", "tracker.cli.fit:fit", "Predict the memory that a model needs, or list what fits."),
         Command("plan", "tracker.cli.plan:plan", "Show the smallest cards that would run a model."),
         Command("queue", "tracker.cli.queue:app", "Show, change and run the queue of models to measure."),

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.builders.some_runs import run, score
@@ -21,6 +22,7 @@ from tracker.answers.placement import (
 from tracker.cli.bench_output import document, print_run
 from tracker.frontier.bridges import ModelVariant, index_names, shipped_bridges, task_scales, variant_of
 from tracker.frontier.definitions import CURRENT_AGE, STANDING_LAG
+from tracker.frontier.paired_shift import IndexShift, NoShift, ScoreShift, index_shift
 from tracker.frontier.placement import Placement, Scale, Unplaced
 from tracker.frontier.tables import load_harness_scores, load_tables
 from tracker.records import Run, RunStatus
@@ -280,4 +282,65 @@ def test_placement_of_a_score_taken_in_another_way_is_refused(
     scores = tuple(replace(one, **change) for one in a_run.scores)
     found = place_run(replace(a_run, scores=scores, suite=suite), empty)
     assert isinstance(found, Unplaced)
+    assert says in found.reason
+
+
+GEMMA, GEMMA_TASKS = "google/gemma-2-9b-it", ("leaderboard_mmlu_pro", "leaderboard_bbh")
+
+
+def shifts(change: float, *, stderr: float = 0.005) -> list[ScoreShift]:
+    """The published scores of a model on two tasks, and by how much a copy changes both."""
+    values = published_values(GEMMA, GEMMA_TASKS)
+    return [ScoreShift(task, value, value + change, 0.01, stderr) for task, value in values.items()]
+
+
+def shifted(scale: Scale, rows: list[ScoreShift]) -> IndexShift | NoShift:
+    tables = load_tables()
+    names, scales = index_names(tables.models.values()), task_scales(tables.benchmarks)
+    bridges = shipped_bridges(load_harness_scores(), names, scales)
+    return index_shift(rows, scale, bridges, variant=ModelVariant.INSTRUCT)
+
+
+def test_a_paired_loss_is_worth_the_move_on_the_index_and_months_of_the_closed_frontier(scale: Scale) -> None:
+    found = shifted(scale, shifts(-0.02))
+    assert isinstance(found, IndexShift), found
+    assert found.points_ci_low < found.points < found.points_ci_high < 0.0
+    assert 0.0 < found.months_ci_low < found.months_behind < found.months_ci_high
+    # the pace, by brute force: the best closed model by the end of each of 25 months, and a straight line
+    closed = ~scale.axis.is_open
+    days = [scale.as_of.toordinal() - 30.4375 * ago for ago in range(24, -1, -1)]
+    best = [scale.axis.value[closed & (scale.axis.released <= day)].max() for day in days]
+    pace = float(np.polyfit(np.arange(25), best, 1)[0])
+    assert found.points_per_year == pytest.approx(12 * pace)
+    assert found.months_behind == pytest.approx(-found.points / pace)
+    assert 2 * found.points == pytest.approx(shifted_points(scale, -0.04), rel=0.1)
+
+
+def shifted_points(scale: Scale, change: float) -> float:
+    found = shifted(scale, shifts(change))
+    assert isinstance(found, IndexShift)
+    return found.points
+
+
+def test_equal_scores_are_no_shift_and_the_interval_is_as_wide_as_their_difference_is_unsure(
+    scale: Scale,
+) -> None:
+    narrow, wide = shifted(scale, shifts(0.0, stderr=0.001)), shifted(scale, shifts(0.0, stderr=0.01))
+    assert isinstance(narrow, IndexShift)
+    assert isinstance(wide, IndexShift)
+    assert narrow.points == narrow.months_behind == 0.0
+    assert wide.points_ci_low < narrow.points_ci_low < 0.0 < narrow.points_ci_high < wide.points_ci_high
+    assert wide.points_ci_high / narrow.points_ci_high == pytest.approx(10, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("task", "value", "says"),
+    [("mmlu", 0.255, "below the range of"), ("unknown_task", 0.5, "nothing is known of these tasks")],
+    ids=["a model at chance", "a task off the index"],
+)
+def test_where_a_point_has_no_known_worth_there_are_no_months(
+    scale: Scale, task: str, value: float, says: str
+) -> None:
+    found = shifted(scale, [ScoreShift(task, value, value - 0.005, 0.01, 0.005)])
+    assert isinstance(found, NoShift)
     assert says in found.reason

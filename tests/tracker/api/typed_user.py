@@ -75,6 +75,16 @@ def refused(home: tracker.Home) -> str:
         return error.hint
 
 
+def losses(home: tracker.Home) -> list[float]:
+    """A ladder without a copy is refused before anything is loaded; the results of one are a read."""
+    try:
+        found = home.ladder("demo", rungs=["dtype=bfloat16"], suite="quik", precision=0.5, on_event=show)
+        found = assert_type(home.ladder_results("demo", suite="quick"), tracker.LadderResult)
+        return [rung.loss.difference for rung in found.rungs if rung.loss is not None]
+    except tracker.TrackerError:
+        return []
+
+
 def main(path: str) -> None:
     home = assert_type(tracker.open_home(path), tracker.Home)
     assert_type(home.path, Path)
@@ -85,5 +95,5 @@ def main(path: str) -> None:
     print(index_of(home.placement(home.runs(model=first)["run_id"][0])))
     print(len(home.models(max_params="8B")), len(home.items(board["run_id"][0], only="wrong")))
     print(len(home.measured()), len(home.vintages()), best_on_a_card(home))
-    print(*elsewhere(home))
+    print(*elsewhere(home), losses(home))
     print(len(home.trials(home.studies()["study_id"][0])), len(home.query("select 1 as one")))

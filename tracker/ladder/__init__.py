@@ -1,0 +1,1 @@
+"""Measure a model and its copies on the same items."""
