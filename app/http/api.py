@@ -15,6 +15,7 @@ from app.data import (
     digests,
     frontier_views,
     gap_histories,
+    ladders,
     measured_models,
     placements,
     queries,
@@ -27,6 +28,7 @@ from tracker.answers.documents import json_row, json_rows, placement_document
 from tracker.answers.fits import fits_document, read_fits
 from tracker.answers.frontier import frontier_document, point_document
 from tracker.answers.index_places import place_columns, with_index
+from tracker.answers.ladder import ladder_document
 from tracker.answers.leaderboard import Narrowing, choose_task, exported, narrowed, ranked_rows
 from tracker.answers.measured import measured_document
 from tracker.answers.outlook import history_document, outlook_document
@@ -90,6 +92,12 @@ def compare_route(asked: Mapping[str, str]) -> Any:
     first, second = asked.get("first", newest[0]), asked.get("second", newest[1])
     found = compare_models(first, second, load_settings(), suite=asked.get("suite"), task=asked.get("task"))
     return json_row(comparison_document(found))
+
+
+def ladders_route(asked: Mapping[str, str]) -> Any:
+    """What the copies of `?model=` lose, the newest ladder first; by default the ladder measured last."""
+    found = ladders.ladders_of(asked["model"]) if "model" in asked else ladders.newest_ladder()
+    return [json_row(ladder_document(one)) for one in found]
 
 
 def placement_route(asked: Mapping[str, str]) -> Any:
@@ -262,6 +270,7 @@ TABLES: dict[str, Answer] = {
     "leaderboard": leaderboard_route,
     "fits": fits_route,
     "compare": compare_route,
+    "ladders": ladders_route,
     "placement": placement_route,
     "pareto": pareto_route,
     "frontier": frontier_route,

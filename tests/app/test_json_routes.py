@@ -17,6 +17,7 @@ from app.data import frontier_views, gap_histories
 from app.data.digests import live_document
 from app.http import api, routes
 from app.http.server import ADDRESS, Binding
+from tests.builders.ladders import store_ladder
 from tests.builders.store_builder import (
     CANDIDATES,
     NOW,
@@ -36,7 +37,9 @@ ATOM = "{http://www.w3.org/2005/Atom}"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_store(tmp_path_factory.mktemp("small")).home
+    settings = build_store(tmp_path_factory.mktemp("small"))
+    store_ladder(settings, *(one.model.model_id for one in CANDIDATES[:3]))
+    return settings.home
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app.data import model_names, queries
-from app.pages.model import agent_history, charts, hub, measured, published
+from app.pages.model import agent_history, charts, hub, ladder, measured, published
 from app.widgets import cached_chart, columns, downloads, missing_items, run_links, url_select
 
 st.title("Model", anchor=False)
@@ -20,6 +20,7 @@ if runs:
     measured.show_identity(runs)
     published.show_claims(model_id)
     published.show_placement(runs)
+    ladder.show_ladders(model_id)
 
     st.header("Runs", anchor=False)
     measured.show_runs(columns.run_table(runs), model_id)
