@@ -16,6 +16,7 @@ from app.data import (
     frontier_views,
     gap_histories,
     ladders,
+    listed_models,
     measured_models,
     placements,
     queries,
@@ -31,6 +32,7 @@ from tracker.answers.index_places import place_columns, with_index
 from tracker.answers.ladder import ladder_document
 from tracker.answers.leaderboard import Narrowing, choose_task, exported, narrowed, ranked_rows
 from tracker.answers.measured import measured_document
+from tracker.answers.model_table import model_table_document
 from tracker.answers.outlook import history_document, outlook_document
 from tracker.answers.pareto import (
     MeasuredCost,
@@ -238,6 +240,11 @@ def models_route(_: Mapping[str, str]) -> Any:
     return [json_row(row | place_columns(places.of(row))) for row in queries.measured_models()]
 
 
+def all_models_route(_: Mapping[str, str]) -> Any:
+    """Every model with a place on the index, open and closed, the best first."""
+    return model_table_document(listed_models.listed_models())
+
+
 def research_route(_: Mapping[str, str]) -> Any:
     """The agent leaderboard by group of comparable studies, as in `tracker research board --json`."""
     return [json_row(asdict(group)) for group in agents_board(queries.complete_studies())]
@@ -277,6 +284,7 @@ TABLES: dict[str, Answer] = {
     "frontier-over-time": over_time_route,
     "lags": lags_route,
     "models": models_route,
+    "all-models": all_models_route,
     "research": research_route,
     "runs": runs_route,
     "queue": queue_route,

@@ -8,18 +8,29 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tracker.errors import StoreError, TrackerError
 from tracker.redaction import masked
 
 SCHEMA_VERSION = 1  # of these documents
-BAD_REQUEST, UNAVAILABLE = 400, 503
+BAD_REQUEST, FORBIDDEN, UNAVAILABLE = 400, 403, 503
+FOREIGN = "Requests from pages of other origins are refused"
+# Streamlit's own pages need inline scripts and styles, and Vega compiles expressions
+GUARDS = {
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Content-Security-Policy": (
+        "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; object-src 'none'; base-uri 'self';"
+        " form-action 'none'; frame-ancestors 'none'"
+    ),
+}
 
 
 def only_for(*names: str, or_any_address: bool = False) -> Middleware:
@@ -45,13 +56,36 @@ class HostCheck:
             refusal = PlainTextResponse("Invalid host header", status_code=BAD_REQUEST)
             await refusal(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        if scope["type"] in ("http", "websocket") and not _is_own_origin(Headers(scope=scope)):
+            await PlainTextResponse(FOREIGN, status_code=FORBIDDEN)(scope, receive, send)
+            return
+        await self._app(scope, receive, _guarded(send))
 
     def _is_ours(self, host: str) -> bool:
         name = _hostname(host)
         if name in self._names:
             return True
         return self._or_any_address and _is_address(name)
+
+
+def _is_own_origin(headers: Headers) -> bool:
+    """Whether the request is no browser's, or comes from a page of this very server, its port included."""
+    origin = headers.get("origin")
+    if origin is None:
+        return True
+    scheme, _, rest = origin.casefold().partition("://")
+    return scheme in ("http", "https") and rest == headers.get("host", "").casefold()
+
+
+def _guarded(send: Send) -> Send:
+    """`send` with headers that keep other pages from framing ours, and ours from asking other machines."""
+
+    async def guarded(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(GUARDS)
+        await send(message)
+
+    return guarded
 
 
 def _hostname(host: str) -> str:

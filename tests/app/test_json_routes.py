@@ -252,3 +252,27 @@ def test_json_route_is_served_by_the_real_server(home: Path) -> None:
         foreign = urllib.request.Request(f"{address}/api", headers={"Host": "rebound.example"})
         with pytest.raises(urllib.error.HTTPError, match="400"):
             urllib.request.urlopen(foreign, timeout=START_S)
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (f"http://{ADDRESS}", 200),
+        (f"http://{ADDRESS}:9999", 403),
+        ("http://localhost", 403),
+        ("http://evil.example", 403),
+        ("null", 403),
+        ("http://[", 403),
+    ],
+)
+def test_requests_from_pages_of_another_origin_or_port_are_refused(
+    client: TestClient, origin: str, status: int
+) -> None:
+    assert client.get("/health", headers={"Origin": origin}).status_code == status
+
+
+def test_no_page_may_frame_the_app_or_be_asked_for_anything(client: TestClient) -> None:
+    headers = client.get("/health").headers
+    assert headers["x-frame-options"] == "DENY"
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert "default-src 'self' " in headers["content-security-policy"]
