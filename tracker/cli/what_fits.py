@@ -32,7 +32,7 @@ def print_what_fits(out: Console, found: WhatFits) -> None:
         table.add_row(*_cells(row))
     out.print(table)
     of = f"{len(found.rows)} of {found.n_fitting} that fit, {found.n_models} known"
-    out.print(f"{of}; scores as of {found.as_of}; months behind closed models")
+    out.print(f"{of}; scores as of {found.as_of}; months behind closed models when it was released")
     for note in found.notes:
         out.print(Text(f"note: {note}"), soft_wrap=True)
 
