@@ -186,7 +186,7 @@ def _begun(request: LadderRequest, rungs: Sequence[LadderRung], suite: Suite, se
         "suite": dump(suite),
     }
     ladder_id = fingerprint(parts)
-    now = datetime.now(UTC)
+    begun_at = datetime.now(UTC)
     before = read_ladder(settings, ladder_id)
     known = {} if before is None else {rung_key(rung): rung for rung in before.rungs}
     kept = [_resumed(known.pop(rung_key(rung), rung), rung) for rung in rungs]
@@ -197,8 +197,8 @@ def _begun(request: LadderRequest, rungs: Sequence[LadderRung], suite: Suite, se
         tuple(task.task for task in suite.tasks),
         request.precision,
         (*kept, *known.values()),
-        before.started_at if before else now,
-        now,
+        before.started_at if before else begun_at,
+        begun_at,
         command_of(request, suite.name),
     )
 
