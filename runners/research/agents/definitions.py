@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from runners.research.agents.passages import ELIDED
-from runners.research.problem.script import Regions, regions
+from runners.research.problem.script import Regions, parsed, regions
 
 LEFT_OUT = re.compile(
     r"^\s*#.{0,80}(?:\bunchanged\b|\brest of\b|\bomitted\b|\bexisting code\b|\bas before\b"
@@ -61,7 +61,7 @@ def hoisted(cut_editable: str, imports: Sequence[str]) -> str:
 def imports_in(lines: Sequence[str]) -> list[str] | None:
     """The lines, if all of them are whole imports; `__future__` is always there already."""
     try:
-        body = ast.parse("\n".join(lines)).body
+        body = parsed("\n".join(lines)).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     if not body or not all(isinstance(node, ast.Import | ast.ImportFrom) for node in body):
@@ -266,7 +266,7 @@ def _parse(code: str) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
-            return ast.parse(code)
+            return parsed(code)
     except (SyntaxError, ValueError) as error:
         line = (getattr(error, "text", "") or "").strip()[:80]
         raise ValueError(

@@ -30,6 +30,7 @@ from runners.research.problem.script import (
     BEGIN,
     END,
     Regions,
+    parsed,
     regions,
 )
 
@@ -188,7 +189,7 @@ def _parsed(script: str) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
-            return ast.dump(ast.parse(script))
+            return ast.dump(parsed(script))
     except SyntaxError as error:
         line = (error.text or "").strip()[:SHOWN_CHARS]
         raise ValueError(

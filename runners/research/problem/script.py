@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ PATH = Path(__file__).with_name("train.py")
 BEGIN = "# --- EDITABLE: begin "
 END = "# --- EDITABLE: end "
 BLOCK = "Tunables"  # the class that holds the tunable numbers
+_PARSING = threading.Lock()
 
 Number = float | int
 
@@ -58,6 +60,20 @@ def shipped(tier: Tier) -> str:
     return script
 
 
+def parsed(code: str) -> ast.Module:
+    """The code as a tree, for threads too.
+
+    Until 3.11.9 and 3.12.2 two threads that parse at once can fail in each other's account of the recursion
+    (CPython issue 106905).
+
+    Raises:
+        SyntaxError: it is no Python.
+        RecursionError, MemoryError: it is nested too deeply.
+    """
+    with _PARSING:
+        return ast.parse(code)
+
+
 def numbers(script: str) -> dict[str, Number]:
     """Name → default of every number in the script's block that is written out.
 
@@ -65,7 +81,7 @@ def numbers(script: str) -> dict[str, Number]:
         SyntaxError: it is no Python.
         ValueError: the block is gone.
     """
-    for node in ast.parse(script).body:
+    for node in parsed(script).body:
         if isinstance(node, ast.ClassDef) and node.name == BLOCK:
             return dict(pair for line in node.body for pair in _number(line))
     raise ValueError(f"the script has no class `{BLOCK}` with its numbers")
@@ -89,7 +105,7 @@ def definitions(script: str) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     rest: list[ast.stmt] = []
-    for node in ast.parse(regions(script).editable).body:
+    for node in parsed(regions(script).editable).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             found[node.name] = ast.dump(node)
         else:

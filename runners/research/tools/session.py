@@ -7,7 +7,6 @@ A mistake of the agent is an answer that says so; only what is ours, such as a f
 
 from __future__ import annotations
 
-import ast
 import difflib
 import json
 import threading
@@ -402,7 +401,7 @@ class ToolSession:
         if scripts.regions(text).frozen_hash != frozen:
             raise ValueError("outside the EDITABLE markers nothing may change")
         try:
-            ast.parse(text)
+            scripts.parsed(text)
             spaces.values(Change(draft.params, text), self._setting.tier)
         except SyntaxError as error:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,11 @@ def test_tasks_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
         kept_task(str(tmp_path / "nothing"), tmp_path / "home")
     with pytest.raises(TrackerError, match="cannot be the name of a task"):
         read_task(folder_of(tmp_path, MINE, name="My Task"))
+
+
+def test_script_is_parsed_by_threads_at_once_without_a_fault_of_the_parser() -> None:
+    """Until 3.11.9, two parsers at once could end in a `SystemError` about the depth of recursion."""
+    text = script.shipped(tier("smoke"))
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(script.numbers, [text] * 60))
+    assert all(each == found[0] for each in found)
