@@ -37,6 +37,7 @@ def _lead_of_today(groups: Groups) -> Measure:
 
 LEAD_OF_TODAY = Definition(
     id="G8",
+    title="Points between the best two of today",
     question="How many points apart are the best two today?",
     formula="`max F_closed − max F_open`",
     source="a test",
