@@ -157,7 +157,9 @@ def test_frontier_chart_marks_measured_models_with_interval_link_and_the_names_t
     assert [row["label"] for row in rows] == ["m0 & co", "", "m2 & co"]
     assert rows[0]["href"] == "model?model=acme%2Fm0+%26+co&run=run-0"
     assert (rows[0]["says_interval"], rows[0]["says_months"]) == ("125.0–139.0", "12.0 months (G6)")
-    links = [layer["mark"]["type"] for layer in spec["layer"] if "href" in layer.get("encoding", {})]
+    linked = [layer for layer in spec["layer"] if "href" in layer.get("encoding", {})]
+    assert all("tooltip" in layer["encoding"] for layer in linked)  # else Vega-Lite takes no click
+    links = [layer["mark"]["type"] for layer in linked]
     assert links == ["point", "text", "text", "point", "text"]  # published, named ones, measured
     assert [{"says": "measured here"}] in rows_of(spec)
 

@@ -146,7 +146,7 @@ def _names(rows: pd.DataFrame, until: pd.Timestamp) -> list[alt.Chart]:
     """The names of the record holders that have room, fewer on a phone."""
     named = named_records(rows, until=until, height_px=HEIGHT_PX)
     named = named[named["on_desk"] | named["on_phone"]]
-    columns = ["released", "value", "label", "href", "on_desk", "on_phone"]
+    columns = ["model", "released", "value", "label", "href", "on_desk", "on_phone"]
     marks = []
     aligned: dict[str, Literal["left", "right"]] = {"closed": "right", "open": "left"}
     for access, align in aligned.items():
@@ -171,6 +171,7 @@ def _names(rows: pd.DataFrame, until: pd.Timestamp) -> list[alt.Chart]:
                     y=alt.Y(field="value", type="quantitative"),
                     href=alt.Href(field="href", type="nominal"),
                     text=label,
+                    tooltip=_tooltips({"model": "model"}),  # without one Vega-Lite takes no click on a layer
                 ),
                 "ink",
             )
