@@ -108,8 +108,7 @@ def test_resolve_remote_code_is_refused_unless_asked_for(hub: Hub, settings: Set
     [
         ("facebook/opt-125m", "pickle_weights", "safetensors"),
         ("fblgit/pancho-v1-qw25-3B-UNAMGS", "unsupported", "Qwen/Qwen2.5-3B-Instruct"),
-        ("acme/only-gguf", "unsupported", "its base model is `acme/base`"),
-        ("acme/only-gguf", "unsupported", "--engine server"),
+        ("acme/only-gguf", "broken_weights", "download it again"),  # a GGUF is read now; this one is empty
         ("acme/empty", "missing_weights", "safetensors"),
         ("acme/no-config", "unsupported", "transformers format"),
         ("example/disabled", "missing_weights", "another copy"),
