@@ -46,7 +46,7 @@ def adapter(tool: type[AgentTool]) -> TypeAdapter[Any]:
 
 
 def input_schema(tool: type[AgentTool]) -> dict[str, Any]:
-    """The JSON schema of a tool's arguments; its docstring is told apart from it."""
+    """The JSON schema of a tool's arguments, without the docstring, which is sent as the description."""
     schema = adapter(tool).json_schema()
     return {key: value for key, value in schema.items() if key not in ("description", "title")}
 
