@@ -6,6 +6,7 @@ A face that is added is one more class here, with a method for every question th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -342,8 +343,11 @@ class Pages:
         return self._definitions(visit("frontier").dataframe[0].value)
 
     def best(self) -> Values:
-        _, best_open, best_closed, *_ = visit("frontier").metric
-        return {"open": best_open.value.replace("\\", ""), "closed": best_closed.value.replace("\\", "")}
+        said = [link.proto.label for link in visit("frontier").get("page_link")]
+        named = (
+            re.fullmatch(r"View (.+), the best (open|closed) model", each.replace("\\", "")) for each in said
+        )
+        return {found[2]: found[1] for found in named if found}
 
     def leader(self) -> Values:
         first = visit("leaderboard", suite="quick", task=TASK).dataframe[0].value.iloc[0]

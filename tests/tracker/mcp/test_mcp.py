@@ -41,7 +41,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRACKER_HOME", str(settings.home))
         patch.setenv("TRACKER_NOW", NOW)
-        yield settings
+        yield Settings()  # as every command reads them: with the day of the test
 
 
 def asked(home: Settings, name: str, **arguments: Any) -> dict[str, Any]:
