@@ -17,9 +17,10 @@ VLLM, CPU = "vllm", "cpu"  # an engine and a device, as runs name them
 SHORT_CONTEXT = 4096  # tokens; what "fits" means where no context is named
 BITS = 16.0  # of a weight, as most models are published
 MOST_BITS = 32.0
-# Bits of a weight of copies that are called 4 and 8 bits: Q4_K_M and Q8_0 of Llama 3.1 8B in llama.cpp's
-# `tools/quantize/README.md`, scales and wider tensors included.
+# Bits that a weight takes in copies that are called 4 and 8 bits: Q4_K_M and Q8_0 of Llama 3.1 8B in
+# llama.cpp's `tools/quantize/README.md`, scales and wider tensors included.
 STORED_BITS = {4.0: 4.89, 8.0: 8.5}
+STORED_NOTE = "4 bits take 4.89 a weight as Q4_K_M, 8 bits 8.5 as Q8_0"
 BYTES_PER_PARAM = 2  # weights in 16 bits
 # A cache of 4,096 tokens for one sequence is 0.1 to 2 GB for models of 1B to 70B with grouped heads
 CACHE_FRACTION = 0.08  # of the weights
@@ -34,6 +35,11 @@ CLASSES = (
     160e9,
 )  # parameters: what one card of 8 … 80 GB, or several, hold
 MEMORY_GB = (8, 12, 16, 24, 32, 48, 80)  # cards that people have
+
+
+def stored_bits(bits: float) -> float:
+    """Bits that a weight takes in a copy called `bits`: scales and wider tensors are counted at 4 and 8."""
+    return STORED_BITS.get(bits, bits)
 
 
 def needed_bytes(
@@ -108,7 +114,7 @@ def row_needed_bytes(row: Mapping[str, Any], *, context: int = SHORT_CONTEXT) ->
 
 
 def params_that_fit(memory_gb: float, bits: float = BITS) -> int:
-    """The largest number of parameters of which `needed_bytes` at `bits` a weight is at most `memory_gb` GB.
+    """The most parameters of which `needed_bytes` in a copy called `bits` is at most `memory_gb` GB.
 
     Raises:
         TrackerError: the memory is not positive, or the bits are not from 1 to 32.
@@ -117,7 +123,7 @@ def params_that_fit(memory_gb: float, bits: float = BITS) -> int:
         raise TrackerError(f"--fits-gb must be positive and finite, got {memory_gb:g}")
     if not 1.0 <= bits <= MOST_BITS:
         raise TrackerError(f"--bits must be from 1 to {MOST_BITS:g}, got {bits:g}", hint="--bits 4")
-    return max(0, int((memory_gb * GB - OVERHEAD_BYTES) / (bits / 8 * (1 + CACHE_FRACTION))))
+    return max(0, int((memory_gb * GB - OVERHEAD_BYTES) / (stored_bits(bits) / 8 * (1 + CACHE_FRACTION))))
 
 
 def size_class(n_params: int | None) -> int | None:

@@ -11,7 +11,8 @@ from app.data import frontier_views, queries
 from app.data.background import Background
 from tracker.answers import measured as measured_answers
 from tracker.answers.frontier import undrawn
-from tracker.answers.index_places import IndexPlaces, places_on
+from tracker.answers.index_place import IndexPlaces
+from tracker.answers.index_places import places_on
 from tracker.answers.measured import MeasuredAnswer, measured_on_index
 from tracker.frontier.index import fit_index
 from tracker.frontier.question import Fitted, Question, selection

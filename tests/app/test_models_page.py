@@ -11,7 +11,7 @@ from tests.builders.store_builder import NOW
 from tests.doubles.app_visit import handed_over, visit
 from tracker.frontier.question import Question
 from tracker.frontier.tables import load_tables
-from tracker.memory_estimate import GB, needed_bytes
+from tracker.memory_estimate import GB, needed_bytes, stored_bits
 
 pytestmark = pytest.mark.clock
 
@@ -38,7 +38,7 @@ def test_memory_is_the_rule_of_the_program_and_closed_models_have_none() -> None
     rows = {row["model"]: row for row in api.all_models_route({})}
     kimi = rows["Kimi K3"]
     for bits in (16, 8, 4):
-        needed = needed_bytes(weights_bytes=kimi["n_params"] * bits / 8)
+        needed = needed_bytes(weights_bytes=kimi["n_params"] * stored_bits(bits) / 8)
         assert needed is not None
         assert kimi[f"needed_gb_{bits}"] == pytest.approx(needed / GB)
     gap = frontier_views.frontier(Question()).gap("G3")

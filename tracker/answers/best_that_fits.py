@@ -20,7 +20,16 @@ from tracker.frontier.behind import behind_closed
 from tracker.frontier.definitions import STANDING_LAG
 from tracker.frontier.population import sizes
 from tracker.frontier.question import Question
-from tracker.memory_estimate import BITS, GB, SHORT_CONTEXT, needed_bytes, params_that_fit
+from tracker.memory_estimate import (
+    BITS,
+    GB,
+    SHORT_CONTEXT,
+    STORED_BITS,
+    STORED_NOTE,
+    needed_bytes,
+    params_that_fit,
+    stored_bits,
+)
 from tracker.settings import Settings
 
 
@@ -112,9 +121,10 @@ def assumption(budget: CardBudget) -> str:
         if budget.bits < BITS
         else "scores are those of the published weights"
     )
+    stored = f" ({STORED_NOTE})" if budget.bits in STORED_BITS else ""
     return (
         f"fits {budget.phrase}: at most {budget.max_params / 1e9:.3g}B parameters (weights at {budget.bits:g}"
-        f" bits, a cache for {SHORT_CONTEXT:,} tokens, 1.5 GB for the engine); {kept}"
+        f" bits{stored}, a cache for {SHORT_CONTEXT:,} tokens, 1.5 GB for the engine); {kept}"
     )
 
 
@@ -122,7 +132,7 @@ def _step(
     point: ModelPoint, n_params: int | None, closed: Steps, budget: CardBudget, *, as_of: date
 ) -> BestSoFar:
     behind = behind_closed(closed, point.value, point.released, until=as_of)
-    needed = None if n_params is None else needed_bytes(weights_bytes=n_params * budget.bits / 8)
+    needed = None if n_params is None else needed_bytes(weights_bytes=n_params * stored_bits(budget.bits) / 8)
     return BestSoFar(
         model=point.model,
         organization=point.organization,

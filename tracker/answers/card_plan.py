@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tracker.answers.cards import CardAsked, asked
-from tracker.answers.vintages import tables_for
-from tracker.answers.what_fits import ESTIMATE, EXACT, LEVELS, OpenModel, WhatFitsAsked, open_models
+from tracker.answers.catalog import OpenModel, catalog_models
+from tracker.answers.what_fits import ESTIMATE, EXACT, LEVELS, WhatFitsAsked
 from tracker.errors import TrackerError, UnknownNameError
 from tracker.frontier.facts import Card
 from tracker.frontier.tables import load_cards
@@ -51,10 +51,10 @@ def answer_card_plan(name: str, wanted: WhatFitsAsked, settings: Settings) -> Ca
     """The smallest cards that would run the model `name`.
 
     Raises:
-        UnknownNameError: the catalogue has no such model; similar names are suggested.
+        UnknownNameError: the catalog has no such model; similar names are suggested.
         TrackerError: several models match, or it has a shorter context.
     """
-    model = _find(name, open_models(settings, tables_for(settings)))
+    model = _find(name, catalog_models(settings))
     if model.max_context is not None and wanted.context > model.max_context:
         message = f"`{model.model_id}` has a context of {model.max_context:,} tokens"
         raise TrackerError(message, hint=f"--context {model.max_context}")
@@ -89,7 +89,7 @@ def _find(name: str, models: Sequence[OpenModel]) -> OpenModel:
     if found:
         hint = " or ".join(f"`{one.model_id}`" for one in found)
         raise TrackerError(f"`{name}` is several models", hint=hint)
-    error = UnknownNameError("model in the catalogue", name, known=[one.model_id for one in models])
+    error = UnknownNameError("model in the catalog", name, known=[one.model_id for one in models])
     error.hint = f"{error.hint}; `tracker fit {name} --gpu CARD` reads any model's own headers"
     raise error
 

@@ -1,21 +1,29 @@
-"""The place on the index of the models in a table, with months behind: measured here, or published.
+"""Compute the places on the newest index of all models of a home, and add them to tables.
 
-The index fitted to published scores comes first, then the placement of a run here, then a third party's
-estimate of a small model. For quantized weights, of which published scores say nothing, a calibrated
-placement comes first. The basis says which.
+Which of several places of a model counts: `tracker.answers.index_place`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, astuple, dataclass, fields, replace
+from collections.abc import Iterator
+from dataclasses import asdict, astuple, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tracker.answers.frontier import undrawn
-from tracker.answers.measured import MeasuredAnswer, MeasuredModel, measured_on_index, settings_key
+from tracker.answers.index_place import (
+    ESTIMATED,
+    INDEX_COLUMNS,
+    INDEX_KINDS,
+    MEASURED,
+    PUBLISHED,
+    UNCALIBRATED,
+    IndexPlace,
+    IndexPlaces,
+)
+from tracker.answers.measured import MeasuredAnswer, MeasuredModel, measured_on_index
 from tracker.answers.vintages import tables_for
 from tracker.frontier.axis import Axis, steps
 from tracker.frontier.behind import behind_closed
@@ -30,53 +38,6 @@ from tracker.store import Answer
 
 if TYPE_CHECKING:
     import pandas as pd
-
-MEASURED, PUBLISHED = "measured here", "published scores"
-UNCALIBRATED, ESTIMATED = "measured here, uncalibrated", "third-party estimate"
-BASES = (PUBLISHED, MEASURED, UNCALIBRATED, ESTIMATED)  # the first that a model has is shown
-SETTINGS = {"revision", "quantization", "thinking"}
-KINDS = {"str": "VARCHAR", "float": "DOUBLE", "date": "DATE"}
-INDEX_NOTE = (
-    "Index: capability index with its 90% interval, from published scores, a run here that can be placed, or"
-    " a third party's estimate (TECI). Months: behind closed models, with the id of the definition."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class IndexPlace:
-    """One model's place: the columns that tables of models get."""
-
-    index: float
-    index_ci_low: float | None  # 90% interval; None while the draws are not computed
-    index_ci_high: float | None
-    index_basis: str  # MEASURED, UNCALIBRATED, PUBLISHED or ESTIMATED
-    index_name: str | None  # its name in the published data
-    months_behind: float | None  # behind closed models
-    months_bound: str | None  # "at_least" or "at_most"
-    months_definition: str | None
-    months_as_of: date  # day of the data
-
-
-INDEX_COLUMNS = tuple(field.name for field in fields(IndexPlace))
-INDEX_KINDS = tuple(KINDS[str(field.type).removesuffix(" | None")] for field in fields(IndexPlace))
-
-
-@dataclass(frozen=True, slots=True)
-class IndexPlaces:
-    """Every model with a place; the keys of models are Hub repositories in lower case."""
-
-    by_settings: Mapping[tuple[Any, ...], IndexPlace]  # measured here, by `settings_key`
-    by_model: Mapping[str, IndexPlace]  # measured here, the newest run of each
-    published: Mapping[str, IndexPlace]  # by published scores, or an estimate
-
-    def of(self, row: Mapping[str, Any]) -> IndexPlace | None:
-        """The place of a row with `model_id`; in a row with settings, only a run with the same settings."""
-        name = row["model_id"].casefold()
-        here = self.by_settings.get(settings_key(row)) if row.keys() >= SETTINGS else self.by_model.get(name)
-        if here is not None and here.index_basis == MEASURED and isinstance(row.get("quantization"), str):
-            return here
-        known = [place for place in (here, self.published.get(name)) if place is not None]
-        return min(known, key=lambda place: BASES.index(place.index_basis), default=None)
 
 
 def index_places(settings: Settings) -> IndexPlaces:

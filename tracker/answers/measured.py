@@ -7,7 +7,6 @@ code change, since each takes a fraction of a second.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +17,7 @@ from typing import Any
 import tracker.frontier
 from tracker.answers import placement as placing
 from tracker.answers.frontier import is_fitted
+from tracker.answers.index_place import settings_key
 from tracker.answers.placement import place_run, scale_of, tasks_on_scale
 from tracker.answers.vintages import tables_for
 from tracker.errors import TrackerError
@@ -170,17 +170,6 @@ def _placed(
             reasons.setdefault(row["model_id"], NotPlaced(row["model_id"], row["run_id"], found.reason))
     known = {row["model_id"] for row, _ in placed}
     return placed, [row for row in reasons.values() if row.model_id not in known]
-
-
-def settings_key(row: Row) -> tuple[Any, ...]:
-    """What must be equal for a placement to hold for another run: weights, their bits, and thinking."""
-    quantization, thinking = row["quantization"], row["thinking"]
-    return (
-        row["model_id"],
-        row["revision"],
-        quantization if isinstance(quantization, str) else None,  # a frame writes NaN for null
-        None if thinking is None or math.isnan(thinking) else bool(thinking),
-    )
 
 
 def _model(row: Row, place: Placement, tables: Tables, index: Mapping[str, float]) -> MeasuredModel:

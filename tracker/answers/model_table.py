@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from tracker.answers.frontier import FrontierAnswer
-from tracker.answers.index_places import ESTIMATED, PUBLISHED
+from tracker.answers.index_place import ESTIMATED, PUBLISHED
 from tracker.frontier.axis import Steps, steps
 from tracker.frontier.behind import behind_closed
 from tracker.frontier.definitions import STANDING_LAG
 from tracker.frontier.population import small_name
 from tracker.frontier.tables import Tables
-from tracker.memory_estimate import GB, needed_bytes
+from tracker.memory_estimate import GB, needed_bytes, stored_bits
 
 Row = Mapping[str, Any]
 OPEN = "open"
@@ -129,7 +129,7 @@ def _with_costs(
 
 
 def _needed_gb(n_params: int | None, bits: int) -> float | None:
-    needed = None if n_params is None else needed_bytes(weights_bytes=n_params * bits / 8)
+    needed = None if n_params is None else needed_bytes(weights_bytes=n_params * stored_bits(bits) / 8)
     return None if needed is None else needed / GB
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from runners.hardware import Hardware, describe_hardware
+from typing import TYPE_CHECKING
+
 from tracker.answers.cards import CardAsked, find_card, named_card
 from tracker.errors import FieldError, UsageError
 from tracker.memory_estimate import GB
+
+if TYPE_CHECKING:
+    from runners.hardware import Hardware
 
 MOST_GB = 1e6
 
@@ -24,7 +28,11 @@ def card_of(gpu: str | None = None, *, memory_gb: float | None = None) -> CardAs
         if not 0 < memory_gb < MOST_GB:
             raise FieldError("vram_gb", f"must be a positive number of GB, got {memory_gb:g}", example=24)
         return CardAsked(f"a GPU with {memory_gb:g} GB", memory_gb, None)
-    return find_card(gpu) if gpu is not None else this_card(describe_hardware())
+    if gpu is not None:
+        return find_card(gpu)
+    from runners.hardware import describe_hardware  # NVML
+
+    return this_card(describe_hardware())
 
 
 def this_card(hardware: Hardware) -> CardAsked:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from runners.memory.prediction import Fit
 from tracker.answers.what_fits import WhatFitsAsked, answer_what_fits, what_fits_document
 from tracker.bench.card import card_of
-from tracker.bench.fit import AssumedCard, predict_fit
 from tracker.cli import print_json
 from tracker.cli.flags import DEFAULT_MEMORY, MemoryFlags
 from tracker.cli.help import JsonFlag
@@ -21,8 +19,10 @@ from tracker.cli.what_fits import print_what_fits
 from tracker.errors import UsageError
 from tracker.foreign_text import one_line, printable
 from tracker.memory_estimate import SHORT_CONTEXT
-from tracker.serialization import dump
 from tracker.settings import load_settings
+
+if TYPE_CHECKING:
+    from runners.memory.prediction import Fit
 
 GIB = 2**30
 MODELS_SHOWN = 20
@@ -76,6 +76,9 @@ def fit(
         else:
             print_what_fits(console(), answer)
         return
+    from tracker.bench.fit import AssumedCard, predict_fit  # the Hub's client
+    from tracker.serialization import dump
+
     _refuse_filters(bits=bits, license=license, limit=limit)
     assumed = AssumedCard(gpu, vram_gb, vram)
     found = predict_fit(model, engine.settings(), load_settings(), assumed=assumed, context=context)

@@ -76,7 +76,8 @@ def frontier(
         Only open models that fit in N GB of memory (10^9 bytes), and the best of them over time; with 16-bit
         weights unless `--bits` says otherwise.
     bits
-        Bits of a weight for `--fits-gb`, e.g. 4. Scores stay those of the published weights: quantization is
+        Bits of a weight for `--fits-gb`, e.g. 4; 4 and 8 take 4.89 and 8.5 bits, as in files of Q4_K_M and
+        Q8_0. Scores stay those of the published weights: quantization is
         assumed to cost nothing.
     override
         Correct dates or labels: release_scored, weights_published, access_label or all; repeatable.

@@ -59,7 +59,7 @@ def print_fits(filters: dict[str, Any], *, fits_gb: float, as_json: bool) -> Non
 
 def _print_end(rows: list[dict[str, Any]]) -> None:
     """Print how many rows are not shown, and what the columns of the index mean."""
-    from tracker.answers.index_places import INDEX_NOTE
+    from tracker.answers.index_place import INDEX_NOTE
 
     if len(rows) > SHOWN:
         print(f"{len(rows) - SHOWN:,} more; `--json` lists all", file=sys.stderr)

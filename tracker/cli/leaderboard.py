@@ -43,7 +43,7 @@ def leaderboard(
     as_json
         Print one JSON document: `suite`, `task`, `models`.
     """
-    from tracker.answers.index_places import INDEX_NOTE
+    from tracker.answers.index_place import INDEX_NOTE
     from tracker.answers.leaderboard import RANK_NOTE, Narrowing, leaderboard_document, read_leaderboard
 
     narrowing = Narrowing(fits_gb=fits_gb, max_params=param_limit(max_params))

@@ -69,7 +69,7 @@ def models(
     if json:
         print_json({"models": plain(rows)})
     elif rows:
-        from tracker.answers.index_places import INDEX_NOTE
+        from tracker.answers.index_place import INDEX_NOTE
 
         console().print(_table(rows))
         if note := index_note(rows, INDEX_NOTE):

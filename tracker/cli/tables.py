@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
 from rich.console import Console
@@ -15,7 +15,9 @@ from rich.text import Text
 
 from tracker import foreign_text
 from tracker.foreign_text import one_line, printable
-from tracker.store import MissingItems
+
+if TYPE_CHECKING:
+    from tracker.store import MissingItems  # DuckDB
 
 PIPED_WIDTH = 200  # columns, if there is no terminal to ask
 FULL_WIDTH_COLUMNS = 10  # more columns are printed below each other

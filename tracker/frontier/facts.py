@@ -378,3 +378,31 @@ class ModelShape:
         """Values in the cache of one sequence of `context` tokens."""
         in_window = (self.window_values_per_token or 0) * min(context, self.window or 0)
         return self.cache_values_per_token * context + in_window
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogRow:
+    """An open model of the shipped catalog: its size, and its place on the index if it has one."""
+
+    hub_id: str
+    n_params: int
+    n_active_params: int | None  # None: all of them
+    max_context: int | None
+    license: str | None
+    index: float | None
+    index_ci_low: float | None  # 90% interval
+    index_ci_high: float | None
+    index_basis: str | None
+    index_name: str | None  # its name in the published data
+    months_behind: float | None  # behind closed models
+    months_bound: str | None  # "at_least" or "at_most"
+    months_definition: str | None
+    months_as_of: date | None  # day of the data
+
+    def __post_init__(self) -> None:
+        """Check the name and the size, and that a place is whole."""
+        _check_name("hub_id", self.hub_id)
+        if self.n_params < 1:
+            raise ValueError(f"{self.hub_id}: no parameters")
+        if len({value is None for value in (self.index, self.index_basis, self.months_as_of)}) > 1:
+            raise ValueError(f"{self.hub_id}: an index needs its basis and its day")

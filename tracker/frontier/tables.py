@@ -21,6 +21,7 @@ from tracker.frontier.facts import (
     BenchmarkFacts,
     BoardLicense,
     Card,
+    CatalogRow,
     HarnessScore,
     ModelFacts,
     ModelShape,
@@ -156,6 +157,12 @@ def load_shapes(folder: Path | None = None) -> tuple[ModelShape, ...]:
     """The shapes of open models, one row per repository."""
     read = _Reader(folder or default_folder(), _latest_today())
     return read.rows("model_shapes.csv", ModelShape, key=lambda row: row.hub_id.casefold())
+
+
+def load_catalog(folder: Path | None = None) -> tuple[CatalogRow, ...]:
+    """The open models that can be told about in a home where nothing was stored yet, by name."""
+    read = _Reader(folder or default_folder(), _latest_today())
+    return read.rows("catalog.csv", CatalogRow, key=lambda row: row.hub_id.casefold())
 
 
 def load_series(path: Path, *, today: date | None = None) -> tuple[SeriesPoint, ...]:

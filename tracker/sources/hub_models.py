@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from tracker.memory_estimate import STORED_BITS
+from tracker.memory_estimate import stored_bits
 from tracker.records.parameter_counts import count_parameters, read_quantization
 from tracker.records.published import (
     Access,
@@ -291,7 +291,7 @@ def _dtypes(entry: Any) -> Any:
 
 def _gguf_bytes(n_params: int | None) -> int | None:
     """Bytes of the file that is taken by default, Q4_K_M: the list names no sizes."""
-    return None if n_params is None else round(n_params * STORED_BITS[4.0] / 8)
+    return None if n_params is None else round(n_params * stored_bits(4.0) / 8)
 
 
 def _license(card: Any, tags: list[str]) -> str | None:

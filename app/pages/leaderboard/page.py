@@ -8,7 +8,8 @@ from app.data import measured_models, queries
 from app.pages.leaderboard import charts, columns, controls
 from app.widgets import cached_chart, downloads
 from app.widgets.dot_rows import SHOWN_MODELS
-from tracker.answers.index_places import INDEX_NOTE, with_index
+from tracker.answers.index_place import INDEX_NOTE
+from tracker.answers.index_places import with_index
 from tracker.answers.leaderboard import RANK_NOTE, complete, exported, measured, narrowed, with_claims
 
 st.title("Leaderboard", anchor=False)

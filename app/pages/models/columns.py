@@ -11,8 +11,9 @@ from streamlit import column_config as cc
 from app.widgets import safe_text
 from app.widgets.index_columns import months_phrase
 from tracker.frontier.definitions import STANDING_LAG
+from tracker.memory_estimate import STORED_NOTE
 
-NEEDED = "For the weights, 4,096 tokens and the engine"
+NEEDED = f"For the weights, 4,096 tokens and the engine; {STORED_NOTE}"
 MODEL_COLUMNS: Mapping[str, Any] = {
     "model": cc.TextColumn("Model", width=230, pinned=True),
     "index": cc.NumberColumn("Index", format="%.1f", width=65, help="Capability index"),

@@ -16,7 +16,7 @@ from tracker.frontier.index import fit_index
 from tracker.frontier.population import sizes
 from tracker.frontier.question import Fitted, Question
 from tracker.frontier.tables import load_tables
-from tracker.memory_estimate import needed_bytes, params_that_fit
+from tracker.memory_estimate import needed_bytes, params_that_fit, stored_bits
 from tracker.settings import Settings
 
 TABLES, SETTINGS = load_tables(), Settings(home=Path("nowhere"))
@@ -35,7 +35,7 @@ def answered(fit: Fitted, budget: CardBudget) -> FrontierAnswer:
 @pytest.mark.parametrize("memory_gb", [8, 24, 80])
 def test_params_that_fit_is_the_inverse_of_the_one_memory_rule(memory_gb: float, bits: float) -> None:
     most = params_that_fit(memory_gb, bits)
-    needed = [needed_bytes(weights_bytes=n * bits / 8) or 0 for n in (most, most * 1.001)]
+    needed = [needed_bytes(weights_bytes=n * stored_bits(bits) / 8) or 0 for n in (most, most * 1.001)]
     assert needed[0] <= memory_gb * 1e9 < needed[1]
 
 
@@ -73,10 +73,12 @@ def test_curve_says_what_it_assumes(fit: Fitted) -> None:
     packed, whole = CardBudget(24, 4), CardBudget(24)
     note = best_that_fits(answered(fit, packed), packed, {}).note
     assert "assumed to keep the score of its published weights" in note
-    assert "24 GB at 4 bits: at most 41.7B parameters" in note
+    assert "24 GB at 4 bits: at most 34.1B parameters" in note
+    assert "4 bits take 4.89 a weight as Q4_K_M" in note
     document = best_that_fits_document(best_that_fits(answered(fit, whole), whole, {}))["best_that_fits"]
     assert (document["bits"], "assumed" in document["note"]) == (16, False)
     assert "at 16 bits" in document["note"]
+    assert "Q4_K_M" not in document["note"]
 
 
 @pytest.mark.parametrize(

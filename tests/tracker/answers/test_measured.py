@@ -11,7 +11,7 @@ import pytest
 
 from tests.builders.some_runs import model, run, score, store_runs
 from tracker.answers.frontier import undrawn
-from tracker.answers.index_places import (
+from tracker.answers.index_place import (
     ESTIMATED,
     INDEX_COLUMNS,
     MEASURED,
@@ -19,8 +19,8 @@ from tracker.answers.index_places import (
     UNCALIBRATED,
     IndexPlace,
     IndexPlaces,
-    places_on,
 )
+from tracker.answers.index_places import places_on
 from tracker.answers.leaderboard import read_leaderboard
 from tracker.answers.measured import MeasuredAnswer, answer_measured, measured_document, measured_on_index
 from tracker.answers.models import measured_models
