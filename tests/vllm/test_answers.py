@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,8 @@ LOG_PROB_TOLERANCE = 1e-3
 ROUNDING = 1e-4  # the same kernels, other batches
 # near ties; one of the texts below may go another way
 EQUAL_TEXTS = 0.95
+
+LOOP = "max_pattern_size=8,min_count=4"
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600), pytest.mark.filterwarnings("default")]
 
@@ -156,6 +159,24 @@ def test_sampled_answers_can_be_repeated(vllm_engine: Engine) -> None:
     first, second = dict(vllm_engine.generate(requests)), dict(vllm_engine.generate(requests))
     assert [first[n].text for n in range(3)] == [second[n].text for n in range(3)]
     assert len({first[n].text for n in range(3)}) > 1
+
+
+def test_an_answer_in_a_loop_is_cut_off_where_vllm_and_transformers_agree(
+    vllm_engine: Engine, reference: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [GenerationRequest("1 2 3 " * 4, 60), GenerationRequest("Once upon a time", 30)]
+    whole = dict(vllm_engine.generate(asked))
+    for engine in (vllm_engine, reference):
+        settings = replace(getattr(engine, "_settings"), repetition_detection=LOOP)  # noqa: B009
+        monkeypatch.setattr(engine, "_settings", settings)
+    ours, theirs = dict(vllm_engine.generate(asked)), dict(reference.generate(asked))
+    assert [whole[n].finish_reason for n in range(2)] == ["length", "length"]
+    assert [ours[n].finish_reason for n in range(2)] == ["repetition", "length"]
+    assert ours[0].output_tokens < whole[0].output_tokens
+    assert whole[0].text.startswith(ours[0].text)
+    assert [(ours[n].text, ours[n].output_tokens) for n in range(2)] == [
+        (theirs[n].text, theirs[n].output_tokens) for n in range(2)
+    ]
 
 
 def test_thinking_is_separated_from_the_answer(vllm_engine: Engine, reference: Engine) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 
 import psutil
 import pytest
 
-from runners.engines import Engine
+from runners.engines import ContinuationRequest, Engine
 from tests.vllm.conftest import FP32
 from tracker.errors import EngineError
 from tracker.records import Model
+
+CITIES = ("Paris", "London", "Rome", "Berlin", "Madrid", "Vienna", "Athens", "Lisbon")
+BFLOAT16_STEP = 2**-4  # of numbers from 8 to 16; of those to 32 it is twice as large
+BFLOAT16_LAYERS = 0.5  # nats, by the rounding in the layers below the last
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(600), pytest.mark.filterwarnings("default")]
 
@@ -49,3 +54,20 @@ def test_a_context_that_does_not_fit_names_one_that_does(
     assert caught.value.reason == "does_not_fit"
     assert int(caught.value.hint.split()[-1]) < 60000
     assert children_named_vllm() == before
+
+
+def test_a_float32_head_gives_logits_between_the_steps_of_bfloat16(model: Model, reference: Engine) -> None:
+    from runners.engines.vllm.engine import VllmEngine
+
+    asked = [ContinuationRequest("The capital of France is", f" {word}") for word in CITIES]
+    exact = dict(reference.log_probs(asked))
+    engine = VllmEngine(model, replace(FP32, dtype="bfloat16", head_dtype="float32"))
+    with closing(engine):
+        assert engine.info.dtype == "bfloat16"
+        found = dict(engine.log_probs(asked))
+    differences = [found[n].log_prob - found[0].log_prob for n in range(1, len(asked))]
+    # two logits of 8 to 32 that were rounded to bfloat16 differ by a multiple of this step
+    n_between = sum(abs(x / BFLOAT16_STEP - round(x / BFLOAT16_STEP)) > 0.01 for x in differences)
+    assert n_between >= len(differences) / 2
+    for n in range(len(asked)):
+        assert found[n].log_prob == pytest.approx(exact[n].log_prob, abs=BFLOAT16_LAYERS)
