@@ -82,6 +82,8 @@ TYPES = {
 ORDER = ["text", "integer", "number", "boolean", "list", "object", "null"]
 # What is run, per heading; later lines may rely on earlier ones. `{study}` is a study of the store.
 RUN: dict[str, Sequence[str]] = {
+    "benchmarks": ("benchmarks",),
+    "benchmarks NAME": ("benchmarks MMLU",),
     "compare": ("compare acme/atlas-2-8b borealis/nimbus-4b-thinking",),
     "digest": ("digest",),
     "doctor": ("doctor",),

@@ -22,9 +22,10 @@ from app.data import frontier_views, gap_histories, measured_models
 from app.http.routes import ROUTES
 from tests.builders.board_builder import BOARD_NAME, board
 from tests.builders.store_builder import NOW, build_store, measure_published
-from tests.doubles.app_visit import handed_over, shown_facts, visit
+from tests.doubles.app_visit import handed_over, said, shown_facts, visit
 from tracker.answers.agent_board import StudyRow
 from tracker.answers.agent_board import board as agents_board
+from tracker.answers.benchmarks import answer_benchmark
 from tracker.answers.best_that_fits import CardBudget, answer_best_that_fits
 from tracker.answers.comparison import compare_models
 from tracker.answers.digest import digest
@@ -48,10 +49,11 @@ Values = Mapping[str, Any]  # what is asked about → a number or a name
 FIRST, SECOND, TASK = "acme/atlas-2-8b", "borealis/nimbus-4b-thinking", "count_letters"
 PUBLISHED, PUBLISHED_ID = "Kimi K3", "moonshotai/Kimi-K3"
 CARD_GB, BITS = 24, 4
+BENCHMARK = "GPQA diamond"
 QUESTIONS = (
     "gaps", "best", "leader", "difference", "placement", "pareto", "board_gaps", "fits", "changes", "agents",
     "measured", "listed", "best_that_fits",
-    "months_ago", "ahead",
+    "months_ago", "ahead", "benchmark",
 )  # fmt: skip
 
 
@@ -114,6 +116,12 @@ class Answers:
     def best_that_fits(self) -> Values:
         found = answer_best_that_fits(CardBudget(CARD_GB, BITS), self.settings)
         return {row.model: row.value for row in found.steps}
+
+    def benchmark(self) -> Values:
+        found = answer_benchmark(BENCHMARK, self.settings)
+        assert found.lag is not None
+        best = found.scores[0]
+        return {"low": found.lag.ci_low, "high": found.lag.ci_high, best.model: best.score}
 
     def months_ago(self) -> Values:
         found = gap_history(Question(), self.settings)
@@ -186,6 +194,9 @@ class CommandLine:
         found = self._ask("frontier", "--fits-gb", str(CARD_GB), "--bits", str(BITS))["best_that_fits"]
         return {row["model"]: row["value"] for row in found["steps"]}
 
+    def benchmark(self) -> Values:
+        return benchmark_values(self._ask("benchmarks", BENCHMARK))
+
     def months_ago(self) -> Values:
         return {row["as_of"]: row["value"] for row in self._ask("frontier", "history")["months"]}
 
@@ -241,6 +252,12 @@ class Python:
     def best_that_fits(self) -> Values:
         return {row.model: row.value for row in self.home.best_that_fits(CARD_GB, bits=BITS).steps}
 
+    def benchmark(self) -> Values:
+        found = self.home.benchmark(BENCHMARK)
+        assert found.lag is not None
+        best = found.scores[0]
+        return {"low": found.lag.ci_low, "high": found.lag.ci_high, best.model: best.score}
+
     def months_ago(self) -> Values:
         return {str(row.as_of): row.value for row in self.home.gap_history().months}
 
@@ -294,6 +311,9 @@ class Routes:
 
     def board_gaps(self) -> Values:
         return {row["id"]: row["value"] for row in self._ask("frontier", axis=BOARD_NAME)["definitions"]}
+
+    def benchmark(self) -> Values:
+        return benchmark_values(self._ask("benchmarks", benchmark=BENCHMARK))
 
     def months_ago(self) -> Values:
         assert gap_histories.over_time(Question(), HEADLINE, wait_s=60.0) is not None
@@ -372,6 +392,13 @@ class Pages:
         table = handed_over("run_it", card=f"{CARD_GB} GB", judged_by=f"{TASK} (quick)")["fits-24gb.csv"]
         return dict(zip(table["model_id"], table["needs 4096"], strict=True))
 
+    def benchmark(self) -> Values:
+        ends = re.search(r"90% interval (\S+)–(\S+) months", said(visit("benchmarks", benchmark=BENCHMARK)))
+        assert ends is not None
+        best = handed_over("benchmarks", benchmark=BENCHMARK)["benchmark-scores.csv"].iloc[0]
+        low, high = (float(end.replace("\\", "")) for end in ends.groups())
+        return {"low": low, "high": high, best["model"]: best["score"]}
+
     def months_ago(self) -> Values:
         assert gap_histories.over_time(Question(), HEADLINE, wait_s=60.0) is not None
         rows = handed_over("frontier")["frontier-gap-over-time.csv"]
@@ -398,6 +425,12 @@ class Pages:
     def _definitions(table: Any) -> Values:
         shown = {row.id: row.behind.split()[0].replace("−", "-") for row in table.itertuples()}
         return {name: None if value == "–" else float(value) for name, value in shown.items()}
+
+
+def benchmark_values(document: Values) -> Values:
+    """The lag and the best score in the document of a benchmark."""
+    lag, best = document["lag"], document["scores"][0]
+    return {"low": lag["ci_low"], "high": lag["ci_high"], best["model"]: best["score"]}
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ The names are those of `tracker.api`, imported when one is first used: every com
 __version__ = "0.1.0"
 
 __all__ = [
+    "BenchmarkAnswer",
+    "BenchmarkScore",
     "BestSoFar",
     "BestThatFits",
     "BoardGap",
@@ -41,6 +43,8 @@ __all__ = [
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tracker.api import (
+        BenchmarkAnswer,
+        BenchmarkScore,
         BestSoFar,
         BestThatFits,
         BoardGap,

@@ -13,13 +13,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from runners.harness.events import Event
 from tracker.answers.asked import FrontierOptions, answer_asked
+from tracker.answers.benchmarks import (
+    BenchmarkAnswer,
+    BenchmarkScore,
+    answer_benchmark,
+    answer_benchmarks,
+)
 from tracker.answers.best_that_fits import BestSoFar, BestThatFits, CardBudget, answer_best_that_fits
 from tracker.answers.board_history import BoardGap, BoardHistory, board_history
 from tracker.answers.card_plan import CardPlan, PlannedCard, answer_card_plan
@@ -57,6 +63,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "BenchmarkAnswer",
+    "BenchmarkScore",
     "BestSoFar",
     "BestThatFits",
     "BoardGap",
@@ -327,6 +335,29 @@ class Home:
         import pandas as pd
 
         return pd.DataFrame(vintages_document(self._settings)["vintages"])
+
+    def benchmarks(self) -> pd.DataFrame:
+        """The benchmarks with published scores: who leads, how far each is solved, months behind.
+
+        Returns:
+            One row per benchmark: `benchmark`, `domain`, `asks`, `is_private`, `n_items`, the best open and
+            closed model with their scores, `solved` (0: guessing, 1: the highest possible score), `state`,
+            `months_behind` (G3), `is_stale` and `lm_eval_task`, the task that measures it here.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) for row in answer_benchmarks(self._settings)])
+
+    def benchmark(self, name: str) -> BenchmarkAnswer:
+        """Everything known about one benchmark: its scores, the lag with its interval, how it is run here.
+
+        Args:
+            name: Such as `"GPQA diamond"`.
+
+        Raises:
+            UnknownNameError: No benchmark has that name.
+        """
+        return answer_benchmark(name, self._settings)
 
     def leaderboard(
         self,

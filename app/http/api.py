@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from app.data import (
+    benchmarks,
     digests,
     frontier_views,
     gap_histories,
@@ -23,6 +24,7 @@ from app.data import (
     rating_boards,
 )
 from tracker.answers.agent_board import board as agents_board
+from tracker.answers.benchmarks import benchmark_document, benchmarks_document
 from tracker.answers.best_that_fits import CardBudget, best_that_fits, best_that_fits_document
 from tracker.answers.comparison import compare_models, comparison_document
 from tracker.answers.documents import json_row, json_rows, placement_document
@@ -42,6 +44,7 @@ from tracker.answers.pareto import (
     published_offers,
 )
 from tracker.answers.placement import newest_placement
+from tracker.answers.vintages import age_document
 from tracker.errors import TrackerError
 from tracker.frontier.definitions import HEADLINE, definition
 from tracker.frontier.gap import BEING_DRAWN
@@ -234,6 +237,14 @@ def lags_route(_: Mapping[str, str]) -> Any:
     return json_rows(frontier_views.benchmark_lags(Question()))
 
 
+def benchmarks_route(asked: Mapping[str, str]) -> Any:
+    """Every benchmark with published scores; with `?benchmark=` everything about one."""
+    if "benchmark" in asked:
+        return benchmark_document(benchmarks.page(asked["benchmark"]))
+    age = frontier_views.lags_age(Question())
+    return benchmarks_document(benchmarks.summaries(), {"vintage": age.day.isoformat()} | age_document(age))
+
+
 def models_route(_: Mapping[str, str]) -> Any:
     """The models measured here, each with its newest run."""
     places = measured_models.index_places(wait_s=WAIT_S)
@@ -283,6 +294,7 @@ TABLES: dict[str, Answer] = {
     "frontier": frontier_route,
     "frontier-over-time": over_time_route,
     "lags": lags_route,
+    "benchmarks": benchmarks_route,
     "models": models_route,
     "all-models": all_models_route,
     "research": research_route,

@@ -1,4 +1,4 @@
-"""One change of a digest as Markdown, with a link to the model or to its source."""
+"""One change of a digest as Markdown, with links to its model, its benchmark and its source."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Container
 from urllib.parse import quote
 
-from app.widgets import safe_text
+from app.widgets import benchmark_links, safe_text
 from tracker.answers.digest_records import DigestChange, web_address
 
 NAME_MARKS = re.compile(r"(?<![^\s(])`|`(?=[\s,.;:)]|$)")  # around a name, not within it
@@ -14,7 +14,8 @@ NAME_MARKS = re.compile(r"(?<![^\s(])`|`(?=[\s,.;:)]|$)")  # around a name, not 
 
 def linked(change: DigestChange, with_page: Container[str]) -> str:
     """The change as Markdown: its characters, and a link to the page of a model of `with_page`."""
-    text, url = safe_text.escaped(NAME_MARKS.sub("", change.text)), web_address(change.url)
+    text = benchmark_links.with_links(safe_text.escaped(NAME_MARKS.sub("", change.text)))
+    url = web_address(change.url)
     space = " " if change.text.startswith(" ") else ""
     if change.model is None:
         return text if url is None else f"{text} ([source]({url}))"

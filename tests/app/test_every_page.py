@@ -41,7 +41,7 @@ from tracker.settings import Settings
 from tracker.store import Store, publish
 
 TINY = CANDIDATES[0].model.model_id
-WITHOUT_A_CHART = ("runs", "changes", "sources")  # tables and words
+WITHOUT_A_CHART = ("runs", "changes", "sources", "benchmarks")  # tables and words
 
 
 @pytest.fixture(scope="module")

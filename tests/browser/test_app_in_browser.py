@@ -45,6 +45,8 @@ STANDS_STILL = """part => new Promise(done => {
 FIRST, SECOND = "acme/atlas-2-8b", "borealis/nimbus-4b-thinking"
 PLACES = {
     "frontier": "/",
+    "benchmarks": "/benchmarks",
+    "benchmark": "/benchmarks?benchmark=GPQA%20diamond",
     "leaderboard": "/leaderboard?claimed=true",
     "run_it": "/run_it",
     "model": f"/model?model={FIRST}",
@@ -159,6 +161,17 @@ def test_a_months_figure_is_followed_down_to_an_item(
         expect(page.get_by_role("heading", level=1)).to_have_text("Items")
         expect(page.get_by_text("60 items.")).to_be_visible()
         expect(page.get_by_role("heading", name="gsm8k 0:")).to_be_visible()
+
+
+def test_a_row_of_the_list_opens_a_benchmark_and_its_score_opens_the_model(
+    address: str, open_page: OpenPage
+) -> None:
+    page = open_page(f"{address}/benchmarks?about=gpqa")
+    tick(page, page.get_by_test_id("stDataFrame").first, row=0)
+    expect(page.get_by_role("heading", level=1)).to_have_text("GPQA diamond")
+    assert "benchmark=GPQA" in page.url
+    page.get_by_role("link", name="Best open:").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Model")
 
 
 @MAIN_PATH

@@ -66,6 +66,9 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
             "frontier", "tracker.cli.frontier_boards:app", "Show how far open models are behind closed ones."
         ),
         Command("index", "tracker.cli.index:app", "Fit and show the capability index."),
+        Command(
+            "benchmarks", "tracker.cli.benchmarks:benchmarks", "List the benchmarks with published scores."
+        ),
     ),
     "Sources and schedule": (
         Command("ingest", "tracker.cli.ingest:ingest", "Fetch models and published scores."),

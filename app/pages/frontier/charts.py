@@ -291,9 +291,11 @@ def _tooltips(about: Mapping[str, str]) -> list[alt.Tooltip]:
 def lag_chart(frame: pd.DataFrame) -> alt.LayerChart:
     """One row per benchmark: the lag in months (G3) as a dot, hollow where the items are public.
 
-    At most the first `SHOWN_LAGS`. Reads `benchmark months is_private best_open best_closed newest_open`.
+    At most the first `SHOWN_LAGS`. Reads `benchmark months is_private best_open best_closed newest_open`,
+    and `href`, the address of the benchmark's page.
     """
     first = frame.head(SHOWN_LAGS)
+    first = first if "href" in first else first.assign(href="")
     rows = first.assign(
         place=range(len(first)),
         kind=first["is_private"].map({True: "private", False: "public"}),
@@ -308,19 +310,20 @@ def lag_chart(frame: pd.DataFrame) -> alt.LayerChart:
         "best_closed": "best closed",
         "newest_open": "newest open model scored",
     }
-    base = alt.Chart(rows[[*about, "months", "zero", "place"]]).encode(
+    base = alt.Chart(rows[[*about, "months", "zero", "place", "href"]]).encode(
         y=alt.Y(field="benchmark", type="nominal", sort=alt.SortField("place"), axis=LAG_NAMES),
         tooltip=_tooltips(about),
     )
     axis = alt.Axis(title="Lag in months (G3)", gridColor=TRACK, domain=False, ticks=False, tickCount=6)
     x = alt.X(field="months", type="quantitative", axis=axis)
     line = base.mark_rule(color=GREY, opacity=0.5, strokeWidth=1.5).encode(x=x, x2=alt.X2(field="zero"))
-    ring = base.mark_point(size=80, strokeWidth=2, opacity=1).encode(x=x)
-    dot = (
-        base.transform_filter("datum.kind == 'private'")
-        .mark_point(filled=True, size=80, opacity=1)
-        .encode(x=x)
+    link = alt.Href(field="href", type="nominal")
+    # the fill of the ring is what a click meets
+    ring = base.mark_point(size=80, strokeWidth=2, opacity=1, fill="transparent", cursor="pointer")
+    dot = base.transform_filter("datum.kind == 'private'").mark_point(
+        filled=True, size=80, opacity=1, cursor="pointer"
     )
+    ring, dot = ring.encode(x=x, href=link), dot.encode(x=x, href=link)
     layers = [line, themed(ring, "first"), themed(dot, "first")]
     return alt.LayerChart(layer=layers, height=LAG_ROW_PX * len(rows) + 46)
 

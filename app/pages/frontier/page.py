@@ -21,6 +21,7 @@ else:
     with top:
         st.title(safe_text.escaped(view.headline(found, definition)), anchor=False)
         view.show_age(found, definition)
+        view.link_to_benchmark(question)
     if not found.has_intervals and not board:
         await_intervals(question)
     cards.show_cards(found, definition)

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pandas as pd
 import streamlit as st
 
-from app.data import frontier_views, queries
+from app.data import benchmarks, frontier_views, queries
 from app.data.frontier_views import Frontier
 from app.pages.frontier import charts, columns, measured, model_links
 from app.widgets import cached_chart, downloads, safe_text
@@ -69,6 +69,14 @@ def show_age(found: Frontier, definition: str) -> None:
         if overdue:
             said_overdue = f"{counted(len(overdue), 'source')} overdue"
             st.badge(said_overdue, color="orange", help=", ".join(overdue))
+
+
+def link_to_benchmark(question: Question) -> None:
+    """A link to the benchmark on which the gap is measured, if it is one."""
+    name = question.benchmark
+    if name is not None and benchmarks.address(name):
+        label = f"{safe_text.escaped(name)}: what it asks, who measured, all scores"
+        st.page_link("pages/benchmarks/page.py", label=label, query_params={benchmarks.PARAMETER: name})
 
 
 def choose_span() -> str:
@@ -152,7 +160,9 @@ def show_lags(question: Question, *, is_of_board: bool) -> None:
     if len(shown) > charts.SHOWN_LAGS:
         st.caption(f"The {charts.SHOWN_LAGS} largest lags of {len(shown)}; the download has all.")
     if not shown.empty:
-        cached_chart.render(charts.lag_chart, shown, alt=charts.lag_alt(shown))
+        linked = shown.assign(href=[benchmarks.address(name) for name in shown["benchmark"]])
+        cached_chart.render(charts.lag_chart, linked, alt=charts.lag_alt(shown))
+        st.caption("Click a dot to open its benchmark.")
     age = frontier_views.lags_age(Question() if is_of_board else question)
     downloads.download_buttons(dated(all_lags, age), what="Lags", name="frontier-lags")
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from app.data import measured_models, queries
 from app.pages.leaderboard import charts, columns, controls
-from app.widgets import cached_chart, downloads
+from app.widgets import benchmark_links, cached_chart, downloads
 from app.widgets.dot_rows import SHOWN_MODELS
 from tracker.answers.index_place import INDEX_NOTE
 from tracker.answers.index_places import with_index
@@ -29,6 +29,7 @@ else:
     narrowing = replace(narrowing, find=words, fits_gb=controls.choose_tier())
     shown = narrowed(complete(rows, other_tasks) if is_whole else rows, narrowing)
     shown = with_index(shown, measured_models.index_places())
+    benchmark_links.show_task_link(task)
 
     if shown.empty:
         st.info("No models match these filters; run `tracker bench ORG/NAME` to measure another one")

@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.data import frontier_views, model_names, queries
 from app.pages.model import columns
-from app.widgets import downloads, safe_text
+from app.widgets import benchmark_links, downloads, safe_text
 from app.widgets.columns import SHOWN_DECIMALS
 from app.widgets.facts import show_facts
 from tracker.frontier.facts import SmallOpenModel
@@ -70,11 +70,15 @@ def _show_claims(model_id: str) -> None:
         score=claims["value"].round(SHOWN_DECIMALS),
         by=claims["reporter"].fillna(claims["reported_by"].str.replace("_", " ")),
     )
-    st.dataframe(
+    chosen = st.dataframe(
         shown[list(columns.CLAIM_COLUMNS)],
         column_config=columns.CLAIM_COLUMNS,
         placeholder="–",
         hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key="claimed_scores",
         alt=f"Scores claimed for {model_id}, one row per benchmark and source",
     )
+    benchmark_links.open_selected(chosen, shown["benchmark"])
     downloads.download_buttons(claims, what="Claimed scores", name="claimed-scores")

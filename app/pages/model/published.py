@@ -11,7 +11,7 @@ import streamlit as st
 
 from app.data import frontier_views, placements, queries
 from app.pages.model import charts, columns
-from app.widgets import cached_chart, downloads, safe_text
+from app.widgets import benchmark_links, cached_chart, downloads, safe_text
 from app.widgets.columns import SHOWN_DECIMALS
 from app.widgets.facts import show_facts
 from app.widgets.intervals import await_intervals
@@ -73,13 +73,12 @@ def _show_jaggedness(model: str) -> None:
             "Benchmarks": str(card.n_benchmarks),
         }
     )
-    st.caption(
-        safe_text.escaped(f"Above its index, in points: {_listed(card.best)}. Below: {_listed(card.worst)}.")
-    )
+    st.caption(f"Above its index, in points: {_listed(card.best)}. Below: {_listed(card.worst)}.")
 
 
 def _listed(standings: Sequence[Standing]) -> str:
-    return ", ".join(f"{row.benchmark} ({100 * row.residual:+.0f})" for row in standings) or "none"
+    rows = (f"{benchmark_links.linked(row.benchmark)} ({100 * row.residual:+.0f})" for row in standings)
+    return ", ".join(rows) or "none"
 
 
 def _show_scores(model: str) -> None:
@@ -104,13 +103,18 @@ def _show_scores(model: str) -> None:
         }
     ).sort_values("benchmark", key=lambda names: names.str.casefold(), ignore_index=True)
     st.subheader("Published scores", anchor=False)
-    st.dataframe(
+    st.caption("Select a row to open its benchmark.")
+    chosen = st.dataframe(
         frame.assign(reported_by=frame["reported_by"].str.replace("_", " ")),
         column_config=columns.PUBLISHED_COLUMNS,
         placeholder="–",
         hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key="published_scores",
         alt=f"Published scores of {model}, one row per benchmark, with their sources",
     )
+    benchmark_links.open_selected(chosen, frame["benchmark"])
     downloads.download_buttons(frame, what="Published scores", name="published-scores")
 
 

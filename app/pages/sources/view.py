@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.data import frontier_views, queries
 from app.pages.sources import columns
-from app.widgets import downloads, safe_text
+from app.widgets import benchmark_links, downloads, safe_text
 from tracker.answers.licenses import terms_document
 from tracker.frontier.tables import ATTRIBUTION
 
@@ -100,13 +100,18 @@ def show_benchmarks() -> None:
             "description": [row.description for row in known],
         }
     )
-    st.dataframe(
+    st.caption("Select a row to open its benchmark.")
+    chosen = st.dataframe(
         frame,
         column_config=columns.BENCHMARK_COLUMNS,
         placeholder="–",
         hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        key="benchmarks_of_index",
         alt="One row per benchmark of the index, with chance level and URL",
     )
+    benchmark_links.open_selected(chosen, frame["benchmark"])
     downloads.download_buttons(frame, what="Benchmarks", name="benchmarks")
 
 

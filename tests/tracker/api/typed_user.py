@@ -43,6 +43,13 @@ def what_to_run(home: tracker.Home) -> tuple[str, str]:
     return best.model_id, card.card
 
 
+def hardest(home: tracker.Home) -> tuple[str, float]:
+    name = home.benchmarks().sort_values("solved")["benchmark"].iloc[0]
+    found = assert_type(home.benchmark(name), tracker.BenchmarkAnswer)
+    best: tracker.BenchmarkScore = found.scores[0]
+    return best.model, best.score
+
+
 def difference(comparison: tracker.Comparison) -> float:
     return assert_type(comparison.tasks[0].paired.difference, float)
 
@@ -95,5 +102,5 @@ def main(path: str) -> None:
     print(index_of(home.placement(home.runs(model=first)["run_id"][0])))
     print(len(home.models(max_params="8B")), len(home.items(board["run_id"][0], only="wrong")))
     print(len(home.measured()), len(home.vintages()), best_on_a_card(home))
-    print(*elsewhere(home), losses(home))
+    print(*elsewhere(home), losses(home), hardest(home))
     print(len(home.trials(home.studies()["study_id"][0])), len(home.query("select 1 as one")))
