@@ -27,6 +27,7 @@ from tracker.answers.agent_board import StudyRow
 from tracker.answers.agent_board import board as agents_board
 from tracker.answers.benchmarks import answer_benchmark
 from tracker.answers.best_that_fits import CardBudget, answer_best_that_fits
+from tracker.answers.cards import find_card
 from tracker.answers.comparison import compare_models
 from tracker.answers.digest import digest
 from tracker.answers.fits import read_fits
@@ -37,6 +38,7 @@ from tracker.answers.models import measured_models as models_measured
 from tracker.answers.outlook import gap_history, outlook
 from tracker.answers.pareto import MeasuredCost, measured_offers
 from tracker.answers.placement import place_run
+from tracker.answers.what_fits import WhatFitsAsked, answer_what_fits
 from tracker.cli import main
 from tracker.files.items import read_run
 from tracker.frontier.definitions import HEADLINE
@@ -50,9 +52,10 @@ FIRST, SECOND, TASK = "acme/atlas-2-8b", "borealis/nimbus-4b-thinking", "count_l
 PUBLISHED, PUBLISHED_ID = "Kimi K3", "moonshotai/Kimi-K3"
 CARD_GB, BITS = 24, 4
 BENCHMARK = "GPQA diamond"
+CARD, MOST = "RTX 4090", 30
 QUESTIONS = (
     "gaps", "best", "leader", "difference", "placement", "pareto", "board_gaps", "fits", "changes", "agents",
-    "measured", "listed", "best_that_fits",
+    "measured", "listed", "best_that_fits", "what_fits",
     "months_ago", "ahead", "benchmark",
 )  # fmt: skip
 
@@ -112,6 +115,10 @@ class Answers:
         rows = models_measured(self.settings).records()
         (row,) = (row for row in rows if row["model_id"] == PUBLISHED_ID)
         return {name: row[name] for name in ("index", "index_ci_low", "index_basis", "months_behind")}
+
+    def what_fits(self) -> Values:
+        found = answer_what_fits(find_card(CARD), WhatFitsAsked(limit=MOST), self.settings)
+        return {row.model_id: row.index for row in found.rows}
 
     def best_that_fits(self) -> Values:
         found = answer_best_that_fits(CardBudget(CARD_GB, BITS), self.settings)
@@ -190,6 +197,10 @@ class CommandLine:
         (row,) = (row for row in self._ask("models")["models"] if row["model_id"] == PUBLISHED_ID)
         return {name: row[name] for name in ("index", "index_ci_low", "index_basis", "months_behind")}
 
+    def what_fits(self) -> Values:
+        rows = self._ask("fit", "--gpu", CARD, "--limit", str(MOST))["models"]
+        return {row["model_id"]: row["index"] for row in rows}
+
     def best_that_fits(self) -> Values:
         found = self._ask("frontier", "--fits-gb", str(CARD_GB), "--bits", str(BITS))["best_that_fits"]
         return {row["model"]: row["value"] for row in found["steps"]}
@@ -248,6 +259,9 @@ class Python:
     def listed(self) -> Values:
         row = self.home.models().set_index("model_id").loc[PUBLISHED_ID]
         return {name: row[name] for name in ("index", "index_ci_low", "index_basis", "months_behind")}
+
+    def what_fits(self) -> Values:
+        return {row.model_id: row.index for row in self.home.what_fits(CARD, limit=MOST).rows}
 
     def best_that_fits(self) -> Values:
         return {row.model: row.value for row in self.home.best_that_fits(CARD_GB, bits=BITS).steps}
@@ -344,6 +358,10 @@ class Routes:
         (row,) = (row for row in self._ask("models") if row["model_id"] == PUBLISHED_ID)
         return {name: row[name] for name in ("index", "index_ci_low", "index_basis", "months_behind")}
 
+    def what_fits(self) -> Values:
+        rows = self._ask("what-fits", gpu=CARD, limit=MOST)["models"]
+        return {row["model_id"]: row["index"] for row in rows}
+
     def best_that_fits(self) -> Values:
         found = self._ask("frontier", fits_gb=CARD_GB, bits=BITS)["best_that_fits"]
         return {row["model"]: row["value"] for row in found["steps"]}
@@ -411,6 +429,10 @@ class Pages:
     def measured(self) -> Values:
         row = handed_over("frontier")["frontier-measured.csv"].iloc[0]
         return {row["model_id"]: row["index"], "low": row["ci_low"], "months": row["months_behind"]}
+
+    def what_fits(self) -> Values:
+        table = handed_over("run_it", card=f"{CARD_GB} GB", gpu=CARD)[f"what-fits-{CARD_GB}gb.csv"]
+        return dict(zip(table["model_id"][:MOST], table["index"], strict=False))
 
     def best_that_fits(self) -> Values:
         name = f"best-that-fits-{CARD_GB}gb-{BITS}bits.csv"

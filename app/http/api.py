@@ -22,6 +22,7 @@ from app.data import (
     placements,
     queries,
     rating_boards,
+    what_fits,
 )
 from tracker.answers.agent_board import board as agents_board
 from tracker.answers.benchmarks import benchmark_document, benchmarks_document
@@ -45,6 +46,7 @@ from tracker.answers.pareto import (
 )
 from tracker.answers.placement import newest_placement
 from tracker.answers.vintages import age_document
+from tracker.answers.what_fits import WhatFitsAsked, what_fits_document
 from tracker.errors import TrackerError
 from tracker.frontier.definitions import HEADLINE, definition
 from tracker.frontier.gap import BEING_DRAWN
@@ -87,6 +89,21 @@ def fits_route(asked: Mapping[str, str]) -> Any:
         task=asked.get("task"),
     )
     return fits_document(found)
+
+
+def what_fits_route(asked: Mapping[str, str]) -> Any:
+    """The open models that fit `?gpu=` or `?gb=`, best first; also `?context=&bits=&license=&limit=`."""
+    if "gpu" in asked and "gb" in asked:
+        raise TrackerError("`gpu` and `gb` cannot be combined", hint="gpu=RTX 4090")
+    wanted = WhatFitsAsked(
+        context=_whole_number(asked, "context", default=SHORT_CONTEXT),
+        bits=_bits(asked) if "bits" in asked else None,
+        license=asked.get("license"),
+        limit=_whole_number(asked, "limit", default=0) if "limit" in asked else None,
+    )
+    memory_gb = _gigabytes("gb", asked.get("gb", CARD_GB))
+    found = what_fits.what_fits(asked.get("gpu"), memory_gb, wanted, wait_s=WAIT_S)
+    return json_row(what_fits_document(found))
 
 
 def compare_route(asked: Mapping[str, str]) -> Any:
@@ -158,14 +175,22 @@ def _budget(asked: Mapping[str, str]) -> CardBudget | None:
         if "bits" in asked:
             raise TrackerError("`bits` needs `fits_gb`", hint="fits_gb=24&bits=4")
         return None
-    memory_gb = _gigabytes("fits_gb", asked["fits_gb"])
+    return CardBudget(_gigabytes("fits_gb", asked["fits_gb"]), _bits(asked))
+
+
+def _bits(asked: Mapping[str, str]) -> float:
+    """The bits of a weight of `?bits=`, by default as published.
+
+    Raises:
+        TrackerError: it is no number, or out of range.
+    """
     try:
         bits = float(asked.get("bits", BITS))
     except ValueError:
         bits = math.nan
     if not 1.0 <= bits <= MOST_BITS:
         raise TrackerError(f"`bits` must be a number from 1 to {MOST_BITS:g}, got `{asked['bits']}`")
-    return CardBudget(memory_gb, bits)
+    return bits
 
 
 def over_time_route(asked: Mapping[str, str]) -> Any:
@@ -287,6 +312,7 @@ def changes_route(asked: Mapping[str, str]) -> Any:
 TABLES: dict[str, Answer] = {
     "leaderboard": leaderboard_route,
     "fits": fits_route,
+    "what-fits": what_fits_route,
     "compare": compare_route,
     "ladders": ladders_route,
     "placement": placement_route,

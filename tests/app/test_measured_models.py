@@ -14,7 +14,9 @@ from tests.builders.store_builder import NOW, build_store, measure_published
 from tests.doubles.app_process import DRAWN_S
 from tests.doubles.app_visit import handed_over, said, visit
 from tracker.answers.best_that_fits import CardBudget, answer_best_that_fits
+from tracker.answers.cards import card_with
 from tracker.answers.measured import answer_measured
+from tracker.answers.what_fits import WhatFitsAsked, answer_what_fits
 from tracker.files.items import read_run, write_run
 from tracker.frontier.question import Question
 from tracker.settings import Settings
@@ -107,7 +109,7 @@ def test_frontier_size_filter_names_the_bits_and_old_links_mean_16() -> None:
 
     assert "10\\.42B parameters \\(16\\-bit weights\\)" in filters(size="fits 24 GB")
     packed = filters(size="fits 24 GB", bits="4 bits")
-    assert "41\\.67B parameters \\(4\\-bit weights, scores of the published ones\\)" in packed
+    assert "34\\.08B parameters \\(4\\-bit weights, scores of the published ones\\)" in packed
 
 
 @pytest.mark.usefixtures("placed")
@@ -140,6 +142,13 @@ def test_run_it_of_an_empty_store_still_answers_what_fits(
     session = visit("run_it", card="8 GB", bits="4 bits")
     assert session.metric[0].label == "Best that fits 8 GB at 4 bits"
     assert "`tracker ingest`" in said(session)
+    expected = answer_what_fits(card_with(8.0), WhatFitsAsked(), Settings(home=tmp_path))
+    table = session.dataframe[0].value
+    assert list(table["model"]) == [row.model_id for row in expected.rows]
+    assert list(table["evidence"].fillna("")) == [row.evidence or "" for row in expected.rows]
+    named = visit("run_it", card="8 GB", gpu="RTX 4060").dataframe[0].value
+    assert table["speed"].isna().all()
+    assert named["speed"].notna().all()
 
 
 def test_measured_places_of_a_new_snapshot_are_placed_again(placed: Settings) -> None:

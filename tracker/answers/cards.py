@@ -11,6 +11,7 @@ from tracker.frontier.facts import Card
 from tracker.frontier.tables import load_cards
 
 MAX_CARDS = 64
+MOST_GB = 1e6
 SEVERAL = re.compile(r"(\d{1,2})\s*[x×]\s*(.+)", re.IGNORECASE)
 MAKERS = re.compile(
     r"\b(?:nvidia|geforce|amd|radeon|intel|apple|instinct|tesla|graphics|gpu|laptop)\b|\(.\)|[\s_/-]+"
@@ -42,6 +43,23 @@ def find_card(name: str) -> CardAsked:
     if not 1 <= n_cards <= MAX_CARDS:
         raise FieldError("gpu", f"must be 1 to {MAX_CARDS} cards, got {n_cards}", example="2x RTX 3090")
     return asked(_match(one, load_cards()), n_cards=n_cards)
+
+
+def card_with(memory_gb: float) -> CardAsked:
+    """Some card with that much memory.
+
+    Raises:
+        FieldError: the memory is out of range.
+    """
+    if not 0 < memory_gb < MOST_GB:
+        raise FieldError("vram_gb", f"must be a positive number of GB, got {memory_gb:g}", example=24)
+    return CardAsked(f"a GPU with {memory_gb:g} GB", memory_gb, None)
+
+
+def cards_with(memory_gb: float) -> tuple[str, ...]:
+    """The names of the cards of which a model may take that much, the newest first."""
+    found = [card for card in load_cards() if card.usable_gb == memory_gb]
+    return tuple(card.card for card in sorted(found, key=lambda card: -card.released_year))
 
 
 def asked(card: Card, *, n_cards: int = 1) -> CardAsked:

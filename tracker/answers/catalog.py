@@ -80,15 +80,16 @@ class Catalog:
     scores: Mapping[str, Row] = field(default_factory=dict)  # by repository in lower case
 
 
-def read_catalog(settings: Settings) -> Catalog:
-    """The catalog of this home: models, places and scores."""
+def read_catalog(settings: Settings, places: IndexPlaces | None = None) -> Catalog:
+    """The catalog of this home: models, places (computed unless given) and scores."""
     if is_new(settings):
         rows, shapes = load_catalog(), _shapes()
-        places = {row.hub_id.casefold(): place for row in rows if (place := _place(row)) is not None}
-        return Catalog(_shipped_models(rows, shapes), IndexPlaces({}, {}, places))
+        known = {row.hub_id.casefold(): place for row in rows if (place := _place(row)) is not None}
+        return Catalog(_shipped_models(rows, shapes), IndexPlaces({}, {}, known))
     from tracker.answers.index_places import index_places  # SciPy, as below
 
-    return Catalog(open_models(settings), index_places(settings), dict(_scores(settings)))
+    places = index_places(settings) if places is None else places
+    return Catalog(open_models(settings), places, dict(_scores(settings)))
 
 
 def catalog_models(settings: Settings) -> tuple[OpenModel, ...]:

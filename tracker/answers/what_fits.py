@@ -98,7 +98,11 @@ class WhatFits:
 
 def answer_what_fits(card: CardAsked, asked: WhatFitsAsked, settings: Settings) -> WhatFits:
     """The models that fit on `card`: by index, then by the score measured here, then by size."""
-    catalog = read_catalog(settings)
+    return models_that_fit(read_catalog(settings), card, asked)
+
+
+def models_that_fit(catalog: Catalog, card: CardAsked, asked: WhatFitsAsked) -> WhatFits:
+    """`answer_what_fits` from a catalog that was read."""
     rows = [
         row
         for model in catalog.models

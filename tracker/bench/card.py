@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tracker.answers.cards import CardAsked, find_card, named_card
-from tracker.errors import FieldError, UsageError
+from tracker.answers.cards import CardAsked, card_with, find_card, named_card
+from tracker.errors import UsageError
 from tracker.memory_estimate import GB
 
 if TYPE_CHECKING:
     from runners.hardware import Hardware
-
-MOST_GB = 1e6
 
 
 def card_of(gpu: str | None = None, *, memory_gb: float | None = None) -> CardAsked:
@@ -25,9 +23,7 @@ def card_of(gpu: str | None = None, *, memory_gb: float | None = None) -> CardAs
     if gpu is not None and memory_gb is not None:
         raise UsageError("`--gpu` and `--vram-gb` cannot be combined", hint="use one of them")
     if memory_gb is not None:
-        if not 0 < memory_gb < MOST_GB:
-            raise FieldError("vram_gb", f"must be a positive number of GB, got {memory_gb:g}", example=24)
-        return CardAsked(f"a GPU with {memory_gb:g} GB", memory_gb, None)
+        return card_with(memory_gb)
     if gpu is not None:
         return find_card(gpu)
     from runners.hardware import describe_hardware  # NVML

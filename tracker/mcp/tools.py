@@ -225,33 +225,32 @@ class CompareTool:
 
 @dataclass(frozen=True)
 class FitsTool:
-    """The models that fit a card with N GB, best score first, with the memory that each needs.
+    """The open models that fit a card, best first by index, with bits, memory, speed and license.
 
-    Measured on this machine or listed by the Hub; each with its place on the index and months behind.
+    Answers before anything was ingested or measured. `evidence` grades each score; `notes` say what is
+    assumed.
     """
 
     __pydantic_config__ = STRICT
     name: ClassVar[str] = "fits"
     writes: ClassVar[bool] = False
-    memory_gb: Gigabytes
-    context: Annotated[int, Field(ge=1, description="Tokens: 4096, 8192, 32768 or 131072.")] = 4096
-    suite: Name | None = None
-    task: Name | None = None
-    limit: Limit = 50
+    gpu: Annotated[Name | None, Field(description="Such as RTX 4090; default: this machine.")] = None
+    memory_gb: Gigabytes | None = None
+    context: Annotated[int, Field(ge=1, description="Tokens of one sequence.")] = 4096
+    bits: Annotated[float | None, Field(ge=1, le=32, description="Default: the most that fit.")] = None
+    license: Annotated[Name | None, Field(description="A part of its name.")] = None
+    limit: Limit = 20
 
     def told(self, settings: Settings) -> Told:
-        """The answer of `tracker models --fits-gb`."""
-        from tracker.answers.fits import fits_document, read_fits
+        """The answer of `tracker fit` without a model."""
+        from tracker.answers.what_fits import WhatFitsAsked, answer_what_fits, what_fits_document
+        from tracker.bench.card import card_of
+        from tracker.frontier.tables import ATTRIBUTION
 
-        found = read_fits(
-            settings, memory_gb=self.memory_gb, context=self.context, suite=self.suite, task=self.task
-        )
-        document = fits_document(found)
-        rows = document["models"]
-        sources = [HERE, "Hugging Face Hub, as last ingested"]
-        return Told(
-            document | _rows("models", rows, self.limit), _newest(rows, "measured_at", "seen_at"), sources
-        )
+        card = card_of(self.gpu, memory_gb=self.memory_gb)
+        asked = WhatFitsAsked(self.context, self.bits, self.license, self.limit)
+        document = what_fits_document(answer_what_fits(card, asked, settings))
+        return Told(document, document["as_of"], ATTRIBUTION)
 
 
 @dataclass(frozen=True)

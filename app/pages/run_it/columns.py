@@ -10,7 +10,10 @@ from streamlit import column_config as cc
 
 from app.widgets import safe_text
 from app.widgets.columns import GIB_FORMAT, PEAK_HELP, SHOWN_DECIMALS, filled_columns, in_gib, peak_in_gib
-from app.widgets.index_columns import INDEX_TABLE_COLUMNS, with_index_texts
+from app.widgets.index_columns import INDEX_TABLE_COLUMNS, months_phrase, with_index_texts
+from tracker.answers.what_fits import WhatFits
+from tracker.frontier.definitions import STANDING_LAG
+from tracker.memory_estimate import GB
 
 FIT_COLUMNS: Mapping[str, Any] = {
     "label": cc.TextColumn("Model", width=230, pinned=True),
@@ -35,6 +38,41 @@ CURVE_COLUMNS: Mapping[str, Any] = {
         "Behind closed models", width=195, help="How long closed models had been at that level at its release"
     ),
 }
+
+
+EVIDENCE_HELP = (
+    "published: scores of these weights; parent's: published scores of the weights that were quantized;"
+    " estimated: a third party's estimate (TECI); measured here: by a run that can be placed"
+)
+CATALOG_COLUMNS: Mapping[str, Any] = {
+    "model": cc.TextColumn("Model", width=280, pinned=True),
+    "index": cc.NumberColumn("Index", format="%.1f", width=65, help="Capability index"),
+    "interval": cc.TextColumn("90% interval", width=110),
+    "evidence": cc.TextColumn("Evidence", width=105, help=EVIDENCE_HELP),
+    "behind": cc.TextColumn("Behind closed models", width=165, help="At the model's release"),
+    "bits": cc.NumberColumn("Bits", format="%g", width=60, help="Of a weight, the most that fit"),
+    "needed": cc.TextColumn("Memory needed", width=115),
+    "speed": cc.NumberColumn("Tokens/s", format="%.0f", width=85, help="For a named card; see below"),
+    "license": cc.TextColumn("License", width=110),
+}
+
+
+def catalog_table(found: WhatFits) -> pd.DataFrame:
+    """The models that fit as shown."""
+    return pd.DataFrame(
+        {
+            "model": row.model_id,
+            "index": None if row.index is None else round(row.index, 1),
+            "interval": safe_text.ends(row.index_ci_low, row.index_ci_high),
+            "evidence": row.evidence,
+            "behind": months_phrase(row.months_behind, row.months_bound, STANDING_LAG),
+            "bits": row.bits,
+            "needed": f"{row.needed_bytes / GB:.1f} GB",
+            "speed": row.tokens_per_s,
+            "license": row.license,
+        }
+        for row in found.rows
+    )
 
 
 def fit_table(rows: pd.DataFrame, contexts: Sequence[int]) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app.data import measured_models, queries
-from app.pages.run_it import over_time, view
+from app.pages.run_it import over_time, view, what_fits
 from app.widgets import downloads
 from tracker.answers.fits import best_fits, fit_commands, output_speed, with_frontier
 from tracker.answers.index_places import with_index
@@ -14,8 +14,8 @@ tasks = queries.board_tasks()
 known = queries.hub_sizes()
 if not tasks and known.empty:
     st.info(
-        "No models known yet: run `tracker bench demo` to measure one, or `tracker ingest` to list those on"
-        " the Hub"
+        "Nothing measured or ingested yet, so this answers from the catalog of the program: run"
+        " `tracker bench demo` to measure a model, `tracker ingest` to list those on the Hub"
     )
 memory_gb, context = view.choose_card()
 if tasks or not known.empty:
@@ -42,4 +42,5 @@ if tasks or not known.empty:
         )
         st.caption(view.NOTE)
         downloads.download_buttons(exported(fits), what="Models", name=f"fits-{memory_gb:g}gb")
+what_fits.show_what_fits(memory_gb, context)
 over_time.show_over_time(memory_gb)

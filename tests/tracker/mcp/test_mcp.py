@@ -143,6 +143,7 @@ def test_mcp_over_http_needs_the_key_and_gives_the_same_answer(home: Settings) -
         ("frontier_gap", {}, ("frontier",), None),
         ("frontier_gap", {"fits_gb": 24, "bits": 4}, ("frontier", "--fits-gb", "24", "--bits", "4"), None),
         ("leaderboard", {}, ("leaderboard",), "models"),
+        ("fits", {"gpu": "RTX 4090"}, ("fit", "--gpu", "RTX 4090"), None),
         ("model", {"model": "acme/atlas-2-8b"}, ("show", "acme/atlas-2-8b"), "runs"),
         ("find_models", {}, ("models",), "models"),
         ("find_models", {"among": "hub"}, ("models", "--known"), "models"),
