@@ -24,7 +24,7 @@ EXPOSE 8501
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8501/health', timeout=4)"]
 ENTRYPOINT ["tracker"]
-# 0.0.0.0 is inside the container; publish the port to 127.0.0.1 of the host, for there is no login.
+# 0.0.0.0 is inside the container; publish the port to 127.0.0.1 of the host, for there is no encryption.
 CMD ["app", "--host", "0.0.0.0", "--port", "8501", "--no-browser"]
 
 FROM vllm/vllm-openai:v0.32.0 AS gpu

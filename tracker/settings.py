@@ -101,6 +101,12 @@ class Settings(BaseSettings):
         repr=False,
         description="Key for the source `artificial-analysis`, skipped without one; never stored or printed.",
     )
+    app_token: str = Field(
+        default="",
+        repr=False,
+        description="Token of the address of `tracker app`, at least 16 characters; default: a new one at "
+        "each start; never stored.",
+    )
     corpus_split: Literal["home", "public"] = Field(
         default="home",
         description="Text that `tracker research` holds out: by a secret of this `home`, or `public`, equal "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import partial
 from typing import Any
@@ -125,12 +125,23 @@ def ladders_route(asked: Mapping[str, str]) -> Any:
 def placement_route(asked: Mapping[str, str]) -> Any:
     """The placement of the model of `?run_id=`, by default of the newest complete run that is placed."""
     complete = [row["run_id"] for row in queries.latest_runs() if row["status"] == "complete"]
-    wanted = [asked["run_id"]] if "run_id" in asked else complete
+    wanted = [_scored_run(asked["run_id"])] if "run_id" in asked else complete
     newest = newest_placement(wanted, partial(placements.run_placement, queries.snapshot()))
     if newest is None:
         return []
     run_id, found = newest
     return json_row({"run_id": run_id} | placement_document(found or Unplaced(BEING_DRAWN)))
+
+
+def _scored_run(run_id: str) -> str:
+    """The id of a run, which names a folder, once the store has one.
+
+    Raises:
+        TrackerError: no run with scores has it.
+    """
+    if queries.run_scores(run_id).empty:
+        raise TrackerError(f"no run with scores is called `{run_id}`", hint="`/api/runs.json` lists the runs")
+    return run_id
 
 
 def pareto_route(asked: Mapping[str, str]) -> Any:
@@ -309,25 +320,51 @@ def changes_route(asked: Mapping[str, str]) -> Any:
     return json_rows(digests.change_rows(digests.recent_digest(days, most=None)))
 
 
-TABLES: dict[str, Answer] = {
-    "leaderboard": leaderboard_route,
-    "fits": fits_route,
-    "what-fits": what_fits_route,
-    "compare": compare_route,
-    "ladders": ladders_route,
-    "placement": placement_route,
-    "pareto": pareto_route,
-    "frontier": frontier_route,
-    "frontier-over-time": over_time_route,
-    "lags": lags_route,
-    "benchmarks": benchmarks_route,
-    "models": models_route,
-    "all-models": all_models_route,
-    "research": research_route,
-    "runs": runs_route,
-    "queue": queue_route,
-    "sources": sources_route,
-    "changes": changes_route,
+@dataclass(frozen=True, slots=True)
+class ApiTable:
+    """One JSON table, and the parameters that it takes."""
+
+    answer: Answer
+    parameters: tuple[str, ...] = ()
+
+    def rows(self, asked: Iterable[tuple[str, str]]) -> Any:
+        """The answer to a question.
+
+        Raises:
+            TrackerError: it has a parameter that is unknown, twice or out of range.
+        """
+        given: dict[str, str] = {}
+        for name, value in asked:
+            if name not in self.parameters:
+                known = ", ".join(self.parameters)
+                hint = f"known: {known}" if known else "this table takes no parameters"
+                raise TrackerError(f"no parameter is called `{name}`", hint=hint)
+            if name in given:
+                raise TrackerError(f"`{name}` is given twice", hint="give it once")
+            given[name] = value
+        return self.answer(given)
+
+
+OF_QUESTION = ("vintage", "axis", "only", "fits_gb", "bits", "without", "redistributable")
+TABLES: dict[str, ApiTable] = {
+    "leaderboard": ApiTable(leaderboard_route, ("suite", "task", "fits_gb")),
+    "fits": ApiTable(fits_route, ("gb", "context", "suite", "task")),
+    "what-fits": ApiTable(what_fits_route, ("gpu", "gb", "context", "bits", "license", "limit")),
+    "compare": ApiTable(compare_route, ("first", "second", "suite", "task")),
+    "ladders": ApiTable(ladders_route, ("model",)),
+    "placement": ApiTable(placement_route, ("run_id",)),
+    "pareto": ApiTable(pareto_route, ("cost", "task")),
+    "frontier": ApiTable(frontier_route, OF_QUESTION),
+    "frontier-over-time": ApiTable(over_time_route, ("definition", *OF_QUESTION)),
+    "lags": ApiTable(lags_route),
+    "benchmarks": ApiTable(benchmarks_route, ("benchmark",)),
+    "models": ApiTable(models_route),
+    "all-models": ApiTable(all_models_route),
+    "research": ApiTable(research_route),
+    "runs": ApiTable(runs_route),
+    "queue": ApiTable(queue_route),
+    "sources": ApiTable(sources_route),
+    "changes": ApiTable(changes_route, ("days",)),
 }
 
 

@@ -1,7 +1,8 @@
 """Serve the dashboard on the loopback address or another requested one, until interrupted.
 
-Not covered: login and encryption. Anyone who can reach a non-loopback address can read all results and
-stop a running study; the command warns about it.
+Every visitor needs the token of the printed address, unless that was switched off (`app/http/guard.py`).
+Not covered: encryption. Whoever can read along on the way to a non-loopback address learns the token; the
+command warns about it.
 """
 
 from __future__ import annotations
@@ -10,20 +11,21 @@ import errno
 import importlib
 import ipaddress
 import pkgutil
+import re
+import secrets
 import socket
 import threading
 import tomllib
 import webbrowser
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import quote
 
+from app.http.guard import TOKEN_BYTES, Admission
 from tracker.errors import TrackerError
-
-if TYPE_CHECKING:
-    from starlette.middleware import Middleware
 
 FOLDER = Path(__file__).resolve().parents[1]
 ADDRESS = "127.0.0.1"
@@ -31,15 +33,19 @@ DEFAULT_PORT = 8501  # Streamlit's own
 HOST_HINT = "use 127.0.0.1 for this machine only, 0.0.0.0 for all its addresses, or one of its addresses"
 NO_SUCH_ADDRESS = "this machine does not have that address"
 PORT_TRIES = 50  # more dashboards at once than anyone opens
+BASE_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+LEAST_TOKEN_CHARS = 16  # of a token that the user chose: random letters that nobody guesses
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """The address and port on which the dashboard listens, and further host names that it accepts."""
+    """The address and port on which the dashboard listens, and what a visitor needs."""
 
     port: int
     host: str = ADDRESS
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()  # further host names that it accepts
+    base: str = ""  # the path under which everything is, such as /tracker
+    token: str = field(default="", repr=False)  # empty: none is needed
 
     @property
     def is_local(self) -> bool:
@@ -48,55 +54,94 @@ class Binding:
 
     @property
     def url(self) -> str:
-        """The URL for a browser on this machine."""
+        """The URL for a browser on this machine, without the token."""
         address = ipaddress.ip_address(self.host)
         if address.is_unspecified:  # every address, so the loopback one too
-            return f"http://{ADDRESS if address.version == 4 else '[::1]'}:{self.port}"
-        return f"http://{self.host if address.version == 4 else f'[{self.host}]'}:{self.port}"
+            host = ADDRESS if address.version == 4 else "[::1]"
+        else:
+            host = self.host if address.version == 4 else f"[{self.host}]"
+        return f"http://{host}:{self.port}{self.base}"
 
-    def middleware(self) -> Middleware:
-        """The check of host names; numeric addresses pass if other machines can reach the server."""
-        from app.http import routes
+    def url_with(self, token: str) -> str:
+        """The URL that lets a browser in."""
+        return f"{self.url}/?token={quote(token, safe='')}" if token else self.url
 
+    def admission(self) -> Admission:
+        """Whom the server answers; numeric addresses pass if other machines can reach it."""
         own = () if self.is_local else (socket.gethostname(),)
-        return routes.only_for(self.host, *own, *self.names, or_any_address=not self.is_local)
+        return Admission(
+            (self.host, *own, *self.names),
+            or_any_address=not self.is_local,
+            token=self.token,
+            base=self.base,
+            cookie=f"tracker-{self.port}",
+        )
 
     def config(self) -> dict[str, Any]:
         """The Streamlit options for this binding."""
         options = {**config_options(), "server.port": self.port, "server.address": self.host}
+        options["server.baseUrlPath"] = self.base
         if not self.is_local or self.names or self.host != ADDRESS:
             options["server.allowedHosts"] = ["*"]  # `middleware` decides, for WebSockets too
         return options
 
 
-def binding(port: int | None, *, host: str = ADDRESS, names: Sequence[str] = ()) -> Binding:
+def binding(
+    port: int | None,
+    *,
+    host: str = ADDRESS,
+    names: Sequence[str] = (),
+    base_path: str = "",
+    token: str = "",
+) -> Binding:
     """Choose where to listen: `port`, or without one the first free port from 8501 up.
 
     Raises:
-        TrackerError: `host` is not a numeric address, or the port cannot be used there.
+        TrackerError: `host` is not a numeric address, the port cannot be used there, or `base_path` is not a
+            path.
     """
+    base = "/" + base_path.strip("/") if base_path.strip("/") else ""
+    if not BASE_PATH.fullmatch(base):
+        raise TrackerError(
+            f"`--base-path {base_path}` is not a path", hint="example: /tracker; letters, digits and ._~-"
+        )
     known = {"localhost": ADDRESS}.get(host, host).strip("[]")
     try:
         ipaddress.ip_address(known)
     except ValueError as error:
         raise TrackerError(f"`--host {host}` is not an IP address", hint=HOST_HINT) from error
-    return Binding(free_port(port, host=known), known, tuple(names))
+    return Binding(free_port(port, host=known), known, tuple(names), base, token)
 
 
-def serve(where: Binding, *, open_browser: bool, announce: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM; call `announce` with the URL once the server is ready."""
+def choose_token(setting: str) -> str:
+    """The token of TRACKER_APP_TOKEN, or else a new one.
+
+    Raises:
+        TrackerError: it is so short that it can be guessed.
+    """
+    if setting and len(setting) < LEAST_TOKEN_CHARS:
+        raise TrackerError(
+            f"TRACKER_APP_TOKEN has fewer than {LEAST_TOKEN_CHARS} characters",
+            hint="`openssl rand -hex 16` prints a good one; `--no-token` needs none",
+        )
+    return setting or secrets.token_urlsafe(TOKEN_BYTES)
+
+
+def serve(where: Binding, *, open_browser: bool, announce: Callable[[], None]) -> None:
+    """Serve until SIGINT or SIGTERM; call `announce` once the server is ready."""
     import streamlit as st  # here: it takes seconds, and the port is checked before
     from streamlit.runtime.pages_manager import PagesManager
 
     from app.http import routes
 
-    url = where.url
+    admission = where.admission()
 
     @asynccontextmanager
     async def lifespan(_: st.App) -> AsyncIterator[None]:
-        announce(url)
+        announce()
         threading.Thread(target=_warm, daemon=True).start()
         if open_browser and has_window_browser():
+            url = where.url_with(admission.token_for_one_visit())
             threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
         yield
 
@@ -104,7 +149,10 @@ def serve(where: Binding, *, open_browser: bool, announce: Callable[[str], None]
     # navigation and answers links to our pages with “Page not found”
     PagesManager.uses_pages_directory = False
     dashboard = st.App(
-        FOLDER / "main.py", lifespan=lifespan, routes=routes.ROUTES, middleware=[where.middleware()]
+        FOLDER / "main.py",
+        lifespan=lifespan,
+        routes=routes.routes_under(where.base),
+        middleware=[admission.middleware()],
     )
     dashboard.run(config=where.config())
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container
-from urllib.parse import quote
 
+from app.data.own_addresses import own_address
 from app.widgets import benchmark_links, safe_text
 from tracker.answers.digest_records import DigestChange, web_address
 
@@ -20,6 +20,6 @@ def linked(change: DigestChange, with_page: Container[str]) -> str:
     if change.model is None:
         return text if url is None else f"{text} ([source]({url}))"
     if change.model in with_page:
-        url = f"/model?model={quote(change.model, safe='')}"
+        url = own_address("/model", model=change.model)
     name = safe_text.escaped(change.model)
     return (name if url is None else f"[{name}]({url})") + space + text

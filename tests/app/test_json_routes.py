@@ -16,7 +16,6 @@ from starlette.testclient import TestClient
 from app.data import frontier_views, gap_histories
 from app.data.digests import live_document
 from app.http import api, routes
-from app.http.server import ADDRESS, Binding
 from tests.builders.ladders import store_ladder
 from tests.builders.store_builder import (
     CANDIDATES,
@@ -46,8 +45,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def client(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     monkeypatch.setenv("TRACKER_HOME", str(home))
     monkeypatch.setenv("TRACKER_NOW", NOW.isoformat())
-    server = Starlette(routes=routes.ROUTES, middleware=[routes.only_for(ADDRESS)])
-    with TestClient(server, base_url=f"http://{ADDRESS}") as asking:
+    with TestClient(Starlette(routes=routes.ROUTES)) as asking:
         yield asking
 
 
@@ -125,6 +123,12 @@ def test_json_route_over_time_ends_with_the_gap_of_today(client: TestClient) -> 
         ("/api/frontier.json?axis=CritPt&redistributable=true", "no benchmark is called `CritPt`"),
         ("/api/frontier.json?only=open", "`only` must be one of private, public; got `open`"),
         ("/api/pareto.json?cost=joy", "`cost` must be one of params, price, memory, time; got `joy`"),
+        ("/api/frontier.json?bits=4", "`bits` needs `fits_gb`"),
+        ("/api/frontier.json?fit_gb=24", "no parameter is called `fit_gb`"),
+        ("/api/frontier.json?without=a&without=b", "`without` is given twice"),
+        ("/api/runs.json?model=a", "no parameter is called `model`"),
+        ("/api/placement.json?run_id=../../elsewhere", "no run with scores is called `../../elsewhere`"),
+        ("/api/placement.json?run_id=%00", "no run with scores is called `\x00`"),
     ],
 )
 def test_json_route_answers_a_wrong_question_with_one_sentence(
@@ -158,41 +162,6 @@ def test_json_route_unknown_table_lists_the_known_ones(client: TestClient) -> No
 @pytest.mark.parametrize("path", ["/api/runs.json", "/feed.atom", "/health"])
 def test_json_route_refuses_writes(client: TestClient, path: str) -> None:
     assert client.post(path, content=b"x").status_code == 405
-
-
-def test_json_route_refuses_a_foreign_host_name(client: TestClient) -> None:
-    assert client.get("/api", headers={"Host": "rebound.example"}).status_code == 400
-
-
-@pytest.mark.parametrize(
-    ("host", "is_answered"),
-    [
-        ("localhost:8501", True),
-        ("192.168.1.7:8501", True),
-        ("[fd00::7]:8501", True),
-        ("Lab.Example", True),
-        ("lab.example.", True),
-        ("rebound.example", False),
-        ("lab.example.rebound.example", False),
-        ("192.168.1.7.rebound.example", False),
-        ("127.0.0.1@rebound.example", False),
-        ("rebound.example:x", False),
-        ("", False),
-    ],
-)
-def test_host_check_on_every_address_lets_digits_and_our_names_pass(
-    home: Path, monkeypatch: pytest.MonkeyPatch, host: str, is_answered: bool
-) -> None:
-    monkeypatch.setenv("TRACKER_HOME", str(home))
-    check = Binding(8501, "0.0.0.0", ("lab.example",)).middleware()
-    with TestClient(Starlette(routes=routes.ROUTES, middleware=[check])) as asking:
-        assert (asking.get("/api", headers={"Host": host}).status_code == 200) == is_answered
-
-
-def test_host_check_of_the_loopback_address_refuses_other_addresses(client: TestClient) -> None:
-    """A program that relays requests to us is not a browser on this machine."""
-    assert client.get("/api", headers={"Host": "192.168.1.7"}).status_code == 400
-    assert client.get("/api", headers={"Host": "localhost:1"}).status_code == 200
 
 
 @pytest.mark.clock
@@ -252,27 +221,3 @@ def test_json_route_is_served_by_the_real_server(home: Path) -> None:
         foreign = urllib.request.Request(f"{address}/api", headers={"Host": "rebound.example"})
         with pytest.raises(urllib.error.HTTPError, match="400"):
             urllib.request.urlopen(foreign, timeout=START_S)
-
-
-@pytest.mark.parametrize(
-    ("origin", "status"),
-    [
-        (f"http://{ADDRESS}", 200),
-        (f"http://{ADDRESS}:9999", 403),
-        ("http://localhost", 403),
-        ("http://evil.example", 403),
-        ("null", 403),
-        ("http://[", 403),
-    ],
-)
-def test_requests_from_pages_of_another_origin_or_port_are_refused(
-    client: TestClient, origin: str, status: int
-) -> None:
-    assert client.get("/health", headers={"Origin": origin}).status_code == status
-
-
-def test_no_page_may_frame_the_app_or_be_asked_for_anything(client: TestClient) -> None:
-    headers = client.get("/health").headers
-    assert headers["x-frame-options"] == "DENY"
-    assert "frame-ancestors 'none'" in headers["content-security-policy"]
-    assert "default-src 'self' " in headers["content-security-policy"]

@@ -25,6 +25,7 @@ FLAGS = [
     "--disable-background-networking",
 ]
 FLAGS += ["--disable-component-update", "--disable-sync"]
+FLAGS += ["--host-resolver-rules=MAP *.example 127.0.0.1"]  # for pages of other sites
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 PATIENCE_MS = 90_000  # two cores, shared with the server and whatever else runs
 
@@ -42,10 +43,15 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small store."""
+    return build_store(tmp_path_factory.mktemp("home")).home
+
+
+@pytest.fixture(scope="session")
+def address(small_home: Path) -> Iterator[str]:
     """The address of a dashboard over the small store."""
-    home = build_store(tmp_path_factory.mktemp("home")).home
-    with served(home) as (_, line):
+    with served(small_home) as (_, line):
         yield line.removeprefix("dashboard: ").strip()
 
 

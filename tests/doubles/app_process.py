@@ -16,10 +16,13 @@ DRAWN_S = 280.0  # a thousand draws take five seconds on an idle core, a minute 
 
 
 @contextmanager
-def served(home: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def served(
+    home: Path, *flags: str, needs_token: bool = False, **variables: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process and its first line of output, which it prints when it is ready; killed at the end."""
     argv = [sys.executable, "-m", "tracker", "app", "--no-browser", *flags]
-    env = {"TRACKER_HOME": str(home), "PATH": os.environ["PATH"], "HOME": str(home)}
+    argv += [] if needs_token else ["--no-token"]
+    env = variables | {"TRACKER_HOME": str(home), "PATH": os.environ["PATH"], "HOME": str(home)}
     env["TRACKER_NOW"] = NOW.isoformat()
     with subprocess.Popen(
         argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env

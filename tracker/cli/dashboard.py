@@ -12,9 +12,10 @@ from tracker.cli import print_json
 from tracker.cli.help import JsonDocument
 
 OPEN_WARNING = (
-    "warning: `{host}` is reachable from other machines: anyone who can connect can read all results and stop"
-    " studies; there is no login and no encryption"
+    "warning: `{host}` is reachable from other machines: there is no encryption, and {who} can read all"
+    " results and stop studies"
 )
+WITH_TOKEN = "anyone with the token, which others on the network may read,"  # noqa: S105 (a sentence)
 
 
 def app(
@@ -22,40 +23,52 @@ def app(
     port: Annotated[int | None, Parameter(validator=validators.Number(gte=1, lte=65535))] = None,
     host: str = "127.0.0.1",
     name: tuple[str, ...] = (),
+    base_path: str = "",
+    token: Annotated[bool, Parameter(negative="--no-token")] = True,
     browser: Annotated[bool, Parameter(negative="--no-browser")] = True,
     json: JsonDocument = False,
 ) -> None:
     """Open the dashboard in the browser; Ctrl-C stops it.
 
-    By default only this machine can connect. The dashboard reads the published snapshot and never uses the
-    network.
+    By default only this machine can connect, and only with the token of the printed address. The dashboard
+    reads the published snapshot and never uses the network.
 
     Parameters
     ----------
     port
         Port; default: the first free one from 8501.
     host
-        Address to listen on. With any address other than 127.0.0.1, others can read all results and stop
-        studies: there is no login and no encryption. A container needs 0.0.0.0, with its port published on
-        127.0.0.1.
+        Address to listen on. With any address other than 127.0.0.1, other machines can connect: there is no
+        encryption, and who has the token can read all results and stop studies. A container needs 0.0.0.0,
+        with its port published on 127.0.0.1.
     name
         Additional host name to accept, such as a proxy's; repeatable.
+    base_path
+        Path under which a reverse proxy serves the dashboard, such as /tracker: pages, API, feed and files.
+    token
+        Answer only who has the token of the printed address, or everyone who can connect. TRACKER_APP_TOKEN
+        sets one that stays; default: a new one at each start.
     browser
         Open a browser window, or do not; default: open it.
     json
-        Print one JSON document: `url`, `health`.
+        Print one JSON document: `url`, `health`, `open_url`, which has the token, and `token`.
     """
-    from app.http.server import binding, serve
+    from app.http.server import binding, choose_token, serve
+    from tracker.settings import load_settings
 
-    where = binding(port, host=host, names=name)
+    secret = choose_token(load_settings().app_token) if token else ""
+    where = binding(port, host=host, names=name, base_path=base_path, token=secret)
     if not where.is_local:
-        print(OPEN_WARNING.format(host=host), file=sys.stderr)
+        who = WITH_TOKEN if secret else "anyone who can connect"
+        print(OPEN_WARNING.format(host=host, who=who), file=sys.stderr)
 
-    def announce(url: str) -> None:
+    def announce() -> None:
+        open_url = where.url_with(secret)
         if json:
-            print_json({"url": url, "health": f"{url}/_stcore/health"})
+            document = {"url": where.url, "health": f"{where.url}/_stcore/health"}
+            print_json(document | {"open_url": open_url, "token": secret})
         else:
-            print(f"dashboard: {url}")
+            print(f"dashboard: {open_url}")
             print("Ctrl-C stops it", file=sys.stderr)
         sys.stdout.flush()
 

@@ -4,12 +4,14 @@ import streamlit as st
 
 from app.data import digests
 from app.pages.changes import view
+from app.data.own_addresses import own_address
 
 st.title("What changed", anchor=False)
 days = view.choose_span()
 found = digests.recent_digest(days)
 st.markdown(
-    f"{found.since:%d %b %Y} to {found.until:%d %b %Y}. Also available as an [Atom feed](/feed.atom)."
+    f"{found.since:%d %b %Y} to {found.until:%d %b %Y}."
+    f" Also available as an [Atom feed]({own_address('/feed.atom')})."
 )
 
 if found.is_empty:
