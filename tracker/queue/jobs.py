@@ -22,6 +22,7 @@ from tracker.queue.priorities import (
     Candidate,
     is_gguf_name,
     obstacle,
+    pairs,
     priority,
     read_claims,
     stand_ins,
@@ -81,7 +82,9 @@ def refresh(settings: Settings, *, suite: str = DEFAULT_SUITE, now: datetime | N
         claims = read_claims(store.query("model_claims"), sizes)
         jobs = {row["model_id"].casefold(): job_of(row) for row in store.query("jobs", suite=suite)}
         measured = _measured(store, suite)
-        copies = stand_ins(known, memory_bytes, is_readable=_readable())
+        is_readable = _readable()
+        copies = stand_ins(known, memory_bytes, is_readable=is_readable)
+        paired = pairs(known, memory_bytes, is_readable=is_readable)
         changed, n_passed_over = [], 0
         for one in known:
             key = one.model_id.casefold()
@@ -89,7 +92,7 @@ def refresh(settings: Settings, *, suite: str = DEFAULT_SUITE, now: datetime | N
             parent = copies.get(key)
             if parent and _is_measured(measured.get(parent.model_id.casefold()), parent, version):
                 parent = None  # on another machine
-            worth = priority(one, claims, now, stands_for=parent)
+            worth = priority(one, claims, now, stands_for=parent, pair_of=paired.get(key))
             if old is None and (one.kind in NEVER or worth.points < LEAST or _is_measured(run, one, version)):
                 n_passed_over += 1
                 continue

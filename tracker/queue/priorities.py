@@ -30,6 +30,7 @@ KIND_POINTS = {
 }
 NEVER = (ModelKind.ADAPTER, ModelKind.MERGE)  # not independent models; queued only by `queue add`
 TOO_LARGE = "needs about"  # how such an obstacle begins
+PAIR_SHARE = 0.5  # of the points of a model, for its copy where both fit
 LEAST = 15.0  # points a model needs to be queued by a refresh
 
 
@@ -116,6 +117,30 @@ def stand_ins(
     For each model that is too large for the memory, its most downloaded copy that fits and that the engines
     can read, as `is_readable` says of its id.
     """
+    best = _best_copies(known, memory_bytes, is_readable)
+    return {key: parent for key, parent in best if (_needed(parent) or 0) > memory_bytes}
+
+
+def pairs(
+    known: Iterable[Candidate], memory_bytes: int, *, is_readable: Callable[[str], bool]
+) -> dict[str, Candidate]:
+    """The model with which a quantized copy is a pair, by the copy's casefolded id.
+
+    Both fit, and the copy is the most downloaded one that the engines can read: measured on the same items,
+    the two show what quantization costs.
+    """
+    best = _best_copies(known, memory_bytes, is_readable)
+    return {
+        key: parent
+        for key, parent in best
+        if _needed(parent) is not None and obstacle(parent, memory_bytes) is None
+    }
+
+
+def _best_copies(
+    known: Iterable[Candidate], memory_bytes: int, is_readable: Callable[[str], bool]
+) -> list[tuple[str, Candidate]]:
+    """Each model with a copy that can be measured here, after the id of the most downloaded in lower case."""
     every = {one.model_id.casefold(): one for one in known}
     best: dict[str, Candidate] = {}
     for copy in every.values():
@@ -123,16 +148,14 @@ def stand_ins(
             copy.kind is not ModelKind.QUANTIZED
             or obstacle(copy, memory_bytes)
             or not is_readable(copy.model_id)
+            or _needed(copy) is None  # may be as large as its parent
         ):
-            continue
-        if _needed(copy) is None:  # may be as large as its parent
             continue
         for parent in copy.base_models:
             key = parent.casefold()
-            is_too_large = key in every and (_needed(every[key]) or 0) > memory_bytes
-            if is_too_large and (key not in best or _popularity(copy) > _popularity(best[key])):
+            if key in every and (key not in best or _popularity(copy) > _popularity(best[key])):
                 best[key] = copy
-    return {copy.model_id.casefold(): every[key] for key, copy in best.items()}
+    return [(copy.model_id.casefold(), every[key]) for key, copy in best.items()]
 
 
 def _needed(candidate: Candidate) -> int | None:
@@ -144,9 +167,25 @@ def _popularity(candidate: Candidate) -> tuple[int, int, str]:
 
 
 def priority(
-    candidate: Candidate, claims: Claims, now: datetime, *, stands_for: Candidate | None = None
+    candidate: Candidate,
+    claims: Claims,
+    now: datetime,
+    *,
+    stands_for: Candidate | None = None,
+    pair_of: Candidate | None = None,
 ) -> Priority:
-    """The points of a candidate, with the reason for each; of a copy those of the model it `stands_for`."""
+    """The points of a candidate, with the reason for each.
+
+    A copy has those of the model that it `stands_for`, and half of those of the model whose pair it is, so
+    that it comes after it.
+    """
+    if pair_of is not None:
+        own, whole = priority(candidate, claims, now), priority(pair_of, claims, now)
+        half = round(whole.points * PAIR_SHARE, 1)
+        if half <= own.points:
+            return own
+        why = f"{half:+g} pair with {pair_of.model_id}, which fits too: what this copy loses is then known"
+        return Priority(half, (why, f"half of its {whole.points:g}: {', '.join(whole.reasons)}"))
     if stands_for is not None:
         own = priority(stands_for, claims, now)
         needed = (_needed(stands_for) or 0) / 1e9

@@ -118,8 +118,12 @@ def work_off(
             return
         tried.add(job.model_id)
         minutes = None if left_s is None else left_s / MINUTE_S
-        format_ = weights_format(job.model_id)
-        own = engine if format_ == SAFETENSORS or asked.engine != AUTO else _engine_for(asked, format_)
+        try:
+            own = engine_of(job.model_id, asked, engine)
+        except TrackerError as error:  # llama.cpp does not take a setting that is meant for the others
+            _put(settings, replace(job, status="queued", lease_pid=None))
+            get_logger("queue").warning("model left in the queue", model_id=job.model_id, error=str(error))
+            continue
         request = BenchRequest(model=job.model_id, engine=own, suites=(suite,), minutes=minutes)
         worked, n_bytes = _work(settings, job, request, on_event, left_bytes=left_bytes)
         if worked is None:
@@ -130,6 +134,16 @@ def work_off(
         n_down = n_down + 1 if worked.exit_code == UnreachableError.exit_code else 0
         if worked.exit_code == EXIT_INTERRUPTED or n_down == DOWN:
             return
+
+
+def engine_of(model_id: str, asked: EngineSettings, default: EngineSettings) -> EngineSettings:
+    """The engine for one job: `default`, or with `auto` one that reads the format of its weights.
+
+    Raises:
+        TrackerError: that engine does not accept a setting.
+    """
+    format_ = weights_format(model_id)
+    return default if format_ == SAFETENSORS or asked.engine != AUTO else _engine_for(asked, format_)
 
 
 def _engine_for(asked: EngineSettings, weights: str) -> EngineSettings:

@@ -34,6 +34,7 @@ from tests.tracker.ingest.test_ingest import (
 )
 from tracker.errors import TrackerError
 from tracker.ingest.run import ingest
+from tracker.memory_estimate import stored_bits
 from tracker.records.published import OutcomeStatus
 from tracker.settings import Settings, load_settings
 from tracker.sources import SOURCES
@@ -256,6 +257,32 @@ def test_sources_the_walk_gives_what_the_library_lists_with_the_same_words(
     ours = next(line for line in hub.requests if "sort=lastModified" in line and "limit" in line)
     words = [sorted(w for w in line.split("?")[1].split("&") if "limit" not in w) for line in (ours, theirs)]
     assert words[0] == words[1]
+
+
+def test_sources_one_request_lists_the_most_downloaded_gguf_repositories(
+    there: Settings, hub: SourcesHub
+) -> None:
+    total = 8_030_261_312
+    hub.put(
+        entry("acme/atlas-8b"),
+        entry(
+            "quant/atlas-8b-GGUF",
+            tags=["gguf", "base_model:acme/atlas-8b", "base_model:quantized:acme/atlas-8b"],
+            safetensors=None,
+            gguf={"total": total, "architecture": "llama", "context_length": 8192},
+            baseModels={"relation": "quantized", "models": [{"id": "acme/atlas-8b"}]},
+        ),
+    )
+    hub_models(there, since=EVER)
+    asked = [line for line in hub.requests if "filter=gguf" in line]
+    assert ["sort=downloads" in line for line in asked] == [True]
+    copy = next(row for row in rows(there, "known_models") if row["name"] == "quant/atlas-8b-GGUF")
+    assert (copy["kind"], copy["base_models"], copy["has_safetensors"]) == (
+        "quantized",
+        ["acme/atlas-8b"],
+        False,
+    )
+    assert (copy["n_params"], copy["weights_bytes"]) == (total, round(total * stored_bits(4.0) / 8))
 
 
 def test_sources_a_wrong_token_stands_in_no_output_and_no_file(there: Settings, hub: SourcesHub) -> None:

@@ -59,6 +59,14 @@ def test_a_listed_model_becomes_a_record() -> None:
     assert model.revision == "b968826d9c46dd6066d109eabc6255188de91218"
 
 
+def test_a_repository_of_gguf_files_has_the_parameters_that_the_hub_read_in_them() -> None:
+    model, problem = parse_entry(hub_entry("case_gguf_no_safetensors__uukuguy__speechless-coder-ds-6.7b"))
+    assert (problem, model is not None) == ("", True)
+    assert model is not None
+    assert (model.n_params, model.has_safetensors) == (6_740_512_768, False)
+    assert model.weights_bytes == round(6_740_512_768 * 4.89 / 8)  # of the file that is taken by default
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
