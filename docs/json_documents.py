@@ -85,6 +85,7 @@ RUN: dict[str, Sequence[str]] = {
     "benchmarks": ("benchmarks",),
     "benchmarks NAME": ("benchmarks MMLU",),
     "compare": ("compare acme/atlas-2-8b borealis/nimbus-4b-thinking",),
+    "compare --published": ("compare --published 'Kimi K3' 'GPT-5.6 Sol'",),
     "digest": ("digest",),
     "doctor": ("doctor",),
     "fit": ("fit {folder} --vram-gb 24", "fit {folder} --vram-gb 0.001"),

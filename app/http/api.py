@@ -20,6 +20,7 @@ from app.data import (
     listed_models,
     measured_models,
     placements,
+    published_comparisons,
     queries,
     rating_boards,
     what_fits,
@@ -45,6 +46,7 @@ from tracker.answers.pareto import (
     published_offers,
 )
 from tracker.answers.placement import newest_placement
+from tracker.answers.published_comparison import published_comparison_document
 from tracker.answers.vintages import age_document
 from tracker.answers.what_fits import WhatFitsAsked, what_fits_document
 from tracker.errors import TrackerError
@@ -107,7 +109,14 @@ def what_fits_route(asked: Mapping[str, str]) -> Any:
 
 
 def compare_route(asked: Mapping[str, str]) -> Any:
-    """`?first=` against `?second=` on the items that both answered; by default the two newest models."""
+    """`?first=` against `?second=` on the items that both answered; by default the two newest models.
+
+    With `?published=true`, two models of the index by published scores; by default the best of each group.
+    """
+    if _one_of(asked, "published", ["false", "true"]) == "true":
+        best = published_comparisons.best_of_each_group()
+        names = [asked.get("first", best[0]), asked.get("second", best[1])]
+        return published_comparison_document(published_comparisons.comparison(names))
     newest = queries.newest_models(2)
     if len(newest) < 2:
         return []
@@ -350,7 +359,7 @@ TABLES: dict[str, ApiTable] = {
     "leaderboard": ApiTable(leaderboard_route, ("suite", "task", "fits_gb")),
     "fits": ApiTable(fits_route, ("gb", "context", "suite", "task")),
     "what-fits": ApiTable(what_fits_route, ("gpu", "gb", "context", "bits", "license", "limit")),
-    "compare": ApiTable(compare_route, ("first", "second", "suite", "task")),
+    "compare": ApiTable(compare_route, ("first", "second", "suite", "task", "published")),
     "ladders": ApiTable(ladders_route, ("model",)),
     "placement": ApiTable(placement_route, ("run_id",)),
     "pareto": ApiTable(pareto_route, ("cost", "task")),

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from app.data import frontier_views
+from app.http import api
 from tests.builders.some_runs import (
     items,
     key_of,
@@ -15,10 +17,12 @@ from tests.builders.some_runs import (
 )
 from tests.doubles.app_visit import said, visit
 from tracker.files.items import write_part, write_run
+from tracker.frontier.question import Question
 from tracker.records import Model, Run
 from tracker.settings import Settings
 from tracker.store import Store, open_snapshot, publish
 
+pytestmark = pytest.mark.clock
 A, B = model("acme/atlas-8b"), model("acme/bolt-7b")
 
 
@@ -74,3 +78,33 @@ def test_compare_page_and_command_pair_the_same_runs(measured: Settings) -> None
         ("sums", run(1).run_id, run(3).run_id),
         ("letters", run(2).run_id, run(3).run_id),
     }
+
+
+def test_an_open_and_a_closed_model_are_compared_by_published_scores() -> None:
+    """The values are those of the route, and those of the benchmark's page."""
+    asked = {"first": "moonshotai/Kimi-K3", "second": "GPT-5.6 Sol"}
+    found = api.compare_route(asked | {"published": "true"})
+    assert [row["access"] for row in found["models"]] == ["open", "closed"]
+    (pair,) = found["index_differences"]
+    first, second = (row["index"] for row in found["models"])
+    assert pair["difference"] == pytest.approx(first - second)
+    (gpqa,) = (row for row in found["benchmarks"] if row["benchmark"] == "GPQA diamond")
+    page = {row["model"]: row for row in api.benchmarks_route({"benchmark": "GPQA diamond"})["scores"]}
+    scores = [page[row["model"]] for row in found["models"]]
+    assert [row["score"] for row in gpqa["scores"]] == [row["score"] for row in scores]
+    assert [row["ci_low"] for row in gpqa["scores"]] == [row["ci_low"] for row in scores]
+    assert gpqa["ci_low"] < scores[0]["score"] - scores[1]["score"] < gpqa["ci_high"]
+
+
+def test_compare_page_of_a_fresh_home_opens_on_the_best_open_and_closed_model() -> None:
+    session = visit("compare")
+    places, scores = (frame.value for frame in session.dataframe[:2])
+    found = frontier_views.frontier(Question())
+    assert list(places["model"]) == [found.best("open")["model"], found.best("closed")["model"]]
+    assert len(scores) > 5
+    assert "are compared by published data alone" in said(session)
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_measured_model_without_a_place_on_the_index_says_so() -> None:
+    assert "None of these models, or only one" in said(visit("compare", compare=[A.model_id, "Kimi K3"]))

@@ -6,6 +6,7 @@ guessing to the highest score that can be reached.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from datetime import date
 from typing import Any
 
 from tracker.answers.documents import json_row
-from tracker.answers.frontier import FrontierAnswer, ModelPoint, answer_on_tables, benchmark_lags
+from tracker.answers.frontier import FrontierAnswer, answer_on_tables, benchmark_lags
 from tracker.answers.vintages import DataAge, age_document, data_age, tables_for
 from tracker.errors import TrackerError, UnknownNameError
 from tracker.frontier.dataset import newest_vintage
@@ -26,6 +27,7 @@ from tracker.frontier.population import labels
 from tracker.frontier.question import Question
 from tracker.frontier.tables import ATTRIBUTION, Tables
 from tracker.settings import Settings
+from tracker.stats import Z90
 from tracker.suites import get_suite, suite_names
 
 SATURATED = 0.95  # of the way from guessing to the ceiling; what is left is mostly faulty items
@@ -201,28 +203,38 @@ def _frontier(tables: Tables, name: str, settings: Settings) -> FrontierAnswer |
         return None
 
 
+def benchmark_scores(tables: Tables) -> dict[str, tuple[BenchmarkScore, ...]]:
+    """The newest scores on every benchmark, the best first."""
+    vintage, rows = newest_vintage(tables, None), dict[str, list[PublishedScore]]()
+    for row in tables.scores:
+        if row.vintage == vintage:
+            rows.setdefault(row.benchmark, []).append(row)
+    return {name: _scores(tables, of, tables.benchmarks[name], None) for name, of in rows.items()}
+
+
 def _scores(
     tables: Tables, rows: list[PublishedScore], facts: BenchmarkFacts, frontier: FrontierAnswer | None
 ) -> tuple[BenchmarkScore, ...]:
-    points = {point.model: point for point in frontier.points} if frontier else {}
+    records = {point.model for point in frontier.points if point.is_record} if frontier else set()
     by_model = labels(tables)
     found = []
     for row in rows:
-        point, model = points.get(row.model), tables.models[row.model]
+        score, terms = _raw(row, facts), terms_of(row)
+        low, high = _interval(score, facts.n_items)
         found.append(
             BenchmarkScore(
                 model=row.model,
                 model_version=row.model_version,
-                organization=model.organization,
+                organization=tables.models[row.model].organization,
                 access=by_model[row.model].access.value,
                 released=by_model[row.model].released,
-                score=_raw(row, facts),
-                ci_low=_end(point, facts, "ci_low"),
-                ci_high=_end(point, facts, "ci_high"),
-                is_record=point is not None and point.is_record,
-                measured_by=terms_of(row).measured_by,
+                score=score,
+                ci_low=low,
+                ci_high=high,
+                is_record=row.model in records,
+                measured_by=terms.measured_by,
                 reported_by=row.reported_by.value,
-                license=terms_of(row).license,
+                license=terms.license,
                 source=row.source,
                 source_url=row.source_url,
                 evaluated_on=row.evaluated_on,
@@ -231,9 +243,12 @@ def _scores(
     return tuple(sorted(found, key=lambda row: (-row.score, row.released, row.model)))
 
 
-def _end(point: ModelPoint | None, facts: BenchmarkFacts, name: str) -> float | None:
-    centered = getattr(point, name) if point is not None else None
-    return None if centered is None else _from_centered(centered, facts)
+def _interval(score: float, n_items: int | None) -> tuple[float | None, float | None]:
+    """The 90% interval of a share of `n_items` items."""
+    if n_items is None:
+        return None, None
+    reach = Z90 * math.sqrt(score * (1.0 - score) / n_items)
+    return max(score - reach, 0.0), min(score + reach, 1.0)
 
 
 def _suites_with(task: str | None, settings: Settings) -> tuple[str, ...]:

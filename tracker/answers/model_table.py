@@ -5,7 +5,8 @@ What each costs stands beside its place: parameters, memory at 16, 8 and 4 bits,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
@@ -18,11 +19,15 @@ from tracker.frontier.axis import Steps, steps
 from tracker.frontier.behind import behind_closed
 from tracker.frontier.definitions import STANDING_LAG
 from tracker.frontier.population import small_name
-from tracker.frontier.tables import Tables
+from tracker.frontier.tables import Tables, load_shapes
 from tracker.memory_estimate import GB, needed_bytes, stored_bits
 
 Row = Mapping[str, Any]
 OPEN = "open"
+FIRST_REASONING = date(2024, 9, 12)  # release of o1-preview; no earlier model thinks before it answers
+# what the name of a scored version says: an effort, a budget of tokens, or thinking itself
+_THINKS = re.compile(r"_(?:low|medium|high|xhigh|max|minimal|\d+K)\b|(?i:think|reason|\bo[134]\b|\br1\b|qwq)")
+VARIANT_THINKS = {"thinking": True, "non_thinking": False, "pretrained": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +50,10 @@ class ListedModel:
     needed_gb_4: float | None
     price_in: float | None  # US dollars per million tokens
     price_out: float | None
-    license: str | None  # as the Hub states it, if that was ingested
+    license: str | None  # as the Hub states it; None for closed models and where it is not known
     max_context: int | None
     hub_id: str | None
+    is_reasoning: bool | None  # thinks before it answers; None: neither its scores nor its day tell
     is_measured: bool  # here
 
 
@@ -56,8 +62,10 @@ def model_table(
 ) -> tuple[ListedModel, ...]:
     """Every model of an answer on the whole index and the estimated small ones, the best first.
 
-    `hub` has facts by repository in lower case, `measured` repositories in lower case.
+    `hub` has facts by repository in lower case, `measured` repositories in lower case. What it lacks is taken
+    from the shipped shapes of models.
     """
+    hub = {shape.hub_id.casefold(): asdict(shape) for shape in load_shapes()} | dict(hub)
     closed = [point for point in answer.points if point.access != OPEN]
     frontier = steps(
         np.array([float(point.released.toordinal()) for point in closed]),
@@ -69,6 +77,10 @@ def model_table(
 
 
 def _published(answer: FrontierAnswer, tables: Tables) -> Iterator[dict[str, Any]]:
+    versions: dict[str, set[str]] = {}
+    for row in tables.scores:
+        if row.model_version is not None:
+            versions.setdefault(row.model, set()).add(row.model_version)
     for point in answer.points:
         facts = tables.models.get(point.model)
         yield {
@@ -84,6 +96,7 @@ def _published(answer: FrontierAnswer, tables: Tables) -> Iterator[dict[str, Any
             "price_in": facts.price_in_usd_per_mtok if facts else None,
             "price_out": facts.price_out_usd_per_mtok if facts else None,
             "hub_id": facts.hub_id if facts else None,
+            "is_reasoning": reasons([point.model, *versions.get(point.model, ())], point.released),
         }
 
 
@@ -105,7 +118,15 @@ def _estimated(tables: Tables, known: Collection[str]) -> Iterator[dict[str, Any
                 "price_in": None,
                 "price_out": None,
                 "hub_id": row.hub_id,
+                "is_reasoning": VARIANT_THINKS.get(row.variant, reasons([row.model], row.released)),
             }
+
+
+def reasons(names: Iterable[str], released: date) -> bool | None:
+    """Whether a model thinks before it answers, by its day and by the names of its scored versions."""
+    if released < FIRST_REASONING:
+        return False
+    return True if any(_THINKS.search(name) for name in names) else None
 
 
 def _with_costs(

@@ -3,8 +3,8 @@
 import streamlit as st
 
 from app.data import digests
-from app.pages.changes import view
 from app.data.own_addresses import own_address
+from app.pages.changes import view
 
 st.title("What changed", anchor=False)
 days = view.choose_span()

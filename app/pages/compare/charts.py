@@ -19,8 +19,11 @@ CELL_PX = 30
 ORDER = "Items, most often solved on the left"
 
 
-def score_chart(frame: pd.DataFrame, models: Sequence[str]) -> alt.LayerChart:
-    """Per task one line per model: dot and interval. Reads `task model score ci_low ci_high n_items`."""
+def score_chart(frame: pd.DataFrame, models: Sequence[str], *, level: int = 95) -> alt.LayerChart:
+    """Per task one line per model: dot and interval of that level in percent.
+
+    Reads `task model score ci_low ci_high n_items`.
+    """
     tasks = list(dict.fromkeys(frame["task"]))
     rows = frame.assign(
         color=frame["model"].map(dict(zip(models, COLORS, strict=False))),
@@ -29,8 +32,8 @@ def score_chart(frame: pd.DataFrame, models: Sequence[str]) -> alt.LayerChart:
             interval(low, high) for low, high in zip(frame["ci_low"], frame["ci_high"], strict=True)
         ],
     )
-    about = {"task": "task", "model": "model", "says_score": "score", "says_interval": "95% interval"}
-    about |= {"n_items": "shared items"}
+    about = {"task": "task", "model": "model", "says_score": "score", "says_interval": f"{level}% interval"}
+    about |= {"n_items": "shared items" if level == 95 else "items"}
     base = alt.Chart(rows[[*about, "score", "ci_low", "ci_high", "color"]]).encode(
         y=alt.Y(
             field="task",
@@ -126,10 +129,11 @@ def solved_chart(frame: pd.DataFrame, models: Sequence[str]) -> alt.Chart:
     return chart
 
 
-def score_alt(frame: pd.DataFrame) -> str:
+def score_alt(frame: pd.DataFrame, *, level: int = 95) -> str:
     """`score_chart` in words, for screen readers."""
     said = [f"{row.model} {percent(row.score)} on {row.task}" for row in frame.itertuples()]
-    return "Scores on the shared items with 95% intervals: " + ", ".join(said)
+    on = "on the shared items" if level == 95 else "as published"
+    return f"Scores {on} with {level}% intervals: " + ", ".join(said)
 
 
 def solved_alt(frame: pd.DataFrame, models: Sequence[str], task: str) -> str:

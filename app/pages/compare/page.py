@@ -1,26 +1,24 @@
-"""Two to four models on the items that all of them answered."""
+"""Two to four models: on the items that all answered here, and by published scores."""
 
 import streamlit as st
 
-from app.data import queries
-from app.pages.compare import rows, view
+from app.data import published_comparisons, queries
+from app.pages.compare import published, rows, view
 
 st.title("Compare", anchor=False)
 measured = queries.model_ids()
-
-if len(measured) < rows.LEAST:
-    st.info(
-        "A comparison needs two measured models: run `tracker bench demo` for one and `tracker bench"
-        " ORG/NAME` for another"
-    )
-else:
-    models = view.choose_models(measured)
-    if len(models) < rows.LEAST:
-        st.info("Choose at least two models")
+models = view.choose_models(measured, published_comparisons.names())
+if len(models) < rows.LEAST:
+    st.info("Choose at least two models")
+elif set(models) <= set(measured):
+    shared = view.shared_items(models)
+    if shared.items.empty:
+        st.info(view.EMPTY)
     else:
-        shared = view.shared_items(models)
-        if shared.items.empty:
-            st.info(view.EMPTY)
-        else:
-            view.show_scores(shared)
-            view.show_solved(shared)
+        view.show_scores(shared)
+        view.show_solved(shared)
+    published.show_published(models)
+else:
+    if not_here := published_comparisons.not_measured(models):
+        st.caption(view.not_measured(not_here))
+    published.show_published(models)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app.data import queries, row_labels
+from app.data import published_comparisons, queries, row_labels
 from app.pages.compare import charts, columns, rows
 from app.widgets import cached_chart, downloads, missing_items, safe_text, url_select
 from app.widgets.columns import engine_phrase
@@ -18,15 +18,23 @@ from tracker.answers.comparison import RunsOf, shared_suites, tasks_by_run
 EMPTY = "These models share no items: run `tracker bench` on them with the same suite"
 
 
-def choose_models(measured: Sequence[str]) -> list[str]:
-    """Two to four models; at first the two measured last."""
+def choose_models(measured: Sequence[str], published: Sequence[str]) -> list[str]:
+    """Two to four models; at first the two measured last, else the best open and the best closed one."""
+    newest = queries.newest_models(rows.LEAST)
+    first = newest if len(newest) >= rows.LEAST else published_comparisons.best_of_each_group()
     return url_select.select_many(
         f"Models ({rows.LEAST} to {rows.MOST})",
-        measured,
+        [*measured, *(name for name in published if name not in measured)],
         key="compare",
-        first=queries.newest_models(rows.LEAST),
+        first=first,
         most=rows.MOST,
     )
+
+
+def not_measured(names: Sequence[str]) -> str:
+    """Why these models are compared by published data alone."""
+    said = f"Not measured here: {', '.join(names)}. So the models are compared by published data alone."
+    return safe_text.escaped(said)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -27,7 +27,10 @@ MODEL_COLUMNS: Mapping[str, Any] = {
     "needed_gb_8": cc.NumberColumn("GB at 8 bits", format="%.1f", width=90, help=NEEDED),
     "needed_gb_16": cc.NumberColumn("GB at 16 bits", format="%.1f", width=95, help=NEEDED),
     "price_out": cc.NumberColumn("$ per M output", format="%.2f", width=105, help="Million output tokens"),
-    "license": cc.TextColumn("License", width=110, help="As the Hub states it; `tracker ingest` fetches it"),
+    "thinks": cc.TextColumn("Thinks", width=70, help="Before it answers; empty where that is not stated"),
+    "license": cc.TextColumn(
+        "License", width=110, help="Of open weights, as the Hub states it; `tracker ingest` fetches more"
+    ),
     "max_context": cc.NumberColumn("Context", format="localized", width=90),
     "basis": cc.TextColumn("Index from", width=150),
     "measured": cc.TextColumn("Measured here", width=110),
@@ -43,6 +46,7 @@ def model_rows(frame: pd.DataFrame) -> pd.DataFrame:
         interval=[safe_text.ends(low, high) for low, high in ends],
         behind=[months_phrase(value, bound, STANDING_LAG) for value, bound in months],
         parameters=[safe_text.count(value) for value in frame["n_params"]],
+        thinks=[{True: "yes", False: "no"}.get(value, "") for value in frame["is_reasoning"]],
         measured=frame["is_measured"].map({True: "yes", False: ""}),
     )
     return shown[list(MODEL_COLUMNS)]

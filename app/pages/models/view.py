@@ -13,6 +13,12 @@ from app.widgets import cached_chart, downloads
 from tracker.wording import counted
 
 ANY, ANY_SIZE, EVERY = "Open and closed", "Any size", "All organizations"
+ANY_LICENSE, NO_LICENSE = "Any license", "License not known"
+REASONING = {"Any": None, "Thinks before it answers": [True], "Does not think": [False], "Not stated": [None]}
+REASONING_HELP = (
+    "By the names of the scored versions: an effort or a thinking budget. No model released before"
+    " 12 Sep 2024 thinks"
+)
 WEIGHTS = {ANY: None, "Open": "open", "Closed": "closed"}
 SIZES = {ANY_SIZE: None, "up to 4B": 4e9, "up to 9B": 9e9, "up to 15B": 15e9, "up to 40B": 40e9}
 SIZES |= {"up to 80B": 80e9, "up to 200B": 200e9}
@@ -26,6 +32,15 @@ def choose_filter(frame: pd.DataFrame) -> pd.DataFrame:
         most = SIZES[st.selectbox("Size", list(SIZES), key="most", bind="query-params")]
         makers = [EVERY, *sorted(frame["organization"].dropna().unique(), key=str.casefold)]
         maker = st.selectbox("Organization", makers, key="by", bind="query-params")
+        known = sorted(frame["license"].dropna().unique(), key=str.casefold)
+        license_ = st.selectbox(
+            "License", [ANY_LICENSE, *known, NO_LICENSE], key="licensed", bind="query-params"
+        )
+        thinks = REASONING[
+            st.selectbox(
+                "Reasoning", list(REASONING), key="reasoning", bind="query-params", help=REASONING_HELP
+            )
+        ]
         here = st.checkbox("Measured here", key="here", bind="query-params")
     named = frame["model"] + " " + frame["organization"].fillna("") + " " + frame["hub_id"].fillna("")
     keep = named.str.contains(words or "", case=False, regex=False)
@@ -33,6 +48,10 @@ def choose_filter(frame: pd.DataFrame) -> pd.DataFrame:
     keep &= True if most is None else frame["n_params"] <= most
     keep &= True if maker == EVERY else frame["organization"] == maker
     keep &= frame["is_measured"] if here else True
+    if license_ != ANY_LICENSE:
+        keep &= frame["license"].isna() if license_ == NO_LICENSE else frame["license"] == license_
+    if thinks is not None:
+        keep &= frame["is_reasoning"].map(lambda value: value in thinks)
     return frame[keep].reset_index(drop=True)
 
 
@@ -54,6 +73,7 @@ def show_chart(shown: pd.DataFrame) -> None:
     pages = page_names(shown)
     addresses = ["model?" + urlencode({"model": name}) if name else "" for name in pages]
     names = ["model", "access", "index", *dict.fromkeys([column, "released"])]
+    st.caption("Lines: the best of its group up to that value. Click a point to open its model.")
     cached_chart.render(
         charts.cost_chart,
         shown[names].assign(href=addresses),
