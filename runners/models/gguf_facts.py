@@ -9,6 +9,7 @@ from typing import Any
 from runners.engines.llamacpp.file_facts import DEFAULT, FileFacts
 from runners.models.gguf import LocalFile, read_tokens
 from runners.models.gguf_files import gguf_parts, read_gguf_files
+from runners.models.gguf_parent import parent_differences
 
 TEMPLATE = "tokenizer.chat_template"
 SPECIAL_FORM = re.compile(r"[<\[].*[>\]]|<\|.*", re.DOTALL)
@@ -29,7 +30,8 @@ def read_facts(path: str) -> FileFacts:
     first = Path(path)
     parts = gguf_parts(first, first.name)
     header = read_gguf_files(parts, first.name)
-    texts = (token.decode(errors="replace") for token in read_tokens(LocalFile(parts[0]), first.name))
+    tokens = read_tokens(LocalFile(parts[0]), first.name)
+    texts = (token.decode(errors="replace") for token in tokens)
     named = {
         name.removeprefix(TEMPLATE).removeprefix(".") or DEFAULT: value
         for name, value in header.values.items()
@@ -40,6 +42,7 @@ def read_facts(path: str) -> FileFacts:
         n_tokens=header.n_tokens,
         special_tokens=tuple(text for text in texts if SPECIAL_FORM.fullmatch(text)),
         templates=named,
+        parent_differences=parent_differences(header.base_models, tokens, named),
         sampling={name: header.values[key] for key, name in SAMPLING_KEYS.items() if key in header.values},
     )
 

@@ -6,6 +6,7 @@ same model and a changed one does not.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from pathlib import Path
 
@@ -42,8 +43,7 @@ def local_gguf(path: Path, settings: Settings) -> Model:
     """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        hint = "a GGUF on the Hub is `org/name:FILE` or `org/name:Q4_K_M`"
-        raise TrackerError(f"the model file `{path}` {what}", hint=hint)
+        raise TrackerError(f"the model file `{path}` {what}", hint=_near_files(path))
     model_id = gguf_model_id(path)
     parts = gguf_parts(path, model_id)
     header = read_gguf_files(parts, model_id)
@@ -57,6 +57,16 @@ def local_gguf(path: Path, settings: Settings) -> Model:
         n_params=header.n_params,
         license=stated_license(header),
     )
+
+
+def _near_files(path: Path) -> str:
+    """GGUF files beside the missing one with a similar name, or how one on the Hub is named."""
+    folder = path if path.is_dir() else path.parent
+    names = sorted(one.name for one in folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5) or names[:3]
+    if near:
+        return "there is " + " or ".join(f"`{folder / shown(name)}`" for name in near)
+    return "a GGUF on the Hub is `org/name:FILE` or `org/name:Q4_K_M`"
 
 
 def gguf_parts(path: Path, model_id: str) -> tuple[Path, ...]:

@@ -28,6 +28,7 @@ from runners.models.gguf_doubts import gguf_doubts
 from runners.models.gguf_files import gguf_parts, read_gguf_files
 from runners.models.gguf_files import stated_license as license_in_file
 from runners.models.gguf_names import GgufFile, GgufName, choose_gguf, gguf_models, quant_label
+from runners.models.gguf_parent import fetch_parent_tokenizer
 from runners.models.hub import (
     check_access,
     check_free_space,
@@ -174,7 +175,7 @@ def download_gguf(model: Model) -> Path:
         if path is None:
             message = f"the download of `{model.model_id}` is incomplete"
             raise UnreachableError(message, hint="repeat the command to resume it")
-    _local_header(path, model.model_id)
+    fetch_parent_tokenizer(_local_header(path, model.model_id))
     return path
 
 

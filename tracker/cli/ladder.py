@@ -16,6 +16,7 @@ from tracker.settings import load_settings
 
 if TYPE_CHECKING:
     from tracker.answers.ladder import LadderResult
+    from tracker.ladder.run import LadderRequest
 
 
 def ladder(
@@ -71,33 +72,55 @@ def ladder(
         Print one JSON document: `model_id`, `reference`, `suite`, `command`, `missing_parts`, `rungs`; each
         has `loss`, `tasks`, `divergence`, `shift` and `cost`.
     """
-    from tracker.answers.ladder import ladder_document, ladder_of
-    from tracker.answers.ladder_formats import ladder_markdown
+    from tracker.ladder.run import LadderRequest, precision_of
 
     if as_json and markdown:
         raise UsageError("`--json` cannot be combined with `--markdown`", hint="choose one of them")
-    settings = load_settings()
-    if show:
-        if copies or rung or task:
-            raise UsageError(
-                "`--show` measures nothing, so it takes neither copies nor `--rung` nor `--task`",
-                hint=f"`tracker ladder {model} --show`, with `--suite` if there are several",
-            )
-        found = ladder_of(model, settings, suite=suite)
-    else:
-        found = _measured(
-            model,
-            copies=copies,
-            rungs=rung,
-            suite=suite,
-            tasks=task,
-            include_path=include_path,
-            engine=engine,
-            executor=executor,
-            precision=precision,
-            limit=limit,
-            minutes=minutes,
+    if show and (copies or rung or task):
+        raise UsageError(
+            "`--show` measures nothing, so it takes neither copies nor `--rung` nor `--task`",
+            hint=f"`tracker ladder {model} --show`, with `--suite` if there are several",
         )
+    request = LadderRequest(
+        model=model,
+        engine=engine.settings(),
+        copies=copies,
+        rungs=rung,
+        suite=suite,
+        tasks=task,
+        include_path=include_path,
+        precision=precision_of(precision),
+        limit=limit,
+        minutes=minutes,
+        executor=executor,
+    )
+    _tell(_stored(request) if show else _measured(request), as_json=as_json, markdown=markdown)
+
+
+def _stored(request: LadderRequest) -> LadderResult:
+    from tracker.answers.ladder import ladder_of
+
+    return ladder_of(request.model, load_settings(), suite=request.suite)
+
+
+def _measured(request: LadderRequest) -> LadderResult:
+    from tracker.cli.progress import BenchProgress, progress_console
+    from tracker.foreign_text import one_line
+    from tracker.ladder.run import ladder as measure_ladder
+
+    out = progress_console()
+
+    def tell(line: str) -> None:
+        out.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
+
+    with BenchProgress(out) as progress:
+        return measure_ladder(request, load_settings(), progress.show, tell=tell)
+
+
+def _tell(found: LadderResult, *, as_json: bool, markdown: bool) -> None:
+    from tracker.answers.ladder import ladder_document
+    from tracker.answers.ladder_formats import ladder_markdown
+
     warn_of_missing(found.missing)
     if as_json:
         print_json(ladder_document(found))
@@ -105,47 +128,6 @@ def ladder(
         print(ladder_markdown(found))
     else:
         _print(found)
-
-
-def _measured(
-    model: str,
-    *,
-    copies: tuple[str, ...],
-    rungs: tuple[str, ...],
-    suite: str | None,
-    tasks: tuple[str, ...],
-    include_path: Path | None,
-    engine: EngineFlags,
-    executor: str,
-    precision: float,
-    limit: int | None,
-    minutes: float | None,
-) -> LadderResult:
-    from tracker.cli.progress import BenchProgress, progress_console
-    from tracker.foreign_text import one_line
-    from tracker.ladder.run import LadderRequest, precision_of
-    from tracker.ladder.run import ladder as measure_ladder
-
-    request = LadderRequest(
-        model=model,
-        engine=engine.settings(),
-        copies=copies,
-        rungs=rungs,
-        suite=suite,
-        tasks=tasks,
-        include_path=include_path,
-        precision=precision_of(precision),
-        limit=limit,
-        minutes=minutes,
-        executor=executor,
-    )
-    console = progress_console()
-
-    def tell(line: str) -> None:
-        console.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
-
-    with BenchProgress(console) as progress:
-        return measure_ladder(request, load_settings(), progress.show, tell=tell)
 
 
 def _print(found: LadderResult) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 from runners.engines import AUTO
 from runners.models.resolve import stored_model_id
 from tracker.errors import TrackerError, UnknownNameError, UsageError
+from tracker.queue.jobs import readable_here
 from tracker.queue.priorities import Candidate, obstacle
 from tracker.records import EngineSettings
 from tracker.records.ladders import LadderRung, Value
@@ -78,10 +79,9 @@ def known_copies(model_id: str, settings: Settings, memory_bytes: int) -> list[s
 
     The largest first, so that the ladder goes down.
     """
-    from runners.memory.quantized_variants import is_readable  # the library of the Hub: slow to import
-
     if snapshot_id(settings) is None:
         return []
+    is_readable = readable_here()
     with open_snapshot(settings) as snapshot:
         rows = snapshot.query("known_models", kind=str(ModelKind.QUANTIZED))
     found = [
@@ -89,7 +89,7 @@ def known_copies(model_id: str, settings: Settings, memory_bytes: int) -> list[s
         for one in map(Candidate.from_row, rows)
         if model_id.casefold() in {parent.casefold() for parent in one.base_models}
         and obstacle(one, memory_bytes) is None
-        and is_readable([one.model_id])
+        and is_readable(one.model_id)
     ]
     found = sorted(found, key=lambda one: one.downloads, reverse=True)[:MOST_COPIES]
     return [one.model_id for one in sorted(found, key=lambda one: one.weights_bytes or 0, reverse=True)]
@@ -163,5 +163,6 @@ def require_copies(rungs: Sequence[LadderRung], model: str) -> None:
     if len(rungs) < 2:
         raise TrackerError(
             f"no copy of `{model}` is known here, so there is nothing to compare it with",
-            hint=f"name copies: `tracker ladder {model} org/name-AWQ`; or settings: {EXAMPLE}",
+            hint=f"name copies: `tracker ladder {model} org/name-AWQ`; or settings: {EXAMPLE};"
+            " `tracker ingest hub-models` lists the copies on the Hub",
         )

@@ -82,7 +82,7 @@ def refresh(settings: Settings, *, suite: str = DEFAULT_SUITE, now: datetime | N
         claims = read_claims(store.query("model_claims"), sizes)
         jobs = {row["model_id"].casefold(): job_of(row) for row in store.query("jobs", suite=suite)}
         measured = _measured(store, suite)
-        is_readable = _readable()
+        is_readable = readable_here()
         copies = stand_ins(known, memory_bytes, is_readable=is_readable)
         paired = pairs(known, memory_bytes, is_readable=is_readable)
         changed, n_passed_over = [], 0
@@ -119,7 +119,7 @@ def refresh(settings: Settings, *, suite: str = DEFAULT_SUITE, now: datetime | N
     )
 
 
-def _readable() -> Callable[[str], bool]:
+def readable_here() -> Callable[[str], bool]:
     """Whether an engine here can load a copy, by its name: GGUF where llama.cpp is installed."""
     from runners.memory.quantized_variants import is_readable  # the library of the Hub: slow to import
 

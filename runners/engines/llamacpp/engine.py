@@ -77,10 +77,10 @@ class LlamaCppEngine:
         self.prefilled_tokens = 0  # of contexts, continuations and prompts, computed since the start
         self.cut_requests = 0
         self.unknown_marks: Counter[str] = Counter()
-        self.differences: tuple[str, ...] = ()
         self._model, self._settings = model, settings
         path = model.path or ""
         self._facts: FileFacts = SPEC.load(SPEC.reader or "")(path)
+        self.differences = self._facts.parent_differences
         self._build = find_build(load_settings())
         self._n_parallel = settings.max_num_seqs or N_PARALLEL
         self._max_len = settings.max_model_len or min(
@@ -222,7 +222,7 @@ class LlamaCppEngine:
             said = self._loop.run(self._api.post("/apply-template", body)).get("prompt")
             ours = render_chat(tokenizer, TRIED_MESSAGES, add_generation_prompt=True, thinking=None)
             if said != ours:
-                self.differences = (OTHER_TEMPLATE,)
+                self.differences = (*self.differences, OTHER_TEMPLATE)
 
     def _describe(self) -> EngineInfo:
         versions = {"llama.cpp": self._build.number, "chat_template": "file"}
@@ -347,6 +347,12 @@ class LlamaCppEngine:
             around = [mark for pair in self._marks.around_answer for mark in pair]
             body["preserved_tokens"] = [*(m for one in every for m in (one.start, one.end)), *around]
         if request.json_schema is not None:
+            prompt = str(request.prompt)
+            if self._marks is not None and self._marks.in_use(prompt).is_open(prompt):
+                message = (
+                    "llama.cpp applies a JSON schema from the first token, so the model cannot think first"
+                )
+                raise EngineError(message, reason="unsupported", hint="set `--no-thinking`")
             body["json_schema"] = dict(request.json_schema)
         return body
 

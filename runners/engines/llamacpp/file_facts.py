@@ -17,6 +17,7 @@ class FileFacts:
     special_tokens: tuple[str, ...]  # those in the form of special ones
     templates: Mapping[str, str]  # by name
     sampling: Mapping[str, float]  # by the names of a generation config
+    parent_differences: tuple[str, ...] = ()  # sentences on its tokenizer and chat template
 
     @property
     def chat_template(self) -> str | dict[str, str] | None:

@@ -14,6 +14,7 @@ from huggingface_hub import constants
 
 from runners.models import gguf_hub
 from runners.models.demo import N_PARAMS, gguf_path
+from runners.models.gguf_facts import read_facts
 from runners.models.gguf_hub import gguf_header, hub_header
 from runners.models.gguf_names import gguf_models, gguf_name, quant_label
 from runners.models.resolve import (
@@ -118,6 +119,28 @@ def test_gguf_header_is_read_by_ranges_without_the_weights(
     assert len([line for line in hub.requests if "/resolve/" in line]) == 2
     hub_header(model)
     assert len([line for line in hub.requests if "/resolve/" in line]) == 2
+
+
+def test_gguf_download_brings_the_tokenizer_of_its_parent_to_compare(
+    hub: Hub, settings: Settings, tmp_path: Path
+) -> None:
+    folder, parent = tmp_path / "copy", tmp_path / "parent"
+    place = {
+        "general.base_model.count": 1,
+        "general.base_model.0.repo_url": "https://huggingface.co/acme/Tiny",
+    }
+    GgufBytes(values=LLAMA | place).write(folder / "Tiny-Q8_0.gguf")
+    parent.mkdir()
+    (parent / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0, "x": 1, "<s>": 2}}}')
+    (parent / "model.safetensors").write_bytes(b"weights")
+    hub.serve("acme/Copy-GGUF", folder)
+    fetch_model(resolve_model("acme/Copy-GGUF:Q8_0", ANY, settings), ANY)  # its parent is not on this Hub
+    hub.serve("acme/Tiny", parent)
+    shutil.rmtree(constants.HF_HUB_CACHE)
+    fetched = fetch_model(resolve_model("acme/Copy-GGUF:Q8_0", ANY, settings), ANY)
+    (said,) = read_facts(str(fetched.path)).parent_differences
+    assert said.endswith("1 of 3 tokens differ, the first is 1: `b`, there `x`")
+    assert not list(Path(constants.HF_HUB_CACHE).rglob("*.safetensors"))
 
 
 def test_gguf_download_has_every_part_and_works_offline_afterwards(
