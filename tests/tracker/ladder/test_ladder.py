@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from benchmarks.ladder_items import Case, answers, climbed, coverage
 from runners.harness.events import Event
 from tests.builders.some_runs import model as some_model
 from tests.conftest import ROOT
+from tests.doubles.killed_ladder import request_of
 from tests.runners.harness.test_worker import ENGINE, TASKS, rules
 from tests.tracker.cli.test_compare import one_task, scored, store
 from tracker.answers.ladder import LadderResult, ladder_document, ladder_of
@@ -55,38 +59,20 @@ class Measured:
             _weights(folder)
             rules(folder, **RULES[name])
         self.settings = Settings(home=root / "home")
-        self.request = LadderRequest(
-            model=str(self.folders["tiny"]),
-            engine=EngineSettings(engine=ENGINE),
-            copies=(str(self.folders["tiny-broken"]), str(self.folders["tiny-q4"])),
-            tasks=("sums",),
-            include_path=Path(TASKS),
-            precision=0.06,
-            limit=140,
-        )
+        paths = {name: str(self.folders[name]) for name in ("tiny", "tiny-broken", "tiny-q4")}
+        self.request = request_of(paths, ENGINE)
         self.lines: list[str] = []
-        self.n_events = 0
-        with pytest.raises(KeyboardInterrupt):
-            self._measure(stop_at="tiny-q4")
-        self.interrupted = read_ladders(self.settings)[0][0]
-        self.lines.clear()
-        self.found = self._measure()
-
-    def _measure(self, *, stop_at: str | None = None) -> LadderResult:
-        def tell(line: str) -> None:
-            self.lines.append(line)
-            if stop_at is not None and line.startswith("rung 3"):
-                raise KeyboardInterrupt
-
-        path = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = str(ROOT)
-        try:
-            return measure_ladder(self.request, self.settings, _ignore, tell=tell)
-        finally:
-            if path is None:
-                del os.environ["PYTHONPATH"]
-            else:
-                os.environ["PYTHONPATH"] = path
+        asked = {"home": str(self.settings.home), "folders": paths, "engine": ENGINE}
+        killed = subprocess.run(
+            [sys.executable, "-m", "tests.doubles.killed_ladder"],
+            input=json.dumps(asked), text=True, capture_output=True, check=False, cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        self.killed = read_ladders(self.settings)[0][0]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", str(ROOT))
+            self.found = measure_ladder(self.request, self.settings, _ignore, tell=self.lines.append)
 
     def rung(self, end: str) -> Any:
         return next(rung for rung in self.found.rungs if rung.label.endswith(end))
@@ -136,16 +122,25 @@ def test_ladder_a_rung_that_cannot_be_loaded_is_told_and_the_others_are_measured
     assert measured.rung("tiny-q4").status == "measured"
 
 
-def test_ladder_an_interrupted_one_continues_where_it_was(measured: Measured) -> None:
-    parent, _, copy = measured.interrupted.rungs
+def test_ladder_that_was_killed_amid_a_rung_continues_where_it_was_and_doubles_nothing(
+    measured: Measured,
+) -> None:
+    parent, _, copy = measured.killed.rungs
     assert (parent.status, copy.status) == (RungStatus.MEASURED, RungStatus.WAITING)
     (after,), problems = read_ladders(measured.settings)
     assert problems == []
-    assert after.ladder_id == measured.interrupted.ladder_id
-    assert after.started_at == measured.interrupted.started_at
+    assert after.ladder_id == measured.killed.ladder_id
+    assert after.started_at == measured.killed.started_at
     assert after.parent.run_ids[0] == parent.run_id
     assert not any(line.startswith("rung 1") and "128 items" in line for line in measured.lines)
     assert after.rungs[2].end == "precise"
+    with open_snapshot(measured.settings) as snapshot:
+        newest = {row["model_id"]: row["run_id"] for row in snapshot.query("runs")}
+        answered = snapshot.select(ITEMS_OF_RUNS, ()).rows
+    assert {name for name, *_ in answered} == {newest["local/tiny"], newest["local/tiny-q4"]} | {
+        run_id for rung in after.rungs for run_id in rung.run_ids
+    }
+    assert all(n == n_distinct for _, n, n_distinct in answered)
 
 
 def test_ladder_every_face_tells_the_same(
