@@ -6,7 +6,7 @@ import streamlit as st
 from altair.utils.schemapi import disable_debug_mode
 
 from app.pages import find_pages
-from app.widgets import permalinks, refresh, safe_text
+from app.widgets import how_to_read, permalinks, refresh, safe_text, search_box
 from tracker.errors import StoreError, TrackerError
 
 ICON = Path(__file__).parent / "icon.svg"  # a local file: a built-in icon would be fetched from the network
@@ -38,7 +38,9 @@ permalinks.rename_old_parameters()
 notice, requested = st.container(), permalinks.requested_parameters(page.url_path)
 try:
     refresh.watch_snapshot()
+    search_box.show_search()
     page.run()
+    how_to_read.show_help(page.url_path)
     permalinks.report_ignored(notice, requested, page=page.url_path)
 except TrackerError as error:
     is_of_store = isinstance(error, StoreError)

@@ -257,17 +257,19 @@ def missing_items(run_id: str) -> str:
     return _missing(snapshot(), run_id)
 
 
-def items_page(run_id: str, *, task: str | None, only: str | None, page: int) -> list[dict[str, Any]]:
+def items_page(
+    run_id: str, *, task: str | None, only: str | None, words: str | None, page: int
+) -> list[dict[str, Any]]:
     """One page of a run's items with long texts shortened; `n_matching` is the number on all pages."""
     offset = (page - 1) * PAGE_ITEMS
-    where = {"run_id": run_id, "task": task, "only": only}
+    where = {"run_id": run_id, "task": task, "only": only, "words": words}
     return _rows(snapshot(), "items_page", **where, limit=PAGE_ITEMS, offset=offset, preview=PREVIEW_CHARS)
 
 
-def items(run_id: str, *, task: str | None, only: str | None) -> pd.DataFrame:
+def items(run_id: str, *, task: str | None, only: str | None, words: str | None) -> pd.DataFrame:
     """All matching items of a run with full texts, for a download; not cached."""
     with open_snapshot(load_settings()) as store:
-        rows = store.query("items_page", run_id=run_id, task=task, only=only, limit=ALL_ITEMS)
+        rows = store.query("items_page", run_id=run_id, task=task, only=only, words=words, limit=ALL_ITEMS)
     return pd.DataFrame(rows).drop(columns=["place", "n_matching"], errors="ignore")
 
 
@@ -275,6 +277,11 @@ def item(run_id: str, *, task: str, doc_id: int) -> dict[str, Any] | None:
     """One item with full texts; None if the run has no such item."""
     rows = _item_rows(snapshot(), run_id, task, doc_id)
     return rows[0] if rows else None
+
+
+def runs_of_task(task: str) -> dict[str, str]:
+    """The newest run of each model that answered a task, by its ID."""
+    return {row["model_id"]: row["run_id"] for row in _rows(snapshot(), "runs_of_task", task=task)}
 
 
 def studies() -> list[dict[str, Any]]:

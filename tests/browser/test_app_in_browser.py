@@ -175,6 +175,20 @@ def test_a_row_of_the_list_opens_a_benchmark_and_its_score_opens_the_model(
 
 
 @MAIN_PATH
+def test_a_name_typed_into_the_search_box_opens_its_page(
+    address: str, open_page: OpenPage, size: str, scheme: str
+) -> None:
+    page = open_page(f"{address}/runs", size=size, scheme=scheme)
+    box = page.get_by_role("combobox", name="Search models, benchmarks and pages")
+    box.fill("gpqa")
+    page.get_by_role("option", name="Benchmark: GPQA diamond").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("GPQA diamond")
+    expect(box).to_have_value("")
+    page.get_by_text("How to read this page").click()
+    expect(page.get_by_text("The best score on a benchmark on the way from guessing")).to_be_visible()
+
+
+@MAIN_PATH
 def test_two_models_are_compared_and_an_item_that_only_one_solved_is_opened(
     address: str, open_page: OpenPage, size: str, scheme: str
 ) -> None:

@@ -131,11 +131,17 @@ def show_solved(shared: Shared) -> None:
     downloads.download_buttons(of_task, what="Items", name=f"solved-{task}")
 
 
-def _item_link(shared: Shared, task: str, doc_id: int) -> dict[str, str]:
-    """The link to the first model's answer to an item: its run, task and page."""
+def _item_link(shared: Shared, task: str, doc_id: int) -> dict[str, str | list[str]]:
+    """The link to the first model's answer to an item, with the answers of the others beside it."""
     model = shared.models[0]
     run_id = shared.runs_of[task][model]
     of_task = queries.item_scores(run_id).query("task == @task")
     page = int((of_task["doc_id"] < doc_id).sum()) // queries.PAGE_ITEMS + 1
-    link = {"items_of": model, "of_run": run_id, "of_task": task, "item": f"{task} {doc_id}"}
+    link: dict[str, str | list[str]] = {
+        "items_of": model,
+        "of_run": run_id,
+        "of_task": task,
+        "item": f"{task} {doc_id}",
+    }
+    link["beside"] = list(shared.models[1:])
     return link | ({"page": str(page)} if page > 1 else {})

@@ -21,5 +21,5 @@ else:
         st.info("This run has no scored items; the model's page shows why")
     else:
         missing_items.show_missing([run["run_id"]])
-        view.show_items(run["run_id"], scores)
+        view.show_items(run, scores)
     run_links.link_to_model(run)

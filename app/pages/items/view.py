@@ -1,4 +1,7 @@
-"""The items of one run: filters, pages, and one item in full. Text from a model is shown, never rendered."""
+"""The items of one run: filters, pages, one item in full, and what other models answered to it.
+
+Text from a model is shown, never rendered.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from app.data import queries, row_labels
-from app.pages.items import columns
+from app.pages.items import beside, columns
 from app.widgets import downloads, safe_text
 from app.widgets.facts import show_facts, show_text
 from tracker.wording import counted
@@ -19,8 +22,9 @@ ANSWERS = {"All": None, "Right": "right", "Wrong": "wrong", "Unparsed": "unparse
 TABLE_PX = 340
 
 
-def show_items(run_id: str, scores: pd.DataFrame) -> None:
+def show_items(run: Mapping[str, Any], scores: pd.DataFrame) -> None:
     """Show the items of a run, filtered and in pages, and below them the chosen one."""
+    run_id = run["run_id"]
     where = _choose_filter(scores)
     first = queries.items_page(run_id, **where, page=1)
     if not first:
@@ -53,13 +57,14 @@ def show_items(run_id: str, scores: pd.DataFrame) -> None:
     item = queries.item(run_id, task=chosen["task"], doc_id=chosen["doc_id"])
     if item is not None:
         show_item(item)
+        beside.show_other_answers(item, run["model_id"])
     downloads.deferred_download_buttons(
         lambda: queries.items(run_id, **where), what="Items", name=f"items-{run_id}"
     )
 
 
 def _choose_filter(scores: pd.DataFrame) -> dict[str, str | None]:
-    """The filter on items: `task` and `only`, None for all."""
+    """The filter on items: `task`, `only` and `words`, None for all."""
     with st.container(horizontal=True, key="item_filters"):
         answers = st.segmented_control(
             "Answers",
@@ -72,7 +77,11 @@ def _choose_filter(scores: pd.DataFrame) -> dict[str, str | None]:
         )
         tasks = [row_labels.ALL, *row_labels.leaf_tasks(scores)]
         task = st.selectbox("Task", tasks, key="of_task", bind="query-params")
-    return {"task": None if task == row_labels.ALL else task, "only": ANSWERS[answers or "All"]}
+        words = st.text_input(
+            "Text contains", key="text", bind="query-params", help="In the prompt, an answer or the target"
+        )
+    of_task = None if task == row_labels.ALL else task
+    return {"task": of_task, "only": ANSWERS[answers or "All"], "words": words.strip() or None}
 
 
 def _name(row: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 -- One row per item of a run, in the order of its tasks; `n_matching` is their number on all pages.
 -- $run_id, $task, $doc_id: only these; $only: 'right', 'wrong', 'unparsed' or 'truncated'. Null for all.
+-- $words: only items with this text in the prompt, an answer, the thinking or the target, in any case; null for all.
 -- $limit rows (50 if null) from $offset on (0 if null).
 -- $preview: shorten long texts to this many characters, keeping the end of the prompt. Null for full texts.
 with scored as (
@@ -44,6 +45,10 @@ wanted as (
     left join tasks using (fingerprint)
     where ($task is null or task = $task)
       and ($doc_id is null or doc_id = $doc_id)
+      and (
+          $words is null
+          or contains(lower(concat_ws(' ', prompt, response, thinking, extracted, target)), lower($words))
+      )
       -- a longer or later run may have answered more items of the same task than this run counts
       and (
           coalesce(tasks.is_whole, true)

@@ -1,0 +1,43 @@
+"""What the search box finds: pages, benchmarks and models, each with its place in the app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from app.data import benchmarks, frontier_views, model_names, queries
+from app.pages import find_pages
+
+MOST_MEASURED = 1000  # models measured here in the box: the page of models has them all
+KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SearchEntry:
+    """One thing that can be found."""
+
+    label: str
+    script: str  # of its page, as `st.switch_page` wants it
+    parameter: str | None = None  # of its page, with `name` as the value
+    name: str = ""
+
+
+def entries() -> dict[str, SearchEntry]:
+    """Every entry by its label: pages, then benchmarks, then models."""
+    return _entries(f"{queries.snapshot()} {frontier_views.tables().digest}")
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def _entries(key: str) -> dict[str, SearchEntry]:
+    found = [SearchEntry(f"Page: {page.entry.title}", f"pages/{page.name}/page.py") for page in find_pages()]
+    found += [
+        SearchEntry(
+            f"Benchmark: {row.benchmark}", "pages/benchmarks/page.py", benchmarks.PARAMETER, row.benchmark
+        )
+        for row in benchmarks.summaries()
+    ]
+    measured = queries.model_ids()[:MOST_MEASURED]
+    names = model_names.listed_names(measured, queries.agent_models())
+    found += [SearchEntry(f"Model: {name}", "pages/model/page.py", "model", name) for name in names]
+    return {entry.label: entry for entry in found}
