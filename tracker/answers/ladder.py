@@ -365,8 +365,7 @@ def _result(
         score_ci_high=interval.high if interval else None,
         truncated_fraction=fmean(row["is_truncated"] for row in written) if written else None,
         empty_fraction=fmean(row["is_empty"] for row in written) if written else None,
-        cost=_cost([facts[one] for one in rung.run_ids if one in facts],
-                   [facts[one] for one in reference.run_ids if one in facts]),
+        cost=_cost(_runs_of(rung, facts), _runs_of(reference, facts)),
         loss=pair.loss() if pair is not None and has_pair else None,
         tasks=_task_losses(pair) if pair is not None and has_pair else (),
         divergence=pair.divergence() if pair is not None and has_pair else None,
@@ -389,6 +388,18 @@ def _task_losses(pair: _Pair) -> tuple[TaskLoss, ...]:
         first = part.rows[0][0]
         found.append(TaskLoss(task, first["metric"], first["filter"], part.loss()))
     return tuple(found)
+
+
+def _runs_of(rung: LadderRung, facts: Mapping[str, Row]) -> list[Row]:
+    """The runs of a rung, and others of its model with its settings, whose answers it may have reused."""
+    own = [facts[one] for one in rung.run_ids if one in facts]
+    alike = {_setup(row) for row in own}
+    others = (row for run_id, row in facts.items() if run_id not in rung.run_ids)
+    return own + [row for row in others if _setup(row) in alike]
+
+
+def _setup(row: Row) -> tuple[Any, ...]:
+    return row["model_id"], row["revision"], row["suite"], row["suite_version"], str(row["settings"])
 
 
 def _cost(runs: Sequence[Row], parents: Sequence[Row]) -> RungCost:
