@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tracker.errors import TrackerError
-from tracker.files.parts import PART_ERRORS, PART_FORMAT, SCHEMA, read_table
+from tracker.files.parts import PART_ERRORS, PART_FORMAT, SCHEMA, part_name, part_number, read_table
 from tracker.records import Item, Run
 from tracker.redaction import masked
 from tracker.serialization import (
@@ -78,8 +78,7 @@ def write_part(items_path: Path, run_id: str, fingerprint: str, items: Sequence[
     folder = items_path / run_id
     folder.mkdir(parents=True, exist_ok=True)
     # After the highest number, not at the count: with a broken chunk deleted, a whole one would be replaced.
-    parts = [int(path.stem.rpartition("-")[2]) for path in folder.glob(f"{fingerprint}-*.parquet")]
-    path = folder / f"{fingerprint}-{max(parts, default=-1) + 1:06d}.parquet"
+    number = max(map(part_number, folder.glob(f"{fingerprint}-*.parquet")), default=-1) + 1
     answered_at = datetime.now(UTC).replace(tzinfo=None)
     names = [f.name for f in fields(Item)]
     rows = [
@@ -92,12 +91,16 @@ def write_part(items_path: Path, run_id: str, fingerprint: str, items: Sequence[
         }
         for item in items
     ]
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    table = table.replace_schema_metadata({VERSION_KEY: str(PART_FORMAT.version)})
+    content = pa.BufferOutputStream()
+    pq.write_table(table, content, compression="zstd", write_page_checksum=True)
+    written = content.getvalue().to_pybytes()
+    path = folder / part_name(fingerprint, number, written)
     temporary = path.with_suffix(".tmp")
     try:
         with temporary.open("wb") as file:
-            table = pa.Table.from_pylist(rows, schema=SCHEMA)
-            table = table.replace_schema_metadata({VERSION_KEY: str(PART_FORMAT.version)})
-            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+            file.write(written)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -1,10 +1,12 @@
-"""Chunks of items as Parquet files: their columns, their version, and how one is read.
+"""Chunks of items as Parquet files: their names, their columns, their version, and how one is read.
 
 Apart from `items.py`, since the process that answers a user's SELECT needs nothing else of items.
 """
 
 from __future__ import annotations
 
+import re
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +17,8 @@ import pyarrow.parquet as pq
 from tracker.serialization import FIRST_VERSION, VERSION_KEY, DiskFormat
 
 PART_GLOB = "*-*.parquet"
-PART_ERRORS = (OSError, pa.ArrowException)  # what reading a broken chunk raises
+PART_NAME = re.compile(r"(?P<fingerprint>.+)-(?P<number>\d+)(\.(?P<checksum>[0-9a-f]{8}))?\.parquet")
+PART_ERRORS = (OSError, pa.ArrowException, UnicodeDecodeError)  # what reading a broken chunk raises
 PART_FORMAT = DiskFormat()
 
 SCHEMA = pa.schema(
@@ -50,17 +53,49 @@ REQUIRED = (  # in every chunk of every version; what is added to SCHEMA later i
 )  # fmt: skip
 
 
-def read_table(path: Path, *, columns: Sequence[str]) -> pa.Table:
-    """These columns of one chunk, each page held against its checksum.
+def part_name(fingerprint: str, number: int, content: bytes) -> str:
+    """The name of a chunk: what it belongs to, its number, and the CRC-32 of its bytes.
 
-    A column that the version which wrote the chunk did not have yet is null.
+    Parquet has checksums of its pages only; with this one each byte of the file is held against it.
+    """
+    return f"{fingerprint}-{number:06d}.{zlib.crc32(content):08x}.parquet"
+
+
+def part_fingerprint(path: Path) -> str:
+    """The fingerprint in the name of a chunk."""
+    found = PART_NAME.fullmatch(path.name)
+    return found["fingerprint"] if found else path.stem.rpartition("-")[0]
+
+
+def part_number(path: Path) -> int:
+    """The number in the name of a chunk; -1 where there is none."""
+    found = PART_NAME.fullmatch(path.name)
+    return int(found["number"]) if found else -1
+
+
+def has_named_checksum(path: Path, content: bytes) -> bool | None:
+    """Whether a chunk's bytes have the checksum in its name; None: it was written before names had one."""
+    found = PART_NAME.fullmatch(path.name)
+    named = found["checksum"] if found else None
+    return None if named is None else int(named, 16) == zlib.crc32(content)
+
+
+def read_table(path: Path, *, columns: Sequence[str]) -> pa.Table:
+    """These columns of one chunk, whose bytes are held against the checksum in its name.
+
+    In a chunk of an older version each page is held against its own checksum. A column that the version which
+    wrote the chunk did not have yet is null.
 
     Raises:
         NewerFormatError: a newer version wrote it.
         PART_ERRORS: it is broken, or lacks a column that every version has.
     """
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    content = path.read_bytes()
+    if has_named_checksum(path, content) is False:
+        raise pa.ArrowInvalid("its bytes do not have the checksum in its name")
+    with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
         PART_FORMAT.check(_part_version(file.metadata.metadata, where=str(path)), where=str(path))
+        _check_names(file.schema_arrow.names)
         there = [name for name in columns if name in file.schema_arrow.names]
         for name in columns:
             if name in REQUIRED and name not in there:
@@ -70,6 +105,22 @@ def read_table(path: Path, *, columns: Sequence[str]) -> pa.Table:
         if name not in there:
             table = table.append_column(name, pa.nulls(len(table), SCHEMA.field(name).type))
     return table.select(list(columns)).cast(pa.schema([SCHEMA.field(name) for name in columns]))
+
+
+def check_names(path: Path) -> None:
+    """Refuse a chunk in which the name of a column has changed, whose values would then be missing silently.
+
+    Raises:
+        PART_ERRORS: it has, or the chunk is broken.
+    """
+    _check_names(pq.read_schema(path).names)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """A name that this version does not know is a damaged one if one that it knows is missing."""
+    unknown, missing = set(names) - set(SCHEMA.names), set(SCHEMA.names) - set(names)
+    if unknown and missing:
+        raise pa.ArrowInvalid(f"unknown column {min(unknown)!a}, and no column `{min(missing)}`")
 
 
 def has_known_version(footer: bytes) -> bool:
@@ -89,7 +140,7 @@ def check_part_version(path: Path) -> None:
 
 def _part_version(metadata: Mapping[bytes, bytes] | None, *, where: str) -> int:
     value = (metadata or {}).get(VERSION_KEY.encode(), str(FIRST_VERSION).encode())
-    if not value.isdigit():
+    if not value.isdigit() or int(value) < FIRST_VERSION:
         raise pa.ArrowInvalid(f"{where}: {VERSION_KEY} is {value!r}")
     return int(value)
 

@@ -11,7 +11,7 @@ import duckdb
 
 from tracker.errors import NewerFormatError, StoreError, TrackerError
 from tracker.files.items import RUN_FILE
-from tracker.files.parts import PART_GLOB, read_table
+from tracker.files.parts import PART_GLOB, part_fingerprint, read_table
 from tracker.files.studies import read_suite_run, suite_run_paths
 from tracker.records import Run, RunStatus
 from tracker.settings import Settings
@@ -133,7 +133,7 @@ class StoredItems:
 
     def add(self, path: Path) -> None:
         """Count the items of a part that can be read."""
-        fingerprint = path.stem.rpartition("-")[0]
+        fingerprint = part_fingerprint(path)
         doc_ids = read_table(path, columns=["doc_id"])["doc_id"].to_pylist()
         self._doc_ids.setdefault(fingerprint, set()).update(doc_ids)
 
@@ -167,10 +167,10 @@ def _item_problems(items_path: Path, items: StoredItems) -> Iterator[Problem]:
                 if not problems:
                     items.add(path)
                 for why in problems.values():
-                    items.unreadable.add(path.stem.rpartition("-")[0])
+                    items.unreadable.add(part_fingerprint(path))
                     yield Problem("corrupt_part", f"{path}: {why}", PART_HINT)
             except NewerFormatError as error:
-                items.unreadable.add(path.stem.rpartition("-")[0])
+                items.unreadable.add(part_fingerprint(path))
                 yield Problem("newer_format", str(error), error.hint)
 
 

@@ -20,8 +20,11 @@ from tracker.files.parts import (
     PART_ERRORS,
     PART_GLOB,
     SCHEMA,
+    check_names,
     check_part_version,
     has_known_version,
+    has_named_checksum,
+    part_fingerprint,
     read_table,
 )
 
@@ -163,7 +166,7 @@ def wanted_parts(
         found = [
             path
             for path in found
-            if _fingerprint(path) in fingerprints or path.parent.name == params.get("run_id")
+            if part_fingerprint(path) in fingerprints or path.parent.name == params.get("run_id")
         ]
     damaged = frozenset(path for path in found if not _looks_whole(path))
     return [path for path in found if path not in damaged], damaged
@@ -181,9 +184,9 @@ def missing_items(
     """
     n_rows: dict[str, int] = {}
     for path in parts:
-        n_rows[_fingerprint(path)] = n_rows.get(_fingerprint(path), 0) + _rows_in(path)
+        n_rows[part_fingerprint(path)] = n_rows.get(part_fingerprint(path), 0) + _rows_in(path)
     run_ids = {path.parent.name for path in damaged}
-    explained = {_fingerprint(path) for path in damaged}
+    explained = {part_fingerprint(path) for path in damaged}
     n_parts = len(damaged)
     for fingerprint, n_items, of_runs in _scores(connection, params):
         if fingerprint not in explained and n_rows.get(fingerprint, 0) < n_items:
@@ -209,10 +212,6 @@ def _condition(params: Mapping[str, Any]) -> str:
     return " ".join(condition for name, condition in NARROWING.items() if params.get(name))
 
 
-def _fingerprint(path: Path) -> str:
-    return path.stem.rpartition("-")[0]
-
-
 def _rows_in(path: Path) -> int:
     try:
         return int(pq.read_metadata(path).num_rows)
@@ -227,7 +226,7 @@ def bind_items(connection: duckdb.DuckDBPyConnection, parts: Sequence[Path]) -> 
         return
     folders: dict[str, set[str]] = {}
     for path in parts:
-        folders.setdefault(_fingerprint(path), set()).add(path.parent.name)
+        folders.setdefault(part_fingerprint(path), set()).add(path.parent.name)
     shared = [fingerprint for fingerprint, runs in folders.items() if len(runs) > 1]
     connection.execute("set variable item_parts = $parts", {"parts": [str(path) for path in parts]})
     connection.execute("set variable shared_fingerprints = $shared::varchar[]", {"shared": shared})
@@ -253,9 +252,10 @@ def _problem(path: Path) -> str:
 
 
 def _looks_whole(path: Path) -> bool:
-    """Whether the file begins and ends as Parquet does, and its pages have their checksums.
+    """Whether the file begins and ends as Parquet does, and its bytes have the checksum in its name.
 
-    DuckDB does not look at the checksums, and gives other texts and numbers where bytes have changed.
+    DuckDB does not look at checksums, and gives other texts and numbers where bytes have changed. In a file
+    of an older version the checksums of its pages and the names of its columns are looked at.
 
     Raises:
         NewerFormatError: a newer version of this program wrote it.
@@ -281,5 +281,16 @@ def _checked(path: Path, size: int, changed_ns: int) -> CheckedPart:
     start = at - int.from_bytes(content[at : at + SIZE_BYTES], "little")
     if start < len(MAGIC):
         return DAMAGED
-    is_whole = pages_hold(content, start=len(MAGIC), end=start)
-    return CheckedPart(is_whole, has_known_version(content[start:at]))
+    footer = content[start:at]
+    is_whole = has_named_checksum(path, content)
+    if is_whole is None:
+        is_whole = pages_hold(content, start=len(MAGIC), end=start) and _has_its_names(path)
+    return CheckedPart(is_whole, has_known_version(footer) or not is_whole)
+
+
+def _has_its_names(path: Path) -> bool:
+    try:
+        check_names(path)
+    except PART_ERRORS:
+        return False
+    return True

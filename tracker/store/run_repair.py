@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tracker.errors import NewerFormatError, TrackerError
 from tracker.files.items import RUN_FILE, read_run, run_folders, write_run
-from tracker.files.parts import PART_ERRORS, PART_GLOB, read_table
+from tracker.files.parts import PART_ERRORS, PART_GLOB, part_fingerprint, read_table
 from tracker.files.workers import WorkKind, worker_files
 from tracker.records import Cost, Run, RunStatus
 from tracker.settings import Settings
@@ -76,7 +76,7 @@ def _run_in(file: OldFile, run_id: str) -> Run | None:
 def _from_items(folder: Path, settings: Settings) -> tuple[Run, str] | None:
     """The run as interrupted, without scores, if another run with the same items tells what it was."""
     parts = sorted(folder.glob(PART_GLOB))
-    fingerprints = {path.stem.rpartition("-")[0] for path in parts}
+    fingerprints = {part_fingerprint(path) for path in parts}
     like = _run_with(fingerprints, settings.items_path) if fingerprints else None
     times = [moment for path in parts for moment in _answer_times(path)]
     if like is None or not times:

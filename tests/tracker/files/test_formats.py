@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from tests.runners.harness.test_worker import job
 from tracker.cli import main
 from tracker.errors import NewerFormatError, TrackerError
 from tracker.files.items import RUN_FILE, read_items, read_run, run_folders, stored_parts, write_part
-from tracker.files.parts import PART_FORMAT, PART_GLOB
+from tracker.files.parts import PART_FORMAT, PART_GLOB, part_fingerprint, part_name, part_number
 from tracker.files.studies import Ledger, read_suite_run, study_folders, suite_run_paths
 from tracker.records import Model
 from tracker.serialization import VERSION_KEY, DiskFormat, dump_versioned, load_versioned
@@ -47,11 +48,19 @@ def old_home(settings: Settings, request: pytest.FixtureRequest) -> Settings:
     return settings
 
 
-def rewrite(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
-    """The part as another version would have written it."""
+def rewrite(path: Path, change: Callable[[pa.Table], pa.Table], *, named: bool = False) -> Path:
+    """The part as another version would have written it; `named`: one that puts a checksum into the name."""
     with pq.ParquetFile(path) as file:
         table = file.read()
-    pq.write_table(change(table), path, compression="zstd", write_page_checksum=True)
+    content = io.BytesIO()
+    pq.write_table(change(table), content, compression="zstd", write_page_checksum=True)
+    path.unlink()
+    fingerprint, number = part_fingerprint(path), part_number(path)
+    name = (
+        part_name(fingerprint, number, content.getvalue()) if named else f"{fingerprint}-{number:06d}.parquet"
+    )
+    path.with_name(name).write_bytes(content.getvalue())
+    return path.with_name(name)
 
 
 def without(*names: str) -> Callable[[pa.Table], pa.Table]:
@@ -125,14 +134,14 @@ def test_formats_a_part_with_other_order_types_and_unknown_columns_reads_the_sam
         table = table.append_column("of_tomorrow", pa.array(["?"] * len(table)))
         return table.select(list(reversed(table.column_names)))
 
-    rewrite(part, otherwise)
+    part = rewrite(part, otherwise)
     assert answer("select * from items order by all", capsys) == expected
     assert (read_items([part]), check(settings)) == (whole, [])
 
 
 def test_formats_a_column_with_a_default_that_an_older_part_lacks_has_the_default(settings: Settings) -> None:
     part = write_part(settings.items_path, "run", "f" * 32, items("t", 3))
-    rewrite(part, without("cached_tokens", "cluster"))
+    part = rewrite(part, without("cached_tokens", "cluster"))
     assert list(read_items([part]).values()) == items("t", 3)
 
 
@@ -185,7 +194,7 @@ def test_formats_a_part_of_a_newer_version_is_refused_by_every_reader(
 ) -> None:
     store_runs(settings, run(1), run(2))
     part = parts_of(settings)[-1]
-    rewrite(part, in_version(NEWER))
+    part = rewrite(part, in_version(NEWER), named=True)
     before = part.read_bytes()
     with pytest.raises(NewerFormatError, match="format 2 is too new; this version") as caught:
         read_items([part])

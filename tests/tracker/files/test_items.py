@@ -22,6 +22,7 @@ from tracker.files.items import (
     write_part,
     write_run,
 )
+from tracker.files.parts import PART_ERRORS, SCHEMA, read_table
 
 KEY = "f" * 32
 WRITER = """
@@ -104,3 +105,31 @@ def test_items_file_a_killed_writer_leaves_whole_chunks_only(tmp_path: Path) -> 
         found = read_items(stored_parts(tmp_path, KEY), skipped=skipped)
         assert skipped == []
         assert set(range(10 * started[-1])) <= set(found)
+
+
+def test_items_file_no_byte_of_a_chunk_can_change_unseen(tmp_path: Path) -> None:
+    part = write_part(tmp_path, "run", KEY, items("t", 3))
+    whole = part.read_bytes()
+    for at in range(0, len(whole), 7):
+        part.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+        with pytest.raises(PART_ERRORS):
+            read_table(part, columns=SCHEMA.names)
+    part.write_bytes(whole)
+    assert read_table(part, columns=["score"]).num_rows == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [(b"\x05score", b"\x05scoze", "unknown column 'scoze'"), (b"\x05score", b"\x05sc\x9are", "decode")],
+    ids=["another name", "no name"],
+)
+def test_items_file_a_changed_name_of_a_column_is_found_in_chunks_without_a_checksum_in_their_name(
+    tmp_path: Path, old: bytes, new: bytes, told: str
+) -> None:
+    part = write_part(tmp_path, "run", KEY, items("t", 3))
+    written_before = part.rename(part.with_name(f"{KEY}-000000.parquet"))
+    assert read_table(written_before, columns=["score"]).num_rows == 3
+    written_before.write_bytes(part_bytes := written_before.read_bytes().replace(old, new))
+    assert new in part_bytes
+    with pytest.raises(PART_ERRORS, match=told):
+        read_table(written_before, columns=["score"])
