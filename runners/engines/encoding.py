@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from runners.engines import Continuation, ContinuationRequest, GenerationRequest
+from runners.engines.line_encoding import LineEncoder
 from runners.step_limits import MIB, limited_step
 from tracker.errors import EngineError
 
@@ -34,6 +36,8 @@ TRIED_TEXT = (  # scripts, blanks, and words that a careless pattern splits in e
     "The quick brown fox, 12 + 34 = 46!\n\nNaïve café: 你好 мир  <b>x</b>\tdef f(x): return x\n"
     "this line has only words and goes on for so long that a pattern which tries every way does not end !\n"
 )
+
+_LINE_ENCODERS: weakref.WeakKeyDictionary[Tokenizer, LineEncoder] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +83,17 @@ def prefix_token_id(tokenizer: Tokenizer) -> int:
 
 
 def encode_pairs(tokenizer: Tokenizer, requests: Sequence[ContinuationRequest]) -> list[EncodedPair]:
-    """Encode all requests; each distinct text is encoded once.
+    """Encode all requests; each distinct text is encoded once, and if possible each distinct line of them.
 
     Raises:
         EngineError: a continuation adds no token to its context, so it cannot be scored.
     """
     pairs = [_without_trailing_space(r) for r in requests]
-    texts = {text for r in pairs if r.context for text in (r.context, r.context + r.continuation)}
-    ids = _encode_all(tokenizer, texts)
+    with_context = [r for r in pairs if r.context]
+    found = iter(_pairs_by_lines(tokenizer, with_context) or _pairs_by_texts(tokenizer, with_context))
     encoded = []
     for pair, request in zip(pairs, requests, strict=True):
-        if pair.context:
-            context = ids[pair.context]
-            both = EncodedPair(context, ids[pair.context + pair.continuation][len(context) :])
-        else:
-            both = _after_prefix_token(tokenizer, pair.continuation)
+        both = next(found) if pair.context else _after_prefix_token(tokenizer, pair.continuation)
         if not both.continuation:
             raise EngineError(
                 f"the continuation {request.continuation!r} cannot be scored: "
@@ -255,6 +255,48 @@ def _after_prefix_token(tokenizer: Tokenizer, continuation: str) -> EncodedPair:
     return EncodedPair((prefix,), ids)
 
 
+def _pairs_by_lines(tokenizer: Tokenizer, pairs: Sequence[ContinuationRequest]) -> list[EncodedPair] | None:
+    """The tokens of each pair, of which each distinct line is encoded once; None: not with this tokenizer."""
+    encoder = _line_encoder(tokenizer)
+    before = _special_tokens_before(tokenizer) if encoder.is_exact else None
+    if before is None:
+        return None
+    prefix = _prefix_text(tokenizer)
+    if any(r.context.startswith(prefix) != (r.context + r.continuation).startswith(prefix) for r in pairs):
+        return None
+    found = encoder.pairs([(r.context, r.continuation) for r in pairs])
+    if found is None:
+        return None
+    contexts: dict[str, Ids] = {}  # one tuple for all pairs of a context
+    for pair, (context, _) in zip(pairs, found, strict=True):
+        if pair.context not in contexts:
+            contexts[pair.context] = context if pair.context.startswith(prefix) else before + context
+    return [EncodedPair(contexts[pair.context], own) for pair, (_, own) in zip(pairs, found, strict=True)]
+
+
+def _line_encoder(tokenizer: Tokenizer) -> LineEncoder:
+    """The encoder of a tokenizer, which keeps what it has encoded as long as the tokenizer is there."""
+    if tokenizer not in _LINE_ENCODERS:
+        of = weakref.ref(tokenizer)
+        _LINE_ENCODERS[tokenizer] = LineEncoder(tokenizer, lambda texts: _encode_plain(of(), texts))
+    return _LINE_ENCODERS[tokenizer]
+
+
+def _special_tokens_before(tokenizer: Tokenizer) -> Ids | None:
+    """The special tokens before a text; None where there are some after it too."""
+    (plain,) = _encode_plain(tokenizer, ["A"])
+    (full,) = _encode_plain(tokenizer, ["A"], add_special_tokens=True)
+    return full[: -len(plain)] if plain and full[-len(plain) :] == plain else None
+
+
+def _pairs_by_texts(tokenizer: Tokenizer, pairs: Sequence[ContinuationRequest]) -> list[EncodedPair]:
+    """The tokens of each pair, from its context and its whole text."""
+    ids = _encode_all(tokenizer, {text for r in pairs for text in (r.context, r.context + r.continuation)})
+    return [
+        EncodedPair(ids[r.context], ids[r.context + r.continuation][len(ids[r.context]) :]) for r in pairs
+    ]
+
+
 def _encode_all(tokenizer: Tokenizer, texts: Iterable[str]) -> dict[str, Ids]:
     prefix = _prefix_text(tokenizer)
     ids: dict[str, Ids] = {}
@@ -263,10 +305,17 @@ def _encode_all(tokenizer: Tokenizer, texts: Iterable[str]) -> dict[str, Ids]:
         groups[not text.startswith(prefix)].append(text)
     for add_special_tokens, group in groups.items():
         if group:
-            with _limited(sum(map(len, group))):
-                encoded = tokenizer(group, add_special_tokens=add_special_tokens)["input_ids"]
-            ids.update(zip(group, map(tuple, encoded), strict=True))
+            found = _encode_plain(tokenizer, group, add_special_tokens=add_special_tokens)
+            ids.update(zip(group, found, strict=True))
     return ids
+
+
+def _encode_plain(
+    tokenizer: Tokenizer, texts: Sequence[str], *, add_special_tokens: bool = False
+) -> list[Ids]:
+    with _limited(sum(map(len, texts))):
+        encoded = tokenizer(list(texts), add_special_tokens=add_special_tokens)["input_ids"]
+    return list(map(tuple, encoded))
 
 
 def n_common(a: Ids, b: Ids) -> int:
