@@ -61,6 +61,18 @@ def test_log_probs_are_those_of_transformers(vllm_engine: Engine, reference: Eng
     ]
 
 
+def test_log_probs_are_the_same_in_chunks_that_follow_each_other(
+    vllm_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = answers(vllm_engine, questions())
+    monkeypatch.setattr("runners.engines.vllm.engine.PAIRS_AT_ONCE", 7)
+    in_chunks = answers(vllm_engine, questions())
+    assert [a.log_prob for a in in_chunks] == pytest.approx([a.log_prob for a in whole], abs=ROUNDING)
+    assert [(a.is_greedy, a.prompt_tokens, a.output_tokens) for a in in_chunks] == [
+        (a.is_greedy, a.prompt_tokens, a.output_tokens) for a in whole
+    ]
+
+
 def test_reading_the_cache_changes_nothing_beyond_rounding(vllm_engine: Engine) -> None:
     requests = question(40, " eighty one", " eighty two", " ninety", " I do not know")
     cold, warm = [], []

@@ -10,10 +10,10 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import transformers
@@ -51,13 +51,7 @@ from runners.engines.vllm.processes import (
     end,
     watch_children,
 )
-from runners.engines.vllm.scoring import (
-    Probe,
-    ProbeRows,
-    ScoringPlan,
-    continuation,
-    plan_scoring,
-)
+from runners.engines.vllm.scoring import PlannedPairs, Probe, ProbeRows, plan_scoring
 from runners.engines.vllm.spec import SPEC
 from runners.hardware import describe_hardware
 from tracker.errors import EngineError, TrackerError
@@ -76,7 +70,8 @@ USAGE_S = 0.5  # between two looks at it
 FAILURES = (ValueError, RuntimeError, OSError, ImportError, AssertionError, KeyError)
 
 Sampling = Any  # vllm.SamplingParams
-Work = tuple[int, Ids, Sampling]  # the caller's key, the prompt, the sampling parameters
+Key = TypeVar("Key")  # by which the caller knows a request
+ProbeKey = tuple[int, int]  # the first pair of its chunk, and its number there
 
 
 class VllmEngine:
@@ -144,10 +139,8 @@ class VllmEngine:
         Raises:
             EngineError: it died or ran out of memory, or a continuation cannot be scored.
         """
-        for start in range(0, len(requests), PAIRS_AT_ONCE):
-            pairs = encode_pairs(self._tokenizer, requests[start : start + PAIRS_AT_ONCE])
-            for place, answer in self._scores(pairs):
-                yield start + place, answer
+        chunks = (requests[n : n + PAIRS_AT_ONCE] for n in range(0, len(requests), PAIRS_AT_ONCE))
+        yield from self._scores(encode_pairs(self._tokenizer, chunk) for chunk in chunks)
 
     def text_log_probs(self, requests: Sequence[TextRequest]) -> Iterator[tuple[int, Continuation]]:
         """Yield the index of each text with its answer.
@@ -159,7 +152,7 @@ class VllmEngine:
         for start in range(0, len(requests), PROMPTS_AT_ONCE):
             some = requests[start : start + PROMPTS_AT_ONCE]
             windows = [encode_windows(self._tokenizer, one.text, max_len=max_len) for one in some]
-            for place, answer in whole_texts(windows, self._scores):
+            for place, answer in whole_texts(windows, lambda pairs: self._scores([pairs])):
                 yield start + place, answer
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, Generation]]:
@@ -264,46 +257,65 @@ class VllmEngine:
 
     # continuations
 
-    def _scores(self, pairs: Sequence[EncodedPair]) -> Iterator[tuple[int, Continuation]]:
-        max_len = self.info.max_model_len - 1  # vLLM needs room for one output token
-        try:
-            plan = plan_scoring(pairs, max_len=max_len, block_tokens=self._config.cache_config.block_size)
-        except ValueError as error:
-            message = f"`{self._model.model_id}` cannot score this task: {error}"
-            raise EngineError(message, reason="unsupported", hint="raise `--max-model-len`") from error
-        self.cut_requests += sum(pair.is_cut(max_len) for pair in pairs)
-        rows: dict[int, ProbeRows | None] = {}
-        n_missing = [len(pieces) for pieces in plan.pieces]
-        for number, read in self._probes(plan):
-            rows[number] = read
-            for place in plan.probes[number].users:
-                n_missing[place] -= 1
-                if n_missing[place] == 0:
-                    yield place, continuation(plan, place, rows, n_tokens=len(pairs[place].continuation))
+    def _scores(self, chunks: Iterable[Sequence[EncodedPair]]) -> Iterator[tuple[int, Continuation]]:
+        """Yield the index of each pair over all chunks with its answer.
 
-    def _probes(self, plan: ScoringPlan) -> Iterator[tuple[int, ProbeRows | None]]:
+        The next chunk is encoded and planned while the engine works on what it was given of the one before.
+        """
+        begun: dict[int, PlannedPairs] = {}
+        for (start, number), read in self._probes(self._begun(chunks, begun)):
+            chunk = begun[start]
+            for place, answer in chunk.answered(number, read):
+                yield start + place, answer
+            if chunk.is_done:
+                del begun[start]
+
+    def _begun(
+        self, chunks: Iterable[Sequence[EncodedPair]], begun: dict[int, PlannedPairs]
+    ) -> Iterator[tuple[ProbeKey, Probe]]:
+        """Plan each chunk when its turn comes, add it to `begun`, and yield its probes in their order."""
+        max_len = self.info.max_model_len - 1  # vLLM needs room for one output token
+        start = 0
+        for pairs in chunks:
+            try:
+                plan = plan_scoring(pairs, max_len=max_len, block_tokens=self._config.cache_config.block_size)
+            except ValueError as error:
+                message = f"`{self._model.model_id}` cannot score this task: {error}"
+                raise EngineError(message, reason="unsupported", hint="raise `--max-model-len`") from error
+            self.cut_requests += sum(pair.is_cut(max_len) for pair in pairs)
+            begun[start] = PlannedPairs(plan, [len(pair.continuation) for pair in pairs])
+            yield from (((start, number), plan.probes[number]) for number in plan.order)
+            start += len(pairs)
+
+    def _probes(self, work: Iterator[tuple[ProbeKey, Probe]]) -> Iterator[tuple[ProbeKey, ProbeRows | None]]:
         """The rows of each probe; rows missing because of the prefix cache are requested again without it.
 
         None where vLLM does not give them then either.
         """
-        probes, again = plan.probes, []
-        work = ((n, probes[n].ids, self._scoring_params(probes[n])) for n in plan.order)
-        for number, output in self._answers(work):
-            if lacks_rows(probes[number], output):
-                again.append(number)  # requested by an earlier call too, or preempted
+        asked: dict[ProbeKey, Probe] = {}
+        again: list[ProbeKey] = []
+
+        def first() -> Iterator[tuple[ProbeKey, Ids, Sampling]]:
+            for key, probe in work:
+                asked[key] = probe
+                yield key, probe.ids, self._scoring_params(probe)
+
+        for key, output in self._answers(first()):
+            if lacks_rows(asked[key], output):
+                again.append(key)  # requested by an earlier call too, or preempted
             else:
-                yield number, probe_rows(probes[number], output)
-        work = ((n, probes[n].ids, self._scoring_params(probes[n], use_cache=False)) for n in again)
-        for number, output in self._answers(work):
-            if lacks_rows(probes[number], output):
-                n_tokens = len(probes[number].ids)
+                yield key, probe_rows(asked.pop(key), output)
+        repeated = ((k, asked[k].ids, self._scoring_params(asked[k], use_cache=False)) for k in again)
+        for key, output in self._answers(repeated):
+            if lacks_rows(asked[key], output):
+                n_tokens = len(asked[key].ids)
                 self.refusals.append(
                     f"vLLM returned too few log-probs for a text of {n_tokens:,} tokens, also without its"
                     " cache; give it more memory, or `--max-num-seqs 1`"
                 )
-                yield number, None
+                yield key, None
             else:
-                yield number, probe_rows(probes[number], output)
+                yield key, probe_rows(asked[key], output)
 
     def _scoring_params(self, probe: Probe, *, use_cache: bool = True) -> Sampling:
         return self._vllm.SamplingParams(
@@ -320,7 +332,7 @@ class VllmEngine:
 
     # texts
 
-    def _generation_work(self, requests: Sequence[GenerationRequest]) -> Iterator[Work]:
+    def _generation_work(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, Ids, Sampling]]:
         repeats: Counter[str] = Counter()
         for start in range(0, len(requests), PROMPTS_AT_ONCE):
             some = requests[start : start + PROMPTS_AT_ONCE]
@@ -362,11 +374,11 @@ class VllmEngine:
 
     # feeding and reading
 
-    def _answers(self, work: Iterator[Work]) -> Iterator[tuple[int, Output]]:
+    def _answers(self, work: Iterator[tuple[Key, Ids, Sampling]]) -> Iterator[tuple[Key, Output]]:
         """Yield each key with its finished output; only a limited number of requests is queued in vLLM."""
         engine = self._llm.llm_engine
         window = QUEUED_PER_SLOT * self._config.scheduler_config.max_num_seqs
-        keys: dict[str, int] = {}
+        keys: dict[str, Key] = {}
         try:
             with self._explained("stopped answering"):
                 while True:

@@ -8,7 +8,7 @@ input, whose last row gives the first token of every branch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from runners.engines import UNSCORED, Continuation
@@ -60,6 +60,29 @@ class ProbeRows:
     next_log_probs: dict[int, float]
     next_top_log_prob: float
     n_cached: int
+
+
+class PlannedPairs:
+    """Pairs whose probes are being answered, in any order."""
+
+    def __init__(self, plan: ScoringPlan, n_tokens: Sequence[int]) -> None:
+        """`n_tokens`: of each continuation."""
+        self._plan, self._n_tokens = plan, n_tokens
+        self._rows: dict[int, ProbeRows | None] = {}
+        self._n_missing = [len(pieces) for pieces in plan.pieces]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether each probe has been answered."""
+        return len(self._rows) == len(self._plan.probes)
+
+    def answered(self, probe: int, read: ProbeRows | None) -> Iterator[tuple[int, Continuation]]:
+        """Take the rows of a probe; yield the index and the answer of each pair that lacked only these."""
+        self._rows[probe] = read
+        for place in self._plan.probes[probe].users:
+            self._n_missing[place] -= 1
+            if self._n_missing[place] == 0:
+                yield place, continuation(self._plan, place, self._rows, n_tokens=self._n_tokens[place])
 
 
 def plan_scoring(pairs: Sequence[EncodedPair], *, max_len: int, block_tokens: int) -> ScoringPlan:
