@@ -9,8 +9,10 @@ from typing import Any
 import jinja2
 
 from runners.engines import ChatPrompt
+from runners.engines.thinking import find_marks
 from runners.step_limits import MIB, StepLimitError, limited_step
 from tracker.errors import EngineError, describe_failure
+from tracker.records import EngineSettings
 
 # What a template takes for now: with the date of today every prompt would change at midnight, and two models
 # of one suite would answer different prompts.
@@ -129,3 +131,34 @@ def _rendered(tokenizer: Any, messages: Sequence[dict[str, str]], options: dict[
         except jinja2.exceptions.TemplateError as error:
             message = f"the model's chat template rejects these messages: {describe_failure(error)}"
             raise EngineError(message, reason="unsupported", hint="use a suite without chat") from error
+
+
+class TemplatedChat:
+    """What engines with the model's own tokenizer share: chats are rendered with its template."""
+
+    _tokenizer: Any
+    _settings: EngineSettings
+
+    @property
+    def can_stop_thinking(self) -> bool:
+        """Whether the model thinks by itself, and its chat template can prevent that."""
+        return find_marks(self._tokenizer) is not None and can_stop_thinking(self._tokenizer)
+
+    def chat_prompt(
+        self,
+        messages: Sequence[dict[str, str]],
+        *,
+        add_generation_prompt: bool = True,
+        thinking: bool | None = None,
+    ) -> str:
+        """The messages in the model's chat template, with thinking on or off, by default as in the settings.
+
+        Raises:
+            EngineError: the model has no chat template, or it rejects the messages (reason `unsupported`).
+        """
+        return render_chat(
+            self._tokenizer,
+            messages,
+            add_generation_prompt=add_generation_prompt,
+            thinking=self._settings.thinking if thinking is None else thinking,
+        )

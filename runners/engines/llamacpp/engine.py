@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from runners.engines import Continuation, ContinuationRequest, Generation, GenerationRequest, TextRequest
-from runners.engines.chat import TRIED_MESSAGES, can_stop_thinking, choose_template, render_chat, try_template
+from runners.engines.chat import TRIED_MESSAGES, TemplatedChat, choose_template, render_chat, try_template
 from runners.engines.encoding import (
     EncodedPair,
     Ids,
@@ -64,7 +64,7 @@ OTHER_TEMPLATE = (
 )
 
 
-class LlamaCppEngine:
+class LlamaCppEngine(TemplatedChat):
     """A GGUF loaded by llama.cpp; see `runners.engines.Engine`."""
 
     def __init__(self, model: Model, settings: EngineSettings) -> None:
@@ -97,33 +97,9 @@ class LlamaCppEngine:
             raise
 
     @property
-    def can_stop_thinking(self) -> bool:
-        """Whether the model thinks by itself, and its chat template can prevent that."""
-        return self._marks is not None and can_stop_thinking(self._tokenizer)
-
-    @property
     def server_pid(self) -> int:
         """The process of llama.cpp."""
         return self._server.pid
-
-    def chat_prompt(
-        self,
-        messages: Sequence[dict[str, str]],
-        *,
-        add_generation_prompt: bool = True,
-        thinking: bool | None = None,
-    ) -> str:
-        """The messages in the model's chat template, with thinking on or off, by default as in the settings.
-
-        Raises:
-            EngineError: the model has no chat template, or it rejects the messages (reason `unsupported`).
-        """
-        return render_chat(
-            self._tokenizer,
-            messages,
-            add_generation_prompt=add_generation_prompt,
-            thinking=self._settings.thinking if thinking is None else thinking,
-        )
 
     def log_probs(self, requests: Sequence[ContinuationRequest]) -> Iterator[tuple[int, Continuation]]:
         """Yield the index of each request with its answer, in any order.

@@ -16,7 +16,7 @@ import torch
 from transformers.utils import logging
 
 from runners.engines import Continuation, ContinuationRequest, Generation, GenerationRequest, TextRequest
-from runners.engines.chat import can_stop_thinking, render_chat
+from runners.engines.chat import TemplatedChat
 from runners.engines.encoding import (
     EncodedPair,
     chat_template_hash,
@@ -60,7 +60,7 @@ CACHE_SHARE = 0.5  # of the free memory, for the keys and values of answers
 VERSIONS = ("torch", "transformers", "tokenizers", "accelerate")
 
 
-class TransformersEngine:
+class TransformersEngine(TemplatedChat):
     """A model loaded with transformers; see `runners.engines.Engine`."""
 
     def __init__(self, model: Model, settings: EngineSettings) -> None:
@@ -97,30 +97,6 @@ class TransformersEngine:
     def prefilled_tokens(self) -> int:
         """Tokens of contexts, continuations and prompts computed since the start, without cached ones."""
         return self._reader.prefilled_tokens + self._unpacked.prefilled_tokens
-
-    @property
-    def can_stop_thinking(self) -> bool:
-        """Whether the model thinks by itself, and its chat template can prevent that."""
-        return find_marks(self._tokenizer) is not None and can_stop_thinking(self._tokenizer)
-
-    def chat_prompt(
-        self,
-        messages: Sequence[dict[str, str]],
-        *,
-        add_generation_prompt: bool = True,
-        thinking: bool | None = None,
-    ) -> str:
-        """The messages in the model's chat template, with thinking on or off, by default as in the settings.
-
-        Raises:
-            EngineError: the model has no chat template, or it rejects the messages (reason `unsupported`).
-        """
-        return render_chat(
-            self._tokenizer,
-            messages,
-            add_generation_prompt=add_generation_prompt,
-            thinking=self._settings.thinking if thinking is None else thinking,
-        )
 
     def log_probs(self, requests: Sequence[ContinuationRequest]) -> Iterator[tuple[int, Continuation]]:
         """Yield the index of each request with its answer, as soon as its last token was read.

@@ -19,7 +19,7 @@ import torch
 import transformers
 
 from runners.engines import Continuation, ContinuationRequest, Generation, GenerationRequest, TextRequest
-from runners.engines.chat import can_stop_thinking, render_chat
+from runners.engines.chat import TemplatedChat
 from runners.engines.encoding import (
     EncodedPair,
     Ids,
@@ -74,7 +74,7 @@ Key = TypeVar("Key")  # by which the caller knows a request
 ProbeKey = tuple[int, int]  # the first pair of its chunk, and its number there
 
 
-class VllmEngine:
+class VllmEngine(TemplatedChat):
     """A model loaded by vLLM; see `runners.engines.Engine`."""
 
     def __init__(self, model: Model, settings: EngineSettings) -> None:
@@ -108,30 +108,6 @@ class VllmEngine:
         )
         self.info = self._describe()
         self._pool_bytes = pool_bytes(self._log.text)
-
-    @property
-    def can_stop_thinking(self) -> bool:
-        """Whether the model thinks by itself, and its chat template can prevent that."""
-        return find_marks(self._tokenizer) is not None and can_stop_thinking(self._tokenizer)
-
-    def chat_prompt(
-        self,
-        messages: Sequence[dict[str, str]],
-        *,
-        add_generation_prompt: bool = True,
-        thinking: bool | None = None,
-    ) -> str:
-        """The messages in the model's chat template, with thinking on or off, by default as in the settings.
-
-        Raises:
-            EngineError: the model has no chat template, or it rejects the messages (reason `unsupported`).
-        """
-        return render_chat(
-            self._tokenizer,
-            messages,
-            add_generation_prompt=add_generation_prompt,
-            thinking=self._settings.thinking if thinking is None else thinking,
-        )
 
     def log_probs(self, requests: Sequence[ContinuationRequest]) -> Iterator[tuple[int, Continuation]]:
         """Yield the index of each request with its answer; shared prefixes are computed once.
