@@ -6,6 +6,8 @@ import altair as alt
 
 FONT_PX = 13
 GREY = "#8492A0"  # 3:1 on both backgrounds
+# of axes and legends, by theme: no one gray is 4.5:1 on both backgrounds
+TEXT_COLORS = {"light": "#565F69", "dark": "#B4BCC6"}
 TRACK = "#8492A040"  # the same gray at a quarter: visible on white and on near-black
 # the places of `chartCategoricalColors` in .streamlit/config.toml; the last one is the color of text
 THEME_COLORS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "ink")

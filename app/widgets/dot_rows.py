@@ -5,7 +5,7 @@ Scores are fractions of 1 in the data; percent stands on the axes alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import altair as alt
 import pandas as pd
@@ -20,7 +20,14 @@ MIN_PX = 86  # less cuts the name in a chart of one row
 DOT_PX2 = 95
 TEXT_DY = -15
 NAME_PX = 22  # where names start: room for a rank of two digits
+DIGIT_PX = 9  # of one more digit
 SCORE_PX = 58  # room for the score at the right end
+
+
+def name_px(marks: Iterable[str]) -> int:
+    """Where names start beside these marks, so that none lies under a name."""
+    longest = max((len(mark) for mark in marks), default=0)
+    return NAME_PX + DIGIT_PX * max(longest - 2, 0)
 
 
 def describe_rows(frame: pd.DataFrame, *, name: pd.Series[str], mark: pd.Series[str] | str) -> pd.DataFrame:
@@ -94,7 +101,7 @@ def _texts(base: alt.Chart, name_px: int) -> list[alt.Chart]:
     # the name ends before the score, however narrow the page is
     name.mark.limit = alt.ExprRef(f"width - {name_px + SCORE_PX}")
     return [
-        left.encode(x=alt.value(0), text=alt.Text(field="mark", type="nominal"), color=alt.value(GREY)),
+        themed(left.encode(x=alt.value(0), text=alt.Text(field="mark", type="nominal")), "ink"),
         themed(name.encode(x=alt.value(name_px), text=alt.Text(field="name", type="nominal")), "ink"),
         themed(right.encode(x=alt.value("width"), text=alt.Text(field="says_score", type="nominal")), "ink"),
     ]

@@ -36,6 +36,9 @@ def show_benchmark(found: BenchmarkAnswer) -> None:
         chance=found.facts.chance,
         ceiling=found.facts.ceiling,
         as_of=found.vintage,
+        caption=cached_chart.ChartCaption(
+            f"Scores on {found.summary.benchmark}", found.vintage, cached_chart.EPOCH
+        ),
         alt=charts.score_alt(found.summary.benchmark, shown),
     )
     st.caption("Click a point to open its model.")

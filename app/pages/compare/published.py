@@ -72,7 +72,17 @@ def _show_benchmarks(found: PublishedComparison) -> None:
     scores = columns.benchmark_scores(found)
     st.caption(f"{counted(len(found.benchmarks), 'benchmark')} with scores of all. {UNPAIRED}")
     cached_chart.render(charts.model_legend, models, alt="Legend: " + ", ".join(models))
-    cached_chart.render(charts.score_chart, scores, models, level=90, alt=charts.score_alt(scores, level=90))
+    caption = cached_chart.ChartCaption(
+        "Published scores, 90% intervals", found.vintage, "sources in the table"
+    )
+    cached_chart.render(
+        charts.score_chart,
+        scores,
+        models,
+        level=90,
+        alt=charts.score_alt(scores, level=90),
+        caption=caption,
+    )
     table = columns.benchmark_table(found)
     st.caption("Select a row to open its benchmark.")
     chosen = st.dataframe(

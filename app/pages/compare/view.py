@@ -33,8 +33,11 @@ def choose_models(measured: Sequence[str], published: Sequence[str]) -> list[str
 
 def not_measured(names: Sequence[str]) -> str:
     """Why these models are compared by published data alone."""
-    said = f"Not measured here: {', '.join(names)}. So the models are compared by published data alone."
-    return safe_text.escaped(said)
+    listed = safe_text.escaped(", ".join(names))
+    return (
+        f"Not measured here: {listed}. So the models are compared by published data alone;"
+        " `tracker bench ORG/NAME` measures open ones."
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

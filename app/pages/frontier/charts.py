@@ -20,6 +20,7 @@ from tracker.frontier.outlook import CatchUp
 MEASURED, MEASURED_COLOR, MEASURED_SIZE = "measured here", "third", 110
 GROUPS = {"open": ("first", "circle"), "closed": ("second", "diamond")}  # color and shape
 HEIGHT_PX = 430
+AXIS_PX = 60  # of it, below the plot
 LAG_ROW_PX = 24
 LEGEND_PX, LEGEND_ROW_PX = 12, 18  # from the upper left corner
 NAME_PX = 12
@@ -30,7 +31,13 @@ ZOOM = "wheel![event.shiftKey]"
 PAN = "[pointerdown[event.pointerType == 'mouse'], window:pointerup] > window:pointermove!"
 SHAPES = alt.Scale(domain=[*GROUPS], range=[shape for _, shape in GROUPS.values()])
 LAG_NAMES = alt.Axis(
-    title=None, domain=False, ticks=False, labelLimit=210, labelPadding=8, labelFontSize=FONT_PX
+    title=None,
+    domain=False,
+    ticks=False,
+    labelLimit=210,
+    labelPadding=8,
+    labelFontSize=FONT_PX,
+    labelOverlap=False,
 )
 COLORS = alt.Scale(domain=list(THEME_COLORS))
 AXIS_TITLES = {"index": "Capability index", "score": "Score above chance (%)", "rating": "Rating"}
@@ -61,7 +68,7 @@ def frontier_chart(  # noqa: PLR0913 - the parts of one picture
     marks = [
         _steps(every, start, as_of),
         _models(rows, unit),
-        *_names(rows, pd.Timestamp(as_of) if ahead is None else _last_day(ahead, as_of)),
+        *_names(rows, pd.Timestamp(as_of) if ahead is None else _last_day(ahead, as_of), here),
         *(_arrow(rows, standing) if standing is not None and standing > 0 else []),
         *(_ahead(rows, ahead) if ahead is not None else []),
         *(_measured(here) if here is not None and not here.empty else []),
@@ -142,9 +149,11 @@ def _models(rows: pd.DataFrame, unit: str) -> alt.Chart:
     return dots
 
 
-def _names(rows: pd.DataFrame, until: pd.Timestamp) -> list[alt.Chart]:
+def _names(rows: pd.DataFrame, until: pd.Timestamp, here: pd.DataFrame | None) -> list[alt.Chart]:
     """The names of the record holders that have room, fewer on a phone."""
-    named = named_records(rows, until=until, height_px=HEIGHT_PX)
+    if here is not None:
+        here = here.assign(released=pd.to_datetime(here["released"]))
+    named = named_records(rows, until=until, height_px=HEIGHT_PX - AXIS_PX, here=here)
     named = named[named["on_desk"] | named["on_phone"]]
     columns = ["model", "released", "value", "label", "href", "on_desk", "on_phone"]
     marks = []

@@ -40,7 +40,16 @@ def show_over_time(question: Question, definition: str, found: OverTime | None) 
             f"{definition} at each month end, with 90% intervals; computed from the {history.age.text}, with"
             " the models released by then"
         )
-        cached_chart.render(history_chart, frame, definition=definition, unit=history.unit, alt=_alt(history))
+        cached_chart.render(
+            history_chart,
+            frame,
+            definition=definition,
+            unit=history.unit,
+            alt=_alt(history),
+            caption=cached_chart.ChartCaption(
+                f"The gap by {definition} at each month end", history.age.day, cached_chart.EPOCH
+            ),
+        )
         rows = view.dated(frame, history.age)
         downloads.download_buttons(rows, what="Gap over time", name="frontier-gap-over-time")
     if found.outlook is not None:

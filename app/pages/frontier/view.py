@@ -112,6 +112,9 @@ def show_models(
         standing=found.gap(definition).value if definition == definitions.STANDING_LAG else None,
         since=None if years is None else found.as_of - timedelta(days=365 * years),
         ahead=ahead,
+        caption=cached_chart.ChartCaption(
+            headline(found, definition), found.vintage, "" if found.unit == "rating" else cached_chart.EPOCH
+        ),
         alt=charts.frontier_alt(found, measured_points),
     )
     st.caption(HOW_TO_USE + (AHEAD if ahead is not None else ""))
@@ -161,7 +164,11 @@ def show_lags(question: Question, *, is_of_board: bool) -> None:
         st.caption(f"The {charts.SHOWN_LAGS} largest lags of {len(shown)}; the download has all.")
     if not shown.empty:
         linked = shown.assign(href=[benchmarks.address(name) for name in shown["benchmark"]])
-        cached_chart.render(charts.lag_chart, linked, alt=charts.lag_alt(shown))
+        age = frontier_views.lags_age(Question() if is_of_board else question)
+        caption = cached_chart.ChartCaption(
+            "Lag of open models by benchmark (G3)", age.day, cached_chart.EPOCH
+        )
+        cached_chart.render(charts.lag_chart, linked, alt=charts.lag_alt(shown), caption=caption)
         st.caption("Click a dot to open its benchmark.")
     age = frontier_views.lags_age(Question() if is_of_board else question)
     downloads.download_buttons(dated(all_lags, age), what="Lags", name="frontier-lags")

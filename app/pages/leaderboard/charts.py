@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from app.widgets.dot_rows import NAME_PX, SHOWN_MODELS, describe_rows, draw_dot_rows
+from app.widgets.dot_rows import SHOWN_MODELS, describe_rows, draw_dot_rows, name_px
 from app.widgets.safe_text import percent
 from tracker.wording import counted
 
@@ -17,7 +17,7 @@ def task_chart(frame: pd.DataFrame) -> alt.LayerChart:
     """
     rows = frame.head(SHOWN_MODELS)
     rows = describe_rows(rows, name=rows["label"], mark=rows["rank"].astype(str))
-    return draw_dot_rows(rows, {"name": "model", "engine": "engine"}, name_px=NAME_PX)
+    return draw_dot_rows(rows, {"name": "model", "engine": "engine"}, name_px=name_px(rows["mark"]))
 
 
 def task_alt(task: str, frame: pd.DataFrame) -> str:

@@ -37,7 +37,10 @@ else:
         ranked = measured(shown)
         if not ranked.empty:
             cached_chart.render(
-                charts.task_chart, ranked.head(SHOWN_MODELS), alt=charts.task_alt(task, ranked)
+                charts.task_chart,
+                ranked.head(SHOWN_MODELS),
+                alt=charts.task_alt(task, ranked),
+                caption=cached_chart.ChartCaption(f"Score on {task} ({suite}), 95% intervals"),
             )
         st.caption(controls.shown_phrase(shown, rows))
         table, config = columns.leaderboard_table(shown, other_tasks)

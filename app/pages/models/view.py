@@ -10,6 +10,7 @@ import streamlit as st
 from app.data import frontier_views, model_names
 from app.pages.models import charts, columns
 from app.widgets import cached_chart, downloads
+from tracker.frontier.question import Question
 from tracker.wording import counted
 
 ANY, ANY_SIZE, EVERY = "Open and closed", "Any size", "All organizations"
@@ -78,6 +79,11 @@ def show_chart(shown: pd.DataFrame) -> None:
         charts.cost_chart,
         shown[names].assign(href=addresses),
         cost=cost,
+        caption=cached_chart.ChartCaption(
+            f"Capability index against {charts.COSTS[cost][1][:1].lower()}{charts.COSTS[cost][1][1:]}",
+            frontier_views.frontier(Question()).vintage,
+            cached_chart.EPOCH,
+        ),
         alt=charts.cost_alt(shown, cost=cost),
     )
 

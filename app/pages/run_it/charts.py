@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 
 import altair as alt
 import pandas as pd
 
-from app.widgets.chart_theme import FONT_PX, TRACK, themed
+from app.widgets.chart_theme import FONT_PX, GREY, TRACK, themed
 from app.widgets.index_columns import months_phrase
 from app.widgets.safe_text import count, ends, interval, percent
 from tracker.answers.best_that_fits import BestThatFits
@@ -20,13 +22,17 @@ SHAPES = {
     "third": "triangle-up",
     "fourth": "circle",
 }  # of the points by color; lines are squares in the legend
+SPEED = "tokens_per_s"  # the column of a frame that depends on the device
+UNKNOWN_DEVICE = "unknown device"
+DEVICE_SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down")
 SHOWN_POINTS = 300  # the best; more would overlap
 
 
-def offer_chart(frame: pd.DataFrame, *, cost: str, title: str) -> alt.LayerChart:
-    """Measured models by score and `cost`, a column of `frame`; the undominated ones are joined.
+def offer_chart(frame: pd.DataFrame, *, cost: str, title: str, task: str = "") -> alt.LayerChart:
+    """Measured models by score and `cost`, a column of `frame`; steps lead along the undominated ones.
 
-    Reads `label name score ci_low ci_high on_frontier` and the column.
+    Speeds are marked by device; those of several devices are not joined. Reads `label name score ci_low
+    ci_high on_frontier device` and the column.
     """
     best = frame.nlargest(SHOWN_POINTS, "score")
     middle = (best[cost].astype(float).min() + best[cost].astype(float).max()) / 2
@@ -40,19 +46,44 @@ def offer_chart(frame: pd.DataFrame, *, cost: str, title: str) -> alt.LayerChart
         says_score=[percent(score) for score in best["score"]],
         says_interval=[interval(low, high) for low, high in ends],
         says_cost=[f"{value:,.1f}" for value in best[cost].astype(float)],
+        device=best["device"].fillna(UNKNOWN_DEVICE) if "device" in best else UNKNOWN_DEVICE,
     )
     about = {"label": "model", "says_score": "score", "says_interval": "95% interval", "says_cost": title}
+    if cost == SPEED:
+        about["device"] = "measured on"
     columns = [*about, "cost", "score", "ci_low", "ci_high", "on_frontier", "name", "side", "lift"]
     base = alt.Chart(points[columns]).encode(
         x=_cost(title),
         tooltip=[alt.Tooltip(field=f, title=t, type="nominal") for f, t in about.items()],
     )
-    return alt.LayerChart(layer=_offers(base), height=HEIGHT_PX)
+    known = points[["score", "ci_low", "ci_high"]].astype(float)
+    scores = _Scores(task, low=float(known.min().min()), high=float(known.max().max()))
+    devices = sorted(points["device"].unique()) if cost == SPEED else []
+    return alt.LayerChart(layer=_offers(base, scores, cost=cost, devices=devices), height=HEIGHT_PX)
 
 
-def _offers(base: alt.Chart) -> list[alt.Chart]:
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """The axis of scores: whole intervals are within it."""
+
+    task: str
+    low: float
+    high: float
+
+    def axis(self, field: str) -> alt.Y:
+        title = f"Score on {self.task}" if self.task else "Score"
+        axis = alt.Axis(title=title, format="%", gridColor=TRACK, domain=False, ticks=False, tickCount=5)
+        scale = alt.Scale(domain=[self.low, self.high], zero=False, nice=True)
+        return alt.Y(field=field, type="quantitative", scale=scale, axis=axis)
+
+
+def _offers(base: alt.Chart, scores: _Scores, *, cost: str, devices: Sequence[str]) -> list[alt.Chart]:
     """The Pareto frontier, then each model's interval, dot and, on the frontier, name."""
-    line = base.transform_filter("datum.on_frontier").mark_line(strokeWidth=1.5, opacity=0.6)
+    # nothing stands between two models: what costs less than the next one scores as the one before, and what
+    # should be faster than one scores as the next
+    line = base.transform_filter("datum.on_frontier").mark_line(
+        strokeWidth=1.5, opacity=0.6, interpolate="step-before" if cost == SPEED else "step-after"
+    )
     bar = base.mark_rule(strokeWidth=3, opacity=0.22, strokeCap="round")
     dot = base.mark_point(filled=True, size=70)
     text = base.transform_filter("datum.on_frontier").mark_text(
@@ -62,17 +93,19 @@ def _offers(base: alt.Chart) -> list[alt.Chart]:
         fontSize=FONT_PX - 1,
         limit=150,
     )
+    dot = dot.encode(
+        y=scores.axis("score"), opacity=alt.condition("datum.on_frontier", alt.value(1.0), alt.value(0.4))
+    )
+    if devices:
+        legend = alt.Legend(title="Measured on", orient="top", symbolFillColor=GREY, symbolStrokeColor=GREY)
+        shapes = alt.Scale(domain=list(devices), range=list(DEVICE_SHAPES[: len(devices)]))
+        dot = dot.encode(shape=alt.Shape(field="device", type="nominal", scale=shapes, legend=legend))
+    named = text.encode(y=scores.axis("score"), text=alt.Text(field="name", type="nominal"))
     return [
-        themed(line.encode(y=_score("score")), "first"),
-        themed(bar.encode(y=_score("ci_low"), y2=alt.Y2(field="ci_high")), "first"),
-        themed(
-            dot.encode(
-                y=_score("score"),
-                opacity=alt.condition("datum.on_frontier", alt.value(1.0), alt.value(0.4)),
-            ),
-            "first",
-        ),
-        themed(text.encode(y=_score("score"), text=alt.Text(field="name", type="nominal")), "ink"),
+        *([themed(line.encode(y=scores.axis("score")), "first")] if len(devices) < 2 else []),
+        themed(bar.encode(y=scores.axis("ci_low"), y2=alt.Y2(field="ci_high")), "first"),
+        themed(dot, "first"),
+        themed(named, "ink"),
     ]
 
 
@@ -88,13 +121,6 @@ def _cost(title: str) -> alt.X:
     axis = alt.Axis(title=title, grid=False, ticks=False, domainColor=TRACK, tickCount=5)
     scale = alt.Scale(zero=False, nice=True, padding=24)
     return alt.X(field="cost", type="quantitative", scale=scale, axis=axis)
-
-
-def _score(field: str) -> alt.Y:
-    axis = alt.Axis(title=None, format="%", gridColor=TRACK, domain=False, ticks=False, tickCount=5)
-    return alt.Y(
-        field=field, type="quantitative", scale=alt.Scale(zero=False, nice=True, padding=14), axis=axis
-    )
 
 
 def offer_alt(frame: pd.DataFrame, *, title: str, task: str) -> str:

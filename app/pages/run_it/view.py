@@ -77,6 +77,8 @@ def show_offers(frame: pd.DataFrame, *, cost: str, title: str, task: str) -> Non
         frame.nlargest(charts.SHOWN_POINTS, "score"),
         cost=cost,
         title=title,
+        task=task,
+        caption=cached_chart.ChartCaption(f"Score on {task} against {title[:1].lower()}{title[1:]}"),
         alt=charts.offer_alt(frame, title=title, task=task),
     )
 
