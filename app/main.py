@@ -6,7 +6,7 @@ import streamlit as st
 from altair.utils.schemapi import disable_debug_mode
 
 from app.pages import find_pages
-from app.widgets import how_to_read, permalinks, refresh, safe_text, search_box
+from app.widgets import home_line, how_to_read, permalinks, refresh, safe_text, search_box
 from tracker.errors import StoreError, TrackerError
 
 ICON = Path(__file__).parent / "icon.svg"  # a local file: a built-in icon would be fetched from the network
@@ -48,3 +48,4 @@ except TrackerError as error:
     st.error(safe_text.escaped(str(error)), title=title)
     if error.hint:
         st.caption(safe_text.escaped(error.hint))
+home_line.show_home()

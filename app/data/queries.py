@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,14 +17,20 @@ import streamlit as st
 from app.data.running_benches import Running, running_benches
 from app.data.running_studies import UnderWay, under_way
 from tracker.answers.agent_board import StudyRow
+from tracker.answers.comparison import newest_comparable
 from tracker.answers.fits import KNOWN_MODELS, fit_candidates
 from tracker.answers.leaderboard import ranked_rows, read_board
 from tracker.answers.token_share import TokenShare, token_share
-from tracker.errors import TrackerError
+from tracker.errors import StoreError, TrackerError
 from tracker.settings import load_settings
 from tracker.store import open_snapshot, published_at, snapshot_id
 
 KEPT_ANSWERS = 64  # a page runs about five queries
+HOW_TO_FIND_A_HOME = (
+    "move it back, or set TRACKER_HOME to where it is and start `tracker app` again; if only snapshots are"
+    " lost, `tracker store publish` writes a new one"
+)
+PAIR_CANDIDATES = 20  # models measured last, among which a pair to compare is looked for
 KEPT_TABLES = 12  # a suite's scores of 5,000 models are about 10 MB
 LATEST_RUNS = 200  # a few weeks of work; also the size of the download
 MISSING_TTL_S = 60.0  # a disk can lose a file without a new snapshot
@@ -34,11 +41,28 @@ PAGE_ITEMS = 25  # a screen of table rows
 
 
 def snapshot() -> str:
-    """The id of the newest snapshot of this home; each publication changes it."""
+    """The id of the newest snapshot of this home; each publication changes it.
+
+    Raises:
+        StoreError: the pointer to it cannot be read, or this server has shown a snapshot of this home and
+            none is left there.
+    """
     settings = load_settings()
-    newest = f"{settings.home}:{snapshot_id(settings)}"
+    name = snapshot_id(settings)
+    if name is not None:
+        _homes_shown().add(settings.home)
+    elif settings.home in _homes_shown():
+        message = f"the snapshots of the home `{settings.home}` are gone: it was moved or emptied"
+        raise StoreError(message, hint=HOW_TO_FIND_A_HOME)
+    newest = f"{settings.home}:{name}"
     _forget_others(newest)
     return newest
+
+
+@st.cache_resource(show_spinner=False)
+def _homes_shown() -> set[Path]:
+    """The homes that had a snapshot since this server began."""
+    return set()
 
 
 def now() -> datetime:
@@ -221,6 +245,12 @@ def newest_models(n: int) -> list[str]:
     """The IDs of the `n` models with the newest runs that have scores."""
     rows = [row for row in _rows(snapshot(), "models") if row["status"] in ("complete", "partial")]
     return list(dict.fromkeys(row["model_id"] for row in rows))[:n]
+
+
+def newest_pair() -> tuple[str, ...]:
+    """The two models measured last that share a suite; else the two measured last, if there are two."""
+    newest = newest_models(PAIR_CANDIDATES)
+    return newest_comparable(newest, comparable_runs(tuple(newest)))
 
 
 def comparable_runs(models: tuple[str, ...]) -> list[dict[str, Any]]:

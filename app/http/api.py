@@ -109,7 +109,7 @@ def what_fits_route(asked: Mapping[str, str]) -> Any:
 
 
 def compare_route(asked: Mapping[str, str]) -> Any:
-    """`?first=` against `?second=` on the items that both answered; by default the two newest models.
+    """`?first=` against `?second=` on the items that both answered; by default the newest that share a suite.
 
     With `?published=true`, two models of the index by published scores; by default the best of each group.
     """
@@ -117,7 +117,7 @@ def compare_route(asked: Mapping[str, str]) -> Any:
         best = published_comparisons.best_of_each_group()
         names = [asked.get("first", best[0]), asked.get("second", best[1])]
         return published_comparison_document(published_comparisons.comparison(names))
-    newest = queries.newest_models(2)
+    newest = queries.newest_pair()
     if len(newest) < 2:
         return []
     first, second = asked.get("first", newest[0]), asked.get("second", newest[1])

@@ -1,18 +1,24 @@
 """Read-only HTTP routes beside the pages: the main tables as JSON, the feed, a health check.
 
+Pages are Streamlit's one document, with the script that keeps one entry of the browser's history per view.
 The tables are imported on the first request, because Streamlit's caches need its running server.
 """
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
+
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from app.pages import find_pages
 from tracker.errors import StoreError, TrackerError
 from tracker.redaction import masked
 
 SCHEMA_VERSION = 1  # of these documents
+HISTORY = Path(__file__).with_name("history.js")
 BAD_REQUEST, NOT_FOUND, UNAVAILABLE = 400, 404, 503
 
 
@@ -27,7 +33,22 @@ def routes_under(base: str) -> list[Route]:
 
     answers = {"/api": index, "/api/{name}.json": _table, "/api/{rest:path}": _unknown}
     answers |= {"/feed.atom": _feed, "/health": _health}
+    answers |= {f"/{name}": _page for name in ("", *(page.name for page in find_pages()[1:]))}
     return [Route(base + path, answer, methods=["GET"]) for path, answer in answers.items()]
+
+
+def _page(_: Request) -> Response:
+    """The document of every page: Streamlit's own, with our script before its scripts."""
+    return HTMLResponse(_document(), headers={"Cache-Control": "no-cache"})
+
+
+@functools.cache
+def _document() -> str:
+    from streamlit.file_util import get_static_dir
+
+    document = (Path(get_static_dir()) / "index.html").read_text(encoding="utf-8")
+    before, head, after = document.partition("</title>")
+    return f"{before}{head}\n<script>\n{HISTORY.read_text(encoding='utf-8')}</script>{after}"
 
 
 def _table(request: Request) -> Response:

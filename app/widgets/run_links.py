@@ -13,10 +13,18 @@ SCORED = ("complete", "partial")
 
 
 def choose_run(runs: Sequence[Mapping[str, Any]], *, key: str = "run") -> Mapping[str, Any]:
-    """The run that the reader picks; at first the newest with scores. `key` is its name in the link."""
+    """The run that the reader picks; at first the newest with scores. `key` is its name in the link.
+
+    Raises:
+        TrackerError: the link names a run that this model does not have.
+    """
     by_id = {run["run_id"]: run for run in runs}
     first = next((run["run_id"] for run in runs if run["status"] in SCORED), None)
-    return by_id[url_select.select_one("Run", list(by_id), key=key, first=first)]
+    hint = "`tracker query` lists all runs; the folders in items/ of the home hold their answers"
+    chosen = url_select.select_one(
+        "Run", list(by_id), key=key, first=first, kind="run of this model", hint=hint
+    )
+    return by_id[chosen]
 
 
 def link_to_items(run: Mapping[str, Any]) -> None:

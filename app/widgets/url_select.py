@@ -10,11 +10,30 @@ from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
+from tracker.errors import TrackerError, near_names
 
-def select_one(label: str, options: Sequence[str], *, key: str, first: str | None = None) -> str:
-    """The option that the reader or the link picks, until then `first`, or else the first of all."""
+
+class UnknownChoiceError(TrackerError):
+    """A link leads to something that is not here."""
+
+    def __init__(self, kind: str, name: str, hint: str) -> None:
+        super().__init__(f"no {kind} is called `{name}` here", hint=hint)
+
+
+def select_one(
+    label: str, options: Sequence[str], *, key: str, first: str | None = None, kind: str = "", hint: str = ""
+) -> str:
+    """The option that the reader or the link picks, until then `first`, or else the first of all.
+
+    With a `kind`, a link to anything but an option is refused: another one in its place would mislead.
+
+    Raises:
+        TrackerError: that is so; `hint` says where such a thing comes from.
+    """
     start = options[0] if first is None else first
     held, asked = st.session_state.get(key), st.query_params.get(key)
+    if kind and held is None and asked is not None:
+        _refuse_unknown(asked, options, kind=kind, hint=hint)
     if held is not None and held in options:
         _write(key, held, asked)
     elif held is not None or asked not in options:
@@ -50,15 +69,27 @@ def select_titled(label: str, titles: Mapping[str, str], *, key: str, first: str
 
 
 def select_many(
-    label: str, options: Sequence[str], *, key: str, first: Sequence[str], most: int
+    label: str, options: Sequence[str], *, key: str, first: Sequence[str], most: int, kind: str
 ) -> list[str]:
-    """The options that the reader or the link picks, at most `most`; until then `first`."""
+    """The options that the reader or the link picks, at most `most`; until then `first`.
+
+    Raises:
+        TrackerError: the link names one that is no option; `kind` is what it would be.
+    """
     held, asked = st.session_state.get(key), st.query_params.get_all(key)
+    for name in asked if held is None else ():
+        _refuse_unknown(name, options, kind=kind, hint="`tracker bench ORG/NAME` measures one")
     if held:
         _write(key, held, asked)
     elif held is None and not set(asked) & set(options):
         _begin(key, list(first), is_asked=bool(asked))
     return st.multiselect(label, options, max_selections=most, key=key, bind="query-params")
+
+
+def _refuse_unknown(asked: str, options: Sequence[str], *, kind: str, hint: str) -> None:
+    if asked not in options:
+        near = " or ".join(f"`{name}`" for name in near_names(asked, options))
+        raise UnknownChoiceError(kind, asked, f"did you mean {near}?" if near else hint)
 
 
 def _write(key: str, held: str | list[str], asked: str | list[str] | None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import signal
 import socket
 import urllib.request
@@ -29,6 +31,7 @@ from tests.builders.store_builder import (
 )
 from tests.doubles.app_process import START_S, served
 from tests.doubles.app_visit import (
+    MAIN,
     PAGES,
     said,
     visit,
@@ -41,6 +44,7 @@ from tracker.settings import Settings
 from tracker.store import Store, publish
 
 TINY = CANDIDATES[0].model.model_id
+OF_MODELS = {"model": "model", "items": "items_of", "compare": "compare"}  # what the link names there
 WITHOUT_A_CHART = ("runs", "changes", "sources", "benchmarks")  # tables and words
 
 
@@ -70,15 +74,18 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("empty")
 @pytest.mark.parametrize("page", PAGES)
-def test_pages_on_an_empty_store_name_the_command_that_fills_it(page: str) -> None:
-    assert "`tracker " in said(visit(page))
+def test_pages_on_an_empty_store_name_the_command_that_fills_it_and_the_home(empty: Path, page: str) -> None:
+    words = said(visit(page)).replace("\\", "")
+    assert "`tracker " in words
+    assert f"Home {empty}: nothing is stored there yet" in words
 
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("page", PAGES)
-def test_pages_open_on_a_small_store(page: str) -> None:
+def test_pages_open_on_a_small_store(small_home: Path, page: str) -> None:
     session = visit(page)
     assert len(session.title) == 1
+    assert f"Home {small_home}: published 2" in session.caption[-1].value.replace("\\", "")
     assert session.get("vega_lite_chart") or page in WITHOUT_A_CHART or page == "items"
     assert session.get("download_button")
 
@@ -92,7 +99,7 @@ def test_pages_open_on_a_large_store(large_home: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in OF_MODELS])
 def test_permalink_with_nonsense_opens_the_page_and_lists_the_ignored_parts(page: str) -> None:
     names = (
         "suite",
@@ -111,6 +118,40 @@ def test_permalink_with_nonsense_opens_the_page_and_lists_the_ignored_parts(page
     assert "Ignored parts of the link" in session.info[0].value
     assert r"\<b\>nobody" in session.info[0].value
     assert len(session.title) == 1
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("page", OF_MODELS)
+def test_permalink_to_an_unknown_model_says_so_and_shows_nothing_else(page: str) -> None:
+    session = visit(page, **{OF_MODELS[page]: "acme/atlas-3"})
+    assert "model is called `acme/atlas\\-3` here" in session.error[0].value
+    assert "did you mean `acme/atlas-2-8b`?" in said(session).replace("\\", "")
+    assert not session.dataframe
+    assert not session.get("vega_lite_chart")
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(("page", "key"), [("model", "run"), ("items", "of_run")])
+def test_permalink_to_a_run_that_the_model_does_not_have_shows_no_other_run(page: str, key: str) -> None:
+    session = visit(page, **{OF_MODELS[page]: TINY, key: "20200101T000000-000000"})
+    assert "no run of this model is called" in session.error[0].value
+    assert "odd_one_out" not in said(session)
+
+
+@pytest.mark.usefixtures("small")
+def test_permalink_to_the_repository_of_a_published_model_opens_it() -> None:
+    session = visit("model", model="moonshotai/Kimi-K3")
+    assert session.code[0].value == "tracker bench moonshotai/Kimi-K3"
+
+
+def test_permalinks_of_two_pages_share_no_parameter_by_accident() -> None:
+    """A parameter of one page would be the choice of another one that is opened next."""
+    pages: dict[str, set[str]] = {}
+    for script in (MAIN.parent / "pages").glob("*/*.py"):
+        for key in re.findall(r'key="(\w+)", bind|key="(\w+)",\n\s+bind', script.read_text()):
+            pages.setdefault("".join(key), set()).add(script.parent.name)
+    assert len(pages) > 20
+    assert {key: sorted(of) for key, of in pages.items() if len(of) > 1} == {}
 
 
 @pytest.mark.usefixtures("small")
@@ -245,6 +286,32 @@ def test_pages_report_an_unreadable_snapshot_in_one_sentence(empty: Path, page: 
     session = visit(page)
     assert "cannot read" in session.error[0].value
     assert "tracker store publish" in said(session)
+
+
+def test_pages_say_that_the_home_was_moved_away_and_find_it_again(empty: Path) -> None:
+    settings = Settings(home=empty)
+    publish(settings)
+    assert not visit("runs").error
+    aside = settings.snapshots_path.rename(empty / "elsewhere")
+    for page in ("runs", "frontier"):
+        session = visit(page)
+        assert f"the snapshots of the home `{empty}` are gone" in session.error[0].value.replace("\\", "")
+        assert "set TRACKER_HOME to where it is" in said(session)
+        assert not session.title
+    aside.rename(settings.snapshots_path)
+    assert not visit("runs").error
+
+
+def test_items_page_says_that_item_files_are_missing_and_not_that_a_filter_found_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = build_store(tmp_path)
+    shutil.rmtree(settings.items_path)
+    monkeypatch.setenv("TRACKER_HOME", str(tmp_path))
+    session = visit("items", items_of=TINY)
+    assert "Items are missing" in session.warning[0].value
+    assert "`tracker store check`" in session.warning[0].value
+    assert "No items match" not in said(session)
 
 
 def test_pages_report_a_database_of_a_newer_version_with_a_fix(empty: Path) -> None:

@@ -154,6 +154,18 @@ def test_json_route_frontier_states_whether_intervals_are_ready(
     assert said("vintage=2026-04-29") == "given"
 
 
+def test_page_is_the_document_of_streamlit_with_the_script_for_the_history(client: TestClient) -> None:
+    for path in ("/", "/leaderboard"):
+        document = client.get(path).text
+        script = document.index(routes.HISTORY.read_text())
+        assert document.index("</title>") < script < document.index('<script type="module"')
+
+
+def test_json_route_compare_takes_the_newest_models_that_share_a_suite(client: TestClient) -> None:
+    rows = client.get("/api/compare.json").json()["rows"]
+    assert rows["tasks"]
+
+
 def test_json_route_unknown_table_lists_the_known_ones(client: TestClient) -> None:
     answer = client.get("/api/passwords.json")
     assert (answer.status_code, "leaderboard" in answer.json()["hint"]) == (404, True)

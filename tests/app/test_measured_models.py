@@ -108,7 +108,7 @@ def test_frontier_size_filter_names_the_bits_and_old_links_mean_16() -> None:
         return next(line for line in said(visit("frontier", **params)).splitlines() if "Filters" in line)
 
     assert "10\\.42B parameters \\(16\\-bit weights\\)" in filters(size="fits 24 GB")
-    packed = filters(size="fits 24 GB", bits="4 bits")
+    packed = filters(size="fits 24 GB", weight_bits="4 bits")
     assert "34\\.08B parameters \\(4\\-bit weights, scores of the published ones\\)" in packed
 
 

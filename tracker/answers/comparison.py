@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby
+from itertools import combinations, groupby
 from typing import Any
 
 import numpy as np
@@ -200,6 +200,18 @@ def shared_suites(runs: Sequence[Row], models: Sequence[str]) -> dict[str, RunsO
         if shared:
             found.setdefault(suite, shared)
     return found
+
+
+def newest_comparable(models: Sequence[str], runs: Sequence[Row]) -> tuple[str, ...]:
+    """The first two of these models that share a suite; the first two of all if none do.
+
+    `models`: newest first; `runs`: their rows of the read `comparable_runs`.
+    """
+    pairs = sorted(combinations(range(len(models)), 2), key=lambda pair: pair[::-1])
+    for first, second in pairs:
+        if shared_suites(runs, (models[first], models[second])):
+            return models[first], models[second]
+    return tuple(models[:2])
 
 
 def tasks_by_run(runs_of: RunsOf, model: str) -> dict[str, list[str]]:

@@ -51,12 +51,13 @@ def app(
     browser
         Open a browser window, or do not; default: open it.
     json
-        Print one JSON document: `url`, `health`, `open_url`, which has the token, and `token`.
+        Print one JSON document: `url`, `health`, `open_url`, which has the token, `token`, and `home`.
     """
     from app.http.server import binding, choose_token, serve
     from tracker.settings import load_settings
 
-    secret = choose_token(load_settings().app_token) if token else ""
+    settings = load_settings()
+    secret = choose_token(settings.app_token) if token else ""
     where = binding(port, host=host, names=name, base_path=base_path, token=secret)
     if not where.is_local:
         who = WITH_TOKEN if secret else "anyone who can connect"
@@ -66,9 +67,10 @@ def app(
         open_url = where.url_with(secret)
         if json:
             document = {"url": where.url, "health": f"{where.url}/_stcore/health"}
-            print_json(document | {"open_url": open_url, "token": secret})
+            print_json(document | {"open_url": open_url, "token": secret, "home": str(settings.home)})
         else:
             print(f"dashboard: {open_url}")
+            print(f"home: {settings.home}", file=sys.stderr)
             print("Ctrl-C stops it", file=sys.stderr)
         sys.stdout.flush()
 

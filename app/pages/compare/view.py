@@ -19,8 +19,12 @@ EMPTY = "These models share no items: run `tracker bench` on them with the same 
 
 
 def choose_models(measured: Sequence[str], published: Sequence[str]) -> list[str]:
-    """Two to four models; at first the two measured last, else the best open and the best closed one."""
-    newest = queries.newest_models(rows.LEAST)
+    """Two to four models; at first the two measured last that share a suite, else the best of each group.
+
+    Raises:
+        TrackerError: the link names a model that is neither measured here nor published.
+    """
+    newest = queries.newest_pair()
     first = newest if len(newest) >= rows.LEAST else published_comparisons.best_of_each_group()
     return url_select.select_many(
         f"Models ({rows.LEAST} to {rows.MOST})",
@@ -28,6 +32,7 @@ def choose_models(measured: Sequence[str], published: Sequence[str]) -> list[str
         key="compare",
         first=first,
         most=rows.MOST,
+        kind="model",
     )
 
 

@@ -81,7 +81,7 @@ def _choose_published(name: str, vintage: date | None) -> Asked:
     license_ = st.selectbox(
         "Licenses of the scores",
         LICENSES,
-        key="license",
+        key="terms",
         bind="query-params",
         help="“Sources and method” lists who measured the scores, and under which terms",
     )
@@ -90,7 +90,7 @@ def _choose_published(name: str, vintage: date | None) -> Asked:
         st.selectbox(
             "Weights",
             list(WEIGHTS),
-            key="bits",
+            key="weight_bits",
             bind="query-params",
             disabled=memory_gb is None,
             help="For the size of models that fit; scores are those of the published weights",

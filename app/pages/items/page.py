@@ -6,6 +6,8 @@ from app.data import queries
 from app.pages.items import view
 from app.widgets import missing_items, run_links, url_select
 
+HINT = "`tracker bench ORG/NAME` measures one"
+
 st.title("Items", anchor=False)
 measured = queries.model_ids()
 
@@ -13,7 +15,7 @@ if not measured:
     st.info("No benchmarks yet: run `tracker bench demo`")
 else:
     with st.container(horizontal=True, key="run_filters"):
-        model_id = url_select.select_one("Model", measured, key="items_of")
+        model_id = url_select.select_one("Model", measured, key="items_of", kind="measured model", hint=HINT)
         runs = queries.model_runs(model_id)
         run = run_links.choose_run(runs, key="of_run")
     scores = queries.run_scores(run["run_id"])

@@ -28,7 +28,8 @@ def show_items(run: Mapping[str, Any], scores: pd.DataFrame) -> None:
     where = _choose_filter(scores)
     first = queries.items_page(run_id, **where, page=1)
     if not first:
-        st.info("No items match these filters")
+        if any(where.values()) or not queries.missing_items(run_id):
+            st.info("No items match these filters")
         return
     n_items = first[0]["n_matching"]
     n_pages = -(-n_items // queries.PAGE_ITEMS)

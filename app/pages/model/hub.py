@@ -15,6 +15,7 @@ from app.widgets.columns import SHOWN_DECIMALS
 from app.widgets.facts import show_facts
 from tracker.frontier.facts import SmallOpenModel
 
+HOW_TO_LIST = "`tracker bench ORG/NAME` measures a model, `tracker ingest` fetches what sources say of others"
 ESTIMATED = "Index estimated by a third party (TECI), {variant}"
 
 
@@ -24,7 +25,8 @@ def requested_repositories(names: Sequence[str], *, key: str) -> list[str]:
     `key` is the parameter of the link. Listing every repository would make the box thousands of names long.
     """
     asked = dict.fromkeys([st.query_params.get(key), st.session_state.get(key)])
-    return [name for name in asked if name and name not in names and name in model_names.hub_model_ids()]
+    unlisted = [name for name in asked if name and name not in names]
+    return [name for name in unlisted if name in model_names.hub_model_ids() or model_names.index_facts(name)]
 
 
 def _estimates(model_id: str) -> list[SmallOpenModel]:

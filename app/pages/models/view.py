@@ -32,7 +32,7 @@ def choose_filter(frame: pd.DataFrame) -> pd.DataFrame:
         weights = WEIGHTS[st.selectbox("Weights", list(WEIGHTS), key="weights", bind="query-params")]
         most = SIZES[st.selectbox("Size", list(SIZES), key="most", bind="query-params")]
         makers = [EVERY, *sorted(frame["organization"].dropna().unique(), key=str.casefold)]
-        maker = st.selectbox("Organization", makers, key="by", bind="query-params")
+        maker = st.selectbox("Organization", makers, key="maker", bind="query-params")
         known = sorted(frame["license"].dropna().unique(), key=str.casefold)
         license_ = st.selectbox(
             "License", [ANY_LICENSE, *known, NO_LICENSE], key="licensed", bind="query-params"
