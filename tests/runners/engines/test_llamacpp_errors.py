@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,5 @@ def test_llamacpp_program_gets_our_settings_under_its_names_and_no_key() -> None
     assert "--ctx-size 1024 --parallel 2" in line
     assert "--cache-type-k q8_0 --cache-type-v q8_0 --cache-ram 0 --n-gpu-layers 10" in line
     assert "secret" not in line + repr(launch)
+    assert "--n-gpu-layers" not in " ".join(replace(launch, n_gpu_layers=None).argv())  # it fits them itself
+    assert "--n-gpu-layers 0" in " ".join(replace(launch, n_gpu_layers=0).argv())

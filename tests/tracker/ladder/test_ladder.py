@@ -196,6 +196,8 @@ def test_ladder_a_rung_is_a_model_with_the_settings_that_differ() -> None:
     assert (rung.model, rung.label) == ("acme/atlas-8b", "thinking=no, dtype=bfloat16")
     assert rung.settings == replace(base, thinking=False, dtype="bfloat16")
     assert parse_rung("acme/atlas-8b-AWQ").rung("acme/atlas-8b", base).settings == base
+    cache = parse_rung("kv-cache-dtype=q8_0").rung("demo", EngineSettings(engine="llamacpp"))
+    assert (cache.label, cache.settings.kv_cache_dtype) == ("kv-cache-dtype=q8_0", "q8_0")
 
 
 @pytest.mark.parametrize(
@@ -208,6 +210,8 @@ def test_ladder_a_rung_is_a_model_with_the_settings_that_differ() -> None:
             "must be between 0 and 50 percentage points",
         ),
         (("demo", "--rung", "dtype=bfloat16", "--suite", "quik"), "no suite is called `quik`"),
+        (("demo", "--engine", "llamacpp", "--rung", "kv-cache-dtype=q4_2"), "did you mean"),
+        (("demo", "--engine", "transformers", "--rung", "kv-cache-dtype=q8_0"), "is not supported by"),
         (("demo", "--rung", "dtype=bfloat16", "--limit", "0"), "`--limit` must be at least 1"),
         (("demo", "--show"), "no ladder has been measured here yet"),
         (("demo", "--show", "--rung", "dtype=bfloat16"), "`--show` measures nothing"),
