@@ -120,7 +120,11 @@ class ChatPrompt(str):
 
 
 class Engine(Protocol):
-    """A loaded model. Constructed as `Class(model, settings)`; raises `EngineError` if that fails."""
+    """A loaded model. Constructed as `Class(model, settings)`; raises `EngineError` if that fails.
+
+    An engine may also have `begins_in_order = True`: it begins the texts in the order of their requests, so
+    that all can be requested at once where time may run out.
+    """
 
     info: EngineInfo
     prefilled_tokens: int  # prompt tokens computed so far; cached tokens do not count

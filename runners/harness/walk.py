@@ -337,27 +337,41 @@ class RunningSuite:
     def _drawn(
         self, task_run: _TaskRun, questions: Sequence[TaskQuestion], *, n_total: int
     ) -> list[TaskQuestion]:
-        """Ask in random order until a budget is spent; returns the questions of the completed blocks.
+        """Ask in random order until a budget is spent; returns the first of them that all have an answer.
+
+        All that are answered by then would be no fair sample, since they lack the long answers. An engine
+        that begins in order gets all questions at once where only time is short, so that it never waits for
+        the last answers of a block. Of another one, whole blocks count: it may sort what it is given.
 
         `n_total`: items of the task, of which these may be a sample.
         """
         order = np.random.default_rng(self.job.settings.seed).permutation(len(questions))
         target = self.job.until_half_width
+        in_order = target is None and self._answers_in_order(questions)
         drawn: list[TaskQuestion] = []
-        size = BLOCKS[0]
+        size = len(order) if in_order else BLOCKS[0]
         while len(drawn) < len(order):
             block = [questions[n] for n in order[len(drawn) : len(drawn) + size]]
             size = min(2 * size, BLOCKS[1])
             task_run.ask(block)
-            if not task_run.has_all(block):
-                n_kept = sum(task_run.has_all([question]) for question in block)
-                answers, are = counted(n_kept, "answer"), agreeing(n_kept, "is", "are")
-                self.warn(f"task `{task_run.task}`: {answers} of an incomplete block {are} not scored")
+            have_all = [task_run.has_all([question]) for question in block]
+            if not all(have_all):
+                n_first = have_all.index(False) if in_order else 0
+                drawn += block[:n_first]
+                n_left = sum(have_all) - n_first
+                answers, are = counted(n_left, "answer"), agreeing(n_left, "is", "are")
+                behind = "behind the first missing one" if in_order else "of an incomplete block"
+                self.warn(f"task `{task_run.task}`: {answers} {behind} {are} not scored")
                 break
             drawn += block
             if target is not None and task_run.half_width(drawn, n_total=n_total) <= target:
                 break
         return drawn
+
+    def _answers_in_order(self, questions: Sequence[TaskQuestion]) -> bool:
+        """Whether the engine begins the answers to these in the order in which they are given."""
+        are_texts = all(isinstance(one, GenerationRequest) for each in questions for one in each.requests)
+        return are_texts and getattr(self.engine, "begins_in_order", False)
 
     def _score(
         self, loaded: LoadedTask, repeats: Sequence[Sequence[LeafItems]], *, stopping: Stopping | None

@@ -77,6 +77,8 @@ ProbeKey = tuple[int, int]  # the first pair of its chunk, and its number there
 class VllmEngine(TemplatedChat):
     """A model loaded by vLLM; see `runners.engines.Engine`."""
 
+    begins_in_order = True
+
     def __init__(self, model: Model, settings: EngineSettings) -> None:
         """Load `model`.
 

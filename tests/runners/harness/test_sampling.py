@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from collections import Counter
@@ -266,6 +267,44 @@ class TiredEngine(DiceEngine):
             if len(self.asked) > 60:
                 return
             yield answered
+
+
+class OrderedEngine(DiceEngine):
+    """Works on 16 questions at once, begins them in order, and needs longest for every seventh."""
+
+    begins_in_order = True
+    n_calls = 0
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, Generation]]:
+        self.n_calls += 1
+        waiting = iter(range(len(requests)))
+        busy = [(self.n_steps(n), n) for n in itertools.islice(waiting, 16)]
+        while busy:
+            now, place = min(busy)
+            busy.remove((now, place))
+            self.asked.append(requests[place])
+            yield place, self.answer(place, requests[place])
+            busy += [(now + self.n_steps(n), n) for n in itertools.islice(waiting, 1)]
+
+    @staticmethod
+    def n_steps(place: int) -> int:
+        return 40 if place % 7 == 6 else 1 + place % 3
+
+
+def test_sampling_out_of_time_scores_the_first_of_the_draw_that_all_have_an_answer(
+    settings: Settings, engine: DiceEngine
+) -> None:
+    ordered = OrderedEngine(engine.folder)
+    tally = walked(settings, ordered, suite(), n_answers=100, has_deadline=True, limit=200).tally
+    (score,) = tally.scores
+    items = items_of(settings, score)
+    order = np.random.default_rng(0).permutation(200)
+    n_first = next(n for n, place in enumerate(order) if int(place) not in items)
+    assert (ordered.n_calls, len(items), score.n_items) == (1, 100, n_first)
+    assert 20 < n_first < 100
+    assert score.value == pytest.approx(np.mean([items[int(place)].score for place in order[:n_first]]))
+    warned = f"{100 - n_first} answers behind the first missing one are not scored"
+    assert any(warned in warning for warning in tally.warnings)
 
 
 @pytest.mark.parametrize("task", ["sums", "pair"])

@@ -1,0 +1,106 @@
+"""How busy a card stays where only time is short: all questions at once, against blocks of them.
+
+`python -m benchmarks.time_budget [--slots N] [--json]`: the real harness on a simulated engine with its own
+clock: `slots` answers at once, steps of 6 ms and 0.02 ms for each, lengths lognormal with a median of 6,000 tokens,
+cut at 32,000. The times are an assumption; what is measured is the order in which the harness asks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from runners.engines import Generation, GenerationRequest
+from runners.harness.walk import RunningSuite, prepare
+from tests.conftest import ROOT
+from tests.doubles.engines import SUM, ArithmeticEngine
+from tracker.records import EngineSettings, Job, Model, RunRequest, Suite, Task
+
+STEP_MS, STEP_MS_EACH = 6.0, 0.02
+MEDIAN_TOKENS, SPREAD, MOST_TOKENS = 6_000, 0.8, 32_000
+REPEATS = 3  # of 400 questions
+ENGINE = "tests.doubles.engines:ArithmeticEngine"
+
+
+class SimulatedEngine(ArithmeticEngine):
+    """Keeps all slots filled with what it was given, and says how long that took on its own clock."""
+
+    def __init__(self, model: Model, *, slots: int, in_order: bool) -> None:
+        super().__init__(model, EngineSettings())
+        self.begins_in_order = in_order
+        self._slots, self._dice = slots, np.random.default_rng(1)
+        self.took_ms = self.full_ms = 0.0
+        self.n_calls = 0
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, Generation]]:
+        self.n_calls += 1
+        drawn = self._dice.lognormal(np.log(MEDIAN_TOKENS), SPREAD, len(requests))
+        left = dict(enumerate(np.minimum(drawn, MOST_TOKENS).astype(int)))
+        waiting, busy = iter(range(len(requests))), {}
+        while True:
+            for place in waiting:
+                busy[place] = int(left[place])
+                if len(busy) == self._slots:
+                    break
+            if not busy:
+                return
+            n_steps = min(busy.values())
+            self.took_ms += n_steps * (STEP_MS + STEP_MS_EACH * len(busy))
+            # what these tokens take where every slot is in use
+            self.full_ms += n_steps * len(busy) * (STEP_MS / self._slots + STEP_MS_EACH)
+            done = [place for place, steps in busy.items() if steps == n_steps]
+            busy = {place: steps - n_steps for place, steps in busy.items() if place not in done}
+            for place in done:
+                found = SUM.search(requests[place].prompt)
+                assert found
+                yield place, Generation(f" {int(found[1]) + int(found[2])}", "stop", 7, int(left[place]))
+
+
+def minutes(*, slots: int, in_order: bool) -> dict[str, float]:
+    """Minutes on the engine's clock for all questions under a budget of time that suffices for them."""
+    with tempfile.TemporaryDirectory() as folder:
+        suite = Suite(
+            "sums", 1, "", (Task("sums"),), include_path=str(ROOT / "tests" / "tasks"), repeats=REPEATS,
+            sampling="model",
+        )  # fmt: skip
+        (Path(folder) / "generation_config.json").write_text('{"do_sample": true, "temperature": 0.6}')
+        model = Model("acme/simulated", "0" * 40, path=folder)
+        engine = SimulatedEngine(model, slots=slots, in_order=in_order)
+        request = RunRequest("run-1", suite)
+        job = Job(model, EngineSettings(engine=ENGINE), (request,), str(Path(folder) / "items"))
+        tasks = prepare(suite, cache_path=Path(folder) / "cache")
+        deadline = time.monotonic() + 3600
+        RunningSuite(engine, job, request, tasks, lambda _: None, lambda: False, deadline).run_tasks()
+    return {
+        "minutes": engine.took_ms / 60_000,
+        "busy": engine.full_ms / engine.took_ms,
+        "calls": engine.n_calls,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--slots", type=int, nargs="*", default=[64, 256, 1024])
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    found = {
+        n: {"blocks": minutes(slots=n, in_order=False), "at once": minutes(slots=n, in_order=True)}
+        for n in given.slots
+    }
+    if given.json:
+        print(json.dumps(found, indent=2))
+        return
+    for slots, ways in found.items():
+        for way, row in ways.items():
+            print(f"{slots} slots, {way}: {row['minutes']:.1f} min, {row['busy']:.0%} of full speed")
+        print(f"  {ways['blocks']['minutes'] / ways['at once']['minutes']:.1f} times faster at once")
+
+
+if __name__ == "__main__":
+    main()
