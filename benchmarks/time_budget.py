@@ -1,8 +1,8 @@
 """How busy a card stays where only time is short: all questions at once, against blocks of them.
 
 `python -m benchmarks.time_budget [--slots N] [--json]`: the real harness on a simulated engine with its own
-clock: `slots` answers at once, steps of 6 ms and 0.02 ms for each, lengths lognormal with a median of 6,000 tokens,
-cut at 32,000. The times are an assumption; what is measured is the order in which the harness asks.
+clock: `slots` answers at once, steps of 6 ms and 0.02 ms for each, lengths lognormal with a median of 6,000
+tokens, cut at 32,000. The times are an assumption; what is measured is the order in which the harness asks.
 """
 
 from __future__ import annotations
