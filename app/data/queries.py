@@ -17,6 +17,7 @@ import streamlit as st
 from app.data.running_benches import Running, running_benches
 from app.data.running_studies import UnderWay, under_way
 from tracker.answers.agent_board import StudyRow
+from tracker.answers.bench_progress import expected_total
 from tracker.answers.comparison import newest_comparable
 from tracker.answers.fits import KNOWN_MODELS, fit_candidates
 from tracker.answers.leaderboard import ranked_rows, read_board
@@ -25,6 +26,7 @@ from tracker.errors import StoreError, TrackerError
 from tracker.settings import load_settings
 from tracker.store import open_snapshot, published_at, snapshot_id
 
+SINGLE_TASKS = "tasks"  # the suite of `--task`
 KEPT_ANSWERS = 64  # a page runs about five queries
 HOW_TO_FIND_A_HOME = (
     "move it back, or set TRACKER_HOME to where it is and start `tracker app` again; if only snapshots are"
@@ -103,12 +105,15 @@ def runs_in_progress() -> list[Running]:
     return running_benches(load_settings())
 
 
-def expected_items(suite: str, version: int) -> int | None:
-    """The number of items in a complete run of that suite; None if there was none."""
-    rows = _rows(snapshot(), "suite_sizes")
-    return next(
-        (row["n_items"] for row in rows if (row["suite"], row["suite_version"]) == (suite, version)), None
-    )
+def expected_items(suite: str, version: int, limit: int | None) -> int | None:
+    """The items of a run of that suite, by the sizes of its tasks in complete runs; None if there was none.
+
+    Tasks that are chosen one by one are a different set each time.
+    """
+    if suite == SINGLE_TASKS:
+        return None
+    rows = [row for row in _rows(snapshot(), "task_sizes", suite=suite) if row["suite_version"] == version]
+    return expected_total({row["task"]: row["n_items"] for row in rows}, limit=limit)
 
 
 def jobs() -> pd.DataFrame:

@@ -5,6 +5,8 @@ A run enters the database only when it ends; the item files grow every few secon
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from tracker.answers.bench_progress import PartAnswers
 from tracker.errors import TrackerError
 from tracker.files.items import RUN_FILE, read_run, stored_parts
 from tracker.files.parts import PART_ERRORS, PART_GLOB
@@ -19,6 +22,8 @@ from tracker.files.workers import WorkKind, worker_files
 from tracker.records import Run, RunStatus
 from tracker.settings import Settings
 
+LOCAL = "local"  # the executor whose process a signal reaches
+KEPT_PARTS = 4096  # chunks of running benches: one every five seconds
 KEPT_TASKS = 1024  # counts; finding one lists the folder of every run
 
 
@@ -37,6 +42,8 @@ class Running:
     n_items: int  # answered by this run, without items reused from earlier runs
     n_reused_items: int  # in the tasks started so far; 0 with a limit, where it is unknown which count
     last_item_at: datetime | None
+    parts: tuple[PartAnswers, ...]  # the answers of this run, by chunk
+    process_id: int | None  # of the process that follows it, which a signal stops; None: not on this machine
 
 
 def running_benches(settings: Settings) -> list[Running]:
@@ -46,8 +53,27 @@ def running_benches(settings: Settings) -> list[Running]:
         for run_id in file.run_ids if file.is_held else ():
             run = _run(settings.items_path / run_id)
             if run is not None and run.status is RunStatus.RUNNING:
-                found.append(_progress(run, settings.items_path / run_id))
+                process_id = int(file.content["parent"]) if file.executor == LOCAL else None
+                found.append(_progress(run, settings.items_path / run_id, process_id))
     return found
+
+
+def ask_to_cancel(settings: Settings, run_id: str) -> None:
+    """Ask a running bench to stop after its current answers, as Ctrl-C does; everything answered is kept.
+
+    Raises:
+        TrackerError: it is no longer running, or not ours to stop.
+    """
+    running = {one.run_id: one for one in running_benches(settings)}
+    if run_id not in running:
+        raise TrackerError(f"run `{run_id}` is no longer running")
+    process_id = running[run_id].process_id
+    if process_id is None:
+        raise TrackerError(f"run `{run_id}` is not on this machine", hint="stop it where it was started")
+    try:
+        os.kill(process_id, signal.SIGTERM)
+    except OSError as error:
+        raise TrackerError(f"cannot stop run `{run_id}`: {error.strerror}") from error
 
 
 def _run(folder: Path) -> Run | None:
@@ -57,7 +83,7 @@ def _run(folder: Path) -> Run | None:
         return None  # not written yet
 
 
-def _progress(run: Run, folder: Path) -> Running:
+def _progress(run: Run, folder: Path, process_id: int | None) -> Running:
     own = sorted(folder.glob(PART_GLOB))
     n_reused = 0
     if run.limit is None:
@@ -75,7 +101,22 @@ def _progress(run: Run, folder: Path) -> Running:
         n_items=sum(map(_n_rows, own)),
         n_reused_items=n_reused,
         last_item_at=datetime.fromtimestamp(newest, UTC) if newest else None,
+        parts=tuple(part for part in map(_answers, own) if part is not None),
+        process_id=process_id,
     )
+
+
+@lru_cache(maxsize=KEPT_PARTS)
+def _answers(path: Path) -> PartAnswers | None:
+    """The answers of one chunk, which is never changed; None if it cannot be read."""
+    try:
+        rows = pq.read_table(path, columns=["task", "score"])
+    except PART_ERRORS:
+        return None
+    scores = [score for score in rows["score"].to_pylist() if score is not None]
+    task = rows["task"][0].as_py() if rows.num_rows else ""
+    written_at = datetime.fromtimestamp(_written_at_s(path), UTC)
+    return PartAnswers(str(task), tuple(scores), rows.num_rows, written_at)
 
 
 def _fingerprints(folder: Path) -> list[str]:

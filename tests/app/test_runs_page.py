@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import ast
+import signal
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from app.data.running_benches import running_benches
+from app.data.running_benches import ask_to_cancel, running_benches
 from app.widgets import failure_hints
+from app.widgets.safe_text import interval, percent
 from tests.builders.some_runs import (
     STARTED_AT,
     items,
@@ -25,9 +30,12 @@ from tests.builders.store_builder import build_store
 from tests.conftest import ROOT
 from tests.doubles.app_visit import said, visit
 from tests.doubles.lock_files import write_lock
+from tracker.answers.bench_progress import PartAnswers, bench_so_far
+from tracker.errors import TrackerError
 from tracker.files.items import write_fingerprint, write_part, write_run
 from tracker.records import Run, RunStatus
 from tracker.settings import Settings
+from tracker.stats import anytime_interval
 from tracker.store import JobRow, Store, publish
 
 # what writes the reason of a run; a study has reasons of its own
@@ -117,7 +125,51 @@ def test_runs_page_with_a_limit_counts_no_earlier_answers(filled: Settings) -> N
     answer(filled, begin(filled, limit=20), 5, start=15)
     (found,) = running_benches(filled)
     assert (found.n_items, found.n_reused_items) == (5, 0)
-    assert "5 items answered" in said(visit("runs"))
+    assert visit("runs").get("progress")[0].proto.text == "5 of about 120 items"
+
+
+def test_a_running_bench_shows_its_score_so_far_with_the_interval_that_holds_at_every_look(
+    filled: Settings,
+) -> None:
+    answer(filled, begin(filled), 60)
+    (found,) = running_benches(filled)
+    (task,) = bench_so_far(found.parts, n_left=None).tasks
+    scores = [item.score for item in items("count_letters", 60) if item.score is not None]
+    expected = anytime_interval(scores)
+    assert (task.score, task.ci_low, task.ci_high) == (expected.value, expected.low, expected.high)
+    session = visit("runs")
+    ends = interval(expected.low, expected.high)
+    shown = f"count_letters: {percent(expected.value)} ({ends}) on 60 items"
+    assert shown in [one.value for one in session.text]
+
+
+def test_the_time_left_goes_by_the_speed_between_the_first_and_the_last_answers() -> None:
+    first = PartAnswers("sums", (1.0,) * 10, 10, STARTED_AT)
+    later = [PartAnswers("sums", (0.0,) * 20, 20, STARTED_AT + timedelta(seconds=5 * n)) for n in range(1, 5)]
+    found = bench_so_far([*later, first], n_left=100)
+    assert (found.items_per_s, found.remaining_s) == (4.0, 25.0)
+    assert bench_so_far([first], n_left=100).remaining_s is None
+
+
+def test_a_bench_is_stopped_as_by_a_signal_and_one_that_ended_is_not(filled: Settings) -> None:
+    begun = begin(filled)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        started_at_s = psutil.Process(process.pid).create_time()
+        name = f"worker-{begun.run_id}"
+        write_lock(filled, name, runs=[begun.run_id], parent=process.pid, parent_started_at=started_at_s)
+        session = visit("runs")
+        session.button(key=f"ask_{begun.run_id}").click().run()
+        session.button(key=f"stop_{begun.run_id}").click().run()
+        assert process.wait(timeout=30) == -signal.SIGTERM
+    with pytest.raises(TrackerError, match="no longer running"):
+        ask_to_cancel(filled, begun.run_id)
+
+
+@pytest.mark.usefixtures("filled")
+def test_runs_page_says_which_timer_there_is_and_what_is_overdue() -> None:
+    words = said(visit("runs"))
+    assert "No timer is installed" in words
+    assert "Last complete ingest" in words
 
 
 def test_runs_page_single_tasks_have_no_expected_total(settings: Settings) -> None:

@@ -13,7 +13,7 @@ from tracker.cli.help import JsonDocument
 
 OPEN_WARNING = (
     "warning: `{host}` is reachable from other machines: there is no encryption, and {who} can read all"
-    " results and stop studies"
+    " results and stop studies and benches"
 )
 WITH_TOKEN = "anyone with the token, which others on the network may read,"  # noqa: S105 (a sentence)
 
@@ -39,8 +39,8 @@ def app(
         Port; default: the first free one from 8501.
     host
         Address to listen on. With any address other than 127.0.0.1, other machines can connect: there is no
-        encryption, and who has the token can read all results and stop studies. A container needs 0.0.0.0,
-        with its port published on 127.0.0.1.
+        encryption, and who has the token can read all results and stop studies and benches. A container needs
+        0.0.0.0, with its port published on 127.0.0.1.
     name
         Additional host name to accept, such as a proxy's; repeatable.
     base_path

@@ -7,13 +7,25 @@ from typing import Any
 
 import streamlit as st
 
-from app.data import queries
+from app.data import queries, running_benches
 from app.data.running_benches import Running
 from app.pages.runs import columns
 from app.widgets import downloads, refresh, safe_text
 from app.widgets.columns import RUN_COLUMNS, run_export, run_table
+from tracker.answers.bench_progress import BenchSoFar, bench_so_far
+from tracker.errors import TrackerError
+from tracker.settings import load_settings
+from tracker.weekly.schedule import MINUTES, Installed, installed
 from tracker.wording import agreeing, counted
 
+SHOWN_TASKS = 4  # with a score so far; the last ones
+TIMER_TTL_S = 60  # asking systemd or cron starts a process
+NO_TIMER = (
+    "No timer is installed: `tracker schedule install` runs `tracker weekly` each week, with at most"
+    f" {MINUTES / 60:.0f} hours of benches unless told otherwise."
+)
+SO_FAR = "Scores so far, with 95% intervals that hold at every look if the items come in random order."
+ASKED, STOPPING = "asked_to_cancel", "bench_stopping"
 LOOK_EVERY_S = 2.0  # the worker writes its items about every five seconds
 NOTHING_RUNS = (
     "Nothing is running. Start a bench with `tracker bench ORG/NAME`, or run the queue with"
@@ -39,20 +51,89 @@ def _show_one(run: Running) -> None:
     if not run.is_loaded:
         st.caption(f"Loading the engine {safe_text.escaped(run.engine)} for {safe_text.duration(elapsed_s)}")
         return
-    expected = queries.expected_items(run.suite, run.suite_version) if run.limit is None else None
+    expected = queries.expected_items(run.suite, run.suite_version, run.limit)
     n_done = run.n_items + run.n_reused_items
+    found = bench_so_far(run.parts, n_left=None if expected is None else expected - n_done)
     reused = f", {run.n_reused_items:,} of them from earlier runs" if run.n_reused_items else ""
     if expected:
-        text = f"{n_done:,} of about {counted(expected, 'item')}{reused}"
+        left = "" if found.remaining_s is None else f" · about {safe_text.duration(found.remaining_s)} left"
+        text = f"{n_done:,} of about {counted(expected, 'item')}{reused}{left}"
         st.progress(min(n_done / expected, 1.0), text=text)
     else:
         st.caption(f"{counted(n_done, 'item')} answered{reused}")
+    _show_scores(found)
     last = "" if run.last_item_at is None else f" · last items at {run.last_item_at:%H:%M:%S} UTC"
+    speed = "" if found.items_per_s is None else f" · {safe_text.rate(found.items_per_s)} items/s"
     st.caption(
         safe_text.escaped(
-            f"{run.engine} · running for {safe_text.duration(elapsed_s)}{last} · run {run.run_id}"
+            f"{run.engine} · running for {safe_text.duration(elapsed_s)}{speed}{last} · run {run.run_id}"
         )
     )
+    if run.process_id is not None:
+        _show_cancel(run)
+
+
+def _show_scores(found: BenchSoFar) -> None:
+    """Show the score so far of the last tasks, with its interval."""
+    shown = [row for row in found.tasks if row.score is not None][-SHOWN_TASKS:]
+    for row in shown:
+        said = f"{safe_text.percent(row.score)} ({safe_text.interval(row.ci_low, row.ci_high)})"
+        st.text(safe_text.visible(f"{row.task}: {said} on {counted(row.n_items, 'item')}"))
+    if shown:
+        st.caption(SO_FAR)
+
+
+def _show_cancel(run: Running) -> None:
+    key = run.run_id
+    if st.session_state.get(STOPPING) == key:
+        st.caption("Stopping after the current answers…")
+    elif st.session_state.get(ASKED) == key:
+        st.warning("Stop this bench? Everything answered is kept; the same command resumes it.")
+        with st.container(horizontal=True):
+            is_sure = st.button("Stop", key=f"stop_{key}", type="primary")
+            st.button("Keep it running", key=f"keep_{key}", on_click=_ask, args=(None,))
+        if is_sure:
+            _stop(key)
+    else:
+        st.button("Stop this bench", key=f"ask_{key}", on_click=_ask, args=(key,))
+
+
+def _ask(run_id: str | None) -> None:
+    st.session_state[ASKED] = run_id
+
+
+def _stop(run_id: str) -> None:
+    """Request the stop; a failure is shown without hiding the other benches."""
+    _ask(None)
+    try:
+        running_benches.ask_to_cancel(load_settings(), run_id)
+    except TrackerError as error:
+        st.error(safe_text.escaped(str(error)))
+    else:
+        st.session_state[STOPPING] = run_id
+        st.caption("Stopping after the current answers…")
+
+
+@st.cache_data(ttl=TIMER_TTL_S, show_spinner=False)
+def _timer() -> Installed:
+    return installed()
+
+
+def show_schedule() -> None:
+    """Show the timer with its next start and budget, and when every source was last complete."""
+    with refresh.errors_shown():
+        found = _timer()
+        if found.kind is None:
+            st.caption(NO_TIMER)
+        else:
+            st.code(f"{found.kind}: {found.detail}", language=None, wrap_lines=True)
+    rows = queries.ingest_health()
+    if rows:
+        overdue = [row["title"] or row["source"] for row in rows if row["is_overdue"]]
+        newest = max((row["completed_at"] for row in rows if row["completed_at"] is not None), default=None)
+        said = "never" if newest is None else f"{newest:%d %b %Y %H:%M} UTC"
+        late = f" Overdue: {', '.join(overdue)}." if overdue else " Every source is in time."
+        st.caption(safe_text.escaped(f"Last complete ingest: {said}.{late}"))
 
 
 def show_queue() -> None:
