@@ -15,14 +15,12 @@ from app.widgets.columns import RUN_COLUMNS, run_export, run_table
 from tracker.answers.bench_progress import BenchSoFar, bench_so_far
 from tracker.errors import TrackerError
 from tracker.settings import load_settings
-from tracker.weekly.schedule import MINUTES, Installed, installed
 from tracker.wording import agreeing, counted
 
 SHOWN_TASKS = 4  # with a score so far; the last ones
-TIMER_TTL_S = 60  # asking systemd or cron starts a process
-NO_TIMER = (
-    "No timer is installed: `tracker schedule install` runs `tracker weekly` each week, with at most"
-    f" {MINUTES / 60:.0f} hours of benches unless told otherwise."
+TIMER = (
+    "`tracker schedule status` shows the timer of `tracker weekly` with its next start and its budget;"
+    " `tracker schedule install` installs one."
 )
 SO_FAR = "Scores so far, with 95% intervals that hold at every look if the items come in random order."
 ASKED, STOPPING = "asked_to_cancel", "bench_stopping"
@@ -114,19 +112,8 @@ def _stop(run_id: str) -> None:
         st.caption("Stopping after the current answers…")
 
 
-@st.cache_data(ttl=TIMER_TTL_S, show_spinner=False)
-def _timer() -> Installed:
-    return installed()
-
-
 def show_schedule() -> None:
-    """Show the timer with its next start and budget, and when every source was last complete."""
-    with refresh.errors_shown():
-        found = _timer()
-        if found.kind is None:
-            st.caption(NO_TIMER)
-        else:
-            st.code(f"{found.kind}: {found.detail}", language=None, wrap_lines=True)
+    """Show when every source was last complete, what is overdue, and how the timer is looked up."""
     rows = queries.ingest_health()
     if rows:
         overdue = [row["title"] or row["source"] for row in rows if row["is_overdue"]]
@@ -134,6 +121,7 @@ def show_schedule() -> None:
         said = "never" if newest is None else f"{newest:%d %b %Y %H:%M} UTC"
         late = f" Overdue: {', '.join(overdue)}." if overdue else " Every source is in time."
         st.caption(safe_text.escaped(f"Last complete ingest: {said}.{late}"))
+    st.caption(TIMER)
 
 
 def show_queue() -> None:
