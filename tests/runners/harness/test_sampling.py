@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from runners.engines import Generation, GenerationRequest
+from runners.harness.leaf_work import LEAST_THINKING_TOKENS
 from runners.harness.sampling import model_sampling, stated_sampling
-from runners.harness.walk import LEAST_THINKING_TOKENS, RunningSuite, prepare
+from runners.harness.walk import RunningSuite, prepare
 from tests.conftest import ROOT
 from tests.doubles.engines import SUM, ArithmeticEngine
 from tracker.errors import EngineError
