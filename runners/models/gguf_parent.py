@@ -34,6 +34,10 @@ def fetch_parent_tokenizer(header: GgufHeader) -> None:
     for parent in header.base_models[:1]:
         try:
             with hub_errors(parent, None), shared_files():
+                planned = HfApi().snapshot_download(parent, allow_patterns=FILES, dry_run=True)
+                if any((file.file_size or 0) > MAX_BYTES for file in planned):  # the file may name any
+                    _log.info("the tokenizer of %s is too large to compare", shown(parent))
+                    return
                 HfApi().snapshot_download(parent, allow_patterns=FILES)
         except TrackerError as error:
             _log.info("the tokenizer of %s cannot be read, so it is not compared: %s", shown(parent), error)

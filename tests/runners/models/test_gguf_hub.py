@@ -12,7 +12,7 @@ import pytest
 import stamina
 from huggingface_hub import constants
 
-from runners.models import gguf_hub
+from runners.models import gguf_hub, gguf_parent
 from runners.models.demo import N_PARAMS, gguf_path
 from runners.models.gguf_facts import read_facts
 from runners.models.gguf_hub import gguf_header, hub_header
@@ -122,7 +122,7 @@ def test_gguf_header_is_read_by_ranges_without_the_weights(
 
 
 def test_gguf_download_brings_the_tokenizer_of_its_parent_to_compare(
-    hub: Hub, settings: Settings, tmp_path: Path
+    hub: Hub, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, parent = tmp_path / "copy", tmp_path / "parent"
     place = {
@@ -136,7 +136,11 @@ def test_gguf_download_brings_the_tokenizer_of_its_parent_to_compare(
     hub.serve("acme/Copy-GGUF", folder)
     fetch_model(resolve_model("acme/Copy-GGUF:Q8_0", ANY, settings), ANY)  # its parent is not on this Hub
     hub.serve("acme/Tiny", parent)
-    shutil.rmtree(constants.HF_HUB_CACHE)
+    for most, n_files in ((10, 0), (2**20, 1)):
+        shutil.rmtree(constants.HF_HUB_CACHE)
+        monkeypatch.setattr(gguf_parent, "MAX_BYTES", most)
+        fetch_model(resolve_model("acme/Copy-GGUF:Q8_0", ANY, settings), ANY)
+        assert len(list(Path(constants.HF_HUB_CACHE).rglob("tokenizer.json"))) == n_files
     fetched = fetch_model(resolve_model("acme/Copy-GGUF:Q8_0", ANY, settings), ANY)
     (said,) = read_facts(str(fetched.path)).parent_differences
     assert said.endswith("1 of 3 tokens differ, the first is 1: `b`, there `x`")
