@@ -11,6 +11,7 @@ import streamlit as st
 
 from app.data import frontier_views, queries
 from app.data.frontier_views import Frontier
+from tracker.answers.frontier import FrontierAnswer
 from tracker.answers.model_table import ListedModel, model_table
 from tracker.frontier.question import Question
 from tracker.frontier.tables import Tables
@@ -27,12 +28,17 @@ def listed_models() -> tuple[ListedModel, ...]:
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
 def _listed(key: str, _found: Frontier, _tables: Tables) -> tuple[ListedModel, ...]:
+    return models_of(_found.answer)
+
+
+def models_of(answer: FrontierAnswer) -> tuple[ListedModel, ...]:
+    """Every model of an answer on the whole index, with what the Hub says of it, the best first."""
     hub = {
         row["model_id"].casefold(): {name: _plain(row[name]) for name in FACTS}
         for row in queries.hub_sizes().to_dict("records")
     }
     measured = {name.casefold() for name in queries.model_ids()}
-    return model_table(_found.answer, _tables, hub, measured)
+    return model_table(answer, frontier_views.tables(), hub, measured)
 
 
 def _plain(value: Any) -> Any:

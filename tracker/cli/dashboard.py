@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter, validators
 
 from tracker.cli import print_json
 from tracker.cli.help import JsonDocument
+
+if TYPE_CHECKING:
+    from tracker.settings import Settings
 
 OPEN_WARNING = (
     "warning: `{host}` is reachable from other machines: there is no encryption, and {who} can read all"
@@ -26,6 +30,7 @@ def app(
     base_path: str = "",
     token: Annotated[bool, Parameter(negative="--no-token")] = True,
     browser: Annotated[bool, Parameter(negative="--no-browser")] = True,
+    export: Path | None = None,
     json: JsonDocument = False,
 ) -> None:
     """Open the dashboard in the browser; Ctrl-C stops it.
@@ -50,13 +55,20 @@ def app(
         sets one that stays; default: a new one at each start.
     browser
         Open a browser window, or do not; default: open it.
+    export
+        Write the frontier, the models and the benchmarks as HTML files into this folder instead: they open
+        without Python and without the network.
     json
-        Print one JSON document: `url`, `health`, `open_url`, which has the token, `token`, and `home`.
+        Print one JSON document: `url`, `health`, `open_url`, which has the token, `token`, and `home`;
+        with `--export`: `files`.
     """
     from app.http.server import binding, choose_token, serve
     from tracker.settings import load_settings
 
     settings = load_settings()
+    if export is not None:
+        _export(export, settings, json=json)
+        return
     secret = choose_token(settings.app_token) if token else ""
     where = binding(port, host=host, names=name, base_path=base_path, token=secret)
     if not where.is_local:
@@ -77,3 +89,16 @@ def app(
     with suppress(KeyboardInterrupt):  # the server may also take the signal as its own and return
         serve(where, open_browser=browser, announce=announce)
     print("stopped", file=sys.stderr)
+
+
+def _export(folder: Path, settings: Settings, *, json: bool) -> None:
+    from streamlit.logger import set_log_level
+
+    set_log_level("error")  # it warns of being used without its server
+    from app.export.site import export_site
+
+    paths = export_site(folder, settings)
+    if json:
+        print_json({"files": [str(path) for path in paths]})
+    else:
+        print("\n".join(str(path) for path in paths))
