@@ -42,7 +42,8 @@ COMMAND_S = 120
 ENDS = (0, 4)  # 4: one of the sources has no key here
 N_STUDY = 90  # beyond the studies of the builder, which are in the database alone
 NOT_RUN = {
-    "app": "starts the server, and prints `url`, `health`, `open_url`, `token` and `home`; with `--export`, `files`",
+    "app": "starts the server, and prints `url`, `health`, `open_url`, `token` and `home`; with `--export`,"
+    " `files`",
     "completion": "prints `shell`, and `script` or `path`",
     "queue run": "measures models, and prints `jobs`, as `bench --queue`",
     "research improve-program": "trains for an hour, and prints `search`, its settings, `version`, "

@@ -60,7 +60,7 @@ nav a { margin-right: 1rem } a { color: var(--open) } footer { font-size: .85rem
 .wide { overflow-x: auto } table { border-collapse: collapse } caption { text-align: left }
 th, td { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
 td.number { text-align: right; font-variant-numeric: tabular-nums }
-svg { width: 100%; height: auto } svg text { font-size: 12px; fill: var(--text) }
+svg { width: 100%; min-width: 42rem; height: auto } svg text { font-size: 12px; fill: var(--text) }
 .grid { stroke: var(--line) } path { fill: none; stroke-width: 2 } .faint { opacity: .4 }
 path.open { stroke: var(--open) } path.closed { stroke: var(--closed); stroke-dasharray: 6 3 }
 circle.open { fill: var(--open) } circle.closed { fill: var(--closed) }
@@ -94,7 +94,8 @@ def export_site(folder: Path, settings: Settings) -> list[Path]:
             "index.html",
             frontier["sentence"],
             f"By definition {frontier['headline']} of the table below. The best open model is"
-            f" {frontier['best_open']['model']}, the best closed one {frontier['best_closed']['model']}; as of {frontier['as_of']}.",
+            f" {frontier['best_open']['model']}, the best closed one {frontier['best_closed']['model']};"
+            f" as of {frontier['as_of']}.",
             f'<div class="wide">{_chart(frontier)}</div>{_table(frontier["definitions"], DEFINITIONS)}',
             age,
         ),
