@@ -106,6 +106,7 @@ def test_export_chart_has_every_model_of_the_frontier(exported: Path, home: Sett
     )
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize("name", site.PAGES)
 def test_export_loads_nothing_and_says_day_and_sources(exported: Path, name: str) -> None:
     text = (exported / name).read_text()
