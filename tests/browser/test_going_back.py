@@ -114,3 +114,15 @@ def test_an_unknown_model_is_said_and_nothing_else_is_shown(
     expect(page.get_by_test_id("stVegaLiteChart")).to_have_count(0)
     expect(page.get_by_test_id("stDataFrame")).to_have_count(0)
     assert page.url == address + link
+
+
+def test_the_theme_is_switched_and_kept(address: str, open_page: OpenPage) -> None:
+    page = open_page(f"{address}/runs")
+    main = page.get_by_test_id("stApp")
+    expect(main).to_have_css("background-color", "rgb(255, 255, 255)")
+    page.get_by_test_id("stMainMenuButton").click()
+    page.get_by_test_id("stMainMenuItem-theme-Dark").click()
+    expect(main).to_have_css("background-color", "rgb(17, 22, 28)")
+    page.reload()
+    settled(page)
+    expect(main).to_have_css("background-color", "rgb(17, 22, 28)")
