@@ -11,7 +11,7 @@ from tracker.foreign_text import one_line
 from tracker.memory_estimate import GB
 
 BOUNDS = {"at_least": "≥ ", "at_most": "≤ "}
-COLUMNS = ("model", "index", "evidence", "behind", "bits", "needs", "tokens/s", "license")
+COLUMNS = ("model", "index", "evidence", "behind at release", "bits", "needs", "tokens/s", "license")
 TEXT_COLUMNS = ("model", "evidence", "license")
 
 
@@ -32,7 +32,7 @@ def print_what_fits(out: Console, found: WhatFits) -> None:
         table.add_row(*_cells(row))
     out.print(table)
     of = f"{len(found.rows)} of {found.n_fitting} that fit, {found.n_models} known"
-    out.print(f"{of}; scores as of {found.as_of}; months behind closed models when it was released")
+    out.print(f"{of}; scores as of {found.as_of}; behind: of closed models, on the day of release")
     for note in found.notes:
         out.print(Text(f"note: {note}"), soft_wrap=True)
 
