@@ -25,7 +25,7 @@ from tracker.store.database import (
     store_errors,
 )
 from tracker.store.item_parts import unreadable_parts
-from tracker.store.leftovers import item_leftovers, junk_locks, leftovers
+from tracker.store.leftovers import is_unwritten_run, item_leftovers, junk_locks, leftovers
 from tracker.store.locks import WAIT_S, write_lock
 from tracker.store.reconstruction import is_lost, run_files, unowned_folders
 from tracker.store.snapshot_files import POINTER, preferred_paths, read_pointer, snapshot_paths
@@ -159,7 +159,7 @@ def _attack_problems(attacks_path: Path) -> Iterator[Problem]:
 
 def _item_problems(items_path: Path, items: StoredItems) -> Iterator[Problem]:
     for folder in sorted(path for path in items_path.glob("*") if path.is_dir()):
-        if not (folder / RUN_FILE).exists():
+        if not (folder / RUN_FILE).exists() and not is_unwritten_run(folder):
             yield Problem("no_run_file", f"`{folder}` has no {RUN_FILE}", RUN_FILE_HINT)
         for path in sorted(folder.glob(PART_GLOB)):
             try:

@@ -46,21 +46,35 @@ def leftovers(settings: Settings, *, holding: Collection[str] = ()) -> list[Path
 
 
 def item_leftovers(settings: Settings, *, holding: Collection[str] = ()) -> list[Path]:
-    """Temporary files in the folders of runs and studies that nobody works on."""
+    """Temporary files in the folders of runs and studies that nobody works on.
+
+    A folder of a run with nothing else in it is one as a whole: the run was killed before it was written.
+    """
     found: list[Path] = []
     is_benching = not _is_free(settings, BENCH, holding)
     held = {
         run_id for file in worker_files(settings, WorkKind.BENCH) if file.is_held for run_id in file.run_ids
     }
     for folder in _folders(settings.items_path):
-        temporary = [*folder.glob("*.tmp"), *folder.glob(".*")]
-        if temporary and folder.name not in held and not _is_busy(folder, is_benching=is_benching):
-            found += temporary
+        temporary, is_unwritten = _temporary(folder), is_unwritten_run(folder)
+        if not (temporary or is_unwritten) or folder.name in held:
+            continue
+        if not _is_busy(folder, is_benching=is_benching):
+            found += [folder] if is_unwritten else temporary
     for folder in _folders(settings.studies_path):
         temporary = [*folder.glob(".*"), *folder.glob("*/.*")]
         if temporary and _is_free(settings, f"{WorkKind.STUDY}-{folder.name}", holding):
             found += temporary
-    return sorted(path for path in found if path.is_file())
+    return sorted(path for path in found if path.is_file() or is_unwritten_run(path))
+
+
+def is_unwritten_run(folder: Path) -> bool:
+    """Whether this is a folder in which nothing has been written to its end."""
+    return folder.is_dir() and not {*folder.iterdir()} - {*_temporary(folder)}
+
+
+def _temporary(folder: Path) -> list[Path]:
+    return [*folder.glob("*.tmp"), *folder.glob(".*")]
 
 
 def junk_locks(settings: Settings) -> list[Path]:
