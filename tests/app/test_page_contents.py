@@ -173,7 +173,7 @@ def test_frontier_first_view_does_not_wait_for_intervals(monkeypatch: pytest.Mon
         ({"size": "fits 24 GB"}, "open models up to 10.42B parameters"),
         ({"only": "Private only"}, "private benchmarks only"),
         ({"vintage": "2026-04-29"}, "data as of 2026"),
-        ({"license": "Redistributable only"}, "only scores whose license allows redistribution"),
+        ({"terms": "Redistributable only"}, "only scores whose license allows redistribution"),
     ],
     ids=["without a model", "size", "private", "vintage", "license"],
 )
@@ -362,10 +362,11 @@ def test_model_page_opens_for_a_model_known_only_from_the_hub(model_id: str) -> 
     assert session.code[0].value == FIRST
 
 
-def test_model_page_ignores_an_unknown_repository() -> None:
+def test_model_page_names_an_unknown_repository_and_shows_nothing_else() -> None:
     session = visit("model", model="nobody/nothing")
-    assert "Ignored parts of the link" in session.info[0].value
-    assert "nobody/nothing" not in session.selectbox(key="model").options
+    assert "no model is called" in session.error[0].value
+    assert "nobody/nothing" in session.error[0].value
+    assert (session.header, session.dataframe) == ([], [])
 
 
 def test_leaderboard_keeps_only_complete_rows_on_request() -> None:

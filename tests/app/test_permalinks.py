@@ -94,7 +94,7 @@ def test_permalink_keeps_an_explicit_default() -> None:
     assert session.query_params["of_run"] == NEWER
 
 
-def test_permalink_follows_a_new_choice_and_drops_a_missing_one() -> None:
+def test_permalink_follows_a_new_choice_and_names_a_missing_run() -> None:
     session = visit("model", model=MODEL)
     assert session.query_params["run"] == NEWER
     session.selectbox(key="model").set_value(CANDIDATES[0].model.model_id).run()
@@ -102,6 +102,6 @@ def test_permalink_follows_a_new_choice_and_drops_a_missing_one() -> None:
     assert session.query_params["run"] == session.selectbox(key="run").value != NEWER
     assert "134.5M" in shown_facts(session)
     session = visit("items", items_of=MODEL, of_run="gone")
-    assert session.selectbox(key="of_run").value == NEWER
-    session.run()
-    assert session.query_params["of_run"] == NEWER
+    assert "no run of this model is called" in session.error[0].value
+    assert [box.key for box in session.selectbox if box.key == "of_run"] == []
+    assert session.query_params["of_run"] == "gone"
