@@ -23,7 +23,7 @@ from runners.research.attacks.run import AttackOutcome
 from runners.research.judgement import SeedJudgement
 from tests.builders.ladders import store_ladder
 from tests.builders.some_studies import store_study, study
-from tests.builders.store_builder import build_store, measure_published
+from tests.builders.store_builder import NOW, build_store, measure_published
 from tests.doubles.hub_double import running_hub
 from tests.doubles.sources_double import SourcesHub, entry
 from tracker.answers.placement import place_run
@@ -155,7 +155,8 @@ def _ingested(folder: Path) -> dict[str, list[Any]]:
     with running_hub(SourcesHub()) as hub:
         assert isinstance(hub, SourcesHub)
         hub.put(entry("acme/gated-8b", gated="manual"))  # one that the queue parks: nothing is measured
-        environment = os.environ | {
+        today = {name: value for name, value in os.environ.items() if name != "TRACKER_NOW"}
+        environment = today | {
             "HF_ENDPOINT": hub.url,
             "HF_HUB_OFFLINE": "0",
             "TRACKER_HOME": str(folder / "ingested"),
@@ -252,6 +253,7 @@ def _environment(folder: Path) -> Iterator[None]:
         "HF_HOME": str(folder / "hf"),
         "HF_HUB_OFFLINE": "1",
         "TRACKER_HOME": str(folder / "home"),
+        "TRACKER_NOW": NOW.isoformat(),  # else a document loses what a digest has once it is a week old
     }
     try:
         yield
