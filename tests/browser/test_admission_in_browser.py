@@ -69,7 +69,11 @@ def test_token_opens_every_page_under_the_base_path_and_is_in_no_address(
     page = open_page(behind_a_proxy)
     assert page.url == f"{url}/"
     for found in find_pages()[1:]:
-        page.get_by_role("link", name=found.entry.title, exact=True).first.click()
+        link = page.get_by_role("link", name=found.entry.title, exact=True).first
+        if not link.is_visible():  # what has no room in the bar
+            page.get_by_test_id("stTopNavSection").click()
+            link = page.get_by_test_id("stTopNavDropdownLink").filter(has_text=found.entry.title)
+        link.click()
         page.wait_for_url(f"{url}/{found.name}*")
         settled(page)
         assert token not in page.url
