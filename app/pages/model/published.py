@@ -73,7 +73,7 @@ def _show_jaggedness(model: str) -> None:
             "Benchmarks": str(card.n_benchmarks),
         }
     )
-    st.caption(f"Above its index, in points: {_listed(card.best)}. Below: {_listed(card.worst)}.")
+    st.markdown(f"Above its index, in points: {_listed(card.best)}. Below: {_listed(card.worst)}.")
 
 
 def _listed(standings: Sequence[Standing]) -> str:
