@@ -143,7 +143,7 @@ def test_a_row_of_the_leaderboard_opens_its_model(address: str, open_page: OpenP
     tick(page, page.get_by_test_id("stDataFrame").first, row=0)
     expect(page.get_by_role("heading", level=1)).to_have_text("Model")
     best = CANDIDATES[2].model.model_id
-    expect(page.get_by_role("combobox", name="Model")).to_have_value(best)
+    expect(page.get_by_role("combobox", name="Model", exact=True)).to_have_value(best)
     assert f"model={best.replace('/', '%2F')}" in page.url
 
 
@@ -200,7 +200,7 @@ def test_two_models_are_compared_and_an_item_that_only_one_solved_is_opened(
     expect(page.get_by_text("items were solved by only some of the models")).to_be_visible()
     tick(page, page.get_by_test_id("stDataFrame").nth(1), row=0)
     expect(page.get_by_role("heading", level=1)).to_have_text("Items")
-    expect(page.get_by_role("combobox", name="Model")).to_have_value(FIRST)
+    expect(page.get_by_role("combobox", name="Model", exact=True)).to_have_value(FIRST)
     expect(page.get_by_role("heading", name="sort_words ")).to_be_visible()
 
 
@@ -238,7 +238,7 @@ def test_a_model_with_odd_characters_is_named_as_it_is(address: str, open_page: 
     expect(page.get_by_test_id("stCode").first).to_have_text(ODD_ID)
     page.reload()
     settled(page)
-    expect(page.get_by_role("combobox", name="Model")).to_have_value(ODD_ID)
+    expect(page.get_by_role("combobox", name="Model", exact=True)).to_have_value(ODD_ID)
 
 
 def test_pages_are_reached_and_filters_set_by_the_keyboard_alone(address: str, open_page: OpenPage) -> None:
@@ -294,7 +294,7 @@ def test_new_results_appear_on_an_open_page_by_themselves(tmp_path: Path, open_p
     settings = build_store(tmp_path)
     with served(tmp_path) as (_, line):
         page = open_page(line.removeprefix("dashboard: ").strip() + "/model")
-        page.get_by_role("combobox", name="Model").click()
+        page.get_by_role("combobox", name="Model", exact=True).click()
         expect(page.get_by_role("option", name="zeta/newcomer")).to_have_count(0)
         page.keyboard.press("Escape")
         run = load_json(Run, next(settings.items_path.glob(f"*/{RUN_FILE}")).read_bytes(), where="run")
