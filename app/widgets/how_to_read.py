@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 import streamlit as st
 
+from tracker.frontier.definitions import STANDING_LAG
+
 GLOSSARY: Mapping[str, str] = {
     "Capability index": "One scale for all models, fitted to their scores on many benchmarks. A difference of"
     " ten points is about eight months of the closed frontier.",
     "Frontier": "The best model of a group, open or closed, at each date.",
     "Gap": "Distance of the best open model to the best closed one: in months, or in points of a score.",
-    "G3": "Age of the closed level that the best open model equals: from the day on which a closed model"
-    " first"
-    " reached its level to its release. The other definitions (G1 to G6) stand on the page Frontier.",
+    STANDING_LAG: "Age of the closed level that the best open model equals: from the day on which a closed"
+    " model first reached its level to its release. The other definitions stand on the page Frontier.",
     "Open, closed": "Open: the weights can be downloaded. Closed: the model answers through its maker's"
     " interface only.",
     "Placement": "Where a model measured here falls on the index, by known models with scores on the same"
@@ -58,7 +59,7 @@ PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "Capability index",
             "Frontier",
             "Gap",
-            "G3",
+            STANDING_LAG,
             "Open, closed",
             "Placement",
             "Calibrated",
@@ -70,12 +71,20 @@ PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "models": (
         "A row is a model. Lines in the chart are the best open and the best closed model up to each value:"
         " a model on its line is the best for that size, memory or price.",
-        ("Capability index", "G3", "Open, closed", "Interval", "bits", "GB, GiB", "Measured here, claimed"),
+        (
+            "Capability index",
+            STANDING_LAG,
+            "Open, closed",
+            "Interval",
+            "bits",
+            "GB, GiB",
+            "Measured here, claimed",
+        ),
     ),
     "benchmarks": (
         "A benchmark that is nearly solved no longer separates models. A lag may also be large because no"
         " new open model was evaluated; the list says so.",
-        ("Solved", "Gap", "G3", "Chance", "Private items", "Interval", "Open, closed"),
+        ("Solved", "Gap", STANDING_LAG, "Chance", "Private items", "Interval", "Open, closed"),
     ),
     "leaderboard": (
         "One task ranks the models; tasks are not averaged. Where intervals overlap, the order is not"
@@ -86,7 +95,7 @@ PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "Choose the memory of your card. A model that fits leaves room for its weights, one text of the"
         " chosen"
         " length and the engine. Speed was measured on the named device and may differ on yours.",
-        ("bits", "GB, GiB", "Capability index", "G3", "Interval"),
+        ("bits", "GB, GiB", "Capability index", STANDING_LAG, "Interval"),
     ),
     "model": (
         "Everything known about one model: what was claimed, what was measured here, and where that places"
@@ -95,7 +104,7 @@ PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "Capability index",
             "Placement",
             "Calibrated",
-            "G3",
+            STANDING_LAG,
             "Jaggedness",
             "Run",
             "Measured here, claimed",
@@ -105,7 +114,7 @@ PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "compare": (
         "Models measured here are compared on the items that all answered. Others are compared by published"
         " scores, where less is known and intervals are wider.",
-        ("Paired difference", "Interval", "Capability index", "G3", "Item"),
+        ("Paired difference", "Interval", "Capability index", STANDING_LAG, "Item"),
     ),
     "items": (
         "Each row is one question with the answer. Text is shown as the model wrote it, never rendered.",

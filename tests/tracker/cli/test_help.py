@@ -20,7 +20,9 @@ TITLES = {
     "Arguments", "Commands", "Options", "Data", "Filters", "Axis", "Tasks", "Agent", "Engine", "Budget",
     "Queue", "Output",
 }  # fmt: skip
-NEGATIVES = {"--no-thinking", "--no-browser", "--no-sandbox", "--no-transfer"}  # others would mean nothing
+NEGATIVES = {  # others would mean nothing
+    "--no-thinking", "--no-browser", "--no-sandbox", "--no-token", "--no-transfer",
+}  # fmt: skip
 
 
 def every_command(parent: App = command_line, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

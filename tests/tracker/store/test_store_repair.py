@@ -160,7 +160,7 @@ def test_store_repair_a_store_in_order_has_no_problems(settings: Settings) -> No
 
 DAMAGES: dict[str, Callable[[Settings], object]] = {
     "corrupt_part": lambda s: parts_of(s)[0].write_bytes(parts_of(s)[0].read_bytes()[:-9]),
-    "no_run_file": lambda s: (s.items_path / "lost").mkdir(),
+    "no_run_file": lambda s: first(s, f"items/*/{RUN_FILE}").unlink(),
     "broken_run_file": lambda s: first(s, f"items/*/{RUN_FILE}").write_bytes(b"{"),
     "missing_run": lambda s: write_run(s.items_path, run(9)),
     "stale_run": lambda s: write_run(s.items_path, replace(run(1), status=RunStatus.PARTIAL)),
