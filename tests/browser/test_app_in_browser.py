@@ -66,7 +66,7 @@ MAIN_PATH = pytest.mark.parametrize(("size", "scheme"), [("desktop", "light"), (
 
 
 def choose(page: Page, label: str, option: str) -> None:
-    page.get_by_role("combobox", name=label).click()
+    page.get_by_role("combobox", name=label, exact=True).click()
     page.get_by_role("option", name=option, exact=True).click()
     page.keyboard.press("Escape")  # a rerun meanwhile may have opened the list again, which hides the page
     settled(page)
