@@ -114,3 +114,12 @@ def saved(page: Page, name: str) -> None:
     page.wait_for_function("document.getAnimations().every(a => a.playState !== 'running')")
     page.screenshot(path=RESULTS / f"{name}.png")
     page.set_viewport_size(size)
+
+
+def go_to(page: Page, title: str) -> None:
+    """Open a page of the app by its name in the bar, or in the menu of those that have no room there."""
+    link = page.get_by_role("link", name=title, exact=True).first
+    if not link.is_visible():
+        page.get_by_test_id("stTopNavSection").click()
+        link = page.get_by_test_id("stTopNavDropdownLink").filter(has_text=title)
+    link.click()

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from app.pages import find_pages
-from tests.browser.conftest import OpenPage, settled
+from tests.browser.conftest import OpenPage, go_to, settled
 from tests.doubles.app_process import served
 
 pytestmark = pytest.mark.browser
@@ -69,11 +69,7 @@ def test_token_opens_every_page_under_the_base_path_and_is_in_no_address(
     page = open_page(behind_a_proxy)
     assert page.url == f"{url}/"
     for found in find_pages()[1:]:
-        link = page.get_by_role("link", name=found.entry.title, exact=True).first
-        if not link.is_visible():  # what has no room in the bar
-            page.get_by_test_id("stTopNavSection").click()
-            link = page.get_by_test_id("stTopNavDropdownLink").filter(has_text=found.entry.title)
-        link.click()
+        go_to(page, found.entry.title)
         page.wait_for_url(f"{url}/{found.name}*")
         settled(page)
         assert token not in page.url

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import OpenPage, settled
+from tests.browser.conftest import OpenPage, go_to, settled
 from tests.browser.test_app_in_browser import FIRST, SECOND, TINY, tick
 
 pytestmark = pytest.mark.browser
@@ -69,7 +69,7 @@ def test_back_and_forward_return_to_the_view_that_was_left(
     left, length = view(page), page.evaluate("history.length")
     assert set(query[1:].split("&")) - {""} <= set(left.splitlines()[0].partition("?")[2].split("&"))
     other = "Sources and method" if path == "/runs" else "Runs"
-    page.get_by_role("link", name=other, exact=True).first.click()
+    go_to(page, other)
     expect(page.get_by_role("heading", level=1)).to_have_text(other)
     next_one = view(page)
     assert page.evaluate("history.length") == length + 1
