@@ -93,6 +93,28 @@ def share_interval(n_hits: int, n: int) -> Interval | None:
     return Interval(n_hits / n, None, low, high)
 
 
+def published_share(value: float, n: int) -> tuple[float, float]:
+    """The ends of the 90% interval of a share of which only the value and the number of items are known.
+
+    By Wilson (J. Am. Stat. Assoc. 22, 1927). Where items give part of a point it is wider than it need be.
+    """
+    square = Z90**2
+    centre = (value + square / (2 * n)) / (1 + square / n)
+    reach = Z90 * math.sqrt(value * (1 - value) / n + square / (4 * n**2)) / (1 + square / n)
+    return max(min(value, centre - reach), 0.0), min(max(value, centre + reach), 1.0)
+
+
+def published_difference(first: float, second: float, n: int) -> tuple[float, float]:
+    """The ends of the 90% interval of the difference of two such shares, as if of independent items.
+
+    Newcombe's method 10 (Stat. Med. 17:873, 1998), from the intervals of both. Two models that answered the
+    same items differ less by chance, so it is wider than a paired one.
+    """
+    (low_1, high_1), (low_2, high_2) = published_share(first, n), published_share(second, n)
+    below, above = math.hypot(first - low_1, high_2 - second), math.hypot(high_1 - first, second - low_2)
+    return first - second - below, first - second + above
+
+
 def stderr_of_mean(values: Sequence[float], *, clusters: Sequence[Hashable] | None = None) -> float | None:
     """The standard error of a mean of values of any unit; cluster-robust where a cluster repeats.
 

@@ -23,6 +23,8 @@ from tracker.stats import (
     normal_interval,
     normal_stderr,
     paired_difference,
+    published_difference,
+    published_share,
     share_interval,
     smallest_detectable_difference,
     stderr_of_mean,
@@ -472,3 +474,28 @@ def test_stderr_of_a_mean_of_any_unit_counts_a_repeated_cluster_once() -> None:
     assert (stderr_of_mean(values * 8) or 0) < plain / 2
     assert stderr_of_mean([3.0]) is None
     assert stderr_of_mean([3.0, 4.0], clusters=["a", "a"]) is None
+
+
+def test_a_published_share_of_all_or_nothing_is_not_certain() -> None:
+    assert published_share(1.0, 50) == pytest.approx((1 - 1.64485**2 / (50 + 1.64485**2), 1.0), abs=1e-5)
+    assert published_share(0.0, 50)[0] == 0.0
+    low, high = published_difference(1.0, 1.0, 50)
+    assert low == pytest.approx(-high)
+    assert high > 0.05
+
+
+@pytest.mark.parametrize("p", [0.02, 0.3, 0.9, 0.98, 1.0])
+@pytest.mark.parametrize("n", [30, 200])
+def test_published_shares_and_their_differences_cover_90_percent(p: float, n: int) -> None:
+    """Exactly, over all outcomes; a discrete share cannot be 90% everywhere."""
+    hits = np.arange(n + 1)
+    weights, other = reference.binom.pmf(hits, n, p), reference.binom.pmf(hits, n, 0.5)
+    ends = [published_share(k / n, n) for k in hits]
+    assert sum(w for w, (low, high) in zip(weights, ends, strict=True) if low <= p <= high) >= 0.85
+    covered = sum(
+        weights[i] * other[j]
+        for i, j in itertools.product(hits, hits)
+        if weights[i] * other[j] > 1e-9
+        and published_difference(i / n, j / n, n)[0] <= p - 0.5 <= published_difference(i / n, j / n, n)[1]
+    )
+    assert covered >= 0.88

@@ -6,7 +6,6 @@ guessing to the highest score that can be reached.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -27,7 +26,7 @@ from tracker.frontier.population import labels
 from tracker.frontier.question import Question
 from tracker.frontier.tables import ATTRIBUTION, Tables
 from tracker.settings import Settings
-from tracker.stats import Z90
+from tracker.stats import published_share
 from tracker.suites import get_suite, suite_names
 
 SATURATED = 0.95  # of the way from guessing to the ceiling; what is left is mostly faulty items
@@ -247,8 +246,7 @@ def _interval(score: float, n_items: int | None) -> tuple[float | None, float | 
     """The 90% interval of a share of `n_items` items."""
     if n_items is None:
         return None, None
-    reach = Z90 * math.sqrt(score * (1.0 - score) / n_items)
-    return max(score - reach, 0.0), min(score + reach, 1.0)
+    return published_share(score, n_items)
 
 
 def _suites_with(task: str | None, settings: Settings) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ a benchmark counts both samples of items as independent, which makes its interva
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -22,11 +21,12 @@ from tracker.answers.model_table import ListedModel, model_table
 from tracker.answers.vintages import tables_for
 from tracker.errors import TrackerError, UnknownNameError
 from tracker.frontier.dataset import newest_vintage
+from tracker.frontier.facts import PrivateList
 from tracker.frontier.index import INTERVAL
 from tracker.frontier.question import Fitted, Question, fitted
 from tracker.frontier.tables import ATTRIBUTION, Tables
 from tracker.settings import Settings
-from tracker.stats import Z90
+from tracker.stats import published_difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,25 +130,18 @@ def _shared(models: Sequence[ListedModel], tables: Tables) -> Iterable[SharedBen
     for name in sorted(of_name, key=str.casefold):
         facts, scores_of = tables.benchmarks[name], of_name[name]
         scores = tuple(scores_of[row.model] for row in models)
-        difference = scores[0].score - scores[1].score
-        reach = _reach(scores[0].score, scores[1].score, facts.n_items)
+        first, second = scores[0].score, scores[1].score
+        ends = published_difference(first, second, facts.n_items) if facts.n_items else (None, None)
         yield SharedBenchmark(
             benchmark=name,
             domain=facts.domain.replace("_", " "),
-            is_private=facts.private_by is not None,
+            is_private=facts.is_private(PrivateList.EXTENDED),
             n_items=facts.n_items,
             scores=scores,
-            difference=difference,
-            ci_low=None if reach is None else difference - reach,
-            ci_high=None if reach is None else difference + reach,
+            difference=first - second,
+            ci_low=ends[0],
+            ci_high=ends[1],
         )
-
-
-def _reach(first: float, second: float, n_items: int | None) -> float | None:
-    """Half of the 90% interval of a difference of two shares of independent samples."""
-    if n_items is None:
-        return None
-    return Z90 * math.sqrt((first * (1.0 - first) + second * (1.0 - second)) / n_items)
 
 
 def published_comparison_document(found: PublishedComparison) -> dict[str, Any]:
