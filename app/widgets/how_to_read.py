@@ -9,8 +9,8 @@ import streamlit as st
 from tracker.frontier.definitions import STANDING_LAG
 
 GLOSSARY: Mapping[str, str] = {
-    "Capability index": "One scale for all models, fitted to their scores on many benchmarks. A difference of"
-    " ten points is about eight months of the closed frontier.",
+    "Capability index": "One scale for all models, fitted to their scores on many benchmarks. A difference"
+    " of ten points is about eight months of the closed frontier.",
     "Frontier": "The best model of a group, open or closed, at each date.",
     "Gap": "Distance of the best open model to the best closed one: in months, or in points of a score.",
     STANDING_LAG: "Age of the closed level that the best open model equals: from the day on which a closed"
@@ -20,8 +20,7 @@ GLOSSARY: Mapping[str, str] = {
     "Placement": "Where a model measured here falls on the index, by known models with scores on the same"
     " tasks.",
     "Calibrated": "Enough known models have both a published score and one of this program, so the"
-    " placement's"
-    " interval has been checked.",
+    " placement's interval has been checked.",
     "Interval": "The range that the data allow: 90% on the index and for months, 95% for scores measured"
     " here.",
     "Chance": "The score of guessing.",
@@ -51,10 +50,8 @@ GLOSSARY: Mapping[str, str] = {
 PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "": (
         "The headline says how far the best open model is behind closed ones, with the day of the data. In"
-        " the"
-        " chart a line is the best of a group at each date; a model far to the right of the closed line at"
-        " its"
-        " own height is late. Faint points were not the best at their release.",
+        " the chart a line is the best of a group at each date; a model far to the right of the closed line"
+        " at its own height is late. Faint points were not the best at their release.",
         (
             "Capability index",
             "Frontier",
@@ -93,8 +90,7 @@ PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ),
     "run_it": (
         "Choose the memory of your card. A model that fits leaves room for its weights, one text of the"
-        " chosen"
-        " length and the engine. Speed was measured on the named device and may differ on yours.",
+        " chosen length and the engine. Speed was measured on the named device and may differ on yours.",
         ("bits", "GB, GiB", "Capability index", STANDING_LAG, "Interval"),
     ),
     "model": (
