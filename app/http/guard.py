@@ -24,7 +24,13 @@ from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, SEE_OTHER = 400, 401, 403, 404, 303
+BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, NOT_ALLOWED, SEE_OTHER = 400, 401, 403, 404, 405, 303
+READING = ("GET", "HEAD")
+ONLY_READ = "This address only answers questions: it accepts GET, and nothing is changed through it"
+HOW_TO_WRITE = (
+    "benches are started and the queue is changed on the pages of `tracker app --allow-write`, or with"
+    " `tracker bench` and `tracker queue`"
+)
 FOREIGN_HOST = "Invalid host header"
 FOREIGN_ORIGIN = "Requests from pages of other origins are refused"
 NO_TOKEN = "This dashboard needs its token"  # noqa: S105 (the sentence, not a token)
@@ -142,6 +148,9 @@ class RequestCheck:
             return _no_token(rest)
         if not _exists(rest):
             return _not_found(path, base)
+        if scope["type"] == "http" and scope["method"] not in READING and not _is_of_streamlit(rest):
+            told = {"error": ONLY_READ, "hint": HOW_TO_WRITE}
+            return JSONResponse(told, status_code=NOT_ALLOWED, headers={"Allow": ", ".join(READING)})
         if asked is not None and scope["type"] == "http" and _page_of(rest) is not None:
             return self._without_token(scope, set_cookie=is_known_by_address)
         return None
@@ -219,7 +228,11 @@ def _exists(rest: str) -> bool:
     """Whether this is a page, or in a place where routes are, which then answer for themselves."""
     if _page_of(rest) is not None:
         return True
-    return rest.removeprefix("/").partition("/")[0] in (*FOR_PROGRAMS, *OF_STREAMLIT)
+    return rest.removeprefix("/").partition("/")[0] in FOR_PROGRAMS or _is_of_streamlit(rest)
+
+
+def _is_of_streamlit(rest: str) -> bool:
+    return rest.removeprefix("/").partition("/")[0] in OF_STREAMLIT
 
 
 def _not_found(path: str, base: str) -> Response:

@@ -166,9 +166,10 @@ def test_a_bench_is_stopped_as_by_a_signal_and_one_that_ended_is_not(filled: Set
 
 
 @pytest.mark.usefixtures("filled")
-def test_runs_page_says_what_is_overdue_and_where_the_timer_is_shown() -> None:
+def test_runs_page_says_what_is_overdue_and_that_no_timer_is_installed() -> None:
     words = said(visit("runs"))
-    assert "`tracker schedule status` shows the timer" in words
+    assert "No weekly timer is installed" in words
+    assert "`tracker schedule install` installs" in words
     assert "Last complete ingest" in words
 
 

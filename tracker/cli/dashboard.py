@@ -11,14 +11,16 @@ from cyclopts import Parameter, validators
 
 from tracker.cli import print_json
 from tracker.cli.help import JsonDocument
+from tracker.errors import UsageError
 
 if TYPE_CHECKING:
     from tracker.settings import Settings
 
 OPEN_WARNING = (
     "warning: `{host}` is reachable from other machines: there is no encryption, and {who} can read all"
-    " results and stop studies and benches"
+    " results and stop studies and benches{more}"
 )
+MAY_WRITE = ", start benches and change the queue"
 WITH_TOKEN = "anyone with the token, which others on the network may read,"  # noqa: S105 (a sentence)
 
 
@@ -30,6 +32,7 @@ def app(
     base_path: str = "",
     token: Annotated[bool, Parameter(negative="--no-token")] = True,
     browser: Annotated[bool, Parameter(negative="--no-browser")] = True,
+    allow_write: Annotated[bool, Parameter(negative="")] = False,
     export: Path | None = None,
     json: JsonDocument = False,
 ) -> None:
@@ -55,31 +58,41 @@ def app(
         sets one that stays; default: a new one at each start.
     browser
         Open a browser window, or do not; default: open it.
+    allow_write
+        Let the pages start benches and change the queue, as `tracker bench` and `tracker queue` do; needs the
+        token. A bench that was started there outlives the dashboard.
     export
         Write the frontier, the models and the benchmarks as HTML files into this folder instead: they open
         without Python and without the network.
     json
-        Print one JSON document: `url`, `health`, `open_url`, which has the token, `token`, and `home`;
-        with `--export`: `files`.
+        Print one JSON document: `url`, `health`, `open_url`, which has the token, `token`, `home` and
+        `allow_write`; with `--export`: `files`.
     """
+    from app.data import work
     from app.http.server import binding, choose_token, serve
+    from tracker.cli.page_work import PageWork
     from tracker.settings import load_settings
 
     settings = load_settings()
     if export is not None:
         _export(export, settings, json=json)
         return
+    if allow_write and not token:
+        raise UsageError("`--allow-write` needs the token", hint="omit `--no-token`")
     secret = choose_token(settings.app_token) if token else ""
     where = binding(port, host=host, names=name, base_path=base_path, token=secret)
     if not where.is_local:
         who = WITH_TOKEN if secret else "anyone who can connect"
-        print(OPEN_WARNING.format(host=host, who=who), file=sys.stderr)
+        print(OPEN_WARNING.format(host=host, who=who, more=MAY_WRITE if allow_write else ""), file=sys.stderr)
+    if allow_write:
+        work.allow(PageWork(settings))
 
     def announce() -> None:
         open_url = where.url_with(secret)
         if json:
             document = {"url": where.url, "health": f"{where.url}/_stcore/health"}
-            print_json(document | {"open_url": open_url, "token": secret, "home": str(settings.home)})
+            document |= {"open_url": open_url, "token": secret, "home": str(settings.home)}
+            print_json(document | {"allow_write": allow_write})
         else:
             print(f"dashboard: {open_url}")
             print(f"home: {settings.home}", file=sys.stderr)

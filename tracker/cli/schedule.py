@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -78,7 +79,8 @@ def install(
     kind
         systemd or cron; default: systemd if its user instance is running, else cron.
     """
-    from tracker.weekly.schedule import INSTALLABLE, KINDS, installed
+    from tracker.answers.weekly_timer import installed_timer
+    from tracker.weekly.schedule import INSTALLABLE, KINDS
     from tracker.weekly.schedule import install as install_timer
 
     if kind is not None and kind not in KINDS:
@@ -89,7 +91,7 @@ def install(
             hint=f"tracker schedule print --kind {kind}",
         )
     taken = install_timer(_plan(minutes, max_gb, suite), kind=kind)
-    detail = installed().detail
+    detail = installed_timer(load_settings().now()).detail
     if as_json:
         print_json({"kind": taken, "detail": detail})
     else:
@@ -98,21 +100,24 @@ def install(
 
 @app.command
 def status(*, as_json: JsonFlag = False) -> None:
-    """Show the installed timer, and when each source was last complete."""
-    from tracker.store import open_snapshot
-    from tracker.weekly.schedule import installed
+    """Show the installed timer with its next start and budget, the last digest, and the sources' state."""
+    from tracker.answers.weekly_timer import budget_text, weekly_schedule
 
-    found = installed()
-    settings = load_settings()
-    with open_snapshot(settings) as snapshot:
-        sources = snapshot.query("ingest_health", now=settings.now().replace(tzinfo=None))
+    found = weekly_schedule(load_settings())
+    timer, last = found.timer, found.last_digest
     if as_json:
-        print_json({"kind": found.kind, "detail": found.detail, "sources": plain(sources)})
+        digest = None if last is None else plain([asdict(last)])[0]
+        print_json(plain([asdict(timer)])[0] | {"last_digest": digest, "sources": plain(found.sources)})
         return
-    print(f"timer: {found.kind or 'none'}: {found.detail}")
-    if not sources:
+    print(f"timer: {timer.kind or 'none'}: {timer.detail}")
+    if timer.kind is not None:
+        print(f"next start: {moment(timer.next_at)}; budget: {budget_text(timer)}")
+    if last is not None:
+        changes = ", ".join(f"{title}: {n:,}" for title, n in last.changes.items()) or "nothing changed"
+        print(f"last digest: {moment(last.until_at)}: {changes}")
+    if not found.sources:
         print("nothing has been ingested yet; run `tracker ingest`")
-    for row in sources:
+    for row in found.sources:
         age = "never complete" if row["age_days"] is None else f"{row['age_days']:.0f} days ago"
         late = ", overdue" if row["is_overdue"] else ""
         print(f"{row['source']:<20} {row['status']:<28} {moment(row['completed_at'])} ({age}{late})")

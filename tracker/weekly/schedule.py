@@ -14,14 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
-import platformdirs
-
+from tracker.answers.weekly_timer import (
+    BEGIN,
+    COMMAND_S,
+    END,
+    NAME,
+    has_user_systemd,
+    read_crontab,
+    unit_folder,
+)
 from tracker.errors import TrackerError
 from tracker.installation import DISTRIBUTION
 from tracker.settings import Settings
 
-NAME = "tracker-weekly"
-BEGIN, END = "# >>> tracker weekly >>>", "# <<< tracker weekly <<<"
 CALENDAR = "Sun *-*-* 03:17:00"  # a quiet hour, and not on the hour, when everybody's timers fire
 CRON = "17 3 * * 0"
 SPREAD = "2h"  # so that homes do not query the sources in the same minute
@@ -29,7 +34,6 @@ MINUTES = 600.0  # of benchmarks: a night and a morning
 HF_JOBS_SPARE_MIN = (
     120  # besides measuring: installing, ingesting, copying the home; a job's default limit is 30 min
 )
-COMMAND_S = 20.0
 KINDS = ("systemd", "cron", "launchd", "github", "container", "hf-jobs")
 INSTALLABLE = ("systemd", "cron")
 
@@ -55,14 +59,6 @@ class Plan:
     def log_path(self) -> Path:
         """File for cron's output."""
         return self.home / "weekly.log"
-
-
-@dataclass(frozen=True, slots=True)
-class Installed:
-    """The installed timer, with its last and next start."""
-
-    kind: str | None
-    detail: str
 
 
 def plan(
@@ -150,7 +146,7 @@ def install(what: Plan, *, kind: str | None = None) -> str:
         _install_systemd(what)
         _remove_cron()
     else:
-        _write_crontab([*_other_lines(_read_crontab()), BEGIN, cron_line(what), END])
+        _write_crontab([*_other_lines(read_crontab()), BEGIN, cron_line(what), END])
         _remove_systemd()
     return chosen
 
@@ -176,42 +172,11 @@ def _remove_systemd() -> bool:
 
 
 def _remove_cron() -> bool:
-    lines = _read_crontab() if shutil.which("crontab") else []
+    lines = read_crontab() if shutil.which("crontab") else []
     if BEGIN not in lines:
         return False
     _write_crontab(_other_lines(lines))
     return True
-
-
-def installed() -> Installed:
-    """The timer of this user on this machine."""
-    if (unit_folder() / f"{NAME}.timer").exists():
-        if not has_user_systemd():
-            return Installed("systemd", "the units are installed, but no systemd user instance is running")
-        shown = _run(
-            ["systemctl", "--user", "list-timers", f"{NAME}.timer", "--no-pager", "--no-legend"], check=False
-        )
-        return Installed("systemd", shown.strip() or "the timer is installed but not started")
-    if shutil.which("crontab"):
-        lines = _read_crontab()
-        if BEGIN in lines:
-            return Installed("cron", lines[lines.index(BEGIN) + 1])
-    return Installed(None, "not installed; `tracker schedule install` installs one")
-
-
-def has_user_systemd() -> bool:
-    """Whether a systemd user instance is running."""
-    if shutil.which("systemctl") is None:
-        return False
-    done = subprocess.run(
-        ["systemctl", "--user", "show-environment"], capture_output=True, check=False, timeout=COMMAND_S
-    )
-    return done.returncode == 0
-
-
-def unit_folder() -> Path:
-    """Folder of the user's systemd units."""
-    return Path(platformdirs.user_config_path("systemd")) / "user"
 
 
 def _install_systemd(what: Plan) -> None:
@@ -221,18 +186,6 @@ def _install_systemd(what: Plan) -> None:
     (folder / f"{NAME}.timer").write_text(timer_unit())
     _run(["systemctl", "--user", "daemon-reload"])
     _run(["systemctl", "--user", "enable", "--now", f"{NAME}.timer"])
-
-
-def _read_crontab() -> list[str]:
-    if shutil.which("crontab") is None:
-        raise TrackerError(
-            "found neither a systemd user instance nor `crontab`",
-            hint="`tracker schedule print --kind cron` prints a line for another scheduler",
-        )
-    done = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False, timeout=COMMAND_S)
-    if done.returncode and "no crontab" not in done.stderr.lower():
-        raise TrackerError(f"`crontab -l` failed: {done.stderr.strip()[:200]}")
-    return done.stdout.splitlines()
 
 
 def _other_lines(lines: list[str]) -> list[str]:
@@ -252,11 +205,10 @@ def _write_crontab(lines: list[str]) -> None:
         raise TrackerError(f"`crontab -` failed: {done.stderr.strip()[:200]}")
 
 
-def _run(command: list[str], *, check: bool = True) -> str:
+def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMMAND_S)
-    if check and done.returncode:
+    if done.returncode:
         raise TrackerError(f"`{shlex.join(command)}` failed: {done.stderr.strip()[:200]}")
-    return done.stdout
 
 
 def _unit_word(word: str) -> str:

@@ -4,7 +4,7 @@ import streamlit as st
 
 from app.data import model_names, queries
 from app.pages.model import agent_history, charts, hub, ladder, measured, published
-from app.widgets import cached_chart, columns, downloads, missing_items, run_links, url_select
+from app.widgets import cached_chart, columns, downloads, missing_items, run_links, start_work, url_select
 
 st.title("Model", anchor=False)
 measured_ids = queries.model_ids()
@@ -25,6 +25,8 @@ if runs:
     st.header("Runs", anchor=False)
     measured.show_runs(columns.run_table(runs), model_id)
     downloads.download_buttons(columns.run_export(runs), what="Runs", name="runs")
+    if not runs[0]["path"]:
+        start_work.show_bench_form(model_id, key="model")
     run = run_links.choose_run(runs)
     measured.show_outcome(run)
     scores = queries.run_scores(run["run_id"])
@@ -43,6 +45,7 @@ else:
     hub_id = hub_id or (model_id if is_listed else None)
     measured.show_unmeasured(model_id, is_first=not measured_ids and not is_listed, hub_id=hub_id)
     if hub_id:
+        start_work.show_bench_form(hub_id, key="model")
         hub.show_hub_facts(hub_id)
 agent_history.show_agent_history(model_id)
 if facts:

@@ -4,7 +4,7 @@ import streamlit as st
 
 from app.data import measured_models, queries
 from app.pages.run_it import over_time, view, what_fits
-from app.widgets import downloads
+from app.widgets import downloads, start_work
 from tracker.answers.fits import best_fits, fit_commands, output_speed, with_frontier
 from tracker.answers.index_places import with_index
 from tracker.answers.leaderboard import exported
@@ -41,6 +41,7 @@ if tasks or not known.empty:
             wrap_lines=True,
         )
         st.caption(view.NOTE)
+        start_work.show_bench_form(name, key="run_it")
         downloads.download_buttons(exported(fits), what="Models", name=f"fits-{memory_gb:g}gb")
 what_fits.show_what_fits(memory_gb, context)
 over_time.show_over_time(memory_gb)

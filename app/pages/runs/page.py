@@ -3,15 +3,16 @@
 import streamlit as st
 
 from app.data import queries
-from app.pages.runs import view
+from app.pages.runs import controls, schedule, view
 
 st.title("Runs", anchor=False)
 st.header("Running now", anchor=False)
 view.show_running()
+controls.show_started()
 st.header("Queue", anchor=False)
 view.show_queue()
 st.header("Schedule", anchor=False)
-view.show_schedule()
+schedule.show_schedule()
 st.header("Failures", anchor=False)
 view.show_failures()
 st.header("All runs", anchor=False)

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.data import queries, running_benches
 from app.data.running_benches import Running
-from app.pages.runs import columns
+from app.pages.runs import columns, controls
 from app.widgets import downloads, refresh, safe_text
 from app.widgets.columns import RUN_COLUMNS, run_export, run_table
 from tracker.answers.bench_progress import BenchSoFar, bench_so_far
@@ -18,10 +18,6 @@ from tracker.settings import load_settings
 from tracker.wording import agreeing, counted
 
 SHOWN_TASKS = 4  # with a score so far; the last ones
-TIMER = (
-    "`tracker schedule status` shows the timer of `tracker weekly` with its next start and its budget;"
-    " `tracker schedule install` installs one."
-)
 SO_FAR = "Scores so far, with 95% intervals that hold at every look if the items come in random order."
 ASKED, STOPPING = "asked_to_cancel", "bench_stopping"
 LOOK_EVERY_S = 2.0  # the worker writes its items about every five seconds
@@ -112,27 +108,17 @@ def _stop(run_id: str) -> None:
         st.caption("Stopping after the current answers…")
 
 
-def show_schedule() -> None:
-    """Show when every source was last complete, what is overdue, and how the timer is looked up."""
-    rows = queries.ingest_health()
-    if rows:
-        overdue = [row["title"] or row["source"] for row in rows if row["is_overdue"]]
-        newest = max((row["completed_at"] for row in rows if row["completed_at"] is not None), default=None)
-        said = "never" if newest is None else f"{newest:%d %b %Y %H:%M} UTC"
-        late = f" Overdue: {', '.join(overdue)}." if overdue else " Every source is in time."
-        st.caption(safe_text.escaped(f"Last complete ingest: {said}.{late}"))
-    st.caption(TIMER)
-
-
 def show_queue() -> None:
     """Show the queue in order, with the reasons, and the parked jobs with theirs."""
     jobs = queries.jobs()
     if jobs.empty:
+        controls.show_queue_controls(jobs)
         st.info(
             "The queue is empty: run `tracker ingest` to find models and `tracker queue refresh` to add them"
         )
         return
     waiting = jobs[jobs["status"] != "done"]
+    controls.show_queue_controls(waiting[waiting["status"] != "running"])
     if waiting.empty:
         done = f"{counted(len(jobs), 'job')} {agreeing(len(jobs), 'is', 'are')} done, none is left"
         st.info(f"{done}: run `tracker ingest` to find newer models")

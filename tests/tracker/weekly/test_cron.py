@@ -19,9 +19,10 @@ import pytest
 from tests.conftest import ROOT
 from tests.doubles.hub_double import running_hub
 from tests.doubles.sources_double import SourcesHub, entry
+from tracker.answers.weekly_timer import BEGIN, END
 from tracker.settings import Settings
 from tracker.store import open_snapshot
-from tracker.weekly.schedule import BEGIN, CRON, END
+from tracker.weekly.schedule import CRON
 
 pytestmark = pytest.mark.cron
 

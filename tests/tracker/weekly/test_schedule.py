@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import os
 import plistlib
 import shlex
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import filelock
 import pytest
 
 from tests.conftest import ROOT
+from tracker.answers.weekly_timer import (
+    BEGIN,
+    END,
+    NAME,
+    Installed,
+    budget_text,
+    installed_timer,
+    last_digest,
+    next_cron_start,
+    with_unit_times,
+)
 from tracker.errors import TrackerError
 from tracker.settings import Settings
 from tracker.weekly import schedule
 from tracker.weekly.schedule import (
-    BEGIN,
     CRON,
-    END,
     KINDS,
     Plan,
     cron_line,
@@ -151,18 +162,67 @@ def test_installing_twice_leaves_one_block_and_every_other_line(settings: Settin
     assert schedule.install(plan(settings, minutes=5)) == "cron"
     lines = table.read_text().splitlines()
     assert (lines[0], lines.count(BEGIN), lines.count(END)) == ("0 1 * * * backup # 100 %", 1, 1)
-    assert "--minutes 5" in schedule.installed().detail
+    assert "--minutes 5" in installed_timer(settings.now()).detail
     assert schedule.remove() == ["cron"]
     assert table.read_text() == "0 1 * * * backup # 100 %\n"
-    assert schedule.installed().kind is None
+    assert installed_timer(settings.now()).kind is None
     assert schedule.remove() == []
+
+
+def test_schedule_of_cron_has_its_next_start_and_its_budget(settings: Settings, table: Path) -> None:
+    schedule.install(plan(settings, minutes=90, max_gb=40, suite="smoke"))
+    timer = installed_timer(datetime(2026, 12, 2, 12, tzinfo=UTC))
+    assert (timer.kind, timer.home, timer.suite) == ("cron", settings.home.resolve(), "smoke")
+    assert (timer.minutes, timer.max_gb) == (90, 40)
+    assert timer.next_at is not None
+    local = timer.next_at.astimezone()
+    assert (local.isoweekday(), local.hour, local.minute) == (7, 3, 17)
+    assert timedelta(0) < timer.next_at - datetime(2026, 12, 2, 12, tzinfo=UTC) < timedelta(days=8)
+    assert budget_text(timer) == "90 minutes of measuring, downloads up to 40 GB, suite smoke"
+    assert table.exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "days"),
+    [("0 12 * * *", 1), ("0 12 * * 0", 4), ("0 12 * * 7", 4), ("0 12 1 1 *", 30), ("0 12 5 * 4", 1)],
+)
+def test_next_cron_start_goes_by_its_days(fields: str, days: int) -> None:
+    now = datetime(2026, 12, 2, 12).astimezone()
+    assert next_cron_start(f"{fields} command", now) == now + timedelta(days=days)
+
+
+@pytest.mark.parametrize(
+    "line", ["", "@weekly x", "*/5 * * * * x", "0 30 * * * x", "0 1 * * MON x", "0 1 31 2 * x"]
+)
+def test_next_cron_start_of_another_time_is_not_known(line: str) -> None:
+    assert next_cron_start(line, datetime(2026, 12, 2, tzinfo=UTC)) is None
+
+
+def test_starts_of_a_systemd_timer_are_read_from_its_properties() -> None:
+    timer = with_unit_times(
+        Installed("systemd", ""), "NextElapseUSecRealtime=@1796613420\nLastTriggerUSec=\n"
+    )
+    assert (timer.next_at, timer.last_at) == (datetime(2026, 12, 7, 3, 17, tzinfo=UTC), None)
+    assert with_unit_times(timer, "NextElapseUSecRealtime=n/a").next_at is None
+
+
+def test_last_digest_is_the_newest_that_can_be_read(settings: Settings) -> None:
+    settings.digests_path.mkdir(parents=True)
+    part = {"title": "New models", "n": 3}
+    for day in ("2026-11-15", "2026-11-22"):
+        one = {"since": "2026-11-08T00:00:00+00:00", "until": f"{day}T03:20:00+00:00"}
+        (settings.digests_path / f"{day}.json").write_text(json.dumps(one | {"sections": [part]}))
+    (settings.digests_path / "2026-11-29.json").write_text('{"until": "2026-11-29", "since": "x"}')
+    found = last_digest(settings)
+    assert found is not None
+    assert (f"{found.until_at:%d}", found.changes) == ("22", {"New models": 3})
 
 
 def test_a_timer_of_the_other_kind_is_taken_out(settings: Settings, table: Path, tmp_path: Path) -> None:
     units = tmp_path / "config" / "systemd" / "user"
     units.mkdir(parents=True)
     for suffix in ("timer", "service"):
-        (units / f"{schedule.NAME}.{suffix}").write_text("[Unit]\n")
+        (units / f"{NAME}.{suffix}").write_text("[Unit]\n")
     assert schedule.install(plan(settings), kind="cron") == "cron"
     assert (BEGIN in table.read_text(), list(units.iterdir())) == (True, [])
 
@@ -199,4 +259,4 @@ def test_without_systemd_and_cron_it_says_what_to_do(
     with pytest.raises(TrackerError) as caught:
         schedule.install(plan(settings))
     assert "tracker schedule print" in caught.value.hint
-    assert schedule.installed().kind is None
+    assert installed_timer(settings.now()).kind is None
