@@ -21,7 +21,7 @@ from tracker.errors import EngineError, FieldError, TrackerError, UnknownNameErr
 from tracker.extensions import Registry
 from tracker.installation import install_command
 from tracker.interpreter import extension_hint
-from tracker.records import EngineInfo, EngineSettings, Model
+from tracker.records import NGRAM, EngineInfo, EngineSettings, Model
 
 ENGINES = Registry(  # of each engine's `EngineSpec`; `auto` takes the first that is available here
     "engine",
@@ -200,6 +200,7 @@ class EngineSpec:
     )  # settings that must be given, each with an example
     quantizations: tuple[str, ...] = ()  # for `--quantization`; empty: the engine itself checks
     kv_cache_dtypes: tuple[str, ...] = ()  # for `--kv-cache-dtype`
+    drafts: bool = False  # whether `--speculative` may also name a draft model
     sampling: tuple[str, ...] = ()  # what it takes in `GenerationRequest.sampling`, by transformers' names
     module: str | None = None  # must be importable for the engine to run
     packages: tuple[str, ...] = ()  # the distributions it needs, for `tracker doctor`
@@ -322,6 +323,17 @@ def _check(settings: EngineSettings, spec: EngineSpec) -> None:
     if spec.kv_cache_dtypes and settings.kv_cache_dtype not in (None, *spec.kv_cache_dtypes):
         kind = f"KV cache type of {spec.name}"
         raise UnknownNameError(kind, settings.kv_cache_dtype or "", known=spec.kv_cache_dtypes)
+    _check_speculative(settings, spec)
+
+
+def _check_speculative(settings: EngineSettings, spec: EngineSpec) -> None:
+    asked = settings.speculative
+    if asked is None or asked == NGRAM or "speculative" not in spec.settings:
+        return
+    if not (spec.drafts and asked.endswith(f".{GGUF}")):
+        other = f" or the {GGUF.upper()} file of a draft model" if spec.drafts else ""
+        problem = f"must be `{NGRAM}`{other} for `--engine {spec.name}`, got `{asked}`"
+        raise FieldError("speculative", problem, example=NGRAM)
 
 
 def runs_remote_code(model: Model, settings: EngineSettings) -> bool:

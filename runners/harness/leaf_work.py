@@ -165,6 +165,8 @@ class LeafPlanner:
             parts["head_dtype"] = job.settings.head_dtype
         if leaf.has_texts and job.settings.repetition_detection is not None:
             parts["repetition_detection"] = dump(RepetitionLimits.parse(job.settings.repetition_detection))
+        if leaf.has_texts and job.settings.speculative is not None:  # the probability of a choice has none
+            parts["speculative"] = getattr(self._engine, "speculative", None) or job.settings.speculative
         if values is not None:
             parts["sampling"] = values
         if repeat:

@@ -119,6 +119,10 @@ def run_suites(job: Job, reporter: Reporter, stop: JobStop) -> int:
         for run_id in session.runs:
             session.end(_without_tasks(session.runs[run_id], session.tasks[run_id]))
         return UnreachableError.exit_code
+    if error := session.nothing_to_speculate():
+        for run in session.runs.values():
+            session.end(failed(run, error))
+        return exit_code(error)
     with MemoryWatch() as watch:
         started = time.monotonic()
         try:
@@ -159,6 +163,18 @@ class Session:
             write_run(self.items_path, self.runs[request.run_id])
         for request in self.job.runs:
             self.tasks[request.run_id] = prepare(request.suite, cache_path=cache_path)
+
+    def nothing_to_speculate(self) -> EngineError | None:
+        """Why speculative decoding can change nothing: no task of the job writes a text."""
+        prepared = [task for tasks in self.tasks.values() for task in tasks if task.error is None]
+        leaves = [leaf for one in prepared if one.loaded for leaf in one.loaded.leaves]
+        may_write = any(one.loaded is None for one in prepared) or any(leaf.has_texts for leaf in leaves)
+        if self.job.settings.speculative is None or may_write:
+            return None
+        names = ", ".join(f"`{one.spec.task}`" for one in prepared)
+        message = f"no text is written for {names}, so there is nothing to speculate"
+        hint = "leave out `--speculative`, or choose a task with written answers, such as `--task gsm8k`"
+        return EngineError(message, reason="unsupported", hint=hint)
 
     def load(self) -> Engine:
         """Load the model into the engine.

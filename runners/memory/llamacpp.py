@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from pathlib import Path
 
 from runners.engines.llamacpp.spec import MOST_CONTEXT, N_PARALLEL
 from runners.hardware import Hardware
@@ -19,7 +20,7 @@ from runners.memory.kv_cache import FLOAT32_BYTES, LayerCache
 from runners.memory.prediction import Fit, Rung, common_rungs, device_name, shorter_contexts
 from runners.memory.weights import Subject
 from runners.models.gguf_types import TENSOR_TYPES
-from tracker.records import EngineSettings
+from tracker.records import NGRAM, EngineSettings
 
 MIB = 2**20
 UBATCH = 512  # tokens computed at once, llama.cpp's default
@@ -54,7 +55,7 @@ class LlamaCppMemory:
         buffers = buffer_bytes(shape, context=context, slots=slots)
         card_bytes = sum(card.free_bytes for card in hardware.gpus)
         n_cards = len(hardware.gpus)
-        overhead = WORKER_BYTES + SERVER_BYTES + buffers
+        overhead = WORKER_BYTES + SERVER_BYTES + buffers + _draft_bytes(settings)
         weights, cache = sum(one.n_bytes for one in subject.tensors), sum(caches)
         available, total = hardware.free_ram_bytes, weights + cache + overhead
         fits, split = total <= available, None
@@ -178,6 +179,13 @@ def _default_context(shape: Architecture, settings: EngineSettings) -> int:
 
 def _slots(settings: EngineSettings) -> int:
     return settings.max_num_seqs or N_PARALLEL
+
+
+def _draft_bytes(settings: EngineSettings) -> int:
+    """The weights of a draft model, without its cache; 0 if there is none here."""
+    asked = settings.speculative
+    path = None if asked is None or asked == NGRAM else Path(asked).expanduser()
+    return path.stat().st_size if path is not None and path.is_file() else 0
 
 
 def _kv_type(settings: EngineSettings) -> str:

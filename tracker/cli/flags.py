@@ -102,6 +102,13 @@ class EngineFlags(MemoryFlags):
     chat_template: Annotated[
         str | None, Parameter(help="Name of a chat template, of a model with several; default: `default`.")
     ] = None
+    speculative: Annotated[
+        str | None,
+        Parameter(
+            help="Speculative decoding: `ngram`, which proposes what followed the same tokens before, or the"
+            " .gguf file of a draft model; speed changes, scores must not."
+        ),
+    ] = None
     trust_remote_code: Annotated[bool, Parameter(help="Run code from the model's repository.")] = (
         DEFAULT.trust_remote_code
     )

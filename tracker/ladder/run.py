@@ -47,6 +47,7 @@ LEAST_OF_A_TASK = 8
 MARGIN, LAST_MARGIN = 1.1, 1.5  # on the items that should suffice, as their number is itself an estimate
 LEAST_GROWTH, MOST_GROWTH = 1.25, 8.0  # from one look to the next
 LEAST_MINUTES = 0.01  # for a run that begins just before the end
+YOUNGER_SETTINGS = ("speculative",)  # than the first ladders
 MOST_PRECISION = 50.0  # percentage points
 
 
@@ -182,7 +183,7 @@ def _begun(request: LadderRequest, rungs: Sequence[LadderRung], suite: Suite, se
     """The ladder as it stands: rungs measured before keep their runs."""
     parts = {
         "model_id": rungs[0].model_id,
-        "settings": dump(rungs[0].settings),
+        "settings": {name: value for name, value in dump(rungs[0].settings).items() if _counts(name, value)},
         "suite": dump(suite),
     }
     ladder_id = fingerprint(parts)
@@ -201,6 +202,11 @@ def _begun(request: LadderRequest, rungs: Sequence[LadderRung], suite: Suite, se
         begun_at,
         command_of(request, suite.name),
     )
+
+
+def _counts(name: str, value: object) -> bool:
+    """Whether a setting is part of a ladder's identity: younger ones if set, so that old ladders resume."""
+    return name not in YOUNGER_SETTINGS or value is not None
 
 
 def _resumed(known: LadderRung, asked: LadderRung) -> LadderRung:

@@ -26,6 +26,7 @@ MOST_PATTERN_TOKENS = 10_000  # of a repeated pattern, and times that it repeats
 EXAMPLE_LIMITS = "max_pattern_size=64,min_count=8"
 MOST_ITEMS = 1_000_000_000  # of one task
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+NGRAM = "ngram"  # speculative decoding that proposes what followed the last tokens before
 HEAD_DTYPES = ("auto", "float32")  # auto: that of the model
 POSITIVE = {
     "max_model_len": 4096,
@@ -244,6 +245,7 @@ class EngineSettings:
     chat_template: str | None = None  # by its name, of a model that has several; None: `default`
     n_gpu_layers: int | None = None  # on the card, for `llamacpp`; None: as many as fit
     kv_cache_dtype: str | None = None  # type of the keys and values, for `llamacpp`; None: its own, f16
+    speculative: str | None = None  # `NGRAM`, or the path of a draft model; None: no speculative decoding
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -272,6 +274,8 @@ class EngineSettings:
                 raise FieldError("server_option", f"cannot set `{key}`, which the task decides")
         if self.n_gpu_layers is not None and self.n_gpu_layers < 0:
             raise FieldError("n_gpu_layers", f"must be 0 or more, got {self.n_gpu_layers}", example=0)
+        if self.speculative is not None and not self.speculative.strip():
+            raise FieldError("speculative", "is empty", example=NGRAM)
         if self.quantization is not None and not re.fullmatch(r"[a-z0-9_-]+", self.quantization):
             problem = f"must be the name of a method, got `{self.quantization}`"
             raise FieldError("quantization", problem, example="fp8")

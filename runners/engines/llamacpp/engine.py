@@ -14,6 +14,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -37,7 +38,7 @@ from runners.engines.llamacpp.file_facts import FileFacts
 from runners.engines.llamacpp.launch import Launch
 from runners.engines.llamacpp.scoring import Scorer, by_context, until_first_error
 from runners.engines.llamacpp.server_process import LAST_WORDS_S, LlamaServer
-from runners.engines.llamacpp.spec import MOST_CONTEXT, N_PARALLEL, SPEC
+from runners.engines.llamacpp.spec import DRAFT_READER, MOST_CONTEXT, N_PARALLEL, SPEC
 from runners.engines.llamacpp.tokenizer import LlamaTokenizer
 from runners.engines.seeds import request_seed
 from runners.engines.server.answers import StreamedAnswer
@@ -48,7 +49,7 @@ from runners.engines.thinking import find_marks, like_a_mark
 from runners.hardware import describe_hardware
 from tracker.errors import EngineError, TransientError, UnreachableError
 from tracker.http_client import WaitingLoop
-from tracker.records import EngineInfo, EngineSettings, Model
+from tracker.records import NGRAM, EngineInfo, EngineSettings, Model
 from tracker.settings import load_settings
 
 OFFLOADED = re.compile(r"offloaded (?P<n>\d+)/(?P<all>\d+) layers to GPU")
@@ -86,6 +87,7 @@ class LlamaCppEngine(TemplatedChat):
         self._max_len = settings.max_model_len or min(
             self._facts.context_length or MOST_CONTEXT, MOST_CONTEXT
         )
+        self.speculative = self._speculative(path)
         self._server = LlamaServer(self._launch(path))
         self._loop, self._api, self._is_open = WaitingLoop(), LlamaApi(self._server), True
         try:
@@ -171,7 +173,26 @@ class LlamaCppEngine(TemplatedChat):
             n_gpu_layers=self._settings.n_gpu_layers if has_gpu or self._settings.n_gpu_layers else None,
             kv_cache_dtype=self._settings.kv_cache_dtype or "f16",
             program=self._build.program,
+            is_speculative=self.speculative is not None,
+            draft_path=self._draft_path(),
         )
+
+    def _draft_path(self) -> str | None:
+        asked = self._settings.speculative
+        return None if asked is None or asked == NGRAM else str(Path(asked).expanduser().absolute())
+
+    def _speculative(self, path: str) -> dict[str, str] | None:
+        """How tokens are proposed, as part of the identity of texts; None: they are not.
+
+        Raises:
+            EngineError: the draft model does not exist, or its tokens are not those of the model.
+        """
+        draft_path = self._draft_path()
+        if self._settings.speculative is None:
+            return None
+        if draft_path is None:
+            return {"method": NGRAM}
+        return {"method": "draft", "draft": SPEC.load(DRAFT_READER)(path, draft_path)}
 
     def _own_tokenizer(self) -> LlamaTokenizer:
         said = self._loop.run(self._api.props())

@@ -45,6 +45,11 @@ def _serve_package(launch: Launch) -> None:
     params.cache_type_k = params.cache_type_v = cache_type
     params.ctx_shift = params.warmup = params.ui = params.endpoint_slots = False
     params.cache_ram_mib = 0
+    if launch.is_speculative:
+        kinds = xllamacpp.common_speculative_type
+        ngram, draft = kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE, kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE
+        params.speculative.types = [draft if launch.draft_path else ngram]
+        params.speculative.draft.mparams.path = launch.draft_path or ""
     server = xllamacpp.Server(params)  # noqa: F841  # serves as long as it is referred to
     threading.Event().wait()
 

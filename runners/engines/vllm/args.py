@@ -8,7 +8,7 @@ from typing import Any
 
 from runners.engines import runs_remote_code
 from runners.hardware import Gpu
-from tracker.records import EngineSettings, Model
+from tracker.records import NGRAM, EngineSettings, Model
 
 CPU = "cpu"  # vLLM's name for the device type
 AUTO_MAX_MODEL_LEN = -1  # the longest that the model and the memory allow; `LLM` reports its choice
@@ -16,6 +16,14 @@ GIB = 2**30
 CPU_KV_CACHE_BYTES = (
     GIB  # `VLLM_CPU_KVCACHE_SPACE` takes precedence; without either, vLLM takes 90% of the memory
 )
+# At most so many tokens at once, which followed the last 2 to 4; `SpeculativeConfig` of vLLM 0.32.0 has no
+# default for the first number.
+NGRAM_CONFIG = {
+    "method": NGRAM,
+    "num_speculative_tokens": 5,
+    "prompt_lookup_min": 2,
+    "prompt_lookup_max": 4,
+}
 CPU_BLOCK_TOKENS = (
     32  # the smallest that its CPU attention supports; its default of 128 shares short prefixes badly
 )
@@ -69,6 +77,8 @@ def engine_args(model: Model, settings: EngineSettings, *, device_type: str) -> 
         args["max_num_seqs"] = settings.max_num_seqs
     if settings.head_dtype != "auto":
         args["hf_overrides"] = {"head_dtype": settings.head_dtype}
+    if settings.speculative == NGRAM:
+        args["speculative_config"] = dict(NGRAM_CONFIG)
     if device_type == CPU:
         args |= {
             "enforce_eager": True,  # compiling takes minutes there

@@ -39,6 +39,7 @@ from runners.engines.vllm.answers import AnswerReader, Output, ids_before_end, l
 from runners.engines.vllm.args import (
     AUTO_MAX_MODEL_LEN,
     CPU,
+    NGRAM_CONFIG,
     coarse_length,
     engine_args,
     engine_environment,
@@ -94,6 +95,7 @@ class VllmEngine(TemplatedChat):
         self._cache_usage: float | None = None  # the largest share of the reserved cache in use so far
         self._usage_seen_s = -USAGE_S
         self._model, self._settings = model, settings
+        self.speculative = NGRAM_CONFIG if settings.speculative else None  # of the identity of texts
         self._log = ChildLog()
         self._others = children()  # started by others: not ours to stop
         self._vllm = _import_vllm()

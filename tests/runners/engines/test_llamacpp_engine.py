@@ -24,6 +24,7 @@ from runners.engines import (
     open_engine,
 )
 from runners.engines.llamacpp.engine import OTHER_TEMPLATE, LlamaCppEngine
+from runners.engines.llamacpp.launch import Launch
 from runners.engines.thinking import ThinkingMarks
 from runners.models.demo import demo_gguf, gguf_path
 from tests.builders.gguf_builder import ALIGNMENT, text, typed
@@ -252,3 +253,54 @@ def test_llamacpp_settings_are_checked_before_anything_is_loaded() -> None:
         choose_engine(EngineSettings(engine="llamacpp", tensor_parallel_size=2), has_gpu=False)
     with pytest.raises(FieldError, match="n_gpu_layers"):
         choose_engine(EngineSettings(engine="transformers", n_gpu_layers=3), has_gpu=False)
+
+
+def test_llamacpp_speculative_decoding_writes_the_same_texts(engine: LlamaCppEngine) -> None:
+    counting = "1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3,"  # so that it proposes tokens
+    asked = [GenerationRequest(prompt, 16) for prompt in (counting, "The capital of France is")]
+    loaded = open_engine(demo_gguf(), replace(SETTINGS, max_num_seqs=1, speculative="ngram"))
+    assert isinstance(loaded, LlamaCppEngine)
+    try:
+        found = dict(loaded.generate(asked))
+    finally:
+        loaded.close()
+    plain = dict(engine.generate(asked))
+    assert [(found[n].text, found[n].output_tokens) for n in range(2)] == [
+        (plain[n].text, plain[n].output_tokens) for n in range(2)
+    ]
+    assert (loaded.speculative, engine.speculative) == ({"method": "ngram"}, None)
+    assert loaded.info == engine.info  # it is part of the identity of texts alone
+
+
+@pytest.mark.parametrize(
+    ("draft", "given"),
+    [
+        (None, ["--spec-type", "ngram-simple"]),
+        ("/d.gguf", ["--spec-type", "draft-simple", "--model-draft", "/d.gguf"]),
+    ],
+)
+def test_llamacpp_tells_the_program_how_tokens_are_proposed(draft: str | None, given: list[str]) -> None:
+    plain = Launch("/m.gguf", 256, 1, 1, None, "f16", "llama-server")
+    asked = replace(plain, is_speculative=True, draft_path=draft)
+    assert [word for word in asked.argv() if word not in plain.argv()] == given
+
+
+@pytest.mark.parametrize(
+    ("engine", "speculative", "says"),
+    [
+        ("server", "ngram", "speculative is not supported by `--engine server`"),
+        ("transformers", "ngram", "speculative is not supported by `--engine transformers`"),
+        ("vllm", "draft.gguf", "must be `ngram` for `--engine vllm`, got `draft.gguf`"),
+        ("llamacpp", "ngrm", "must be `ngram` or the GGUF file of a draft model for `--engine llamacpp`"),
+    ],
+)
+def test_speculative_decoding_that_an_engine_lacks_is_refused(
+    engine: str, speculative: str, says: str
+) -> None:
+    asked = EngineSettings(
+        engine=engine, speculative=speculative, base_url="http://x/v1" * (engine == "server") or None
+    )
+    with pytest.raises(FieldError) as raised:
+        choose_engine(asked, has_gpu=False)
+    assert says in str(raised.value)
+    assert raised.value.hint

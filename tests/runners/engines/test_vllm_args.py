@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from runners.engines.vllm.args import (
+    NGRAM_CONFIG,
     batch_limits,
     coarse_length,
     engine_args,
@@ -65,6 +66,7 @@ def test_vllm_args_remote_code_that_is_not_needed_is_not_run() -> None:
         (EngineSettings(gpu_memory_utilization=0.5), "gpu_memory_utilization", 0.5),
         (EngineSettings(max_num_seqs=8), "max_num_seqs", 8),
         (EngineSettings(seed=7), "seed", 7),
+        (EngineSettings(speculative="ngram"), "speculative_config", NGRAM_CONFIG),
         (EngineSettings(head_dtype="float32"), "hf_overrides", {"head_dtype": "float32"}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -423,3 +423,25 @@ def test_worker_code_of_the_repository_is_named_before_it_runs_and_kept_with_the
     assert end.runs[0].settings.trust_remote_code
     assert end.runs[0].n_reused_items == 0  # its items are not those without that code
     assert end.runs[0].scores[0].fingerprint != plain.runs[0].scores[0].fingerprint
+
+
+def test_worker_refuses_speculative_decoding_where_nothing_is_written(
+    settings: Settings, model_folder: Path
+) -> None:
+    asked = EngineSettings(engine=ENGINE, speculative="ngram")
+    end, _ = run(settings, replace(job(settings, model_folder, "parity"), settings=asked))
+    (stored,) = end.runs
+    assert (stored.status, stored.reason) == (RunStatus.FAILED, "unsupported")
+    assert "no text is written for `parity`, so there is nothing to speculate" in (stored.detail or "")
+
+
+def test_worker_speculative_decoding_is_part_of_the_identity_of_texts_alone(
+    settings: Settings, model_folder: Path
+) -> None:
+    plain, _ = run(settings, job(settings, model_folder, "sums", "parity", limit=2))
+    asked = EngineSettings(engine=ENGINE, speculative="ngram")
+    made = job(settings, model_folder, "sums", "parity", run_id="run-2", limit=2)
+    proposed, _ = run(settings, replace(made, settings=asked))
+    before, after = ({one.task: one.fingerprint for one in end.runs[0].scores} for end in (plain, proposed))
+    assert before["parity"] == after["parity"]
+    assert before["sums"] != after["sums"]

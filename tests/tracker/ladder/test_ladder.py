@@ -199,6 +199,8 @@ def test_ladder_a_rung_is_a_model_with_the_settings_that_differ() -> None:
     assert parse_rung("acme/atlas-8b-AWQ").rung("acme/atlas-8b", base).settings == base
     cache = parse_rung("kv-cache-dtype=q8_0").rung("demo", EngineSettings(engine="llamacpp"))
     assert (cache.label, cache.settings.kv_cache_dtype) == ("kv-cache-dtype=q8_0", "q8_0")
+    proposed = parse_rung("speculative=ngram").rung("demo", EngineSettings(engine="llamacpp"))
+    assert (proposed.label, proposed.settings.speculative) == ("speculative=ngram", "ngram")
 
 
 @pytest.mark.parametrize(
@@ -213,6 +215,7 @@ def test_ladder_a_rung_is_a_model_with_the_settings_that_differ() -> None:
         (("demo", "--rung", "dtype=bfloat16", "--suite", "quik"), "no suite is called `quik`"),
         (("demo", "--engine", "llamacpp", "--rung", "kv-cache-dtype=q4_2"), "did you mean"),
         (("demo", "--engine", "transformers", "--rung", "kv-cache-dtype=q8_0"), "is not supported by"),
+        (("demo", "--engine", "transformers", "--rung", "speculative=ngram"), "is not supported by"),
         (("demo", "--rung", "dtype=bfloat16", "--limit", "0"), "`--limit` must be at least 1"),
         (("demo", "--show"), "no ladder has been measured here yet"),
         (("demo", "--show", "--rung", "dtype=bfloat16"), "`--show` measures nothing"),
