@@ -119,10 +119,10 @@ def run_suites(job: Job, reporter: Reporter, stop: JobStop) -> int:
         for run_id in session.runs:
             session.end(_without_tasks(session.runs[run_id], session.tasks[run_id]))
         return UnreachableError.exit_code
-    if error := session.nothing_to_speculate():
+    if refusal := session.nothing_to_speculate():
         for run in session.runs.values():
-            session.end(failed(run, error))
-        return exit_code(error)
+            session.end(failed(run, refusal))
+        return exit_code(refusal)
     with MemoryWatch() as watch:
         started = time.monotonic()
         try:
