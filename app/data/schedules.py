@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app.data import queries
 from tracker.answers.weekly_timer import WeeklySchedule, weekly_schedule
 from tracker.settings import load_settings
 
@@ -14,4 +15,4 @@ ASK_EVERY_S = 60.0  # two commands of the system
 def weekly(snapshot: str) -> WeeklySchedule:
     """The schedule with the sources of this snapshot."""
     del snapshot  # part of the cache's key
-    return weekly_schedule(load_settings())
+    return weekly_schedule(load_settings(), queries.now())

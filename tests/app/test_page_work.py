@@ -101,6 +101,7 @@ def test_the_queue_changes_from_the_page_as_from_the_command_line(settings: Sett
     assert starts.commands == []
 
 
+@pytest.mark.clock
 def test_a_bench_is_started_as_its_command_and_its_failure_is_shown(starts: Starts) -> None:
     starter = work.allowed_work()
     starter.start_bench("demo", suite="smoke", limit=20)

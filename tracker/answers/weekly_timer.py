@@ -66,14 +66,14 @@ class WeeklySchedule:
     sources: tuple[Mapping[str, Any], ...]
 
 
-def weekly_schedule(settings: Settings) -> WeeklySchedule:
-    """The schedule of the home: asks systemd and cron, and reads the snapshot and the saved digests.
+def weekly_schedule(settings: Settings, now: datetime) -> WeeklySchedule:
+    """The schedule of the home at `now`, with a time zone: asks systemd and cron, and reads the snapshot and
+    the saved digests.
 
     Raises:
         StoreError: the snapshot cannot be read.
         TrackerError: `crontab -l` failed.
     """
-    now = settings.now()
     with open_snapshot(settings) as snapshot:
         sources = snapshot.query("ingest_health", now=now.replace(tzinfo=None))
     return WeeklySchedule(installed_timer(now), last_digest(settings), tuple(sources))

@@ -103,7 +103,8 @@ def status(*, as_json: JsonFlag = False) -> None:
     """Show the installed timer with its next start and budget, the last digest, and the sources' state."""
     from tracker.answers.weekly_timer import budget_text, weekly_schedule
 
-    found = weekly_schedule(load_settings())
+    settings = load_settings()
+    found = weekly_schedule(settings, settings.now())
     timer, last = found.timer, found.last_digest
     if as_json:
         digest = None if last is None else plain([asdict(last)])[0]
