@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, cast, runtime_checkable
 
+from runners.engines.tool_calls import ToolCall
 from tracker.errors import EngineError, FieldError, TrackerError, UnknownNameError
 from tracker.extensions import Registry
 from tracker.installation import install_command
@@ -94,6 +95,7 @@ class Generation:
     latency_s: float | None = None
     ttft_s: float | None = None
     thinking: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()  # which a server has read; of other engines they are in the text
 
 
 REFUSED = Generation("", "refused", prompt_tokens=0, output_tokens=0)  # stands for a refused request
@@ -108,14 +110,17 @@ class RequestRefusedError(EngineError):
 
 
 class ChatPrompt(str):
-    """A prompt rendered from chat messages, which it keeps."""
+    """A prompt rendered from chat messages and tools, which it keeps."""
 
-    messages: tuple[dict[str, str], ...]
+    messages: tuple[dict[str, Any], ...]
+    tools: tuple[Mapping[str, Any], ...]
 
-    def __new__(cls, text: str, messages: Sequence[dict[str, str]]) -> ChatPrompt:
-        """Create the prompt `text` with its `messages`."""
+    def __new__(
+        cls, text: str, messages: Sequence[dict[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> ChatPrompt:
+        """Create the prompt `text` with its `messages` and `tools`."""
         prompt = super().__new__(cls, text)
-        prompt.messages = tuple(messages)
+        prompt.messages, prompt.tools = tuple(messages), tuple(tools)
         return prompt
 
 
@@ -123,7 +128,8 @@ class Engine(Protocol):
     """A loaded model. Constructed as `Class(model, settings)`; raises `EngineError` if that fails.
 
     An engine may also have `begins_in_order = True`: it begins the texts in the order of their requests, so
-    that all can be requested at once where time may run out.
+    that all can be requested at once where time may run out. With `takes_tools`, its `chat_prompt` takes
+    `tools`, as OpenAI's API has them.
     """
 
     info: EngineInfo

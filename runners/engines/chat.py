@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,20 @@ from tracker.records import EngineSettings
 # of one suite would answer different prompts.
 PINNED_NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 TRIED_MESSAGES = ({"role": "user", "content": "Which is larger, 17 or 71?"},)
+TRIED_TOOLS: Sequence[Mapping[str, Any]] = (
+    {
+        "type": "function",
+        "function": {
+            "name": "compare_numbers",
+            "description": "Compare two numbers.",
+            "parameters": {
+                "type": "object",
+                "properties": {"first": {"type": "integer", "description": "the first number"}},
+                "required": ["first"],
+            },
+        },
+    },
+)
 DEFAULT_TEMPLATE = "default"  # the one that transformers takes of several
 # Template variables that turn thinking on or off: of Qwen3, GLM and most, and of DeepSeek, Granite and Kimi.
 THINKING_SWITCHES = ("enable_thinking", "thinking")
@@ -30,12 +45,15 @@ RENDERED_BYTES = 4 * MOST_TIMES  # more per character that it is given
 
 def render_chat(
     tokenizer: Any,
-    messages: Sequence[dict[str, str]],
+    messages: Sequence[dict[str, Any]],
     *,
     add_generation_prompt: bool,
     thinking: bool | None,
+    tools: Sequence[Mapping[str, Any]] = (),
 ) -> ChatPrompt:
     """Render messages with the model's chat template; `thinking` None leaves thinking to the template.
+
+    `tools`: functions with JSON schemas, as OpenAI's API has them.
 
     As in lm-eval, a template that rejects the messages gets them again without the system message.
 
@@ -59,14 +77,32 @@ def render_chat(
     }
     if thinking is not None:
         options |= dict.fromkeys(THINKING_SWITCHES, thinking)
-    n_characters = sum(len(message["content"]) for message in messages)
+    if tools:
+        options["tools"] = list(tools)
+    n_characters = sum(_n_characters(message) for message in messages) + len(json.dumps(list(tools)))
     more_bytes = RENDER_BYTES + RENDERED_BYTES * n_characters
     with limited_step("the model's chat template", cpu_s=RENDER_S, extra_bytes=more_bytes):
         text = _rendered(tokenizer, messages, options)
     most = MOST_CHARACTERS + MOST_TIMES * n_characters
     if len(text) > most:
         raise StepLimitError(f"the model's chat template makes {len(text):,} characters of {n_characters:,}")
-    return ChatPrompt(text, messages)
+    return ChatPrompt(text, messages, tools)
+
+
+def _n_characters(message: Mapping[str, Any]) -> int:
+    calls = message.get("tool_calls")
+    return len(message["content"]) + (len(json.dumps(calls)) if calls else 0)
+
+
+def takes_tools(tokenizer: Any) -> bool:
+    """Whether the chat template shows a model the tools that it is given."""
+    try:
+        found = render_chat(
+            tokenizer, TRIED_MESSAGES, add_generation_prompt=True, thinking=None, tools=TRIED_TOOLS
+        )
+    except EngineError:
+        return False  # no template, or it rejects tools
+    return str(TRIED_TOOLS[0]["function"]["name"]) in found
 
 
 def choose_template(tokenizer: Any, name: str | None) -> None:
@@ -121,7 +157,7 @@ def can_stop_thinking(tokenizer: Any) -> bool:
     return usual != without
 
 
-def _rendered(tokenizer: Any, messages: Sequence[dict[str, str]], options: dict[str, Any]) -> str:
+def _rendered(tokenizer: Any, messages: Sequence[dict[str, Any]], options: dict[str, Any]) -> str:
     try:
         return str(tokenizer.apply_chat_template(list(messages), **options))
     except jinja2.exceptions.TemplateError:
@@ -144,14 +180,22 @@ class TemplatedChat:
         """Whether the model thinks by itself, and its chat template can prevent that."""
         return find_marks(self._tokenizer) is not None and can_stop_thinking(self._tokenizer)
 
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the model's chat template shows it the tools that it is given."""
+        return takes_tools(self._tokenizer)
+
     def chat_prompt(
         self,
-        messages: Sequence[dict[str, str]],
+        messages: Sequence[dict[str, Any]],
         *,
         add_generation_prompt: bool = True,
         thinking: bool | None = None,
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> str:
         """The messages in the model's chat template, with thinking on or off, by default as in the settings.
+
+        `tools`: functions with JSON schemas, for templates that take them; see `takes_tools`.
 
         Raises:
             EngineError: the model has no chat template, or it rejects the messages (reason `unsupported`).
@@ -161,4 +205,5 @@ class TemplatedChat:
             messages,
             add_generation_prompt=add_generation_prompt,
             thinking=self._settings.thinking if thinking is None else thinking,
+            tools=tools,
         )

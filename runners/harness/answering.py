@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,15 @@ from runners.engines import (
     TextScorer,
     is_served,
 )
+from runners.harness.episodes import play
 from runners.harness.questions import Request, TaskQuestion
-from runners.harness.scoring import item_score
+from runners.harness.scoring import UNPARSED, item_score
 from runners.step_limits import GIB, limited_step
 from tracker.errors import EngineError
 from tracker.files.items import write_part
 from tracker.records import CUT_OFF, Item
+from tracker.records.transcripts import parse_transcript
+from tracker.wording import counted
 
 SIMPLE_QUESTION = "Which is larger, 17 or 71?"
 THINKING_TOKENS = 512  # enough to see that thinking has begun
@@ -73,7 +76,11 @@ def answer(
     Raises:
         EngineError, UnreachableError: the engine died; items already yielded stay valid.
     """
-    if not questions:
+    episodes = [question for question in questions if question.episode is not None]
+    for place, transcript in play(engine, episodes, stop=stop):
+        yield episodes[place], episode_item(episodes[place], transcript)
+    questions = [question for question in questions if question.episode is None]
+    if not questions or stop():
         return
     requests = [request for question in questions for request in question.requests]
     owners = [(n, part) for n, question in enumerate(questions) for part in range(len(question.requests))]
@@ -180,6 +187,15 @@ def item_of(question: TaskQuestion, replies: Sequence[Reply]) -> Item:
         log_probs=tuple(r.log_prob for r in scored),
         thinking="\n\n".join(r.thinking for r in written if r.thinking) or None,
     )
+
+
+def episode_item(question: TaskQuestion, whole: Generation) -> Item:
+    """The item of an episode, whose answer is its transcript."""
+    item, found = item_of(question, [whole]), parse_transcript(whole.text)
+    if found is None:
+        return item
+    n_calls = counted(len(found.calls), "call")
+    return replace(item, extracted=UNPARSED if found.end == "unparsed" else f"{found.end} after {n_calls}")
 
 
 def _unscored(question: TaskQuestion) -> Item:

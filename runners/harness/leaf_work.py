@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from runners.engines import (
     ContinuationRequest,
@@ -17,10 +17,12 @@ from runners.engines import (
     is_served,
     runs_remote_code,
 )
+from runners.harness.episodes import with_episodes
 from runners.harness.lm_tasks import NEUTRAL, LeafTask, TaskUnavailableError
 from runners.harness.questions import TaskQuestion
 from runners.harness.sampling import is_sampled, model_sampling, resampled
 from runners.harness.scoring import LeafItems, item_score
+from runners.harness.tool_prompts import ChatRenderer
 from runners.harness.trust import TRUSTED_FOR, outdated_runs
 from tracker.files.items import read_items, stored_parts, write_fingerprint
 from tracker.installation import installed_version
@@ -113,6 +115,11 @@ class LeafPlanner:
         can_think = self._can_think(leaf, chat=chat)
         values = self._sampling_values() if leaf.has_texts else None
         parts = self._identity(leaf, chat=chat, can_think=can_think, repeat=repeat, values=values)
+        takes_tools = chat and leaf.episode is not None and getattr(self._engine, "takes_tools", False)
+        chat_prompt = self._chat_prompt(can_think=can_think) if chat else None
+        renderer = ChatRenderer(chat_prompt, takes_tools=takes_tools) if leaf.episode else None
+        if renderer is not None:
+            parts["tools"] = renderer.form
         key = fingerprint(parts)
         write_fingerprint(self._items_path, self._run.run_id, key, parts)
         skipped: list[str] = []
@@ -120,12 +127,9 @@ class LeafPlanner:
         stored = read_items(stored_parts(self._items_path, key), skipped=skipped, runs=runs)
         for name in skipped:
             self._warn(f"chunk `{name}` is unreadable, so its items are asked again")
-        chat_prompt = (
-            self._engine.chat_prompt
-            if can_think
-            else partial(cast(Any, self._engine).chat_prompt, thinking=False)
-        )
-        questions = leaf.questions(docs=docs, chat_prompt=chat_prompt if chat else None)
+        questions = leaf.questions(docs=docs, chat_prompt=chat_prompt)
+        if renderer is not None and leaf.episode is not None:
+            questions = with_episodes(questions, leaf.episode, renderer)
         if chat and is_served(job.settings.engine) and any(map(_is_scored, questions)):
             raise TaskUnavailableError(
                 f"task `{leaf.name}`: a server cannot score choices or continuations through a chat template",
@@ -140,8 +144,14 @@ class LeafPlanner:
             if q.doc_id in stored and _answers(stored[q.doc_id], q) and not stored[q.doc_id].refused
         }
         items = self._trusted(leaf, items, runs)
-        form = PromptForm(leaf.group or leaf.name, chat, leaf.has_system)
+        tools = None if renderer is None else renderer.form
+        form = PromptForm(leaf.group or leaf.name, chat, leaf.has_system, tools)
         return LeafWork(leaf, key, questions, items, {doc: runs[doc] for doc in items}, form)
+
+    def _chat_prompt(self, *, can_think: bool) -> Callable[..., str]:
+        """The engine's chat template, with thinking off where there is no room for it."""
+        chat_prompt: Callable[..., str] = self._engine.chat_prompt
+        return chat_prompt if can_think else partial(chat_prompt, thinking=False)
 
     def _identity(
         self, leaf: LeafTask, *, chat: bool, can_think: bool, repeat: int, values: Mapping[str, Any] | None

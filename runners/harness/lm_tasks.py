@@ -150,6 +150,12 @@ class LeafTask:
         return self.output_type not in ("multiple_choice", "loglikelihood", "loglikelihood_rolling")
 
     @property
+    def episode(self) -> str | None:
+        """The function, as `package.module:name`, that begins an episode; None: an answer is one text."""
+        place = (self._task.get_config("metadata") or {}).get("episode")
+        return str(place) if place else None
+
+    @property
     def max_output_tokens(self) -> int | None:
         """The budget of each written answer; None: nothing is written."""
         if not self.has_texts:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from runners.engines import ContinuationRequest, GenerationRequest, TextRequest
+
+if TYPE_CHECKING:
+    from runners.harness.episodes import EpisodeStart
 
 Request = ContinuationRequest | GenerationRequest | TextRequest
 
@@ -75,3 +78,4 @@ class TaskQuestion:
     prompt: str
     requests: tuple[Request, ...]
     instances: tuple[Any, ...] = ()  # lm-eval's objects, one per request
+    episode: EpisodeStart | None = None  # of a task whose model works with tools; None: one answer is all

@@ -65,6 +65,9 @@ def sampling_line(
     return " · ".join(parts)
 
 
+TOOL_FORMS = {"template": "in the chat template", "text": "as text in the first message"}
+
+
 def prompt_line(prompts: Sequence[Mapping[str, Any]] | None) -> str:
     """Whether the questions went through the chat template, and whether with a system message.
 
@@ -76,6 +79,9 @@ def prompt_line(prompts: Sequence[Mapping[str, Any]] | None) -> str:
         "chat": _by_task(prompts, "chat", yes="template", no="plain text"),
         "system prompt": _by_task(prompts, "system", yes="yes", no="no"),
     }
+    if tools := {one["task"]: one.get("tools") for one in prompts if one.get("tools")}:
+        forms = list(dict.fromkeys(tools.values()))
+        parts["tools"] = ", ".join(TOOL_FORMS.get(str(form), str(form)) for form in forms)
     return "; ".join(f"{name}: {said}" for name, said in parts.items())
 
 

@@ -481,6 +481,7 @@ class PromptForm:
     task: str
     chat: bool  # through the chat template; else as plain text
     system: bool  # with a system message
+    tools: str | None = None  # "template": through the chat template, "text": as text; null: there are none
 
 
 @dataclass(frozen=True, slots=True)

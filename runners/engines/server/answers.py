@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from runners.engines import Continuation, ContinuationRequest, Generation
 from runners.engines.server.api import FailedServerError
 from runners.engines.thinking import split_thinking
+from runners.engines.tool_calls import served_calls
 from tracker.errors import EngineError, TransientError
 from tracker.records import CUT_OFF
 from tracker.redaction import masked, without_known_secrets
@@ -32,6 +34,7 @@ class StreamedAnswer:
     n_pieces: int = 0
     usage: Mapping[str, Any] = field(default_factory=dict)
     is_done: bool = False  # the server marked the end of the stream
+    calls: dict[int, tuple[str, str]] = field(default_factory=dict)  # by place: the name and its arguments
     _searched: int = 0
 
     def add(self, event: Mapping[str, Any]) -> None:
@@ -51,10 +54,22 @@ class StreamedAnswer:
             delta = choice.get("delta") or {}
             thought, text = _parts_of(choice.get("text") or delta.get("content") or "")
             thought += delta.get("reasoning_content") or delta.get("reasoning") or ""
+            has_calls = self._add_calls(delta.get("tool_calls") or ())
             self.text += text
             self.reasoning += thought
-            self.n_pieces += bool(text or thought)
+            self.n_pieces += bool(text or thought or has_calls)
             self.finish_reason = choice.get("finish_reason") or self.finish_reason
+
+    def _add_calls(self, pieces: Sequence[Mapping[str, Any]]) -> bool:
+        """Add pieces of tool calls: each has its place, and the next part of its arguments."""
+        for number, piece in enumerate(pieces):
+            place, function = piece.get("index"), piece.get("function") or {}
+            place = place if isinstance(place, int) else number
+            name, arguments = self.calls.get(place, ("", ""))
+            more = function.get("arguments") or ""
+            more = more if isinstance(more, str) else json.dumps(more)
+            self.calls[place] = (name + str(function.get("name") or ""), arguments + more)
+        return bool(pieces)
 
     def is_stopped(self) -> bool:
         """Whether the answer so far contains a stop string."""
@@ -101,6 +116,7 @@ class StreamedAnswer:
             latency_s=latency_s,
             ttft_s=ttft_s,
             thinking=without_known_secrets(writable_text(thinking)) or None,
+            tool_calls=served_calls(self.calls),
         )
 
     def _parts(self, *, is_whole: bool) -> tuple[str, str]:

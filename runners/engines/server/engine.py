@@ -33,6 +33,7 @@ from runners.engines import (
     RequestRefusedError,
     TextRequest,
 )
+from runners.engines.chat import TRIED_MESSAGES, TRIED_TOOLS
 from runners.engines.server.answers import MAX_WORDS, StreamedAnswer, continuation, has_prompt_log_probs
 from runners.engines.server.api import (
     DONE,
@@ -63,6 +64,7 @@ USAGE_OPTIONS: tuple[Mapping[str, bool], ...] = (
     {"include_usage": True},
     {},
 )
+TRIED_TOKENS = 8  # of the answers that show whether tools are taken
 MOST_CHANGES = 8  # of one request, each after a refusal that names a parameter
 # Sampling settings that are not of OpenAI's API, by the server's software; others may ignore them.
 MORE_SAMPLING: Mapping[str, tuple[str, ...]] = {
@@ -109,6 +111,7 @@ class ServerEngine:
             None  # a request that the server has answered
         )
         self.more_sampling: tuple[str, ...] = ()  # beyond the API's own settings, what this server takes
+        self._takes_tools: bool | None = None  # None: not tried
         self._n_context: dict[str, int] = {}  # tokens of contexts whose end cannot be found in the texts
         self._endpoint = endpoint = asyncio.run(self._explore(model.model_id))
         self.more_sampling = MORE_SAMPLING.get(endpoint.software.version.partition(" ")[0].lower(), ())
@@ -133,10 +136,36 @@ class ServerEngine:
             | ({"server_option": " ".join(sorted(settings.server_option))} if settings.server_option else {}),
         )
 
-    def chat_prompt(self, messages: Sequence[dict[str, str]], *, add_generation_prompt: bool = True) -> str:
-        """Keep the messages to send them unchanged; the text is for display only."""
-        lines = [f"{message['role']}: {message['content']}" for message in messages]
-        return ChatPrompt("\n\n".join([*lines, "assistant:"] if add_generation_prompt else lines), messages)
+    def chat_prompt(
+        self,
+        messages: Sequence[dict[str, Any]],
+        *,
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> str:
+        """Keep the messages and tools to send them unchanged; the text is for display only."""
+        lines = [f"tool: {json.dumps(tool['function'])}" for tool in tools]
+        lines += [f"{message['role']}: {message['content']}" for message in messages]
+        shown = "\n\n".join([*lines, "assistant:"] if add_generation_prompt else lines)
+        return ChatPrompt(shown, messages, tools)
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the server shows a model the tools that it gets; tried once, with two short questions."""
+        if self._takes_tools is None:
+            asked = [TRIED_TOOLS, ()]
+            prompts = [ChatPrompt("", TRIED_MESSAGES, tools) for tools in asked]
+            try:
+                found = dict(self.generate([GenerationRequest(prompt, TRIED_TOKENS) for prompt in prompts]))
+            except (EngineError, UnreachableError) as error:
+                _log.info("the server takes no tools: %s", error)
+                found = {}
+            shown, plain = (found.get(place, REFUSED) for place in range(2))
+            is_counted = bool(shown.prompt_tokens and plain.prompt_tokens)
+            self._takes_tools = shown.finish_reason != REFUSED.finish_reason and not (
+                is_counted and shown.prompt_tokens <= plain.prompt_tokens
+            )
+        return self._takes_tools
 
     def log_probs(self, requests: Sequence[ContinuationRequest]) -> Iterator[tuple[int, Continuation]]:
         """Yield the index of each request with its answer, in any order.
@@ -391,7 +420,9 @@ class ServerEngine:
                 {"stop": list(request.stop)} if request.stop else {}
             )
         # Stop strings are not sent with a chat, since servers would apply them inside the thinking too.
-        body["messages"] = list(request.prompt.messages)
+        body["messages"] = [_as_sent(message) for message in request.prompt.messages]
+        if request.prompt.tools:
+            body["tools"] = list(request.prompt.tools)
         if request.prompt.messages[-1]["role"] == "assistant":
             body |= {"add_generation_prompt": False, "continue_final_message": True}
         if self._settings.thinking is not None:
@@ -434,6 +465,17 @@ def _well_formed(api: ServerApi) -> Iterator[None]:
         problem = masked(repr(error))[:MAX_WORDS]
         message = f"the server at {api.name} does not follow the OpenAI API ({problem})"
         raise MalformedAnswerError(message, hint="try a newer version of the server") from error
+
+
+def _as_sent(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message as the API has it: the arguments of calls are JSON texts."""
+    if not (calls := message.get("tool_calls")):
+        return dict(message)
+    sent = [
+        call | {"function": call["function"] | {"arguments": json.dumps(call["function"]["arguments"])}}
+        for call in calls
+    ]
+    return dict(message) | {"tool_calls": sent}
 
 
 def _without_trailing_space(request: ContinuationRequest) -> ContinuationRequest:

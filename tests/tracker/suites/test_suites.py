@@ -30,6 +30,7 @@ def test_the_suites_are_these() -> None:
         "place",
         "quick",
         "smoke",
+        "tools",
     ]
 
 

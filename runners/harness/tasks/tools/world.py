@@ -1,0 +1,245 @@
+"""A world of records and the tools that change it.
+
+There are 25 kinds of records, such as reports and invoices. Each kind has a tool that finds a record by its
+title, and one for each of `VERBS`. A world is a state machine: the same calls lead to the same state.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+NOUNS = (
+    "report", "invoice", "ticket", "photo", "parcel", "contract", "recipe", "letter", "poster", "survey",
+    "receipt", "drawing", "manual", "memo", "notice", "voucher", "brochure", "form", "diagram", "note",
+    "proposal", "schedule", "summary", "template", "certificate",
+)  # fmt: skip
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+LEVELS = ("low", "normal", "high")
+COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "black", "white")
+FIND = "find"
+CODES = {"high": "p1", "normal": "p2", "low": "p3"}  # of priorities, where a tool wants them
+
+Record = dict[str, Any]
+Schema = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolParameter:
+    """One argument of a tool."""
+
+    name: str
+    type: str  # "string" or "integer"
+    description: str
+    values: tuple[str, ...] = ()  # the only ones that are valid; empty: any
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """What may be done to a record, and how a person asks for it."""
+
+    name: str
+    description: str
+    parameters: tuple[ToolParameter, ...]
+    asked: str  # with {noun}, {id} and the arguments
+
+
+VERBS: Mapping[str, Verb] = {
+    verb.name: verb
+    for verb in (
+        Verb("archive", "Archive a {noun}.", (), "archive the {noun} {id}"),
+        Verb(
+            "share",
+            "Share a {noun} with a person.",
+            (ToolParameter("person", "string", "first name"),),
+            "share the {noun} {id} with {person}",
+        ),
+        Verb(
+            "move",
+            "Move a {noun} to a folder.",
+            (ToolParameter("folder", "string", "name of the folder"),),
+            'move the {noun} {id} to the folder "{folder}"',
+        ),
+        Verb(
+            "rename",
+            "Give a {noun} a new title.",
+            (ToolParameter("title", "string", "the new title"),),
+            'rename the {noun} {id} to "{title}"',
+        ),
+        Verb(
+            "prioritize",
+            "Set the priority of a {noun}.",
+            (ToolParameter("level", "string", "the priority", LEVELS),),
+            "set the priority of the {noun} {id} to {level}",
+        ),
+        Verb(
+            "label",
+            "Mark a {noun} with a color.",
+            (ToolParameter("color", "string", "the color", COLORS),),
+            "mark the {noun} {id} with the color {color}",
+        ),
+        Verb(
+            "plan",
+            "Plan the review of a {noun}.",
+            (
+                ToolParameter("day", "string", "day of the week", DAYS),
+                ToolParameter("hour", "integer", "0 to 23"),
+            ),
+            "plan the review of the {noun} {id} for {day} at {hour} o'clock",
+        ),
+        Verb(
+            "print",
+            "Print copies of a {noun}.",
+            (ToolParameter("copies", "integer", "number of copies"),),
+            "print {copies} copies of the {noun} {id}",
+        ),
+    )
+}
+ID = ToolParameter("id", "string", "id of the {noun}")
+TITLE = ToolParameter("title", "string", "title of the {noun}")
+FIND_DESCRIPTION = (
+    "Find a {noun} by its title; gives its id, title, owner and priority."
+    " May give another {noun} while the index is being built: then ask again."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What goes wrong in a world."""
+
+    n_busy: int = 0  # first calls that change something are refused
+    n_wrong: int = 0  # first searches give another record of the kind
+    ids_with_noun: bool = False  # tools that change something want `report:R1234`, and say so
+    level_codes: bool = False  # priorities are `p1` to `p3`, which only the error tells
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool answers: JSON text, and the kind of error if it is one."""
+
+    content: str
+    problem: str | None = None  # "unknown tool", "wrong arguments", "refused", "not found"
+
+
+@dataclass(slots=True)
+class World:
+    """Records by kind and id, and every change that was made."""
+
+    records: dict[str, dict[str, Record]]
+    faults: Faults = field(default_factory=Faults)
+    changes: list[tuple[str, ...]] = field(default_factory=list)
+    n_searches: int = 0
+    n_tries: int = 0  # of changes
+
+    def call(self, name: str, arguments: Any, *, offered: Sequence[str]) -> ToolResult:
+        """Call one of the `offered` tools; whatever the arguments are, the answer is a result."""
+        verb, _, noun = name.partition("_")
+        if name not in offered:
+            return _error(f"there is no tool called {name[:80]}", "unknown tool")
+        if problem := _wrong(arguments, parameters_of(name), loose=self._loose()):
+            return _error(problem, "wrong arguments")
+        if verb == FIND:
+            return self._find(noun, arguments["title"])
+        return self._change(verb, noun, arguments)
+
+    def state(self) -> Any:
+        """What is compared at the end: all records, and the changes in any order."""
+        return self.records, sorted(self.changes)
+
+    def _loose(self) -> tuple[str, ...]:
+        return ("level",) if self.faults.level_codes else ()
+
+    def _find(self, noun: str, title: str) -> ToolResult:
+        known = self.records.get(noun, {})
+        found = next((key for key, one in known.items() if _same(one["title"], title)), None)
+        if found is None:
+            return _error(f"no {noun} has the title {title[:80]!r}", "not found")
+        self.n_searches += 1
+        if self.n_searches <= self.faults.n_wrong:
+            others = [key for key in known if key != found]
+            found = others[0] if others else found
+        shown = ("title", "owner", "priority")
+        return ToolResult(json.dumps({"id": found} | {name: known[found][name] for name in shown}))
+
+    def _change(self, verb: str, noun: str, arguments: Mapping[str, Any]) -> ToolResult:
+        key, level = str(arguments["id"]).strip(), arguments.get("level")
+        if self.faults.ids_with_noun:
+            before, colon, key = key.rpartition(":")
+            if not colon or before != noun:
+                return _error(f"ids have the form {noun}:ID", "wrong arguments")
+        record = self.records.get(noun, {}).get(key.upper())
+        if record is None:
+            return _error(f"no {noun} has the id {key[:80]!r}", "not found")
+        if self.faults.level_codes and level is not None and level not in CODES.values():
+            return _error("level must be p1 (high), p2 (normal) or p3 (low)", "wrong arguments")
+        self.n_tries += 1
+        if self.n_tries <= self.faults.n_busy:
+            return _error("busy, nothing was changed; try again", "refused")
+        given = {name: _plain(value) for name, value in arguments.items() if name != "id"}
+        record[verb] = given or True
+        self.changes.append((verb, noun, key.upper(), json.dumps(given, sort_keys=True)))
+        return ToolResult(json.dumps({"ok": True}))
+
+
+def tool_name(verb: str, noun: str) -> str:
+    """The name of the tool that does this to records of this kind."""
+    return f"{verb}_{noun}"
+
+
+def parameters_of(name: str) -> tuple[ToolParameter, ...]:
+    """The arguments of the tool of that name."""
+    verb = name.partition("_")[0]
+    return (TITLE,) if verb == FIND else (ID, *VERBS[verb].parameters)
+
+
+def tool_schema(name: str, *, faults: Faults) -> Schema:
+    """The tool as chat templates and servers take it: a function with a JSON schema."""
+    verb, _, noun = name.partition("_")
+    description = FIND_DESCRIPTION if verb == FIND else VERBS[verb].description
+    properties: dict[str, dict[str, Any]] = {}
+    for one in parameters_of(name):
+        properties[one.name] = {"type": one.type, "description": one.description.format(noun=noun)}
+        if one.values and not (faults.level_codes and one.name == "level"):
+            properties[one.name]["enum"] = list(one.values)
+    return {
+        "type": "function",
+        "function": {
+            "name": name,
+            "description": description.format(noun=noun),
+            "parameters": {"type": "object", "properties": properties, "required": list(properties)},
+        },
+    }
+
+
+def _wrong(arguments: Any, parameters: Sequence[ToolParameter], *, loose: Sequence[str]) -> str | None:
+    """What is wrong with the arguments of a call; None: nothing. `loose`: those that may have any value."""
+    if not isinstance(arguments, Mapping):
+        return "the arguments must be a JSON object"
+    names = [one.name for one in parameters]
+    if unknown := [str(name)[:80] for name in arguments if name not in names]:
+        return f"unknown argument {unknown[0]}; known: {', '.join(names)}"
+    for one in parameters:
+        if one.name not in arguments:
+            return f"the argument {one.name} is missing"
+        value = arguments[one.name]
+        is_right = isinstance(value, str) if one.type == "string" else type(value) is int
+        if not is_right:
+            return f"{one.name} must be of type {one.type}"
+        if one.values and one.name not in loose and value not in one.values:
+            return f"{one.name} must be one of: {', '.join(one.values)}"
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """The value as it is compared: the blanks and the case of a text do not count."""
+    return " ".join(value.split()).strip("\"'").casefold() if isinstance(value, str) else value
+
+
+def _same(one: str, other: str) -> bool:
+    return bool(_plain(one) == _plain(other))
+
+
+def _error(message: str, problem: str) -> ToolResult:
+    return ToolResult(json.dumps({"error": message}), problem)

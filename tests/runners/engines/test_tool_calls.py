@@ -1,0 +1,88 @@
+"""Tool calls in what a model wrote: the common formats are read, and what cannot be read is told."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from runners.engines.tool_calls import AnswerParts, ToolCall, read_answer, served_calls
+
+CALL = ToolCall("share_report", {"id": "R1234", "copies": 3})
+ONE = json.dumps({"name": CALL.name, "arguments": CALL.arguments})
+FORMATS = {
+    "plain": ONE,
+    "hermes": f"I will share it.\n<tool_call>\n{ONE}\n</tool_call>",
+    "llama": json.dumps({"name": CALL.name, "parameters": CALL.arguments}),
+    "llama with a tag": f"<|python_tag|>{ONE}",
+    "mistral": f"[TOOL_CALLS] [{ONE}]",
+    "newer mistral": '[TOOL_CALLS]share_report[ARGS]{"id": "R1234", "copies": 3}',
+    "newer mistral without its marks": 'share_report{"id": "R1234", "copies": 3}',
+    "python list": '[share_report(id="R1234", copies=3)]',
+    "python": 'share_report(id="R1234", copies=3)',
+    "qwen coder": "<tool_call>\n<function=share_report>\n<parameter=id>\nR1234\n</parameter>\n"
+    "<parameter=copies>\n3\n</parameter>\n</function>\n</tool_call>",
+    "glm": "<tool_call>share_report\n<arg_key>id</arg_key>\n<arg_value>R1234</arg_value>\n"
+    "<arg_key>copies</arg_key>\n<arg_value>3</arg_value>\n</tool_call>",
+    "fenced": f"```json\n{ONE}\n```",
+    "openai": json.dumps({"type": "function", "function": {"name": CALL.name, "arguments": CALL.arguments}}),
+    "arguments as text": json.dumps({"name": CALL.name, "arguments": json.dumps(CALL.arguments)}),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_tool_calls_of_each_format_are_read(name: str) -> None:
+    found = read_answer(FORMATS[name], known=["share_report"])
+    assert (found.calls, found.problem) == ((CALL,), None)
+
+
+def test_tool_calls_several_of_one_answer_are_read_in_order() -> None:
+    other = ToolCall("archive_memo", {})
+    second = '{"name": "archive_memo", "arguments": {}}'
+    for text in (f"{ONE}\n{second}", f"[{ONE}, {second}]",
+                 f"<tool_call>{ONE}</tool_call><tool_call>{second}</tool_call>",
+                 '[share_report(id="R1234", copies=3), archive_memo()]'):  # fmt: skip
+        assert read_answer(text).calls == (CALL, other)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Done.", "", 'It costs {"price": 3}.', "The list is [1, 2, 3].", "print(x)", "Ask me (or her)."],
+)
+def test_tool_calls_words_are_no_call(text: str) -> None:
+    assert read_answer(text, known=["share_report"]) == AnswerParts(text=text)
+
+
+DEEP = '{"name": "x", "arguments": ' + "[" * 100_000
+HOSTILE = {
+    "broken": ('<tool_call>{"name": "share_report", "arguments": {"id": </tool_call>', "not readable"),
+    "half a character": ('{"name": "x", "arguments": {"id": "\\ud800"}}', "not readable"),
+    "no number": ('{"name": "x", "arguments": {"id": NaN}}', "not readable"),
+    "digits without end": ('{"name": "x", "arguments": {"id": ' + "9" * 100_000 + "}}", "not readable"),
+    "10 MB": ('{"name": "x", "arguments": {"id": "' + "a" * 10_000_000 + '"}}', "too large"),
+    "deep": (DEEP, None),
+    "deep and closed": (DEEP + "]" * 100_000 + "}", None),
+    "deep Python": ("x(a=" + "[" * 5_000 + "]" * 5_000 + ")", None),
+    "open braces": ("{" * 199_000, None),
+    "open objects": ('{"a":' * 39_000, None),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_tool_calls_hostile_answers_cost_little_and_are_told(name: str) -> None:
+    text, problem = HOSTILE[name]
+    started = time.process_time()
+    found = read_answer(text, known=["x"])
+    assert time.process_time() - started < 5.0
+    assert found.calls == ()
+    assert found.text == text
+    if problem is not None:
+        assert found.problem == problem
+
+
+def test_tool_calls_of_a_server_are_joined_and_what_is_no_json_is_kept() -> None:
+    pieces = {1: ("archive_memo", ""), 0: ("share_report", '{"id": "R1234", "copies": 3}'), 2: ("x", "{oh")}
+    found = served_calls(pieces)
+    assert found == (CALL, ToolCall("archive_memo", {}), ToolCall("x", "{oh"))
+    assert read_answer("", given=found).calls == found
