@@ -1,4 +1,4 @@
-"""The suite `tools` through the harness: resumed at the next episode, scored, its form stored with the run."""
+"""The suite `tools` through the harness: resumed at the next episode, scored, its form stored."""
 
 from __future__ import annotations
 
