@@ -1,4 +1,4 @@
-"""Write the public pages as HTML files: the frontier, every model, every benchmark.
+"""Write the public pages as HTML files: the frontier, the models and the benchmarks, and a page of each.
 
 A page has the values that `--json` has (exactly, in `data-value`), the day of its data and its sources. It
 asks nothing of the network, runs no script, and shows names as characters.
@@ -6,16 +6,19 @@ asks nothing of the network, runs no script, and shows names as characters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from app.data import listed_models
+from app.export import details
 from app.export.chart import frontier_svg
-from tracker.answers.benchmarks import answer_benchmarks, benchmarks_document
+from app.export.tables import html_table
+from tracker.answers.benchmarks import answer_benchmarks, benchmark_page, benchmarks_document
 from tracker.answers.frontier import answer_question, frontier_document, point_document
 from tracker.answers.model_table import model_table_document
+from tracker.answers.vintages import tables_for
 from tracker.errors import TrackerError
 from tracker.foreign_text import html_plain
 from tracker.frontier.question import Question
@@ -83,12 +86,17 @@ def export_site(folder: Path, settings: Settings) -> list[Path]:
     Raises:
         TrackerError: the folder cannot be written, or the data cannot be read.
     """
+    with _writing(folder):  # before what takes seconds
+        for place in ("", details.MODELS, details.BENCHMARKS):
+            (folder / place).mkdir(parents=True, exist_ok=True)
     answer = answer_question(Question(), settings)
     frontier = frontier_document(answer) | {"models": [point_document(point) for point in answer.points]}
     models = model_table_document(listed_models.models_of(answer))
     benchmarks = benchmarks_document(answer_benchmarks(settings), {})["benchmarks"]
     age = f"Data of {frontier['vintage']}, {frontier['age_days']} days old."
     age += f" Exported on {settings.now():%Y-%m-%d}."
+    links = details.file_names([row["model"] for row in models], details.MODELS)
+    to_benchmarks = details.file_names([row["benchmark"] for row in benchmarks], details.BENCHMARKS)
     texts = {
         "index.html": _page(
             "index.html",
@@ -96,30 +104,78 @@ def export_site(folder: Path, settings: Settings) -> list[Path]:
             f"By definition {frontier['headline']} of the table below. The best open model is"
             f" {frontier['best_open']['model']}, the best closed one {frontier['best_closed']['model']};"
             f" as of {frontier['as_of']}.",
-            f'<div class="wide">{_chart(frontier)}</div>{_table(frontier["definitions"], DEFINITIONS)}',
+            f'<div class="wide">{_chart(frontier)}</div>{html_table(frontier["definitions"], DEFINITIONS)}',
             age,
         ),
         "models.html": _page(
-            "models.html", "Models", f"{len(models)} models, the best first.", _table(models, MODELS), age
+            "models.html",
+            "Models",
+            f"{len(models)} models, the best first.",
+            html_table(models, MODELS, links={"model": links}),
+            age,
         ),
         "benchmarks.html": _page(
             "benchmarks.html",
             "Benchmarks",
             f"{len(benchmarks)} published benchmarks. Solved: the best score, from guessing (0) to the"
             " highest possible (1).",
-            _table(benchmarks, BENCHMARKS),
+            html_table(
+                benchmarks,
+                BENCHMARKS,
+                links={"benchmark": to_benchmarks, "best_open": links, "best_closed": links},
+            ),
             age,
         ),
     }  # fmt: skip
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    texts |= _details(settings, models, links, to_benchmarks, age)
+    with _writing(folder):
         for name, text in texts.items():
             write_atomically(folder / name, text.encode())
+    return [folder / name for name in texts]
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """For what writes into the folder.
+
+    Raises:
+        TrackerError: it cannot be written.
+    """
+    try:
+        yield
     except OSError as error:
         raise TrackerError(
             f"{folder}: cannot be written: {error.strerror}", hint="name another folder"
         ) from error
-    return [folder / name for name in texts]
+
+
+def _details(
+    settings: Settings,
+    models: Sequence[Mapping[str, Any]],
+    to_models: Mapping[str, str],
+    to_benchmarks: Mapping[str, str],
+    age: str,
+) -> dict[str, str]:
+    """The texts of the pages of models and benchmarks, by file."""
+    tables = tables_for(settings)
+    summaries = answer_benchmarks(settings)
+    pages = [benchmark_page(tables, summaries, name, settings) for name in to_benchmarks]
+    left_out, scores = details.not_passed_on(tables), details.scores_by_model(pages)
+    from_here = details.within_folder({**to_models, **to_benchmarks})
+    texts = {}
+    for row in models:
+        content = details.model_content(
+            row, scores.get(row["model"], []), links=details.within_folder(to_benchmarks), left_out=left_out
+        )
+        said = "Its place on the index, and what it rests on."
+        texts[to_models[row["model"]]] = _page("models.html", row["model"], said, content, age, root="../")
+    for page in pages:
+        content = details.benchmark_content(page, links=from_here, left_out=left_out)
+        name = page.summary.benchmark
+        texts[to_benchmarks[name]] = _page(
+            "benchmarks.html", name, page.summary.asks, content, age, root="../"
+        )
+    return texts
 
 
 def _chart(frontier: Mapping[str, Any]) -> str:
@@ -130,14 +186,15 @@ def _chart(frontier: Mapping[str, Any]) -> str:
     return frontier_svg(frontier["models"], title=title, unit=str(frontier["axis"])) + legend
 
 
-def _page(name: str, heading: str, said: str, content: str, when: str) -> str:
+def _page(name: str, heading: str, said: str, content: str, when: str, *, root: str = "") -> str:
+    """A page of the list `name`; `root` leads from it to the folder of the lists."""
     links = " ".join(
-        f'<a href="{file}"{" aria-current=page" if file == name else ""}>{title}</a>'
+        f'<a href="{root}{file}"{" aria-current=page" if file == name else ""}>{title}</a>'
         for file, title in PAGES.items()
     )
     return CONTENT.format(
         policy=POLICY,
-        title=PAGES[name],
+        title=html_plain(heading) if root else PAGES[name],
         style=STYLE,
         links=links,
         heading=html_plain(heading),
@@ -146,25 +203,3 @@ def _page(name: str, heading: str, said: str, content: str, when: str) -> str:
         when=html_plain(when),
         credit=html_plain(" ".join(ATTRIBUTION)),
     )
-
-
-def _table(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
-    head = "".join(f'<th scope="col">{html_plain(title)}</th>' for title in columns.values())
-    body = "\n".join(f"<tr>{_cells(row, list(columns))}</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _cells(row: Mapping[str, Any], names: Sequence[str]) -> str:
-    return "".join(_cell(row.get(name)) for name in names)
-
-
-def _cell(value: object) -> str:
-    """A value as it is read, and exactly as `--json` has it."""
-    if value is None:
-        return "<td>–</td>"
-    if isinstance(value, bool):
-        return f"<td>{'yes' if value else 'no'}</td>"
-    if isinstance(value, int | float):
-        shown = f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
-        return f'<td class="number" data-value="{value!r}">{shown}</td>'
-    return f"<td>{html_plain(value.isoformat() if isinstance(value, date) else str(value))}</td>"

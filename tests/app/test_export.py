@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from app.data import listed_models
-from app.export import site
+from app.export import details, site
 from app.export.chart import frontier_svg
+from app.export.details import file_names
+from app.export.tables import html_table
+from tracker.answers.benchmarks import answer_benchmark
 from tracker.answers.frontier import answer_question, point_document
 from tracker.answers.model_table import model_table_document
 from tracker.cli import main
@@ -49,7 +52,11 @@ class Tags(HTMLParser):
             self.rows[-1].append("" if value is None else json.loads(value))
 
     def handle_data(self, data: str) -> None:
-        if self.tags[-1:] == ["td"] and self.rows[-1][-1] == "" and data.strip():
+        if (
+            (self.tags[-1:] == ["td"] or self.tags[-2:] == ["td", "a"])
+            and self.rows[-1][-1] == ""
+            and data.strip()
+        ):
             self.rows[-1][-1] = data
         if self.tags[-1:] == ["title"] and data.strip():
             self.titles.append(data)
@@ -111,7 +118,8 @@ def test_export_chart_has_every_model_of_the_frontier(exported: Path, home: Sett
 def test_export_loads_nothing_and_says_day_and_sources(exported: Path, name: str) -> None:
     text = (exported / name).read_text()
     found = Tags(text)
-    assert set(found.loads) == set(site.PAGES)
+    assert set(site.PAGES) <= set(found.loads)
+    assert all((exported / place).is_file() for place in found.loads)
     assert not {"script", "iframe", "img", "link", "form", "object", "embed"} & set(found.tags)
     assert not re.search(r"url\(|@import|xlink", text)
     assert "default-src 'none'" in text
@@ -119,11 +127,60 @@ def test_export_loads_nothing_and_says_day_and_sources(exported: Path, name: str
     assert "Epoch AI" in text
 
 
+def test_export_has_a_page_of_every_model_and_benchmark_with_links_that_lead_somewhere(
+    exported: Path,
+) -> None:
+    for kind, listed in (("models", "models.html"), ("benchmarks", "benchmarks.html")):
+        pages = {f"{kind}/{path.name}" for path in (exported / kind).iterdir()}
+        assert pages == {
+            place for place in Tags((exported / listed).read_text()).loads if kind + "/" in place
+        }
+    n_links = 0
+    for page in [*(exported / "models").iterdir(), *(exported / "benchmarks").iterdir()]:
+        text = page.read_text()
+        found = Tags(text)
+        assert not {"script", "iframe", "img", "link", "form", "object", "embed"} & set(found.tags)
+        assert "Data of 2026-08-11" in text
+        own = [place for place in found.loads if not place.startswith("https://")]
+        assert all((page.parent / place).is_file() for place in own if not place.startswith("http://"))
+        n_links += len(own)
+    assert n_links > 3000
+
+
+def test_export_page_of_a_benchmark_has_the_values_of_json(
+    exported: Path, home: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRACKER_HOME", str(home.home))
+    document = told("benchmarks", "GPQA diamond", capsys=capsys)
+    rows = Tags((exported / "benchmarks" / "gpqa-diamond.html").read_text()).rows
+    lag = document["lag"]
+    assert [lag["id"], lag["value"], lag["ci_low"], lag["ci_high"]] in [row[:4] for row in rows]
+    shown = [row[3] for row in rows if len(row) == len(details.OF_BENCHMARK) and row]
+    assert shown == [row["score"] for row in document["scores"]]
+
+
+def test_export_leaves_out_scores_that_may_not_be_passed_on(home: Settings) -> None:
+    (page,) = [answer_benchmark("GPQA diamond", home)]
+    secret = page.scores[0].model
+    content = details.benchmark_content(page, links={}, left_out=frozenset({(secret, "GPQA diamond")}))
+    assert "1 score whose license does not allow redistribution is left out" in content
+    whole = details.benchmark_content(page, links={}, left_out=frozenset())
+    assert len(Tags(whole).rows) - len(Tags(content).rows) == 1
+
+
+def test_export_names_of_files_are_plain_and_differ() -> None:
+    names = ["GPT-5", "gpt 5", "../etc", "模型", "DeepSeek-V3.1 (Thinking)"]
+    files = file_names(names, "models")
+    assert len(set(files.values())) == len(names)
+    assert all(re.fullmatch(r"models/[a-z0-9-]+\.html", file) for file in files.values())
+    assert files["DeepSeek-V3.1 (Thinking)"] == "models/deepseek-v3-1-thinking.html"
+
+
 def test_export_shows_hostile_names_as_characters(home: Settings) -> None:
     answer = answer_question(Question(), home)
     row = point_document(replace(answer.points[0], model=HOSTILE)) | {"title": HOSTILE}
     svg = frontier_svg([row, point_document(answer.points[-1])], title=HOSTILE, unit=HOSTILE)
-    table = site._table([row], {"model": HOSTILE, "organization": "x"})
+    table = html_table([row], {"model": HOSTILE, "organization": "x"})
     for text in (svg, table):
         assert not {"script", "img"} & set(Tags(text).tags)
         assert "&lt;script&gt;" in text

@@ -21,6 +21,7 @@ OPEN_WARNING = (
     " results and stop studies and benches{more}"
 )
 MAY_WRITE = ", start benches and change the queue"
+N_LISTS = 3  # exported files from which all others are reached
 WITH_TOKEN = "anyone with the token, which others on the network may read,"  # noqa: S105 (a sentence)
 
 
@@ -62,8 +63,8 @@ def app(
         Let the pages start benches and change the queue, as `tracker bench` and `tracker queue` do; needs the
         token. A bench that was started there outlives the dashboard.
     export
-        Write the frontier, the models and the benchmarks as HTML files into this folder instead: they open
-        without Python and without the network.
+        Write the frontier, the models and the benchmarks, with a page of each, as HTML files into this folder
+        instead: they open without Python and without the network.
     json
         Print one JSON document: `url`, `health`, `open_url`, which has the token, `token`, `home` and
         `allow_write`; with `--export`: `files`.
@@ -114,4 +115,5 @@ def _export(folder: Path, settings: Settings, *, json: bool) -> None:
     if json:
         print_json({"files": [str(path) for path in paths]})
     else:
-        print("\n".join(str(path) for path in paths))
+        print("\n".join(str(path) for path in paths[:N_LISTS]))
+        print(f"and {len(paths) - N_LISTS:,} pages of models and benchmarks", file=sys.stderr)
