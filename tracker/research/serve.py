@@ -12,7 +12,8 @@ from types import FrameType
 
 from runners.research.agents import agent_facts
 from runners.research.events import StudyEvent
-from runners.research.tools.session import ToolSession, session_setting
+from runners.research.tools.session import ToolSession
+from runners.research.tools.standing import session_setting
 from tracker.errors import TrackerError, UsageError
 from tracker.files.studies import Ledger
 from tracker.records.studies import Study, StudyStatus

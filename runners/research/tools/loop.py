@@ -24,7 +24,8 @@ from runners.research.agents.prompting import Message, OptimizerSuggestion, allo
 from runners.research.tools.calls import FORM, call_schema, read_call, tools_text, without
 from runners.research.tools.catalog import Tool
 from runners.research.tools.served import asked_of, proposal_of
-from runners.research.tools.session import SessionSetting, ToolSession, session_setting, space_text
+from runners.research.tools.session import ToolSession
+from runners.research.tools.standing import SessionSetting, session_setting, space_text
 from runners.research.tools.workspace import Dialog, DialogStep, Submission, Workspace
 from tracker.errors import EngineError
 from tracker.files.studies import Ledger

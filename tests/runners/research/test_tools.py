@@ -16,13 +16,11 @@ from runners.research.problem import space
 from runners.research.problem.tiers import SMOKE
 from runners.research.study import run_study
 from runners.research.tools.catalog import TOOLS, checked, openai_tools
+from runners.research.tools.drafting import MAX_OUTPUT_CHARS
 from runners.research.tools.probe import ProbeResult, probe_seed, token_budget
 from runners.research.tools.served import UNUSED, ServedAgent
-from runners.research.tools.session import (
-    MAX_OUTPUT_CHARS,
-    SessionSetting,
-    ToolSession,
-)
+from runners.research.tools.session import ToolSession
+from runners.research.tools.standing import SessionSetting
 from runners.research.tools.workspace import Workspace
 from tests.builders.some_studies import study, training
 from tests.doubles.research_doubles import World, begin, parts
