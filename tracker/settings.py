@@ -205,13 +205,13 @@ def log_level(level: LogLevel | None) -> Iterator[None]:
 def load_settings(home: Path | None = None) -> Settings:
     """The settings of this process; `home` takes precedence over TRACKER_HOME.
 
+    They are read again only where the environment has changed: a page asks for them dozens of times.
+
     Raises:
         TrackerError: a variable has an invalid value; the message omits it, since it may be a secret.
     """
     try:
-        level = _log_level.get()
-        given: dict[str, Any] = {} if level is None else {"log_level": level}
-        return Settings(**given if home is None else given | {"home": home})
+        return _settings(home, _log_level.get(), tuple(os.environ.items()), _current_folder())
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "a variable"
@@ -223,6 +223,20 @@ def load_settings(home: Path | None = None) -> Settings:
         raise TrackerError(
             f"`{name}` does not hold valid JSON", hint='example: {"epoch": "https://…"}'
         ) from error
+
+
+@functools.lru_cache(maxsize=8)
+def _settings(home: Path | None, level: LogLevel | None, _environment: object, _folder: str) -> Settings:
+    given: dict[str, Any] = {} if level is None else {"log_level": level}
+    return Settings(**given if home is None else given | {"home": home})
+
+
+def _current_folder() -> str:
+    """The folder from which a relative home counts; empty if it was deleted."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def secret_words() -> frozenset[str]:

@@ -6,6 +6,7 @@ time: a thread computes them, they are cached in memory and in the home, and pag
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any
@@ -137,12 +138,18 @@ def standing_lag() -> float | None:
 
 def repository(model: str) -> str:
     """The Hub repository of an estimated small model, under which it has its page; else its name."""
-    return _repositories(tables().digest, tables()).get(model) or model
+    return repositories().get(model) or model
 
 
 def is_estimate(model: str) -> bool:
     """Whether a model is on the index only by a third party's estimate."""
-    return model in _repositories(tables().digest, tables())
+    return model in repositories()
+
+
+def repositories() -> Mapping[str, str | None]:
+    """The estimated small models, by name, and the Hub repository under which each has its page."""
+    known = tables()
+    return _repositories(known.digest, known)
 
 
 @st.cache_resource(max_entries=KEPT_FITS, show_spinner=False)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 import pytest
+from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 from tests.conftest import ROOT
 from tests.doubles.app_process import START_S
+
+# At each visit Streamlit reads the metadata of every installed package; they do not change meanwhile.
+SCAN = "scan_component_manifests"
+pytest.MonkeyPatch().setattr(manifest_scanner, SCAN, functools.cache(getattr(manifest_scanner, SCAN)))
 
 MAIN = ROOT / "app" / "main.py"
 PAGES = sorted(path.parent.name for path in (MAIN.parent / "pages").glob("*/page.py"))

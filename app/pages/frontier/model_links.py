@@ -50,5 +50,6 @@ def names_with_page(models: Iterable[str]) -> dict[str, str]:
     An estimate of a small model belongs to a Hub repository, whose page is used.
     """
     listed = model_names.with_page()
-    names = {model: frontier_views.repository(model) for model in models}
+    repositories = frontier_views.repositories()
+    names = {model: repositories.get(model) or model for model in models}
     return {model: name for model, name in names.items() if name in listed}

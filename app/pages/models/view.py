@@ -91,7 +91,8 @@ def show_chart(shown: pd.DataFrame) -> None:
 def page_names(shown: pd.DataFrame) -> list[str]:
     """For each row the name under which it has its page; empty where it has none."""
     known = model_names.with_page()
-    names = [frontier_views.repository(model) for model in shown["model"]]
+    repositories = frontier_views.repositories()
+    names = [repositories.get(model) or model for model in shown["model"]]
     return [name if name in known else "" for name in names]
 
 
