@@ -5,8 +5,12 @@ The models are invented; their answers are drawn with a fixed seed and scored as
 
 from __future__ import annotations
 
+import atexit
+import functools
 import random
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -109,8 +113,19 @@ CANDIDATES = (
 
 
 def build_store(home: Path) -> Settings:
-    """Fill `home` with the candidates' runs and a few failed ones, and publish the snapshot."""
-    settings = Settings(home=home)
+    """Fill `home` with the candidates' runs and a few failed ones, and publish the snapshot.
+
+    A process builds it once; every further home is a copy.
+    """
+    shutil.copytree(_built(), home, dirs_exist_ok=True)
+    return Settings(home=home)
+
+
+@functools.cache
+def _built() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="tracker-store-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    settings = Settings(home=folder)
     runs = [_finished(settings, c, place) for place, c in enumerate(CANDIDATES)]
     runs += [_resumed_half(settings, runs[2]), *_unhappy()]
     with Store.open(settings) as store:
@@ -120,7 +135,7 @@ def build_store(home: Path) -> Settings:
     add_ingests(settings, now=NOW)
     add_studies(settings, hostile=HOSTILE, long=LONG)
     publish(settings)
-    return settings
+    return folder
 
 
 def _finished(settings: Settings, candidate: Candidate, place: int) -> Run:
