@@ -17,6 +17,7 @@ import pytest
 from runners.hardware import describe_hardware
 from runners.models.resolve import stored_model_id
 from tests.conftest import ROOT
+from tests.doubles.command import command
 from tests.runners.harness.test_worker import ENGINE, TASKS, rules
 from tracker.bench.run import BenchRequest, token_budgets
 from tracker.bench.run import bench as run_bench
@@ -36,23 +37,11 @@ SCORE_CONTRACT = {
 }  # fmt: skip
 
 
-def tracker(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tracker", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env=os.environ | environment,
-        timeout=120,
-    )
-
-
 def bench(model: Path | str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Bench the test task `sums` on the engine that answers by rule, unless the arguments say otherwise."""
     usual = {"--engine": ENGINE, "--include-path": TASKS, "--task": "sums"}
     given = [word for flag, value in usual.items() if flag not in arguments for word in (flag, value)]
-    return tracker("bench", str(model), *given, *arguments, **environment)
+    return command("bench", str(model), *given, *arguments, **environment)
 
 
 def check_clear(done: subprocess.CompletedProcess[str], *, code: int, says: str, hint: str) -> None:
@@ -80,7 +69,7 @@ def test_json_keeps_the_contract_and_stdout_is_one_document(model_folder: Path) 
     assert (reused["run_id"], reused["n_items"]) == (document["run_id"], 20)
     said = f"20 answers reused from run {document['run_id']} of {reused['started_at'][:10]}"
     assert said in repeated.stderr
-    shown = tracker("show", document["model_id"])
+    shown = command("show", document["model_id"])
     assert shown.stdout.count(said) == 1
     assert shown.stdout.count("chat: template; system prompt: no") == 2
 
@@ -91,9 +80,9 @@ def test_people_get_a_table_and_the_store_has_the_run(model_folder: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert "sums" in done.stdout
     assert "95% interval" in done.stdout
-    shown = json.loads(tracker("query", "select suite, status, n_items from runs", "--json").stdout)
+    shown = json.loads(command("query", "select suite, status, n_items from runs", "--json").stdout)
     assert "complete" in json.dumps(shown)
-    counted = json.loads(tracker("query", "select count(*) as n from items", "--json").stdout)
+    counted = json.loads(command("query", "select count(*) as n from items", "--json").stdout)
     assert "20" in json.dumps(counted)
 
 
@@ -172,7 +161,7 @@ def test_a_wrong_word_is_told_with_a_hint(
 
 @pytest.mark.usefixtures("home")
 def test_task_files_without_a_task_are_not_passed_over(model_folder: Path) -> None:
-    done = tracker("bench", str(model_folder), "--engine", ENGINE, "--include-path", TASKS)
+    done = command("bench", str(model_folder), "--engine", ENGINE, "--include-path", TASKS)
     check_clear(done, code=1, says="`--include-path` needs `--task`", hint="--task NAME")
 
 
@@ -190,7 +179,7 @@ def test_task_files_without_a_task_are_not_passed_over(model_folder: Path) -> No
 )
 def test_a_model_that_is_not_there(model: str, code: int, says: str, hint: str) -> None:
     check_clear(bench(model), code=code, says=says, hint=hint)
-    assert json.loads(tracker("models", "--json").stdout) == {"models": []}
+    assert json.loads(command("models", "--json").stdout) == {"models": []}
 
 
 def damage_pickles(folder: Path) -> None:
@@ -242,7 +231,7 @@ def test_a_model_that_may_not_or_cannot_be_loaded_is_refused_and_recorded(
         reason,
         [],
     )
-    runs = json.loads(tracker("query", "select run_id, model_id, status, reason from runs", "--json").stdout)
+    runs = json.loads(command("query", "select run_id, model_id, status, reason from runs", "--json").stdout)
     assert json.dumps(runs).count("local/tiny-1b") == 2
     assert document["run_id"] in json.dumps(runs)
 
@@ -435,6 +424,6 @@ def test_several_token_budgets_are_one_run_each_and_compared(model_folder: Path)
             name: score[name] for name in ("value", "ci_low", "completed_value")
         }
         assert score["completed_fraction"] < 1
-    shown = tracker("show", document["runs"][0]["model_id"])
+    shown = command("show", document["runs"][0]["model_id"])
     assert "16 tokens for each answer" in shown.stdout
     assert "that are completed answers" in " ".join(shown.stdout.split())
