@@ -1,13 +1,21 @@
-"""`tracker` in this process: what it prints and how it ends, without a second import of everything."""
+"""`tracker` as a person types it: what it prints and how it ends.
+
+`command` runs it in this process and saves the imports; `process` starts one, for what is read at an import,
+such as the variables of the Hub's client.
+"""
 
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 from subprocess import CompletedProcess
 
 import pytest
 
+from tests.conftest import ROOT
 from tracker.cli import main
 
 
@@ -23,3 +31,16 @@ def command(*arguments: str, **environment: str) -> CompletedProcess[str]:
         except SystemExit as end:
             code = end.code
     return CompletedProcess(arguments, int(code or 0), out.getvalue(), err.getvalue())
+
+
+def process(*arguments: str, **environment: str) -> CompletedProcess[str]:
+    """Run `tracker` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "tracker", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env=os.environ | environment,
+        timeout=240,
+    )

@@ -6,23 +6,18 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.doubles.command import command as tracker
 from tracker import __version__
 from tracker.cli.command_line import command_line
 from tracker.errors import near_names
 from tracker.settings import load_settings, log_level
 
 COMMANDS = sorted(name for name in command_line if not name.startswith("-"))
-
-
-def tracker(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tracker", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
 def test_there_are_commands() -> None:

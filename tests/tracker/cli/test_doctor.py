@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,8 @@ import pytest
 from runners.card_support import Installation
 from runners.hardware import Gpu, Hardware
 from tests.conftest import ROOT
+from tests.doubles.command import command as tracker
+from tests.doubles.command import process
 from tests.doubles.hub_double import running_hub
 from tracker.cli.doctor_checks import (
     Check,
@@ -32,19 +33,8 @@ pytestmark = pytest.mark.clock
 GIB = 2**30
 
 
-def tracker(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tracker", *arguments],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_doctor_answers_with_one_document_and_hides_the_token(home: Path) -> None:
-    done = tracker("doctor", "--json", HF_TOKEN="hf_secretsecretsecret")
+    done = process("doctor", "--json", HF_TOKEN="hf_secretsecretsecret")
     document = json.loads(done.stdout)
     assert (done.returncode, document["works"]) == (0, True)
     lines = {check["name"]: check for check in document["checks"]}
@@ -152,7 +142,7 @@ def test_fit_of_a_hub_model_reads_headers_and_downloads_no_weights(
     with running_hub() as hub:
         hub.serve("acme/tiny-1b", model_folder)
         places = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf")}
-        done = tracker("fit", "acme/tiny-1b", "--vram-gb", "24", "--json", **places)
+        done = process("fit", "acme/tiny-1b", "--vram-gb", "24", "--json", **places)
     document = json.loads(done.stdout)
     assert (done.returncode, document["model_id"], document["weights_bytes"]) == (
         0,
