@@ -7,7 +7,7 @@ for one query and closed again; no connection is cached.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -322,6 +322,12 @@ def runs_of_task(task: str) -> dict[str, str]:
 def studies() -> list[dict[str, Any]]:
     """The auto-research studies, newest first; the columns of the query of that name."""
     return _rows(snapshot(), "studies", study_id=None, tier=None, track=None)
+
+
+def newest_study_day() -> date | None:
+    """The day on which the newest study began; None without any."""
+    started = max((row["started_at"] for row in studies()), default=None)
+    return None if started is None else started.date()
 
 
 def agent_models() -> list[str]:

@@ -24,7 +24,7 @@ class SearchEntry:
 
 
 def entries() -> dict[str, SearchEntry]:
-    """Every entry by its label: pages, then benchmarks, then models."""
+    """Every entry by its label: pages, benchmarks, models, then the items of models measured here."""
     return _entries(f"{queries.snapshot()} {frontier_views.tables().digest}")
 
 
@@ -40,4 +40,5 @@ def _entries(key: str) -> dict[str, SearchEntry]:
     measured = queries.model_ids()[:MOST_MEASURED]
     names = model_names.listed_names(measured, queries.agent_models())
     found += [SearchEntry(f"Model: {name}", "pages/model/page.py", "model", name) for name in names]
+    found += [SearchEntry(f"Items: {name}", "pages/items/page.py", "items_of", name) for name in measured]
     return {entry.label: entry for entry in found}

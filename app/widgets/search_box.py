@@ -1,4 +1,4 @@
-"""The search box of every page: models, benchmarks and pages."""
+"""The search box of every page: models, benchmarks, pages, and the items of models measured here."""
 
 from __future__ import annotations
 

@@ -34,6 +34,7 @@ def test_the_box_finds_pages_benchmarks_and_models_measured_or_published() -> No
     assert {f"Page: {page.entry.title}" for page in find_pages()} < labels
     assert {"Benchmark: GPQA diamond", "Model: GPT-5.6 Sol"} < labels
     assert {f"Model: {one.model.model_id}" for one in CANDIDATES[:3]} < labels
+    assert {f"Items: {one.model.model_id}" for one in CANDIDATES[:3]} < labels
 
 
 def test_a_choice_in_the_box_opens_the_benchmark_and_empties_the_box() -> None:

@@ -79,7 +79,9 @@ def show_scores(shared: Shared) -> None:
         for run_id, tasks in tasks_by_run(shared.runs_of, model).items():
             of_tasks = f" on {', '.join(tasks)}" if len(tasks) < len(shared.runs_of) else ""
             st.caption(safe_text.escaped(f"{model}{of_tasks}: {_run(shared.runs[run_id])}"))
-    cached_chart.render(charts.score_chart, scores, models, alt=charts.score_alt(scores))
+    day = max((run["measured_at"] for run in shared.runs.values()), default=None)
+    caption = cached_chart.ChartCaption("Scores on the shared items, 95% intervals", day and day.date())
+    cached_chart.render(charts.score_chart, scores, models, alt=charts.score_alt(scores), caption=caption)
     downloads.download_buttons(scores, what="Scores", name="shared-scores")
     st.header("Paired differences", anchor=False)
     st.caption(

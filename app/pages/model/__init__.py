@@ -1,5 +1,5 @@
 """The page “Model”."""
 
-from app.pages import PageEntry
+from app.pages import MORE, PageEntry
 
-PAGE = PageEntry("Model", order=40)
+PAGE = PageEntry("Model", order=40, group=MORE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 import altair as alt
@@ -25,6 +26,7 @@ from tracker.answers.ladder_formats import (
     speed_text,
 )
 
+NO_LADDER = "What fewer bits cost it was not measured here: `tracker ladder {model}` measures its copies."
 ROW_PX = 34
 AXIS_PX = 40
 COLUMNS: Mapping[str, Any] = {
@@ -43,9 +45,10 @@ COLUMNS: Mapping[str, Any] = {
 
 
 def show_ladders(model_id: str) -> None:
-    """Show the ladders of this model, the newest first; nothing where there is none."""
+    """Show the ladders of this model, the newest first; without one, the command that measures it."""
     found = ladders.ladders_of(model_id)
     if not found:
+        st.caption(NO_LADDER.format(model=safe_text.visible(model_id).replace("`", "")))
         return
     st.header("Quantization", anchor=False)
     for place, ladder in enumerate(found):
@@ -56,7 +59,10 @@ def _show(ladder: LadderResult, *, key: str) -> None:
     st.caption(safe_text.escaped(ladder_title(ladder)))
     points = points_frame(ladder)
     if not points.empty:
-        cached_chart.render(loss_chart, points, alt=loss_alt(points))
+        caption = cached_chart.ChartCaption(
+            f"{safe_text.visible(ladder.model_id)} on {ladder.suite}: loss of its copies", _day(ladder)
+        )
+        cached_chart.render(loss_chart, points, alt=loss_alt(points), caption=caption)
     rows = rung_frame(ladder)
     st.dataframe(
         rows, column_config=COLUMNS, hide_index=True, placeholder="–", key=f"{key}_rows",
@@ -73,6 +79,11 @@ def _show(ladder: LadderResult, *, key: str) -> None:
         on_click="ignore",
     )
     downloads.download_buttons(rows, what=f"Ladder on {ladder.suite}", name=f"ladder-{ladder.ladder_id}")
+
+
+def _day(ladder: LadderResult) -> date | None:
+    """The day on which its last rung was measured."""
+    return max((rung.measured_on for rung in ladder.rungs if rung.measured_on), default=None)
 
 
 def rung_frame(ladder: LadderResult) -> pd.DataFrame:

@@ -4,7 +4,16 @@ import streamlit as st
 
 from app.data import model_names, queries
 from app.pages.model import agent_history, charts, hub, ladder, measured, published
-from app.widgets import cached_chart, columns, downloads, missing_items, run_links, start_work, url_select
+from app.widgets import (
+    cached_chart,
+    columns,
+    downloads,
+    missing_items,
+    run_links,
+    safe_text,
+    start_work,
+    url_select,
+)
 
 st.title("Model", anchor=False)
 measured_ids = queries.model_ids()
@@ -33,7 +42,11 @@ if runs:
     metrics = queries.other_metrics(run["run_id"])
     if not scores.empty:
         missing_items.show_missing([run["run_id"]])
-        cached_chart.render(charts.run_chart, scores, alt=charts.run_alt(scores))
+        caption = cached_chart.ChartCaption(
+            f"{safe_text.visible(model_id)} on {run['suite']}: scores with 95% intervals",
+            run["started_at"].date(),
+        )
+        cached_chart.render(charts.run_chart, scores, alt=charts.run_alt(scores), caption=caption)
         measured.show_completed(scores)
         downloads.download_buttons(scores, what="Scores", name=f"scores-{run['run_id']}")
         run_links.link_to_items(run)

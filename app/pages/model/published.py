@@ -161,7 +161,12 @@ def show_claims(model_id: str) -> None:
     if pairs.empty:
         return
     st.header("Claimed vs. measured", anchor=False)
-    cached_chart.render(charts.claim_chart, pairs, alt=charts.claim_alt(pairs))
+    caption = cached_chart.ChartCaption(
+        f"{safe_text.visible(model_id)}: claimed and measured scores",
+        None,
+        f"{cached_chart.HERE}; claims: see table",
+    )
+    cached_chart.render(charts.claim_chart, pairs, alt=charts.claim_alt(pairs), caption=caption)
     shown = pairs.assign(
         claimed=pairs["claimed"].round(SHOWN_DECIMALS),
         measured=pairs["measured"].round(SHOWN_DECIMALS),

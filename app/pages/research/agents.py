@@ -92,7 +92,10 @@ def show_attacks() -> None:
 
 def _show_gains(group: Group) -> None:
     frame = rows.agent_frame(group)
-    cached_chart.render(charts.gain_chart, frame, alt=charts.gain_alt(frame))
+    caption = cached_chart.ChartCaption(
+        "Gain of each agent: confirmed and claimed", queries.newest_study_day()
+    )
+    cached_chart.render(charts.gain_chart, frame, alt=charts.gain_alt(frame), caption=caption)
     st.caption(GAIN_NOTE)
     if line := rows.ngram_line(group):
         st.caption(line)
@@ -143,6 +146,7 @@ def _show_curves(key: tuple[Any, ...]) -> None:
         rows.gain_bands(shown),
         agents,
         alt=charts.progress_alt(shown, agents),
+        caption=cached_chart.ChartCaption("Gain so far, by trial", queries.newest_study_day()),
     )
     st.caption(CURVES_NOTE + _left_out(curves, agents))
     downloads.download_buttons(curves, what="Curves", name="research-curves")
@@ -161,5 +165,11 @@ def _show_profile(group: Group) -> None:
     agents = [row.agent for row in group.rows if any(row.gains_by_category.values())]
     agents = agents[: charts.SHOWN_AGENTS]
     cached_chart.render(charts.agent_legend, agents, alt="Legend: " + ", ".join(agents))
-    cached_chart.render(charts.profile_chart, frame, agents, alt=charts.profile_alt(frame, agents))
+    cached_chart.render(
+        charts.profile_chart,
+        frame,
+        agents,
+        alt=charts.profile_alt(frame, agents),
+        caption=cached_chart.ChartCaption("Gain by category of change", queries.newest_study_day()),
+    )
     st.caption(PROFILE_NOTE)

@@ -150,7 +150,8 @@ def _show_trainings(trial: Mapping[str, Any]) -> None:
         return
     curves = rows.loss_curves(trainings)
     if not curves.empty:
-        cached_chart.render(charts.loss_chart, curves, alt=charts.loss_alt(curves))
+        caption = cached_chart.ChartCaption("Loss during the trainings", trial["ended_at"].date())
+        cached_chart.render(charts.loss_chart, curves, alt=charts.loss_alt(curves), caption=caption)
         st.caption(LOSS_NOTE)
     _show_pairs(trainings, what="Trainings", name=f"trainings-{trial['study_id']}-{trial['slot']}")
 
