@@ -9,6 +9,7 @@ import streamlit as st
 
 from app.data import queries
 from app.pages.items import columns
+from app.pages.items.response import show_response
 from app.widgets import safe_text
 from app.widgets.facts import show_text
 
@@ -43,7 +44,7 @@ def _show_answer(item: Mapping[str, Any], name: str, run_id: str, *, key: str) -
         st.text(columns.answer_verdict(other))
         if other["thinking"]:
             show_text("Thinking", other["thinking"], key=f"{key}_thinking")
-        show_text("Response", other["response"], key=f"{key}_response")
+        show_response(other["response"], key=f"{key}_response")
         show_text("Extracted answer", other["extracted"], key=f"{key}_extracted")
         query = {"items_of": name, "of_run": run_id, "of_task": item["task"]}
         query |= {"item": f"{item['task']} {item['doc_id']}"}

@@ -13,6 +13,7 @@ import streamlit as st
 
 from app.data import queries, row_labels
 from app.pages.items import beside, columns
+from app.pages.items.response import show_response
 from app.widgets import downloads, safe_text
 from app.widgets.facts import show_facts, show_text
 from tracker.wording import counted
@@ -108,7 +109,7 @@ def show_item(item: Mapping[str, Any]) -> None:
             with st.container():
                 if item["thinking"]:
                     show_text("Thinking", item["thinking"], key="thinking")
-                show_text("Response", item["response"], key="response")
+                show_response(item["response"], key="response")
                 show_text("Extracted answer", item["extracted"], key="extracted")
                 show_text("Target", item["target"], key="target")
         if item["choices"]:
