@@ -14,14 +14,31 @@ from typing import Any
 from tracker.errors import EngineError
 from tracker.records.transcripts import TranscriptMessage
 
-PROTOCOL = """You can use these tools:
+PROTOCOL = """You work with tools. A call is one line of JSON with the name of a tool and its arguments; \
+several calls stand on several lines. You then get the results. When everything is done, or if you need to \
+ask something, answer in plain words.
+
+"""
+REQUEST = """Tools:
 {tools}
 
-To use a tool, answer with one line of JSON for each call and nothing else:
-{{"name": "tool", "arguments": {{"argument": "value"}}}}
-You then get the results. When everything is done, or if you need to ask something, answer in plain words.
-
-{request}"""
+Request: {request}"""
+# Worked examples: small models follow what stands before their request, and not a description. With one
+# example SmolLM2-135M answers "Done." to every request, with two it writes calls.
+DELETE = "- delete_memo(id: string): Delete a memo."
+SEND = "- send_card(id: string, city: string): Send a card to a city."
+EXAMPLES = (
+    TranscriptMessage("user", PROTOCOL + REQUEST.format(tools=DELETE, request="Delete the memo M1000.")),
+    TranscriptMessage("assistant", '{"name": "delete_memo", "arguments": {"id": "M1000"}}'),
+    TranscriptMessage("user", 'Results:\ndelete_memo: {"ok": true}'),
+    TranscriptMessage("assistant", "Done."),
+    TranscriptMessage(
+        "user", REQUEST.format(tools=f"{DELETE}\n{SEND}", request="Send the card C2000 to Rome.")
+    ),
+    TranscriptMessage("assistant", '{"name": "send_card", "arguments": {"id": "C2000", "city": "Rome"}}'),
+    TranscriptMessage("user", 'Results:\nsend_card: {"ok": true}'),
+    TranscriptMessage("assistant", "Done."),
+)
 STOP_PLAIN = ("\nUser:", "\nResults:")  # of a model without a chat template, which writes on
 RESULTS = "Results:"
 
@@ -96,7 +113,8 @@ def _as_text(
             found.append(TranscriptMessage("user", f"{RESULTS}\n{line}"))
     if tools is not None:
         lines = "\n".join(str(ToolLine(one)) for one in tools)
-        found[0] = TranscriptMessage("user", PROTOCOL.format(tools=lines, request=found[0].content))
+        found[0] = TranscriptMessage("user", REQUEST.format(tools=lines, request=found[0].content))
+        return [*EXAMPLES, *found]
     return found
 
 

@@ -65,7 +65,7 @@ def sampling_line(
     return " · ".join(parts)
 
 
-TOOL_FORMS = {"template": "in the chat template", "text": "as text in the first message"}
+TOOL_FORMS = {"template": "in the chat template", "text": "as text"}
 
 
 def prompt_line(prompts: Sequence[Mapping[str, Any]] | None) -> str:

@@ -102,16 +102,16 @@ def test_an_engine_that_dies_costs_only_the_open_episodes() -> None:
 
 def test_an_episode_tools_are_shown_as_text_where_the_template_takes_none() -> None:
     engine = RuleEngine(lambda messages, _: '{"name": "archive_memo", "arguments": {}}'
-                        if len(messages) == 1 else "Done.")  # fmt: skip
+                        if len(messages) == 9 else "Done.")  # fmt: skip
     engine.takes_tools = False
     assert transcript_of(engine, DOC).tools == "text"
     prompt = engine.asked[1].prompt
     assert isinstance(prompt, ChatPrompt)
     assert not prompt.tools
     name = tool_request("single", seed=1, number=0).tools[0]
-    assert f"- {name}(id: string" in prompt.messages[0]["content"]
-    assert [one["role"] for one in prompt.messages] == ["user", "assistant", "user"]
-    assert prompt.messages[2]["content"].startswith("Results:\narchive_memo: {")
+    assert f"- {name}(id: string" in prompt.messages[8]["content"]
+    assert [one["role"] for one in prompt.messages] == ["user", "assistant"] * 5 + ["user"]
+    assert prompt.messages[10]["content"].startswith("Results:\narchive_memo: {")
 
 
 def test_an_episode_calls_and_results_stand_in_the_template_as_the_api_has_them() -> None:

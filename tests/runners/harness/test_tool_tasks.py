@@ -24,8 +24,11 @@ DIGESTS = {
 
 
 def test_tools_the_tasks_are_those_of_the_suite() -> None:
-    assert [task.task for task in SUITE.tasks] == [f"tools_{kind}" for kind in KINDS]
-    files = [yaml.safe_load(path.read_text()) for path in Path(str(SUITE.include_path)).glob("*.yaml")]
+    folder = Path(str(SUITE.include_path))
+    group = yaml.safe_load((folder / "tools.yaml").read_text())
+    assert [task.task for task in SUITE.tasks] == [group["group"]]
+    assert group["task"] == [f"tools_{kind}" for kind in KINDS]
+    files = [yaml.safe_load((folder / f"{kind}.yaml").read_text()) for kind in KINDS]
     assert {one["task"]: one["metadata"]["kind"] for one in files} == {
         f"tools_{kind}": kind for kind in KINDS
     }

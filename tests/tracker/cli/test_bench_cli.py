@@ -60,7 +60,7 @@ def test_json_keeps_the_contract_and_stdout_is_one_document(model_folder: Path) 
     assert document.keys() >= CONTRACT
     assert document["scores"][0].keys() >= SCORE_CONTRACT
     assert (document["status"], document["n_items"], document["n_reused_items"]) == ("complete", 20, 0)
-    assert document["prompts"] == [{"task": "sums", "chat": True, "system": False}]
+    assert document["prompts"] == [{"task": "sums", "chat": True, "system": False, "tools": None}]
     repeated = bench(model_folder, "--limit", "20", "--json")
     again = json.loads(repeated.stdout)
     assert (again["n_items"], again["n_reused_items"]) == (20, 20)
