@@ -22,7 +22,7 @@ from tracker.errors import EngineError
 from tracker.records.transcripts import MOST_CHARACTERS, Transcript, TranscriptCall, TranscriptMessage
 from tracker.serialization import writable_text
 
-AT_ONCE = 64  # open episodes
+AT_ONCE = 128  # open episodes: twice what a processor writes at once, so that none waits for the longest
 MOST_TURNS = 12  # answers of one episode
 MOST_CALLS = 32  # of one episode
 MOST_BUDGETS = 8  # of one answer's tokens, for a whole episode

@@ -92,8 +92,8 @@ def test_an_episode_is_one_answer_with_the_tokens_of_all() -> None:
 
 
 def test_an_engine_that_dies_costs_only_the_open_episodes() -> None:
-    docs = docs_of("single", n=100)
-    engine = RuleEngine(oracle(docs), dies_at=140)
+    docs = docs_of("single", n=AT_ONCE + 50)
+    engine = RuleEngine(oracle(docs), dies_at=2 * AT_ONCE + 20)
     kept = []
     with pytest.raises(EngineError):
         kept.extend(place for place, _ in play(engine, questions_of(docs, engine), stop=lambda: False))

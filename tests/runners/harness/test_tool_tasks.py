@@ -17,9 +17,9 @@ from tracker.suites import get_suite
 SUITE = get_suite("tools")
 # another draw is another version of the tasks
 DIGESTS = {
-    "single": "6afce8459deaecf8",
-    "nested": "1d71699102246723",
-    "many_200": "b505858fe0bfb02e",
+    "single": "e93dea7092454ad3",
+    "nested": "b3f6495fc0782ecf",
+    "many_200": "caae863f82391505",
 }
 
 

@@ -49,40 +49,40 @@ class Verb:
 VERBS: Mapping[str, Verb] = {
     verb.name: verb
     for verb in (
-        Verb("archive", "Archive a {noun}.", (), "archive the {noun} {id}"),
+        Verb("archive", "Archive this {noun}.", (), "archive the {noun} {id}"),
         Verb(
             "share",
-            "Share a {noun} with a person.",
+            "Share this {noun} with a person.",
             (ToolParameter("person", "string", "first name"),),
             "share the {noun} {id} with {person}",
         ),
         Verb(
             "move",
-            "Move a {noun} to a folder.",
+            "Move this {noun} to a folder.",
             (ToolParameter("folder", "string", "name of the folder"),),
             'move the {noun} {id} to the folder "{folder}"',
         ),
         Verb(
             "rename",
-            "Give a {noun} a new title.",
+            "Give this {noun} a new title.",
             (ToolParameter("title", "string", "the new title"),),
             'rename the {noun} {id} to "{title}"',
         ),
         Verb(
             "prioritize",
-            "Set the priority of a {noun}.",
+            "Set the priority of this {noun}.",
             (ToolParameter("level", "string", "the priority", LEVELS),),
             "set the priority of the {noun} {id} to {level}",
         ),
         Verb(
             "label",
-            "Mark a {noun} with a color.",
+            "Mark this {noun} with a color.",
             (ToolParameter("color", "string", "the color", COLORS),),
             "mark the {noun} {id} with the color {color}",
         ),
         Verb(
             "plan",
-            "Plan the review of a {noun}.",
+            "Plan the review of this {noun}.",
             (
                 ToolParameter("day", "string", "day of the week", DAYS),
                 ToolParameter("hour", "integer", "0 to 23"),
@@ -91,7 +91,7 @@ VERBS: Mapping[str, Verb] = {
         ),
         Verb(
             "print",
-            "Print copies of a {noun}.",
+            "Print copies of this {noun}.",
             (ToolParameter("copies", "integer", "number of copies"),),
             "print {copies} copies of the {noun} {id}",
         ),
@@ -100,7 +100,7 @@ VERBS: Mapping[str, Verb] = {
 ID = ToolParameter("id", "string", "id of the {noun}")
 TITLE = ToolParameter("title", "string", "title of the {noun}")
 FIND_DESCRIPTION = (
-    "Find a {noun} by its title; gives its id, title, owner and priority."
+    "Find one {noun} by its title; gives its id, title, owner and priority."
     " May give another {noun} while the index is being built: then ask again."
 )
 
