@@ -70,6 +70,14 @@ def test_json_route_index_lists_every_table(client: TestClient) -> None:
     assert client.get("/api").json()["tables"] == [f"/api/{name}.json" for name in api.TABLES]
 
 
+def test_llms_text_names_every_table_with_its_parameters(client: TestClient) -> None:
+    answer = client.get("/llms.txt")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    for name, table in api.TABLES.items():
+        assert f"[{name}](/api/{name}.json)" in answer.text
+        assert ", ".join(table.parameters) in answer.text
+
+
 def test_json_route_leaderboard_has_a_ranked_row_per_model_and_task(client: TestClient) -> None:
     rows = client.get("/api/leaderboard.json?suite=quick").json()["rows"]
     assert len(rows) == len(CANDIDATES) * len(TASKS)
