@@ -654,6 +654,7 @@ class Home:
         repeats: int | None = None,
         thinking_budgets: int | Sequence[int] = (),
         until: float | None = None,
+        until_better_than: str | None = None,
         minutes: float | None = None,
         executor: str = "local",
         engine: EngineSettings | str = "auto",
@@ -682,6 +683,8 @@ class Home:
             thinking_budgets: Tokens of each written answer with its thinking; one run for each of several.
             until: Stop a task when the half width of its 95% interval is at most this many percentage
                 points.
+            until_better_than: Stop a task when this model, measured here, is told apart from `model` on the
+                items that it has answered; `against` of the runs has the difference with its interval.
             minutes: Stop cleanly after this many minutes; the scores so far are valid.
             executor: Where the job runs: `"local"`, an installed one, or `"package.module:Class"`.
             engine: The name of an engine, or `EngineSettings` for more settings; without an `engine` of their
@@ -717,6 +720,7 @@ class Home:
                 else (thinking_budgets,)
             ),
             until_half_width=half_width(until),
+            until_better_than=until_better_than,
             minutes=minutes,
             executor=executor,
         )

@@ -283,6 +283,32 @@ def anytime_interval(
     return Interval(mean, stderr, max(0.0, min(mean, low)), min(1.0, max(mean, high)))
 
 
+def anytime_difference(a: Sequence[float], b: Sequence[float]) -> Interval:
+    """Mean of `a` minus `b`, −1..1, on items drawn at random, valid at every look and any stopping time.
+
+    The betting interval of `anytime_interval` for the differences, moved from −1..1 to 0..1. Items are
+    independent draws; the interval is for all items of their kind, not only for those of the task.
+
+    Raises:
+        ValueError: no values, one outside 0..1, or lengths that do not agree.
+    """
+    first, second = _pair(a, b)
+    found = anytime_interval(list((first - second + 1) / 2))
+    stderr = None if found.stderr is None else 2 * found.stderr
+    value = min(max(_mean(first - second), 2 * found.low - 1), 2 * found.high - 1)  # but for rounding
+    return Interval(value, stderr, 2 * found.low - 1, 2 * found.high - 1)
+
+
+def refuted_after(a: Sequence[float], b: Sequence[float], difference: float) -> int | None:
+    """The items after which `anytime_difference` excludes this difference of −1..1; None: never."""
+    first, second = _pair(a, b)
+    sample, mean = (first - second + 1) / 2, (difference + 1) / 2
+    sides = ((sample, mean), (1 - sample, 1 - mean))
+    capital = np.maximum(*(_log_capital(one, at, _bets(one, None), None) for one, at in sides))
+    crossed = np.flatnonzero(capital >= math.log(2 / ALPHA))
+    return int(crossed[0]) + 1 if len(crossed) else None
+
+
 def _bets(sample: Array, half_width: float | None) -> tuple[Array, Array]:
     """The bets on each item, one row per strategy, and the logarithm of the capital each starts with."""
     n, n_constant = len(sample), len(CONSTANT_BETS)
@@ -297,20 +323,24 @@ def _bets(sample: Array, half_width: float | None) -> tuple[Array, Array]:
     return np.vstack((constant, half_width / variance_before)), np.log(shares)
 
 
+def _log_capital(sample: Array, mean: float, bets: tuple[Array, Array], n_total: int | None) -> Array:
+    """The logarithm of the capital (n,) after each item, of bets that the mean is larger than `mean`."""
+    before = np.concatenate(([0.0], np.cumsum(sample)[:-1]))
+    left = (n_total - np.arange(len(sample))) if n_total else np.ones(len(sample))
+    expected = (n_total * mean - before) / left if n_total else np.full(len(sample), mean)
+    expected = np.clip(expected, 1e-12, 1.0)  # only rounding takes it out of 0..1 at possible means
+    gains = np.log1p(np.minimum(bets[0], MAX_BET / expected) * (sample - expected))
+    return np.asarray(np.logaddexp.reduce(np.cumsum(gains, axis=1) + bets[1][:, None], axis=0))
+
+
 def _crossing(
     sample: Array, half_width: float | None, n_total: int | None, bounds: tuple[float, float]
 ) -> float:
     """The largest mean in `bounds` that bets on a larger one have rejected so far, or the lower bound."""
-    bets, shares = _bets(sample, half_width)
-    before = np.concatenate(([0.0], np.cumsum(sample)[:-1]))
-    left = (n_total - np.arange(len(sample))) if n_total else np.ones(len(sample))
+    bets = _bets(sample, half_width)
 
     def is_refuted(mean: float) -> bool:
-        expected = (n_total * mean - before) / left if n_total else np.full(len(sample), mean)
-        expected = np.clip(expected, 1e-12, 1.0)  # only rounding takes it out of 0..1 inside `bounds`
-        gains = np.log1p(np.minimum(bets, MAX_BET / expected) * (sample - expected))
-        capital = np.logaddexp.reduce(np.cumsum(gains, axis=1) + shares[:, None], axis=0)
-        return float(capital.max()) >= math.log(2 / ALPHA)
+        return float(_log_capital(sample, mean, bets, n_total).max()) >= math.log(2 / ALPHA)
 
     low, high = bounds
     if not is_refuted(low):

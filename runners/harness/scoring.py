@@ -64,10 +64,11 @@ class Stopping:
     values: tuple[float, ...]
     n_total: int
     half_width: float | None  # the precision reached; None: the time was up
+    by_difference: bool = False  # from a reference: the scores themselves were looked at
 
     def interval(self) -> Interval:
-        """The 95% interval: anytime-valid if precision ended the task, else that of a finite sample."""
-        if self.half_width is None:
+        """The 95% interval: anytime-valid if scores ended the task, else that of a finite sample."""
+        if self.half_width is None and not self.by_difference:
             return mean_interval(self.values, n_total=self.n_total)
         return anytime_interval(self.values, n_total=self.n_total, half_width=self.half_width)
 

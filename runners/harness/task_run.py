@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -63,18 +63,22 @@ class TaskRun:
             if any(isinstance(one, GenerationRequest) for question in wanted for one in question.requests):
                 suite_run.tally.generation_s += took
 
-    def ask_until_spent(self, questions: Sequence[TaskQuestion], *, n_total: int) -> list[TaskQuestion]:
+    def ask_until_spent(
+        self,
+        questions: Sequence[TaskQuestion],
+        *,
+        is_enough: Callable[[Sequence[TaskQuestion]], bool] | None = None,
+    ) -> list[TaskQuestion]:
         """Ask in random order until a budget is spent; returns the first of them that all have an answer.
 
         All that are answered by then would be no fair sample, since they lack the long answers. An engine
         that begins in order gets all questions at once where only time is short, so that it never waits for
         the last answers of a block. Of another one, whole blocks count: it may sort what it is given.
 
-        `n_total`: items of the task, of which these may be a sample.
+        `is_enough`: whether no further question is needed after these; None: only time ends the task.
         """
         order = np.random.default_rng(self.suite_run.job.settings.seed).permutation(len(questions))
-        target = self.suite_run.job.until_half_width
-        in_order = target is None and self._answers_in_order(questions)
+        in_order = is_enough is None and self._answers_in_order(questions)
         drawn: list[TaskQuestion] = []
         size = len(order) if in_order else BLOCKS[0]
         while len(drawn) < len(order):
@@ -91,7 +95,7 @@ class TaskRun:
                 self.suite_run.warn(f"task `{self.task}`: {answers} {behind} {are} not scored")
                 break
             drawn += block
-            if target is not None and self.half_width(drawn, n_total=n_total) <= target:
+            if is_enough is not None and is_enough(drawn):
                 break
         return drawn
 

@@ -27,6 +27,8 @@ from runners.harness.lm_tasks import (
     load_task,
     repeat_name,
 )
+from runners.harness.paired_stopping import PairedTask
+from runners.harness.questions import TaskQuestion
 from runners.harness.sample import SAMPLE_SEED, first_docs, sampled_docs
 from runners.harness.scoring import (
     LeafItems,
@@ -59,6 +61,7 @@ from tracker.records import (
     TaskMetric,
     TaskScore,
 )
+from tracker.records.paired import PairedOutcome, PairedReference
 
 SECOND_STAGE = (
     "the second stage was not started: there was no time left to find out which tasks suit the model"
@@ -77,6 +80,7 @@ class Tally:
     n_items: int = 0
     n_reused_items: int = 0
     reused: Counter[str] = field(default_factory=Counter)  # items by the run that answered them
+    against: list[PairedOutcome] = field(default_factory=list)
     prompts: dict[PromptForm, None] = field(default_factory=dict)  # an ordered set
     prompt_tokens: int = 0
     output_tokens: int = 0
@@ -247,17 +251,23 @@ class RunningSuite:
         task_run = TaskRun(self, loaded.spec.task, {work.leaf.name: work for work in works}, len(questions))
         task_run.report(force=True, event="task")
         stopping: Stopping | None = None
-        if self.deadline is None and self.job.until_half_width is None:
+        # Also where only a sample of them is asked: the score stands for all items of the task.
+        population = sum(leaf.n_docs for leaf in loaded.leaves)
+        target = self.job.until_half_width
+        if self.job.reference is not None:
+            questions = self._ask_against(self.job.reference, task_run, works)
+            values = task_run.values(questions)
+            stopping = Stopping(values, population, None, by_difference=True) if values else None
+        elif self.deadline is None and target is None:
             task_run.ask(questions)
         else:
-            # Also where only a sample of them is asked: the score stands for all items of the task.
-            population = sum(leaf.n_docs for leaf in loaded.leaves)
             n_asked = len(questions)
-            questions = task_run.ask_until_spent(questions, n_total=population)
+            is_enough = None if target is None else partial(_is_precise, task_run, target, population)
+            questions = task_run.ask_until_spent(questions, is_enough=is_enough)
             # Answers to the same question are no random draw: their scores' intervals have clusters.
             is_repeated = any(len(repeats) > 1 for repeats in leaf_works)
             if len(questions) < n_asked and not is_repeated:
-                target = None if self.out_of_time else self.job.until_half_width
+                target = None if self.out_of_time else target
                 stopping = Stopping(task_run.values(questions), population, target)
         task_run.report(force=True)
         self._refuse_refused(loaded, works)
@@ -273,6 +283,21 @@ class RunningSuite:
             self.warn(unscored)
         if scored := [part.scored for part in parts if part.scored.items]:
             self._score(loaded, _by_leaf(scored, leaf_works), stopping=stopping)
+
+    def _ask_against(
+        self, reference: PairedReference, task_run: TaskRun, works: Sequence[LeafWork]
+    ) -> list[TaskQuestion]:
+        """Ask what the reference has answered until the two are told apart; returns the questions asked.
+
+        Raises:
+            TaskUnavailableError: the reference has answered none, or items share a context.
+        """
+        suite, task = self.run.suite.name, task_run.task
+        paired = PairedTask.of(task, works, reference, suite=suite, items_path=self.items_path)
+        drawn = task_run.ask_until_spent(paired.questions, is_enough=paired.is_told_apart)
+        if (outcome := paired.outcome(drawn)) is not None:
+            self.tally.against.append(outcome)
+        return drawn
 
     def _refuse_refused(self, loaded: LoadedTask, works: Sequence[LeafWork]) -> None:
         """Give up a task of which the server refused every request.
@@ -377,6 +402,11 @@ class RunningSuite:
         """Record the warning with the run and report it at once."""
         self.tally.warnings.append(message)
         self.emit(Event("warning", self.run.run_id, message=message))
+
+
+def _is_precise(task_run: TaskRun, target: float, population: int, questions: Sequence[TaskQuestion]) -> bool:
+    """Whether the score on these is known to the half width that was asked for."""
+    return task_run.half_width(questions, n_total=population) <= target
 
 
 def _by_leaf(parts: Sequence[LeafItems], leaf_works: Sequence[Sequence[LeafWork]]) -> list[list[LeafItems]]:

@@ -284,6 +284,7 @@ def _run_suite(suite_run: RunningSuite, run: Run) -> tuple[Run, BaseException | 
         n_reused_items=tally.n_reused_items,
         reused=_reuses(suite_run),
         prompts=tuple(tally.prompts),
+        against=tuple(tally.against),
         thinks=suite_run.thinks,
         sampling_values=suite_run.sampling or {},
         cost=cost,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracker.answers.models import id_of_folder, known_id
+from tracker.answers.run_lines import outcome_rows
 from tracker.errors import UnknownNameError
 from tracker.settings import Settings
 from tracker.store import MissingItems, open_snapshot
@@ -56,6 +57,7 @@ def read_model(model: str, settings: Settings) -> ModelRecord:
         score["n_items_on_disk"] = n_on_disk[score["run_id"], score["place"]]
     for run in runs:
         run["scores"] = [score for score in scores if score["run_id"] == run["run_id"]]
+        run["against"] = outcome_rows(run["against"])
         run["metrics"] = [metric for metric in metrics if metric["run_id"] == run["run_id"]]
     chosen = {row["revision"] for row in revisions}
     runs = [run for run in runs if run["revision"] in chosen]

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any
 
+from tracker.records.paired import PairedOutcome, Verdict
+
+TOOL_FORMS = {"template": "in the chat template", "text": "as text"}
 DATE_LENGTH = len("2026-01-31")  # of a time in ISO 8601
 
 
@@ -65,7 +69,31 @@ def sampling_line(
     return " · ".join(parts)
 
 
-TOOL_FORMS = {"template": "in the chat template", "text": "as text"}
+def outcome_document(outcome: PairedOutcome) -> dict[str, Any]:
+    """The model beside its reference on one task, as plain JSON values."""
+    return asdict(outcome) | {"verdict": outcome.verdict.value}
+
+
+def outcome_rows(rows: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+    """The same for outcomes as the database has them."""
+    return [outcome_document(_outcome(row)) for row in rows or ()]
+
+
+def _outcome(row: Mapping[str, Any]) -> PairedOutcome:
+    return PairedOutcome(**{field.name: row[field.name] for field in fields(PairedOutcome)})
+
+
+def paired_line(row: Mapping[str, Any]) -> str:
+    """The verdict on one task of a run that ended once its model was told apart from a reference.
+
+    `row` has the fields of a `PairedOutcome`.
+    """
+    found = _outcome(row)
+    ends = f"{100 * found.ci_low:+.1f} … {100 * found.ci_high:+.1f}"
+    beside = "from" if found.verdict is Verdict.NOT_TOLD_APART else "than"
+    difference = f"{100 * found.difference:+.1f} points ({ends}, 95% interval)"
+    asked = f"{found.n_items:,} of {found.n_total:,} items that it answered"
+    return f"{found.task}: {found.verdict} {beside} {found.reference}: {difference} on {asked}"
 
 
 def prompt_line(prompts: Sequence[Mapping[str, Any]] | None) -> str:

@@ -27,6 +27,7 @@ from runners.memory.fit import changes, plan_fit
 from runners.models.hub import has_data_set
 from runners.models.resolve import DEMO, resolve_model, stored_model_id, weights_format
 from runners.sandbox import run as sandbox
+from tracker.answers.models import known_id
 from tracker.errors import (
     BusyError,
     DiskFullError,
@@ -56,6 +57,7 @@ from tracker.records import (
     Task,
     is_count,
 )
+from tracker.records.paired import PairedReference
 from tracker.serialization import dump, write_atomically
 from tracker.settings import Settings
 from tracker.store import WRITABLE_HINT, Store, clean_up, open_snapshot, publish, snapshot_id
@@ -97,6 +99,7 @@ class BenchRequest:
     thinking_budgets: tuple[int, ...] = ()  # tokens of each written answer, one run for each; empty: as is
     limit: int | None = None
     until_half_width: float | None = None
+    until_better_than: str | None = None  # a model measured here, as people name it
     minutes: float | None = None
     executor: str = DEFAULT_EXECUTOR
 
@@ -134,6 +137,7 @@ class BenchRequest:
         for budget in self.thinking_budgets:
             _check_count("thinking_budget", budget, most=MOST_OUTPUT_TOKENS, example=4096)
         _check_until(self.repeats or 1, self.until_half_width)
+        _check_reference(self, self.repeats or 1)
         EXECUTORS.place(self.executor)  # a wrong name costs nothing
 
 
@@ -141,6 +145,23 @@ def _check_count(field: str, value: object, *, least: int = 1, most: int, exampl
     if not is_count(value, least=least, most=most):
         problem = f"must be a whole number from {least:,} to {most:,}, got {value!r}"
         raise FieldError(field, problem, example=example)
+
+
+def _check_reference(request: BenchRequest, repeats: int) -> None:
+    """Refuse what cannot go with a reference.
+
+    Raises:
+        UsageError: the precision of the score, or repeats, are asked for as well.
+    """
+    if request.until_better_than is None:
+        return
+    if request.until_half_width is not None:
+        raise UsageError("`--until-better-than` cannot be combined with `--until`", hint="choose one of them")
+    if repeats > 1:
+        raise UsageError(
+            "`--until-better-than` cannot be combined with repeats, which are no independent items",
+            hint="`--repeats 1`, or measure all and use `tracker compare`",
+        )
 
 
 def _check_until(repeats: int, until_half_width: float | None) -> None:
@@ -235,15 +256,48 @@ def bench(request: BenchRequest, settings: Settings, on_event: Callable[[Event],
     weights = weights_format(request.model)
     request = replace(request, engine=choose_engine(request.engine, has_gpu=has_gpu, weights=weights))
     runs = _run_requests(request, suites)
+    reference = paired_reference(request, suites, settings)
     with bench_lock(settings, what=request.model):
         _store_orphans(settings)
         model = None
         try:
             model = resolve_named(request.model, request.engine, settings)
-            job = with_fitting_settings(_job(request, model, runs, settings), hardware)
+            job = replace(_job(request, model, runs, settings), reference=reference)
+            job = with_fitting_settings(job, hardware)
         except ModelError as error:
             return _refuse(request, model, runs, error, settings)
         return _run(job, settings, on_event, executor=request.executor)
+
+
+def paired_reference(
+    request: BenchRequest, suites: Sequence[Suite], settings: Settings
+) -> PairedReference | None:
+    """Where the answers of the reference to these suites are stored; None: none is named.
+
+    Raises:
+        UnknownNameError: nothing measured here is called so.
+        TrackerError: it is the model itself, or was not measured on any of these suites.
+    """
+    if request.until_better_than is None:
+        return None
+    if snapshot_id(settings) is None:
+        hint = f"`tracker bench {request.until_better_than}` measures it"
+        raise TrackerError("nothing has been measured here yet, so there is no reference", hint=hint)
+    with open_snapshot(settings) as snapshot:
+        model_id = known_id(request.until_better_than, snapshot.query("models"))
+        rows = snapshot.query("comparable_runs", models=[model_id])
+    if model_id == stored_model_id(request.model, engine=request.engine.engine):
+        raise TrackerError(f"`{model_id}` cannot be its own reference", hint="name another model")
+    wanted = {(suite.name, suite.version) for suite in suites}
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if (row["suite"], row["suite_version"]) in wanted:
+            found.setdefault(row["suite"], {})[row["task"]] = row["fingerprint"]
+    if not found:
+        names = ", ".join(f"`{suite.name}`" for suite in suites)
+        hint = f"`tracker bench {model_id} --suite {suites[0].name}` first"
+        raise TrackerError(f"the reference `{model_id}` was not measured on {names}", hint=hint)
+    return PairedReference(model_id, found)
 
 
 def _run_requests(request: BenchRequest, suites: Sequence[Suite]) -> tuple[RunRequest, ...]:
@@ -260,6 +314,7 @@ def _run_requests(request: BenchRequest, suites: Sequence[Suite]) -> tuple[RunRe
             repeats=suite.repeats if request.repeats is None else request.repeats,
         )
         _check_until(asked.repeats, request.until_half_width)
+        _check_reference(request, asked.repeats)
         for budget in request.thinking_budgets or (None,):
             tasks = (
                 suite.tasks

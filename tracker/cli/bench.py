@@ -38,6 +38,7 @@ def bench(
     engine: EngineFlags = DEFAULT_ENGINE,
     executor: Annotated[str, Parameter(group=ENGINE)] = "local",
     until: Annotated[float | None, Parameter(group=BUDGET)] = None,
+    until_better_than: Annotated[str | None, Parameter(group=BUDGET)] = None,
     budget: BudgetFlags = DEFAULT_BUDGET,
     queue: Annotated[bool, Parameter(group=QUEUE)] = False,
     json: JsonFlag = False,
@@ -81,6 +82,9 @@ def bench(
         measured one after the other and compared.
     until
         Stop a task once its 95% interval is at most ±N percentage points.
+    until_better_than
+        Stop a task once MODEL is better or worse than this model measured here, on the items that it
+        has answered; the 95% interval of the difference holds whenever the task stops.
     queue
         Measure the models of `tracker queue` instead of one, as `tracker queue run` does.
     executor
@@ -104,6 +108,7 @@ def bench(
             repeats=repeats,
             thinking_budget=thinking_budget,
             until=until,
+            until_better_than=until_better_than,
             code=engine.trust_remote_code,
             executor=executor != "local",
         )
@@ -138,6 +143,7 @@ def bench(
         repeats=repeats,
         thinking_budgets=token_budgets(thinking_budget),
         until_half_width=half_width(until),
+        until_better_than=until_better_than,
         minutes=budget.minutes,
         executor=executor,
     )

@@ -12,7 +12,13 @@ from rich.table import Table
 
 from tracker.answers.documents import placement_document
 from tracker.answers.placement import equal_text
-from tracker.answers.run_lines import completed_line, prompt_line, sampling_line
+from tracker.answers.run_lines import (
+    completed_line,
+    outcome_document,
+    paired_line,
+    prompt_line,
+    sampling_line,
+)
 from tracker.foreign_text import one_line, printable
 from tracker.frontier.placement import Placement, Unplaced
 from tracker.memory_estimate import memory_text
@@ -59,6 +65,7 @@ def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]
         "energy_j": cost.energy_j,
         "scores": [_score_document(score) for score in run.scores],
         "metrics": [dump(metric) for metric in run.metrics],
+        "against": [outcome_document(one) for one in run.against],
         **placement_document(placement),
         "warnings": list(run.warnings),
     }
@@ -94,9 +101,9 @@ def print_run(console: Console, run: Run, placement: Placement | Unplaced | None
         console.print(table)
     else:
         console.print(f"{escape(one_line(title))}: no scores")
-    for score in run.scores:
-        if score.group is None and (line := completed_line(dump(score))):
-            console.print(escape(one_line(line)), highlight=False)
+    completed = [completed_line(dump(score)) for score in run.scores if score.group is None]
+    for line in filter(None, [*completed, *(paired_line(dump(one)) for one in run.against)]):
+        console.print(escape(one_line(line)), highlight=False)
     if line := sampling_line(run.sampling, run.sampling_values, run.repeats, run.max_output_tokens):
         console.print(escape(one_line(line)), highlight=False)
     grouped = {score.task for score in run.scores if score.group is not None}

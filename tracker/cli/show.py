@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tracker.answers.model_record import ModelRecord, read_model
-from tracker.answers.run_lines import completed_line, prompt_line, reuse_lines, sampling_line
+from tracker.answers.run_lines import completed_line, paired_line, prompt_line, reuse_lines, sampling_line
 from tracker.cli import print_json
 from tracker.cli.bench_output import metric_lines
 from tracker.cli.tables import cell, console, count, moment, plain, warn_of_missing
@@ -78,6 +78,8 @@ def _print_run(out: Console, run: Row) -> None:
     for line in metric_lines(run["metrics"], grouped=grouped):
         out.print(Text(one_line(line)))
     out.print(Text(one_line(_cost(run)), style="dim"))
+    for outcome in run["against"]:
+        out.print(Text(one_line(paired_line(outcome))))
     for line in (prompt_line(run["prompts"]), *reuse_lines(run["reused"])):
         out.print(Text(one_line(line), style="dim"))
     for warning in run["warnings"]:

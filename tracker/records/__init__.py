@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 from tracker.errors import FieldError
+from tracker.records.paired import PairedOutcome, PairedReference
 
 EMBEDDED_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"  # what MODEL `demo` means
 CUT_OFF = ("length", "repetition")  # reasons of answers that did not end by themselves
@@ -316,6 +317,7 @@ class Job:
     limit: int | None = None  # N items of each task
     sample_seed: int | None = None  # they are a random sample of this seed; None: the first ones
     until_half_width: float | None = None  # stop a task when its interval is this narrow
+    reference: PairedReference | None = None  # stop a task when it and the model are told apart
     minutes: float | None = None  # stop cleanly after this long
     fit: Mapping[str, Any] | None = None  # the check before loading, and each step of its ladder
     warnings: tuple[str, ...] = ()  # shown before loading, stored with every run
@@ -518,6 +520,7 @@ class Run:
     harness_version: str = ""
     reused: tuple[Reuse, ...] = ()  # where the reused items come from
     prompts: tuple[PromptForm, ...] = ()  # of each task; empty in runs of older versions
+    against: tuple[PairedOutcome, ...] = ()  # of each task that ended once told apart from a reference
 
     def __post_init__(self) -> None:
         """Check that times are aware, a failed run has a reason, and its counts are possible."""

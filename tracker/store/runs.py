@@ -125,6 +125,7 @@ def run_row(run: Run) -> dict[str, Any]:
             "n_reused_items": run.n_reused_items,
             "reused": _json([dump(one) for one in run.reused]),
             "prompts": _json([dump(one) for one in run.prompts]),
+            "against": _json([dump(one) for one in run.against]),
             "engine": engine.engine if engine else run.settings.engine,
             "versions": _json(dict(engine.versions) if engine else {}),
             "predicted_memory_bytes": run.fit.get("total_bytes") if run.fit is not None else None,
@@ -167,7 +168,16 @@ def run_of_rows(
             for metric in sorted(metrics, key=lambda metric: int(metric["place"]))
         ],
     }
-    for name in ("settings", "warnings", "hardware", "fit", "reused", "prompts", "sampling_values"):
+    for name in (
+        "settings",
+        "warnings",
+        "hardware",
+        "fit",
+        "reused",
+        "prompts",
+        "against",
+        "sampling_values",
+    ):
         if row.get(name) is not None:
             document[name] = json.loads(row[name])
     for name in ("started_at", "ended_at"):
