@@ -24,18 +24,18 @@ MOST_DEPTH = 32  # brackets within brackets, of the same
 STARTS = ("<tool_call", "<function=", "[TOOL_CALLS]", "<|python_tag|>", "{", "[", "```")  # of calls
 ARGUMENT_KEYS = ("arguments", "parameters")
 
-LIKE_CALL = re.compile(
-    r"<\|?tool_calls?|\[/?TOOL_CALLS\]|<\|python_tag\|>|<function[=_]|<\|?start_function_call"
-    r"|\"(?:name|function)\"\s*:.*\"(?:arguments|parameters)\"|\{\s*\"name\"\s*:",
-    re.DOTALL,
+# Each pattern takes linear time, whatever a model writes: none has `.*` before more that must follow.
+MARK = re.compile(
+    r"<\|?tool_calls?|\[/?TOOL_CALLS\]|<\|python_tag\|>|<function[=_]|<\|?start_function_call|\{\s*\"name\"\s*:"
 )
-NAMED_JSON = re.compile(r"(?:\[TOOL_CALLS\]|^)\s*([A-Za-z_][\w.-]*)\s*(?:\[ARGS\])?\s*(?=\{)")
-QWEN_CALL = re.compile(r"<function=([\w.-]+)>(.*?)</function>", re.DOTALL)
-QWEN_ARGUMENT = re.compile(r"<parameter=([\w.-]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
-GLM_CALL = re.compile(r"<tool_call>\s*([\w.-]+)\s*((?:<arg_key>.*?</arg_value>\s*)*)</tool_call>", re.DOTALL)
-GLM_ARGUMENT = re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
-PYTHON_CALLS = re.compile(r"^\s*(?:<\|python_start\|>)?\s*(\[\s*[A-Za-z_][\w.]*\(.*\]|[A-Za-z_][\w.]*\(.*\))"
-                          r"\s*(?:<\|python_end\|>)?\s*$", re.DOTALL)  # fmt: skip
+NAME_KEY = re.compile(r"\"(?:name|function)\"\s*:")
+ARGUMENT_KEY = re.compile(r"\"(?:arguments|parameters)\"")
+NAMED_JSON = re.compile(r"(?:\[TOOL_CALLS\]|^)\s*([A-Za-z_][\w.-]*)\s*(?:\[ARGS\]\s*)?(?=\{)")
+QWEN_CALL = re.compile(r"<function=([\w.-]+)>")
+QWEN_ARGUMENT = re.compile(r"<parameter=([\w.-]+)>\n?")
+GLM_CALL = re.compile(r"<tool_call>\s*([\w.-]+)\s*")
+GLM_ARGUMENT = re.compile(r"\s*<arg_key>([^<]*)</arg_key>\s*<arg_value>")
+PYTHON_CALLS = re.compile(r"\[\s*[A-Za-z_][\w.]*\(.*\]|[A-Za-z_][\w.]*\(.*\)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def read_answer(text: str, *, known: Collection[str] = (), given: tuple[ToolCall
         return AnswerParts(problem="not readable", text=text)
     if calls:
         return AnswerParts(tuple(calls[:MOST_CALLS]), _before(text))
-    return AnswerParts(problem="not readable" if LIKE_CALL.search(text) else None, text=text)
+    return AnswerParts(problem="not readable" if _is_like_call(text) else None, text=text)
 
 
 def served_calls(pieces: Mapping[int, tuple[str, str]]) -> tuple[ToolCall, ...]:
@@ -127,18 +127,41 @@ def _named(text: str) -> Iterator[ToolCall]:
 
 def _elements(text: str) -> Iterator[ToolCall]:
     """Calls written as elements: of Qwen3-Coder, and of GLM."""
-    for call in QWEN_CALL.finditer(text):
-        yield ToolCall(call[1], {one[1]: _value(one[2]) for one in QWEN_ARGUMENT.finditer(call[2])})
-    for call in GLM_CALL.finditer(text):
-        yield ToolCall(call[1], {one[1].strip(): _value(one[2]) for one in GLM_ARGUMENT.finditer(call[2])})
+    for call, inner in _between(text, QWEN_CALL, "</function>"):
+        pairs = _between(inner, QWEN_ARGUMENT, "</parameter>")
+        yield ToolCall(call[1], {name[1]: _value(value.removesuffix("\n")) for name, value in pairs})
+    for call, inner in _between(text, GLM_CALL, "</tool_call>"):
+        pairs = [*_between(inner, GLM_ARGUMENT, "</arg_value>")]
+        if bool(pairs) == bool(inner):
+            yield ToolCall(call[1], {name[1].strip(): _value(value) for name, value in pairs})
+
+
+def _between(text: str, opening: re.Pattern[str], closing: str) -> Iterator[tuple[re.Match[str], str]]:
+    """Each opening with the text up to the next closing mark."""
+    place = 0
+    while found := opening.search(text, place):
+        end = text.find(closing, found.end())
+        if end < 0:
+            return
+        yield found, text[found.end() : end]
+        place = end + len(closing)
+
+
+def _is_like_call(text: str) -> bool:
+    """Whether a text has the marks or the keys of a call."""
+    first = NAME_KEY.search(text)
+    return bool(MARK.search(text) or (first and ARGUMENT_KEY.search(text, first.end())))
 
 
 def _python(text: str, known: Collection[str]) -> Iterator[ToolCall]:
     """Calls in Python, if the whole text is a list of them or one; a single one must be a known tool."""
-    if len(text) > MOST_PYTHON or _depth(text) > MOST_DEPTH or not (found := PYTHON_CALLS.match(text)):
+    if len(text) > MOST_PYTHON or _depth(text) > MOST_DEPTH:
+        return
+    written = text.strip().removeprefix("<|python_start|>").removesuffix("<|python_end|>").strip()
+    if not PYTHON_CALLS.fullmatch(written):
         return
     try:
-        tree = ast.parse(found[1], mode="eval").body
+        tree = ast.parse(written, mode="eval").body
         calls = tree.elts if isinstance(tree, ast.List) else [tree]
         read = [_python_call(one) for one in calls]
     except (SyntaxError, ValueError, TypeError):

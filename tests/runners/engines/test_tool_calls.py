@@ -66,7 +66,11 @@ HOSTILE = {
     "deep Python": ("x(a=" + "[" * 5_000 + "]" * 5_000 + ")", None),
     "open braces": ("{" * 199_000, None),
     "open objects": ('{"a":' * 39_000, None),
-}
+} | {  # marks whose end never comes, each of which would look through the whole rest
+    f"only {mark!r}": ((mark * 200_000)[:199_000], None)
+    for mark in ('"name":', "<function=x>", "<function=x><parameter=a>", "<tool_call>x<arg_key>",
+                 "<tool_call>x<arg_key></arg_value>", "[TOOL_CALLS]x ", "x(a=", "<tool_call>x ")
+} | {"blanks": ("[TOOL_CALLS]x" + " " * 199_000, "not readable")}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HOSTILE)
