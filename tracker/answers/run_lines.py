@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from tracker.records.paired import PairedOutcome, Verdict
+from tracker.records.paired import PairedOutcome, PairedVerdict
 
 TOOL_FORMS = {"template": "in the chat template", "text": "as text"}
 DATE_LENGTH = len("2026-01-31")  # of a time in ISO 8601
@@ -90,7 +90,7 @@ def paired_line(row: Mapping[str, Any]) -> str:
     """
     found = _outcome(row)
     ends = f"{100 * found.ci_low:+.1f} … {100 * found.ci_high:+.1f}"
-    beside = "from" if found.verdict is Verdict.NOT_TOLD_APART else "than"
+    beside = "from" if found.verdict is PairedVerdict.NOT_TOLD_APART else "than"
     difference = f"{100 * found.difference:+.1f} points ({ends}, 95% interval)"
     asked = f"{found.n_items:,} of {found.n_total:,} items that it answered"
     return f"{found.task}: {found.verdict} {beside} {found.reference}: {difference} on {asked}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class PairedVerdict(StrEnum):
     """The measured model beside its reference."""
 
     BETTER = "better"
@@ -46,8 +46,8 @@ class PairedOutcome:
             raise ValueError(f"{self.task}: n_items must be in 1..{self.n_total}, got {self.n_items}")
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> PairedVerdict:
         """Better or worse if the interval excludes 0."""
         if self.ci_low > 0:
-            return Verdict.BETTER
-        return Verdict.WORSE if self.ci_high < 0 else Verdict.NOT_TOLD_APART
+            return PairedVerdict.BETTER
+        return PairedVerdict.WORSE if self.ci_high < 0 else PairedVerdict.NOT_TOLD_APART

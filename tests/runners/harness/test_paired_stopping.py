@@ -17,7 +17,7 @@ from tracker.answers.run_lines import outcome_document, paired_line
 from tracker.bench.run import BenchRequest, paired_reference
 from tracker.errors import TrackerError, UsageError
 from tracker.records import EngineSettings, Model, Suite, Task
-from tracker.records.paired import PairedOutcome, PairedReference, Verdict
+from tracker.records.paired import PairedOutcome, PairedReference, PairedVerdict
 from tracker.serialization import dump
 from tracker.settings import Settings
 from tracker.stats import anytime_difference, refuted_after
@@ -36,14 +36,14 @@ def test_paired_stopping_ends_a_task_once_the_two_are_told_apart_and_asks_all_it
 
     alike, _ = run(settings, job(settings, model_folder, run_id="run-2", reference=reference))
     (outcome,) = alike.runs[0].against
-    assert (outcome.verdict, outcome.difference) == (Verdict.NOT_TOLD_APART, 0.0)
+    assert (outcome.verdict, outcome.difference) == (PairedVerdict.NOT_TOLD_APART, 0.0)
     assert outcome.n_items == outcome.n_total == alike.runs[0].n_items == 60
 
     asked = job(settings, rules(model_folder, loses=0.9), "sums", "parity", run_id="run-3")
     made = replace(asked, model=Model("acme/worse-1b", "1" * 40, path=str(model_folder)))
     worse, _ = run(settings, replace(made, reference=reference))
     (outcome,), (score,) = worse.runs[0].against, worse.runs[0].scores
-    assert (outcome.reference, outcome.task, outcome.verdict) == (REFERENCE, "sums", Verdict.WORSE)
+    assert (outcome.reference, outcome.task, outcome.verdict) == (REFERENCE, "sums", PairedVerdict.WORSE)
     assert outcome.ci_low < outcome.difference < outcome.ci_high < 0
     assert (outcome.n_items, outcome.n_total, score.n_total) == (score.n_items, 60, 400)
     assert score.n_items in {12, 28}
