@@ -131,9 +131,9 @@ def _elements(text: str) -> Iterator[ToolCall]:
         pairs = _between(inner, QWEN_ARGUMENT, "</parameter>")
         yield ToolCall(call[1], {name[1]: _value(value.removesuffix("\n")) for name, value in pairs})
     for call, inner in _between(text, GLM_CALL, "</tool_call>"):
-        pairs = [*_between(inner, GLM_ARGUMENT, "</arg_value>")]
-        if bool(pairs) == bool(inner):
-            yield ToolCall(call[1], {name[1].strip(): _value(value) for name, value in pairs})
+        given = [*_between(inner, GLM_ARGUMENT, "</arg_value>")]
+        if bool(given) == bool(inner):
+            yield ToolCall(call[1], {name[1].strip(): _value(value) for name, value in given})
 
 
 def _between(text: str, opening: re.Pattern[str], closing: str) -> Iterator[tuple[re.Match[str], str]]:
