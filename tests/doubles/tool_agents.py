@@ -65,7 +65,7 @@ class ScriptedToolEngine(RuleEngine):
     """Solves the requests of seed 20261130 that have an even number; for a real worker."""
 
     def __init__(self, model: Model, settings: EngineSettings) -> None:
-        docs = [document("single", seed=20261130, number=number) for number in range(24)]
+        docs = [document("single", seed=20261130, number=number) for number in range(16)]
         solve = oracle(docs)
         wrong = {doc["question"] for doc in docs if doc["number"] % 2}
         super().__init__(lambda m, t: "No." if m[0]["content"] in wrong else solve(m, t))

@@ -64,6 +64,11 @@ HOSTILE = {
     "deep": (DEEP, None),
     "deep and closed": (DEEP + "]" * 100_000 + "}", None),
     "deep Python": ("x(a=" + "[" * 5_000 + "]" * 5_000 + ")", None),
+    "open functions": ("<function=x>" * 15_000, "not readable"),
+    "open keys": ("<tool_call>" + "<arg_key>" * 20_000 + "</tool_call>", "not readable"),
+    "names": ('"name":' * 28_000, None),
+    "blanks": ("x" + " " * 190_000, None),
+    "blanks in Python": (" " * 190_000 + "x(", None),
     "open braces": ("{" * 199_000, None),
     "open objects": ('{"a":' * 39_000, None),
 } | {  # marks whose end never comes, each of which would look through the whole rest
