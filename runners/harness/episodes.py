@@ -23,6 +23,7 @@ from tracker.records.transcripts import MOST_CHARACTERS, Transcript, TranscriptC
 from tracker.serialization import writable_text
 
 AT_ONCE = 128  # open episodes: twice what a processor writes at once, so that none waits for the longest
+MOST_LONGER = 3  # times the shortest prompt of a batch, its longest
 MOST_TURNS = 12  # answers of one episode
 MOST_CALLS = 32  # of one episode
 MOST_BUDGETS = 8  # of one answer's tokens, for a whole episode
@@ -200,6 +201,9 @@ class OpenEpisode:
         return None
 
 
+Asked = tuple[OpenEpisode, GenerationRequest]
+
+
 def play(
     engine: Engine, questions: Sequence[TaskQuestion], *, stop: Callable[[], bool]
 ) -> Iterator[tuple[int, Generation]]:
@@ -220,15 +224,27 @@ def play(
                 yield one.place, one.whole()
         if not asked:
             return
-        with closing(_stream(engine, [request for _, request in asked])) as stream:
-            for number, answer in stream:
-                one = asked[number][0]
-                one.add(answer)
-                if one.end is not None:
-                    yield one.place, one.whole()
-                if stop():
-                    return
+        for batch in _alike(asked):
+            with closing(_stream(engine, [request for _, request in batch])) as stream:
+                for number, answer in stream:
+                    one = batch[number][0]
+                    one.add(answer)
+                    if one.end is not None:
+                        yield one.place, one.whole()
+                    if stop():
+                        return
         running = [one for one, _ in asked if one.end is None]
+
+
+def _alike(asked: Sequence[Asked]) -> Iterator[list[Asked]]:
+    """The requests in batches whose prompts are about as long: a long one would take the memory of many."""
+    batch: list[Asked] = []
+    for one in sorted(asked, key=lambda one: len(one[1].prompt)):
+        if batch and len(one[1].prompt) > MOST_LONGER * len(batch[0][1].prompt):
+            yield batch
+            batch = []
+        batch.append(one)
+    yield batch
 
 
 def _stream(engine: Engine, requests: Sequence[GenerationRequest]) -> Generator[tuple[int, Generation]]:
