@@ -37,6 +37,7 @@ class RuleEngine:
     ) -> None:
         self.rule, self.dies_at = rule, dies_at
         self.asked: list[GenerationRequest] = []
+        self.n_asked: list[int] = []  # at once
         self.prefilled_tokens = self.cut_requests = 0
         self.info = EngineInfo("rule", "1", "float32", "cpu", max_model_len, chat_template_hash="none")
 
@@ -49,6 +50,7 @@ class RuleEngine:
         raise NotImplementedError
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, Generation]]:
+        self.n_asked.append(len(requests))
         for place, request in enumerate(requests):
             self.asked.append(request)
             if len(self.asked) == self.dies_at:

@@ -100,6 +100,13 @@ def test_an_engine_that_dies_costs_only_the_open_episodes() -> None:
     assert len(kept) == len(set(kept)) == AT_ONCE  # the first round of two answers each
 
 
+def test_episodes_with_long_prompts_are_asked_apart_from_short_ones() -> None:
+    engine = RuleEngine(lambda *_: "Done.")
+    engine.takes_tools = False
+    played_by(engine, [*docs_of("many_200", n=2), *docs_of("single", n=6)])
+    assert engine.n_asked == [6, 2]
+
+
 def test_an_episode_tools_are_shown_as_text_where_the_template_takes_none() -> None:
     engine = RuleEngine(lambda messages, _: '{"name": "archive_memo", "arguments": {}}'
                         if len(messages) == 9 else "Done.")  # fmt: skip
