@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import streamlit as st
+
 from app.data import frontier_views, queries
 from tracker.frontier.facts import ModelFacts
+
+KEPT = 2  # of the newest snapshot and the one before
 
 
 def listed_names(measured: Sequence[str], agents: Sequence[str] = ()) -> list[str]:
     """The models to choose from: measured here, then other agents, then the index sorted by name."""
-    here = list(dict.fromkeys([*measured, *agents]))
+    here = dict.fromkeys([*measured, *agents])
     published = (row.model for row in frontier_views.tables().models.values() if row.model not in here)
     return [*here, *sorted(published, key=str.casefold)]
 
 
-def with_page() -> set[str]:
-    """Every model that has a page."""
-    return {*listed_names(queries.model_ids(), queries.agent_models())} | hub_model_ids()
+def with_page() -> frozenset[str]:
+    """Every model that has a page; kept per snapshot, since a page asks for it several times."""
+    return _with_page(f"{queries.snapshot()} {frontier_views.tables().digest}")
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def _with_page(key: str) -> frozenset[str]:
+    return hub_model_ids().union(listed_names(queries.model_ids(), queries.agent_models()))
 
 
 def index_facts(name: str) -> ModelFacts | None:
@@ -41,6 +50,12 @@ def agent_repository(name: str, agents: Sequence[str]) -> str | None:
     return name if is_on_hub else None
 
 
-def hub_model_ids() -> set[str]:
-    """The Hub repositories with a known size, claim or place on the index."""
-    return queries.hub_ids() | {row.hub_id for row in frontier_views.tables().small_open_models if row.hub_id}
+def hub_model_ids() -> frozenset[str]:
+    """The Hub repositories with a known size, claim or place on the index; kept per snapshot."""
+    return _hub_model_ids(f"{queries.snapshot()} {frontier_views.tables().digest}")
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def _hub_model_ids(key: str) -> frozenset[str]:
+    estimated = {row.hub_id for row in frontier_views.tables().small_open_models if row.hub_id}
+    return frozenset(queries.hub_ids() | estimated)

@@ -6,6 +6,8 @@ for one query and closed again; no connection is cached.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
@@ -27,6 +29,7 @@ from tracker.settings import load_settings
 from tracker.store import open_snapshot, published_at, snapshot_id
 
 SINGLE_TASKS = "tasks"  # the suite of `--task`
+AT_ONCE, ADOPT_EVERY_S = 3, 15.0  # new snapshots in a row, then one each so many seconds
 KEPT_ANSWERS = 64  # a page runs about five queries
 HOW_TO_FIND_A_HOME = (
     "move it back, or set TRACKER_HOME to where it is and start `tracker app` again; if only snapshots are"
@@ -43,7 +46,7 @@ PAGE_ITEMS = 25  # a screen of table rows
 
 
 def snapshot() -> str:
-    """The id of the newest snapshot of this home; each publication changes it.
+    """The id of the snapshot of this home that is shown; a publication changes it, see `Adoptions`.
 
     Raises:
         StoreError: the pointer to it cannot be read, or this server has shown a snapshot of this home and
@@ -56,9 +59,48 @@ def snapshot() -> str:
     elif settings.home in _homes_shown():
         message = f"the snapshots of the home `{settings.home}` are gone: it was moved or emptied"
         raise StoreError(message, hint=HOW_TO_FIND_A_HOME)
-    newest = f"{settings.home}:{name}"
-    _forget_others(newest)
-    return newest
+    shown = _adoptions(settings.home).shown(f"{settings.home}:{name}", time.monotonic())
+    _forget_others(shown)
+    return shown
+
+
+class Adoptions:
+    """Which snapshot a server shows: a new one at once, but of many in a row one each `ADOPT_EVERY_S`.
+
+    Each one empties the caches: with a bench that publishes every second every visit would be a cold one.
+    What is read anew in between is read from the newest snapshot all the same.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._shown = ""
+        self._left = float(AT_ONCE)  # new snapshots that are shown at once
+        self._seen_s = 0.0
+
+    def shown(self, newest: str, now_s: float) -> str:
+        """The snapshot to show at this moment of a clock that only goes forward."""
+        with self._lock:
+            self._left = min(self._left + (now_s - self._seen_s) / ADOPT_EVERY_S, float(AT_ONCE))
+            self._seen_s = now_s
+            if newest != self._shown and (self._left >= 1.0 or not self._shown):
+                self._left -= 1.0
+                self._shown = newest
+            return self._shown
+
+    def show_next(self) -> None:
+        """Show the next new snapshot at once: a visitor has changed something and looks for it."""
+        with self._lock:
+            self._left = max(self._left, 1.0)
+
+
+def show_own_change() -> None:
+    """Show what a visitor has just changed, however many snapshots there were."""
+    _adoptions(load_settings().home).show_next()
+
+
+@st.cache_resource(show_spinner=False)
+def _adoptions(home: Path) -> Adoptions:
+    return Adoptions()
 
 
 @st.cache_resource(show_spinner=False)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from app.data import work
+from app.data import queries, work
 from app.widgets import safe_text
 from tracker.errors import TrackerError
 
@@ -53,6 +53,8 @@ def attempt(do: Callable[[], str]) -> None:
         st.session_state[DONE] = do()
     except TrackerError as error:
         st.session_state[REFUSED] = error
+    else:
+        queries.show_own_change()
 
 
 def show_outcome() -> None:

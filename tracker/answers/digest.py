@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 from tracker.answers.digest_index import index_changes
 from tracker.answers.digest_records import (
@@ -31,6 +32,9 @@ from tracker.memory_estimate import GB, MEMORY_GB, row_needed_bytes
 from tracker.records.published import OutcomeStatus
 from tracker.settings import Settings
 from tracker.store import Snapshot, open_snapshot
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = Mapping[str, Any]
 REWRITTEN = "the history was rewritten"
@@ -116,7 +120,8 @@ class _Reads:
         return record_changes(_benchmarks(before), _benchmarks(after))
 
     def memory_lines(self) -> list[DigestChange]:
-        return memory_bests(*_twice(self.snapshot, "measured_bests", self.since, self.until))
+        ends = (naive(self.since), naive(self.until))
+        return memory_bests(*(leading_rows(self.snapshot.table("measured_bests", at=at)) for at in ends))
 
     def contradiction_lines(self) -> list[DigestChange]:
         rows = self.snapshot.query("claimed_and_measured")
@@ -327,6 +332,30 @@ def _outage(rows: Sequence[Row]) -> str:
 def naive(moment: datetime) -> datetime:
     """The moment as the database keeps it: UTC, without a zone."""
     return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def leading_rows(table: pa.Table) -> list[Row]:
+    """The rows of `measured_bests` among which the best for each memory size are, in their order.
+
+    A row leads if it needs less than every better one of its suite and task. Of hundreds of thousands of rows
+    a few lead; only those become Python values.
+    """
+    import numpy as np
+
+    _, first, run_of = np.unique(
+        table["run_id"].to_numpy(zero_copy_only=False), return_index=True, return_inverse=True
+    )
+    needs = [row_needed_bytes(row) for row in table.take(first).to_pylist()]  # of the run, whatever the task
+    needed = np.array([np.inf if need is None else float(need) for need in needs])[run_of]
+    leads = np.zeros(len(run_of), dtype=bool)
+    start = 0
+    for (suite, _), group in groupby(zip(table["suite"].to_pylist(), table["task"].to_pylist(), strict=True)):
+        end = start + sum(1 for _ in group)
+        if suite not in WITHOUT_RECORDS:
+            of_group = needed[start:end]
+            leads[start:end] = of_group < np.concatenate(([np.inf], np.minimum.accumulate(of_group)[:-1]))
+        start = end
+    return list(table.take(np.flatnonzero(leads)).to_pylist())
 
 
 def _bests(rows: Iterable[Row]) -> dict[tuple[str, str, int], Row]:

@@ -100,9 +100,15 @@ def show_measured(found: MeasuredAnswer | None) -> None:
     if found.newest:
         _show_table(found)
     _show_reasons(found)
+    downloads.deferred_download_buttons(
+        lambda: _every_row(found), what="Measured models", name="frontier-measured"
+    )
+
+
+def _every_row(found: MeasuredAnswer) -> pd.DataFrame:
+    """The placed models, then the others with their reasons."""
     rows = measured_document(found)
-    frame = pd.DataFrame([*rows["measured"], *rows["not_placed"]])
-    downloads.download_buttons(frame, what="Measured models", name="frontier-measured")
+    return pd.DataFrame([*rows["measured"], *rows["not_placed"]])
 
 
 def _show_table(found: MeasuredAnswer) -> None:

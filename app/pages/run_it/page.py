@@ -42,6 +42,8 @@ if tasks or not known.empty:
         )
         st.caption(view.NOTE)
         start_work.show_bench_form(name, key="run_it")
-        downloads.download_buttons(exported(fits), what="Models", name=f"fits-{memory_gb:g}gb")
+        downloads.deferred_download_buttons(
+            lambda: exported(fits), what="Models", name=f"fits-{memory_gb:g}gb"
+        )
 what_fits.show_what_fits(memory_gb, context)
 over_time.show_over_time(memory_gb)

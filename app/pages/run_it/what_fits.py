@@ -34,7 +34,9 @@ def show_what_fits(memory_gb: float, context: int) -> None:
     )
     for note in found.notes:
         st.caption(safe_text.escaped(f"{note[:1].upper()}{note[1:]}."))
-    downloads.download_buttons(_rows(found), what="What fits", name=f"what-fits-{memory_gb:g}gb")
+    downloads.deferred_download_buttons(
+        lambda: _rows(found), what="What fits", name=f"what-fits-{memory_gb:g}gb"
+    )
 
 
 def _rows(found: WhatFits) -> pd.DataFrame:

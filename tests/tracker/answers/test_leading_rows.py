@@ -1,0 +1,37 @@
+"""The rows among which the best for each memory size are: the same bests as from all rows, from a few."""
+
+from __future__ import annotations
+
+import random
+
+import pyarrow as pa
+
+from tracker.answers.digest import _bests, leading_rows
+from tracker.memory_estimate import GB, MEMORY_GB
+
+
+def test_leading_rows_have_the_bests_of_all_rows_and_are_few() -> None:
+    dice = random.Random(7)
+    sizes = [None, *(int(size * GB * 0.7) for size in (1, 7, *MEMORY_GB))]
+    needs = {f"org/model-{n}": dice.choice(sizes) for n in range(300)}
+    rows = [
+        {
+            "suite": suite,
+            "task": task,
+            "model_id": model_id,
+            "run_id": f"{suite} {model_id}",
+            "value": round(dice.random(), 2),
+            "weights_bytes": weights_bytes,
+            "n_params": None,
+        }
+        for suite in ("quick", "smoke")
+        for task in ("sums", "words")
+        for model_id, weights_bytes in needs.items()
+    ]
+    rows.sort(
+        key=lambda row: (row["suite"], row["task"], -row["value"], row["model_id"])
+    )  # as the query does
+    found = leading_rows(pa.Table.from_pylist(rows))
+    assert _bests(found) == _bests(rows)
+    assert {key[0] for key in _bests(rows)} == {"quick"}
+    assert len(found) < len(rows) / 10
