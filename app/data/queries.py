@@ -23,6 +23,7 @@ from tracker.answers.bench_progress import expected_total
 from tracker.answers.comparison import newest_comparable
 from tracker.answers.fits import KNOWN_MODELS, fit_candidates
 from tracker.answers.leaderboard import ranked_rows, read_board
+from tracker.answers.repeatability import repeatability, repeatability_document
 from tracker.answers.token_share import TokenShare, token_share
 from tracker.errors import StoreError, TrackerError
 from tracker.settings import load_settings
@@ -124,7 +125,7 @@ def _forget_others(newest: str) -> None:
     """Clear the caches of older snapshots, once per snapshot."""
     for kept in (
         _rows, _table, _board, _ranked_board, _candidates, _item_scores, _item_rows, _exchange_rows,
-        _token_shares, _missing,
+        _repeatability, _token_shares, _missing,
     ):  # fmt: skip
         kept.clear()
 
@@ -315,6 +316,11 @@ def model_runs(model_id: str) -> list[dict[str, Any]]:
     return _rows(snapshot(), "model_runs", model_id=model_id)
 
 
+def run_repeatability(run_id: str, model_id: str) -> dict[str, Any] | None:
+    """A run beside the newest earlier one that answered its items anew; None: there is none."""
+    return _repeatability(snapshot(), run_id, model_id)
+
+
 def run_scores(run_id: str) -> pd.DataFrame:
     """One row per task of a run, in suite order; the columns of `task_scores`, with `value` as `score`."""
     return _frame(_rows(snapshot(), "run_scores", run_id=run_id)).rename(columns={"value": "score"})
@@ -431,6 +437,11 @@ def _table(snapshot: str, name: str, *, times: tuple[str, ...] = (), **params: A
     for column in times:
         frame[column] = pd.to_datetime(frame[column], utc=True)
     return frame
+
+
+@st.cache_resource(max_entries=KEPT_TABLES, show_spinner=False)
+def _repeatability(snapshot: str, run_id: str, model_id: str) -> dict[str, Any] | None:
+    return repeatability_document(repeatability(run_id, model_id, load_settings()))
 
 
 @st.cache_resource(max_entries=KEPT_TABLES, show_spinner=False)

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracker.answers.models import id_of_folder, known_id
+from tracker.answers.repeatability import repeatability_document, repeated
 from tracker.answers.run_lines import outcome_rows
 from tracker.errors import UnknownNameError
 from tracker.settings import Settings
 from tracker.store import MissingItems, open_snapshot
 
 Row = dict[str, Any]
+NEWEST_RUNS = 8  # compared with the run before: each reads the items of both
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,9 @@ def read_model(model: str, settings: Settings) -> ModelRecord:
         scores = snapshot.query("model_scores", model_id=model_id)
         metrics = snapshot.query("task_metrics", model_id=model_id)
         on_disk = snapshot.read("scores_on_disk", model_id=model_id)
+        newest = {
+            run["run_id"]: repeated(run["run_id"], runs, scores, snapshot) for run in runs[:NEWEST_RUNS]
+        }
     revisions = [r for r in known if r["model_id"] == model_id and r["revision"].startswith(revision)]
     if not revisions:
         names = {row["revision"] for row in known if row["model_id"] == model_id}
@@ -57,6 +62,7 @@ def read_model(model: str, settings: Settings) -> ModelRecord:
         score["n_items_on_disk"] = n_on_disk[score["run_id"], score["place"]]
     for run in runs:
         run["scores"] = [score for score in scores if score["run_id"] == run["run_id"]]
+        run["repeatability"] = repeatability_document(newest.get(run["run_id"]))
         run["against"] = outcome_rows(run["against"])
         run["metrics"] = [metric for metric in metrics if metric["run_id"] == run["run_id"]]
     chosen = {row["revision"] for row in revisions}

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tracker.answers.model_record import ModelRecord, read_model
+from tracker.answers.repeatability import repeatability_line
 from tracker.answers.run_lines import completed_line, paired_line, prompt_line, reuse_lines, sampling_line
 from tracker.cli import print_json
 from tracker.cli.bench_output import metric_lines
@@ -78,6 +79,8 @@ def _print_run(out: Console, run: Row) -> None:
     for line in metric_lines(run["metrics"], grouped=grouped):
         out.print(Text(one_line(line)))
     out.print(Text(one_line(_cost(run)), style="dim"))
+    if run["repeatability"]:
+        out.print(Text(one_line(repeatability_line(run["repeatability"])), style="dim"))
     for outcome in run["against"]:
         out.print(Text(one_line(paired_line(outcome))))
     for line in (prompt_line(run["prompts"]), *reuse_lines(run["reused"])):

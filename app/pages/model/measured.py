@@ -12,6 +12,7 @@ import streamlit as st
 from app.pages.model.columns import METRIC_COLUMNS
 from app.widgets import columns, downloads, failure_hints, safe_text
 from app.widgets.facts import show_facts
+from tracker.answers.repeatability import repeatability_line
 from tracker.answers.run_lines import completed_line, paired_line, prompt_line, reuse_lines, sampling_line
 from tracker.memory_estimate import is_share_of_card
 
@@ -89,6 +90,13 @@ def show_outcome(run: Mapping[str, Any]) -> None:
         st.caption(safe_text.escaped(paired_line(outcome)))
     for note in (prompt_line(run["prompts"]), *reuse_lines(run["reused"])):
         st.caption(safe_text.escaped(f"{note[0].upper()}{note[1:]}"))
+
+
+def show_repeatability(found: Mapping[str, Any] | None) -> None:
+    """Show the flip rate beside an earlier run, if there is one to compare with."""
+    if found is not None:
+        line = repeatability_line(found)
+        st.caption(safe_text.escaped(f"{line[0].upper()}{line[1:]}"))
 
 
 def show_completed(scores: pd.DataFrame) -> None:

@@ -38,6 +38,7 @@ if runs:
         start_work.show_bench_form(model_id, key="model")
     run = run_links.choose_run(runs)
     measured.show_outcome(run)
+    measured.show_repeatability(queries.run_repeatability(run["run_id"], model_id))
     scores = queries.run_scores(run["run_id"])
     metrics = queries.other_metrics(run["run_id"])
     if not scores.empty:
