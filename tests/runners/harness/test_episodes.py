@@ -104,7 +104,7 @@ def test_episodes_with_long_prompts_are_asked_apart_from_short_ones() -> None:
     engine = RuleEngine(lambda *_: "Done.")
     engine.takes_tools = False
     played_by(engine, [*docs_of("many_200", n=2), *docs_of("single", n=6)])
-    assert engine.n_asked == [6, 2]
+    assert (sum(engine.n_asked[:-1]), engine.n_asked[-1]) == (6, 2)
 
 
 def test_an_episode_tools_are_shown_as_text_where_the_template_takes_none() -> None:
