@@ -39,6 +39,7 @@ from tracker.answers.models import hub_models, measured_models
 from tracker.answers.options import param_limit
 from tracker.answers.outlook import GapHistory, Outlook, gap_history, outlook
 from tracker.answers.placement import place_run
+from tracker.answers.repeatability import Repeatability, repeatability
 from tracker.answers.shipped import answer_sql
 from tracker.answers.tables import frame_of, read_items, read_run, read_runs, read_studies, read_trials
 from tracker.answers.token_share import TokenShare, token_share
@@ -83,6 +84,7 @@ __all__ = [
     "Outlook",
     "Placement",
     "PlannedCard",
+    "Repeatability",
     "Run",
     "TokenShare",
     "TrackerError",
@@ -487,6 +489,22 @@ class Home:
             TrackerError: A model is not known, or the two have no item in common.
         """
         return compare_named(first, second, self._settings, suite=suite, task=task)
+
+    def repeatability(self, model: str, run_id: str) -> Repeatability | None:
+        """How often the answers of a run differ from those of the newest earlier run of the same weights.
+
+        Args:
+            model: Measured here, as `Home.models` lists it.
+            run_id: One of its runs.
+
+        Returns:
+            `flip_rate` is the share of items with another score, with its 95% interval; None if no earlier
+            run of the same revision and suite answered these items anew.
+
+        Raises:
+            UnknownNameError: No such model or run.
+        """
+        return repeatability(run_id, model, self._settings)
 
     def ladder_results(self, model: str, *, suite: str | None = None) -> LadderResult:
         """What the copies of a model lose on the same items, as `Home.ladder` measured it last.

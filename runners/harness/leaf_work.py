@@ -173,6 +173,8 @@ class LeafPlanner:
         }
         if job.settings.head_dtype != "auto":
             parts["head_dtype"] = job.settings.head_dtype
+        if job.settings.batch_invariant:
+            parts["batch_invariant"] = True
         if leaf.has_texts and job.settings.repetition_detection is not None:
             parts["repetition_detection"] = dump(RepetitionLimits.parse(job.settings.repetition_detection))
         if leaf.has_texts and job.settings.speculative is not None:  # the probability of a choice has none

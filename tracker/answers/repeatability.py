@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tracker.answers.comparison import item_clusters
+from tracker.errors import UnknownNameError
 from tracker.settings import Settings
 from tracker.stats import mean_interval
 from tracker.store import Snapshot, open_snapshot
@@ -38,10 +39,16 @@ class Repeatability:
 
 
 def repeatability(run_id: str, model_id: str, settings: Settings) -> Repeatability | None:
-    """A run beside the newest earlier one that answered its items anew; None: there is none."""
+    """A run beside the newest earlier one that answered its items anew; None: there is none.
+
+    Raises:
+        UnknownNameError: the model has no such run.
+    """
     with open_snapshot(settings) as snapshot:
         runs = snapshot.query("model_runs", model_id=model_id)
         scores = snapshot.query("model_scores", model_id=model_id)
+        if run_id not in {run["run_id"] for run in runs}:
+            raise UnknownNameError(f"run of {model_id}", run_id, known=[run["run_id"] for run in runs])
         return repeated(run_id, runs, scores, snapshot)
 
 

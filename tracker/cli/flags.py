@@ -109,6 +109,13 @@ class EngineFlags(MemoryFlags):
             " .gguf file of a draft model; speed changes, scores must not."
         ),
     ] = None
+    batch_invariant: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="vLLM's batch-invariant mode: answers do not depend on what else is in the batch; slower.",
+        ),
+    ] = DEFAULT.batch_invariant
     trust_remote_code: Annotated[bool, Parameter(help="Run code from the model's repository.")] = (
         DEFAULT.trust_remote_code
     )

@@ -47,7 +47,7 @@ LEAST_OF_A_TASK = 8
 MARGIN, LAST_MARGIN = 1.1, 1.5  # on the items that should suffice, as their number is itself an estimate
 LEAST_GROWTH, MOST_GROWTH = 1.25, 8.0  # from one look to the next
 LEAST_MINUTES = 0.01  # for a run that begins just before the end
-YOUNGER_SETTINGS = ("speculative",)  # than the first ladders
+YOUNGER_SETTINGS = ("speculative", "batch_invariant")  # than the first ladders
 MOST_PRECISION = 50.0  # percentage points
 
 
@@ -206,7 +206,7 @@ def _begun(request: LadderRequest, rungs: Sequence[LadderRung], suite: Suite, se
 
 def _counts(name: str, value: object) -> bool:
     """Whether a setting is part of a ladder's identity: younger ones if set, so that old ladders resume."""
-    return name not in YOUNGER_SETTINGS or value is not None
+    return name not in YOUNGER_SETTINGS or bool(value)
 
 
 def _resumed(known: LadderRung, asked: LadderRung) -> LadderRung:

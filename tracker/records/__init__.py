@@ -246,6 +246,7 @@ class EngineSettings:
     chat_template: str | None = None  # by its name, of a model that has several; None: `default`
     n_gpu_layers: int | None = None  # on the card, for `llamacpp`; None: as many as fit
     kv_cache_dtype: str | None = None  # type of the keys and values, for `llamacpp`; None: its own, f16
+    batch_invariant: bool = False  # answers do not depend on what is computed beside them, for `vllm`
     speculative: str | None = None  # `NGRAM`, or the path of a draft model; None: no speculative decoding
     seed: int = 0
 

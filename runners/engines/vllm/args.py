@@ -24,6 +24,9 @@ NGRAM_CONFIG = {
     "prompt_lookup_min": 2,
     "prompt_lookup_max": 4,
 }
+BATCH_INVARIANT = {
+    "VLLM_BATCH_INVARIANT": "1"
+}  # read by its processes when they are imported; for cards alone
 CPU_BLOCK_TOKENS = (
     32  # the smallest that its CPU attention supports; its default of 128 shares short prefixes badly
 )

@@ -38,6 +38,7 @@ from runners.engines.thinking import find_marks
 from runners.engines.vllm.answers import AnswerReader, Output, ids_before_end, lacks_rows, probe_rows
 from runners.engines.vllm.args import (
     AUTO_MAX_MODEL_LEN,
+    BATCH_INVARIANT,
     CPU,
     NGRAM_CONFIG,
     coarse_length,
@@ -98,7 +99,7 @@ class VllmEngine(TemplatedChat):
         self.speculative = NGRAM_CONFIG if settings.speculative else None  # of the identity of texts
         self._log = ChildLog()
         self._others = children()  # started by others: not ours to stop
-        self._vllm = _import_vllm()
+        self._vllm = _import_vllm(settings)
         self._llm: Any = None
         self._tokenizer = load_tokenizer(model, settings)
         with self._explained("cannot be loaded"), self._log.captured():
@@ -190,6 +191,9 @@ class VllmEngine(TemplatedChat):
     def _load(self) -> Any:
         device_type = self._vllm.platforms.current_platform.device_type
         _set_environment(device_type)
+        if self._settings.batch_invariant and device_type == CPU:
+            message = "vLLM has no batch-invariant mode on a CPU"
+            raise EngineError(message, reason="unsupported", hint="leave out `--batch-invariant`")
         own = slice_args(describe_hardware().gpus) if device_type != CPU else {}
         return self._vllm.LLM(**own | engine_args(self._model, self._settings, device_type=device_type))
 
@@ -401,8 +405,10 @@ def pool_bytes(log: str) -> int | None:
     return round(float(found.group(1)) * 2**30) if found else None
 
 
-def _import_vllm() -> Any:
+def _import_vllm(settings: EngineSettings) -> Any:
     _set_environment(None)
+    if settings.batch_invariant:
+        os.environ.update(BATCH_INVARIANT)
     try:
         import vllm
         import vllm.exceptions

@@ -11,7 +11,7 @@ SPEC = EngineSpec(
     settings=(
         "dtype", "max_model_len", "quantization", "tensor_parallel_size", "max_num_seqs",
         "gpu_memory_utilization", "head_dtype", "repetition_detection", "trust_remote_code",
-        "thinking", "chat_template", "speculative", "seed",
+        "thinking", "chat_template", "speculative", "batch_invariant", "seed",
     ),
     quantizations=QUANTIZATIONS,
     sampling=(

@@ -442,6 +442,10 @@ def test_worker_speculative_decoding_is_part_of_the_identity_of_texts_alone(
     asked = EngineSettings(engine=ENGINE, speculative="ngram")
     made = job(settings, model_folder, "sums", "parity", run_id="run-2", limit=2)
     proposed, _ = run(settings, replace(made, settings=asked))
-    before, after = ({one.task: one.fingerprint for one in end.runs[0].scores} for end in (plain, proposed))
-    assert before["parity"] == after["parity"]
+    made = job(settings, model_folder, "parity", run_id="run-3", limit=2)
+    steady, _ = run(settings, replace(made, settings=EngineSettings(engine=ENGINE, batch_invariant=True)))
+    before, after, alone = (
+        {one.task: one.fingerprint for one in end.runs[0].scores} for end in (plain, proposed, steady)
+    )
+    assert before["parity"] == after["parity"] != alone["parity"]
     assert before["sums"] != after["sums"]

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+import tracker
 from tests.builders.some_runs import model as some_model
 from tests.tracker.cli.test_compare import one_task, scored, store
 from tracker.answers.repeatability import repeatability, repeatability_line
 from tracker.cli import main
+from tracker.errors import UnknownNameError
 from tracker.records import EngineInfo, Item, Run
 from tracker.settings import Settings
 
@@ -37,6 +39,9 @@ def test_repeatability_is_the_share_of_items_with_another_score_on_every_face(
     assert 0 < found.ci_low < 0.05 < found.ci_high < 0.3
     assert (found.earlier_run_id, found.differs[:2]) == (first[0].run_id, ("engine", "engine_version"))
     assert repeatability(first[0].run_id, ATLAS.model_id, settings) is None
+    assert tracker.open_home(settings.home).repeatability(ATLAS.model_id, second[0].run_id) == found
+    with pytest.raises(UnknownNameError, match="no run of"):
+        repeatability("none", ATLAS.model_id, settings)
     main(["show", ATLAS.model_id, "--json"])
     runs: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["runs"]
     shown = {one["run_id"]: one["repeatability"] for one in runs}

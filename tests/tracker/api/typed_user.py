@@ -87,6 +87,8 @@ def losses(home: tracker.Home) -> list[float]:
     try:
         found = home.ladder("demo", rungs=["dtype=bfloat16"], suite="quik", precision=0.5, on_event=show)
         found = assert_type(home.ladder_results("demo", suite="quick"), tracker.LadderResult)
+        again = assert_type(home.repeatability("demo", "a run"), tracker.Repeatability | None)
+        assert again is None or again.n_items
         return [rung.loss.difference for rung in found.rungs if rung.loss is not None]
     except tracker.TrackerError:
         return []

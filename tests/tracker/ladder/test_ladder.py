@@ -199,6 +199,8 @@ def test_ladder_a_rung_is_a_model_with_the_settings_that_differ() -> None:
     assert parse_rung("acme/atlas-8b-AWQ").rung("acme/atlas-8b", base).settings == base
     cache = parse_rung("kv-cache-dtype=q8_0").rung("demo", EngineSettings(engine="llamacpp"))
     assert (cache.label, cache.settings.kv_cache_dtype) == ("kv-cache-dtype=q8_0", "q8_0")
+    steady = parse_rung("batch-invariant=yes").rung("demo", EngineSettings(engine="vllm"))
+    assert (steady.label, steady.settings.batch_invariant) == ("batch-invariant=yes", True)
     proposed = parse_rung("speculative=ngram").rung("demo", EngineSettings(engine="llamacpp"))
     assert (proposed.label, proposed.settings.speculative) == ("speculative=ngram", "ngram")
 
