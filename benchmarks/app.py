@@ -140,6 +140,7 @@ def users(home: Path, pages: dict[str, dict[str, str | list[str]]], *, seconds: 
     with server(home) as (address, process):
         for name, query in pages.items():
             asyncio.run(visit(address, name, query))
+        before = cpu_s(process)
         argv = python_command("-m", "benchmarks.app", "--home", str(home), "--write", str(seconds))
         with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as writer:
             visits = asyncio.run(_crowd(address, pages, seconds))
@@ -151,6 +152,7 @@ def users(home: Path, pages: dict[str, dict[str, str | list[str]]], *, seconds: 
             "visits": float(len(visits)),
             "failed_visits": float(sum(bool(one.problems) for one in visits)),
             "snapshots_published": float(written["published"]),
+            "cpu_s_per_visit": (cpu_s(process) - before) / len(visits),
             "median_s": statistics.median(times),
             "p95_s": times[int(0.95 * len(times))],
             "memory_mb": process.memory_info().rss / 1e6,
