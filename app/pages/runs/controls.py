@@ -64,7 +64,7 @@ def _show_moves(waiting: pd.DataFrame) -> None:
         st.selectbox(
             "Model of the queue", jobs, format_func=lambda job: f"{job[0]} ({job[1]})", key=JOB, width=280
         )
-        st.number_input("Priority", value=POINTS, step=10.0, key=PRIORITY, width=120)
+        st.number_input("Priority", value=POINTS, step=10.0, key=PRIORITY, width=160)
         _button("Run first", lambda: _move(top))
         _button("Set priority", lambda: _move(float(st.session_state[PRIORITY])))
         _button("Park", _park)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import altair as alt
 import pandas as pd
 import streamlit as st
@@ -31,7 +33,9 @@ def show_usage() -> None:
         f"In the week to {document['as_of']}, open-weight models wrote and read **{last['open']:.0%}** of the"
         f" tokens routed by OpenRouter, at most {last['open_high']:.0%}; {document['age_days']} days old."
     )
-    cached_chart.render(usage_chart, frame, alt=usage_alt(frame))
+    day = date.fromisoformat(document["as_of"])
+    caption = cached_chart.ChartCaption("Share of the tokens routed by OpenRouter", day, "OpenRouter")
+    cached_chart.render(usage_chart, frame, alt=usage_alt(frame), caption=caption)
     st.caption(NOTE)
     st.caption(safe_text.escaped(". ".join([*document["notes"], *document["attribution"]])))
     downloads.download_buttons(frame, what="Shares of tokens", name="token-shares")
