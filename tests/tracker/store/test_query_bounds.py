@@ -191,7 +191,7 @@ def files(home: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-@pytest.mark.timeout(300 + N_STATEMENTS)
+@pytest.mark.timeout(300 + 5 * N_STATEMENTS)
 def test_query_bounds_every_statement_gets_an_answer_or_one_sentence(filled: Settings) -> None:
     """`TRACKER_TEST_STATEMENTS` says how many are drawn."""
     draw = random.Random(os.environ.get("TRACKER_TEST_SEED", "2026"))
