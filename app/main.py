@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 from altair.utils.schemapi import disable_debug_mode
 
-from app.pages import by_group, find_pages
+from app.pages import find_pages
 from app.widgets import home_line, how_to_read, permalinks, refresh, safe_text, search_box
 from tracker.errors import StoreError, TrackerError
 
@@ -27,17 +27,11 @@ disable_debug_mode()
 st.set_page_config(page_title="Open-weight tracker", page_icon=str(ICON), layout="wide")
 st.logo(str(ICON), size="small")
 st.html(CHIPS)
-found_pages = find_pages()
 page = st.navigation(
-    {
-        group: [
-            st.Page(
-                found.script, title=found.entry.title, url_path=found.name, default=found is found_pages[0]
-            )
-            for found in pages
-        ]
-        for group, pages in by_group(found_pages).items()
-    },
+    [
+        st.Page(found.script, title=found.entry.title, url_path=found.name, default=place == 0)
+        for place, found in enumerate(find_pages())
+    ],
     position="top",
 )
 permalinks.rename_old_parameters()

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-MORE = "More"  # the menu of pages that links lead to, so that the bar has room for those one begins with
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +19,6 @@ class PageEntry:
 
     title: str
     order: int  # from left to right; the lowest is the start page
-    group: str = ""  # the menu in the bar that it stands in; empty: in the bar itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +34,6 @@ def find_pages() -> list[PageFolder]:
     """All pages in the order of the navigation."""
     found = [_read_page(module.name) for module in pkgutil.iter_modules(__path__)]
     return sorted(found, key=lambda page: page.entry.order)
-
-
-def by_group(found: Iterable[PageFolder]) -> dict[str, list[PageFolder]]:
-    """The pages of the bar, under the empty name, then of each menu in it."""
-    groups: dict[str, list[PageFolder]] = {"": []}
-    for page in found:
-        groups.setdefault(page.entry.group, []).append(page)
-    return groups
 
 
 def _read_page(name: str) -> PageFolder:

@@ -79,7 +79,8 @@ def render_chat(
         options |= dict.fromkeys(THINKING_SWITCHES, thinking)
     if tools:
         options["tools"] = list(tools)
-    n_characters = sum(_n_characters(message) for message in messages) + len(json.dumps(list(tools)))
+    n_characters = sum(_n_characters(message) for message in messages)
+    n_characters += len(json.dumps(list(tools))) if tools else 0
     more_bytes = RENDER_BYTES + RENDERED_BYTES * n_characters
     with limited_step("the model's chat template", cpu_s=RENDER_S, extra_bytes=more_bytes):
         text = _rendered(tokenizer, messages, options)

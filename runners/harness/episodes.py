@@ -145,10 +145,10 @@ class OpenEpisode:
         """The transcript as one answer, with the tokens of all."""
         answers, end = self.answers, self.end or "turns"
         transcript = Transcript(tuple(self.messages), end, self.renderer.form, len(self.episode.tools))
-        reason = "refused" if end == "refused" else "length" if end in CUT_SHORT else "stop"
+        finish = "refused" if end == "refused" else "length" if end in CUT_SHORT else "stop"
         return Generation(
             text=writable_text(transcript.to_json()),
-            finish_reason="repetition" if end == "loop" else reason,
+            finish_reason="repetition" if end == "loop" else finish,
             prompt_tokens=sum(one.prompt_tokens for one in answers),
             output_tokens=sum(one.output_tokens for one in answers),
             cached_tokens=sum(one.cached_tokens for one in answers),

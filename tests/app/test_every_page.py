@@ -352,7 +352,9 @@ def test_server_refuses_a_requested_busy_port_and_skips_it_otherwise() -> None:
 
 @pytest.mark.timeout(120)
 def test_server_prints_its_address_answers_health_and_stops_on_ctrl_c(tmp_path: Path) -> None:
-    port = free_port(None)
+    with socket.socket() as taken:  # not the first free one, which another test may take meanwhile
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
     with served(tmp_path, "--json", "--port", str(port)) as (process, line):
         address = json.loads(line)
         assert address["url"] == f"http://127.0.0.1:{port}"

@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 import app.pages
-from app.pages import PageEntry, by_group, find_pages
+from app.pages import PageEntry, find_pages
 from tests.doubles.app_process import START_S
 from tests.doubles.app_visit import MAIN, PAGES
 
@@ -59,12 +59,6 @@ def test_navigation_finds_every_page_folder_and_starts_with_the_frontier() -> No
 def test_navigation_titles_and_orders_are_unique() -> None:
     entries = [page.entry for page in find_pages()]
     assert len({entry.title for entry in entries}) == len({entry.order for entry in entries}) == len(entries)
-
-
-def test_navigation_bar_has_the_pages_one_begins_with_and_one_menu_with_the_others() -> None:
-    groups = by_group(find_pages())
-    assert list(groups) == ["", "More"]
-    assert {page.name for page in groups["More"]} == {"model", "items", "sources"}
 
 
 def test_navigation_takes_a_new_page_from_its_folder_alone(dummy_page: str) -> None:

@@ -68,7 +68,7 @@ def test_back_and_forward_return_to_the_view_that_was_left(
     page = open_page(f"{address}{path}{query}")
     left, length = view(page), page.evaluate("history.length")
     assert set(query[1:].split("&")) - {""} <= set(left.splitlines()[0].partition("?")[2].split("&"))
-    other = "Sources and method" if path == "/runs" else "Runs"
+    other = "Sources" if path == "/runs" else "Runs"
     go_to(page, other)
     expect(page.get_by_role("heading", level=1)).to_have_text(other)
     next_one = view(page)

@@ -83,7 +83,7 @@ def _choose_published(name: str, vintage: date | None) -> Asked:
         LICENSES,
         key="terms",
         bind="query-params",
-        help="“Sources and method” lists who measured the scores, and under which terms",
+        help="“Sources” lists who measured the scores, and under which terms",
     )
     memory_gb = SIZES[st.selectbox("Open models", list(SIZES), key="size", bind="query-params")]
     bits = WEIGHTS[

@@ -1,5 +1,5 @@
 """The page “Items”."""
 
-from app.pages import MORE, PageEntry
+from app.pages import PageEntry
 
-PAGE = PageEntry("Items", order=60, group=MORE)
+PAGE = PageEntry("Items", order=60)

@@ -1,5 +1,5 @@
 """The page “Model”."""
 
-from app.pages import MORE, PageEntry
+from app.pages import PageEntry
 
-PAGE = PageEntry("Model", order=40, group=MORE)
+PAGE = PageEntry("Model", order=40)

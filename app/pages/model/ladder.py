@@ -26,7 +26,7 @@ from tracker.answers.ladder_formats import (
     speed_text,
 )
 
-NO_LADDER = "What fewer bits cost it was not measured here: `tracker ladder {model}` measures its copies."
+NO_LADDER = "What fewer bits cost it was not measured here: tracker ladder {model} measures its copies."
 ROW_PX = 34
 AXIS_PX = 40
 COLUMNS: Mapping[str, Any] = {
@@ -48,7 +48,7 @@ def show_ladders(model_id: str) -> None:
     """Show the ladders of this model, the newest first; without one, the command that measures it."""
     found = ladders.ladders_of(model_id)
     if not found:
-        st.caption(NO_LADDER.format(model=safe_text.visible(model_id).replace("`", "")))
+        st.caption(safe_text.escaped(NO_LADDER.format(model=model_id)))
         return
     st.header("Quantization", anchor=False)
     for place, ladder in enumerate(found):

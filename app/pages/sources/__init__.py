@@ -1,5 +1,5 @@
 """The page “Sources and method”."""
 
-from app.pages import MORE, PageEntry
+from app.pages import PageEntry
 
-PAGE = PageEntry("Sources and method", order=100, group=MORE)
+PAGE = PageEntry("Sources", order=100)
