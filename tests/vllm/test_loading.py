@@ -8,7 +8,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from runners.engines import ContinuationRequest, Engine
+from runners.engines import ContinuationRequest, Engine, GenerationRequest
 from tests.vllm.conftest import FP32
 from tracker.errors import EngineError
 from tracker.records import Model
@@ -71,3 +71,14 @@ def test_a_float32_head_gives_logits_between_the_steps_of_bfloat16(model: Model,
     assert n_between >= len(differences) / 2
     for n in range(len(asked)):
         assert found[n].log_prob == pytest.approx(exact[n].log_prob, abs=BFLOAT16_LAYERS)
+
+
+def test_speculative_ngrams_write_the_same_texts(model: Model, reference: Engine) -> None:
+    from runners.engines.vllm.engine import VllmEngine
+
+    asked = [GenerationRequest("1 2 3 4 " * 8, 40), GenerationRequest("The capital of France is", 20)]
+    expected = dict(reference.generate(asked))
+    engine = VllmEngine(model, replace(FP32, speculative="ngram"))
+    with closing(engine):
+        found = dict(engine.generate(asked))
+    assert [found[n].text for n in range(2)] == [expected[n].text for n in range(2)]
