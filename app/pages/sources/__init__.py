@@ -1,4 +1,4 @@
-"""The page “Sources and method”."""
+"""The page “Sources”."""
 
 from app.pages import PageEntry
 

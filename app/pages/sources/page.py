@@ -4,7 +4,7 @@ import streamlit as st
 
 from app.pages.sources import usage, view
 
-st.title("Sources and method", anchor=False)
+st.title("Sources", anchor=False)
 st.header("Ingested here", anchor=False)
 view.show_sources()
 usage.show_usage()

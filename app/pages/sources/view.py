@@ -1,4 +1,4 @@
-"""The parts of the page “Sources and method”."""
+"""The parts of the page “Sources”."""
 
 from __future__ import annotations
 
