@@ -281,7 +281,7 @@ def paired_reference(
     if request.until_better_than is None:
         return None
     if snapshot_id(settings) is None:
-        hint = f"`tracker bench {request.until_better_than}` measures it"
+        hint = f"`tracker bench {request.until_better_than} --suite {suites[0].name}` measures it"
         raise TrackerError("nothing has been measured here yet, so there is no reference", hint=hint)
     with open_snapshot(settings) as snapshot:
         model_id = known_id(request.until_better_than, snapshot.query("models"))
