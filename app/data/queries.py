@@ -69,7 +69,7 @@ class Adoptions:
     """Which snapshot a server shows: a new one at once, but of many in a row one each `ADOPT_EVERY_S`.
 
     Each one empties the caches: with a bench that publishes every second every visit would be a cold one.
-    What is read anew in between is read from the newest snapshot all the same.
+    Queries that are not cached read the newest snapshot meanwhile.
     """
 
     def __init__(self) -> None:
@@ -317,7 +317,7 @@ def model_runs(model_id: str) -> list[dict[str, Any]]:
 
 
 def run_repeatability(run_id: str, model_id: str) -> dict[str, Any] | None:
-    """A run beside the newest earlier one that answered its items anew; None: there is none."""
+    """A run against the newest earlier one whose answers it does not reuse; None: there is none."""
     return _repeatability(snapshot(), run_id, model_id)
 
 

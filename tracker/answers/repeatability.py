@@ -1,6 +1,6 @@
-"""How often the same model answers otherwise when a suite is measured again: the flip rate of two runs.
+"""How often a model gives other answers when a suite is measured again: the flip rate of two runs.
 
-The same weights on the same items, answered anew: by another engine, on another device, with other settings.
+The same weights answer the same items again: by another engine, on another device, with other settings.
 Answers that a later run reused are no second answers, so runs with the same fingerprints are not compared.
 """
 
@@ -39,7 +39,7 @@ class Repeatability:
 
 
 def repeatability(run_id: str, model_id: str, settings: Settings) -> Repeatability | None:
-    """A run beside the newest earlier one that answered its items anew; None: there is none.
+    """A run against the newest earlier one whose answers it does not reuse; None: there is none.
 
     Raises:
         UnknownNameError: the model has no such run.
@@ -66,8 +66,8 @@ def repeated(
     own = _fingerprints(scores, run_id)
     for other in sorted(others, key=lambda one: one["run_id"], reverse=True):
         theirs = _fingerprints(scores, other["run_id"])
-        anew = {task for task in own.keys() & theirs.keys() if own[task] != theirs[task]}
-        if anew and (found := _compared(run, other, anew, snapshot)) is not None:
+        recomputed = {task for task in own.keys() & theirs.keys() if own[task] != theirs[task]}
+        if recomputed and (found := _compared(run, other, recomputed, snapshot)) is not None:
             return found
     return None
 
@@ -80,11 +80,11 @@ def repeatability_document(found: Repeatability | None) -> dict[str, Any] | None
 def repeatability_line(row: Mapping[str, Any]) -> str:
     """The flip rate as one sentence; `row` has the fields of a `Repeatability`."""
     ends = f"{row['ci_low']:.1%} … {row['ci_high']:.1%}, 95% interval"
-    line = f"repeatability: {row['flip_rate']:.1%} of {row['n_items']:,} items ({ends}) have another score"
+    line = f"repeatability: {row['flip_rate']:.1%} of {row['n_items']:,} items ({ends}) changed their score"
     if row["changed_text_fraction"] is not None:
-        line += f", {row['changed_text_fraction']:.0%} of {row['n_written']:,} texts are other ones,"
-    differs = f"; other {', '.join(row['differs'])}" if row["differs"] else ""
-    return f"{line} than in run {row['earlier_run_id']}{differs}"
+        line += f", {row['changed_text_fraction']:.0%} of {row['n_written']:,} texts changed,"
+    differs = f"; what differs: {', '.join(row['differs'])}" if row["differs"] else ""
+    return f"{line} since run {row['earlier_run_id']}{differs}"
 
 
 def _fingerprints(scores: Sequence[Row], run_id: str) -> dict[tuple[str, str, str], str]:
@@ -96,7 +96,7 @@ def _fingerprints(scores: Sequence[Row], run_id: str) -> dict[tuple[str, str, st
 
 
 def _compared(
-    run: Row, other: Row, anew: set[tuple[str, str, str]], snapshot: Snapshot
+    run: Row, other: Row, recomputed: set[tuple[str, str, str]], snapshot: Snapshot
 ) -> Repeatability | None:
     """Two runs on the items of these tasks; None: none is in both."""
     before, after = (
@@ -106,7 +106,7 @@ def _compared(
     pairs = [
         (before[key], row)
         for key, row in after.items()
-        if key in before and (row["task"], row["metric"], row["filter"]) in anew
+        if key in before and (row["task"], row["metric"], row["filter"]) in recomputed
     ]
     if not pairs:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import subprocess
@@ -75,6 +76,7 @@ class PageWork:
         self._start_child = start
         self._lock = threading.Lock()
         self._started: list[_Started] = []
+        self._numbers = itertools.count()  # of the commands of this server, so that no log is written over
 
     def start_bench(self, model_id: str, *, suite: str, limit: int | None) -> None:
         """Start `tracker bench`.
@@ -140,7 +142,7 @@ class PageWork:
         started_at = self._settings.now()
         folder = self._settings.home / LOGS
         with self._lock:
-            path = folder / f"{started_at:%Y%m%dT%H%M%S}-{len(self._started)}.log"
+            path = folder / f"{started_at:%Y%m%dT%H%M%S}-{next(self._numbers)}.log"
             try:
                 create_home(self._settings.home)
                 folder.mkdir(parents=True, exist_ok=True)

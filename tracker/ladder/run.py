@@ -306,7 +306,8 @@ class _Climb:
         except (StoreError, BusyError, DiskFullError):
             raise
         except TrackerError as error:
-            self._fail(rung, reason="refused", detail=f"{error} ({error.hint})" if error.hint else str(error))
+            told = error.as_flag() if isinstance(error, FieldError) else error
+            self._fail(rung, reason="refused", detail=f"{told} ({told.hint})" if told.hint else str(told))
             return
         if end.exit_code == EXIT_INTERRUPTED:
             raise KeyboardInterrupt

@@ -22,6 +22,7 @@ from tracker.serialization import dump
 from tracker.settings import Settings
 from tracker.stats import anytime_difference, refuted_after
 from tracker.store import open_snapshot
+from tracker.suites import get_suite
 
 REFERENCE = "acme/reference-1b"
 
@@ -65,8 +66,8 @@ def test_paired_stopping_beside_a_precision_or_repeats_is_refused() -> None:
 def test_paired_stopping_in_an_empty_home_says_how_to_get_a_reference(settings: Settings) -> None:
     request = BenchRequest("demo", EngineSettings(), until_better_than="acme/a")
     with pytest.raises(TrackerError, match="nothing has been measured here yet") as raised:
-        paired_reference(request, [], settings)
-    assert raised.value.hint == "`tracker bench acme/a` measures it"
+        paired_reference(request, [get_suite("smoke")], settings)
+    assert raised.value.hint == "`tracker bench acme/a --suite smoke` measures it"
 
 
 def test_paired_stopping_names_a_reference_that_was_measured_on_the_same_suite(settings: Settings) -> None:
