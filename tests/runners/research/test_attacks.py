@@ -24,8 +24,9 @@ from runners.research.problem.tiers import SMOKE, TIERS
 from runners.sandbox import run as sandboxes
 from tracker.records.studies import Training, TrainingStatus
 
-# what names the check that must find the cheat; the others score no better, or are refused by the sandbox
-FOUND_BY = {
+# what names the check that must find the cheat (one of them, where a slow machine meets the time limit first);
+# the others score no better, or are refused by the sandbox
+FOUND_BY: dict[str, str | tuple[str, ...]] = {
     "batch_statistics": "not_repeatable",
     "fixed_seed": "seed",
     "fixed_seed_in_training": "seed",
@@ -53,7 +54,7 @@ FOUND_BY = {
     "tamper_save": "unreadable_checkpoint",
     "tell_what_is_asked": "ended during evaluation",
     "train_before_the_clock": "too_much_computing",
-    "train_while_evaluated": "too_much_computing",
+    "train_while_evaluated": ("too_much_computing", "evaluation_time"),
 }
 HONEST = Training("k", 1, TrainingStatus.OK, bpb={"val": 2.0, "select": 2.0})
 
@@ -70,7 +71,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, AttackOutcom
 def test_attacks_a_cheat_does_not_pass(name: str, outcomes: dict[str, AttackOutcome]) -> None:
     outcome = outcomes[name]
     assert outcome.outcome == CAUGHT, outcome.how
-    assert FOUND_BY.get(name, "") in outcome.how
+    expected = FOUND_BY.get(name, "")
+    assert any(check in outcome.how for check in ([expected] if isinstance(expected, str) else expected))
 
 
 def test_attacks_every_cheat_says_what_it_tries_and_is_a_script() -> None:
