@@ -34,6 +34,10 @@ CLASSES = (
     80e9,
     160e9,
 )  # parameters: what one card of 8 … 80 GB, or several, hold
+NEED_COLUMNS = (
+    "weights_bytes", "n_params", "cache_bytes_per_token", "overhead_bytes", "peak_memory_bytes",
+    "memory_basis", "engine", "device",
+)  # fmt: skip
 MEMORY_GB = (8, 12, 16, 24, 32, 48, 80)  # cards that people have
 
 
@@ -97,7 +101,7 @@ def memory_text(row: Mapping[str, Any]) -> str:
 
 
 def row_needed_bytes(row: Mapping[str, Any], *, context: int = SHORT_CONTEXT) -> int | None:
-    """`needed_bytes` of a row of a read, from those of the columns that it has."""
+    """`needed_bytes` of a row of a read, from those of `NEED_COLUMNS` that it has."""
 
     def known(name: str) -> float | None:
         value = row.get(name)

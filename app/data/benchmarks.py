@@ -15,6 +15,7 @@ from tracker.answers.benchmarks import (
     BenchmarkScore,
     BenchmarkSummary,
     benchmark_list,
+    benchmark_names,
     benchmark_page,
 )
 from tracker.frontier.lags import Lag
@@ -45,9 +46,15 @@ def address(name: str) -> str:
     return f"benchmarks?{urlencode({PARAMETER: name})}" if name in _names(_key()) else ""
 
 
+def names() -> tuple[str, ...]:
+    """The names of the benchmarks with scores, sorted; without what `summaries` computes."""
+    return tuple(_names(_key()))
+
+
 def of_task(task: str) -> str | None:
     """The benchmark that a task of the harness asks; None if none is known."""
-    return next((row.benchmark for row in summaries() if row.lm_eval_task == task), None)
+    facts = frontier_views.tables().benchmarks
+    return next((name for name in _names(_key()) if facts[name].lm_eval_task == task), None)
 
 
 def frame(rows: tuple[BenchmarkSummary, ...]) -> pd.DataFrame:
@@ -78,5 +85,5 @@ def _page(key: str, name: str, _tables: Tables, _summaries: tuple[BenchmarkSumma
 
 
 @lru_cache(maxsize=KEPT_LISTS)
-def _names(key: str) -> frozenset[str]:
-    return frozenset(row.benchmark for row in summaries())
+def _names(key: str) -> dict[str, None]:
+    return dict.fromkeys(benchmark_names(frontier_views.tables()))

@@ -35,7 +35,7 @@ def models_of(answer: FrontierAnswer) -> tuple[ListedModel, ...]:
     """Every model of an answer on the whole index, with what the Hub says of it, the best first."""
     hub = {
         row["model_id"].casefold(): {name: _plain(row[name]) for name in FACTS}
-        for row in queries.hub_sizes().to_dict("records")
+        for row in queries.hub_sizes()[["model_id", *FACTS]].to_dict("records")
     }
     measured = {name.casefold() for name in queries.model_ids()}
     return model_table(answer, frontier_views.tables(), hub, measured)

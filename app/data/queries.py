@@ -1,7 +1,7 @@
 """The app's only reader of the database: cached queries on the newest published snapshot.
 
-The snapshot's id is part of each cache key, so the next query sees a new snapshot. The database is opened
-for one query and closed again; no connection is cached.
+The snapshot's id is part of each cache key, so the next query sees a new snapshot. Each query has a
+connection of its own, which is closed again; a server keeps the newest file open meanwhile.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tracker.answers.repeatability import repeatability, repeatability_document
 from tracker.answers.token_share import TokenShare, token_share
 from tracker.errors import StoreError, TrackerError
 from tracker.settings import load_settings
-from tracker.store import open_snapshot, published_at, snapshot_id
+from tracker.store import keep_open, open_snapshot, published_at, snapshot_id
 
 SINGLE_TASKS = "tasks"  # the suite of `--task`
 AT_ONCE, ADOPT_EVERY_S = 3, 15.0  # new snapshots in a row, then one each so many seconds
@@ -108,6 +108,11 @@ def _adoptions(home: Path) -> Adoptions:
 def _homes_shown() -> set[Path]:
     """The homes that had a snapshot since this server began."""
     return set()
+
+
+def share_snapshots() -> None:
+    """Keep the newest snapshot open between queries, as a server does."""
+    keep_open()
 
 
 def now() -> datetime:

@@ -32,10 +32,8 @@ def entries() -> dict[str, SearchEntry]:
 def _entries(key: str) -> dict[str, SearchEntry]:
     found = [SearchEntry(f"Page: {page.entry.title}", f"pages/{page.name}/page.py") for page in find_pages()]
     found += [
-        SearchEntry(
-            f"Benchmark: {row.benchmark}", "pages/benchmarks/page.py", benchmarks.PARAMETER, row.benchmark
-        )
-        for row in benchmarks.summaries()
+        SearchEntry(f"Benchmark: {name}", "pages/benchmarks/page.py", benchmarks.PARAMETER, name)
+        for name in benchmarks.names()
     ]
     measured = queries.model_ids()[:MOST_MEASURED]
     names = model_names.listed_names(measured, queries.agent_models())

@@ -8,6 +8,7 @@ command warns about it.
 from __future__ import annotations
 
 import errno
+import gc
 import importlib
 import ipaddress
 import pkgutil
@@ -167,9 +168,11 @@ def _warm() -> None:
     for module in pkgutil.walk_packages(app.__path__, "app."):
         if module.name != "app.main" and not module.name.endswith(".page"):  # Streamlit runs those
             importlib.import_module(module.name)
-    from app.data import frontier_views
+    from app.data import frontier_views, queries
 
+    queries.share_snapshots()
     frontier_views.warm()
+    gc.freeze()  # collections pass over what has just been loaded
 
 
 def has_window_browser() -> bool:

@@ -9,7 +9,7 @@ import pandas as pd
 from streamlit import column_config as cc
 
 from app.widgets import safe_text
-from tracker.memory_estimate import peak_of_need
+from tracker.memory_estimate import NEED_COLUMNS, peak_of_need
 
 SHOWN_DECIMALS = 3  # of a fraction: a tenth of a percent, finer than any interval here
 WHEN = "YYYY-MM-DD HH:mm"
@@ -85,7 +85,8 @@ def _worded_runs(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 def peak_in_gib(rows: pd.DataFrame) -> pd.Series[float]:
     """The peak memory of runs in GiB; missing where only the reserved share of a card is known."""
-    return in_gib(pd.Series([peak_of_need(row) for row in rows.to_dict("records")], index=rows.index))
+    known = rows[[name for name in NEED_COLUMNS if name in rows]].to_dict("records")
+    return in_gib(pd.Series([peak_of_need(row) for row in known], index=rows.index))
 
 
 def in_gib(amounts: pd.Series[Any]) -> pd.Series[float]:

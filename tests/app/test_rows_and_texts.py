@@ -151,7 +151,7 @@ def test_leaderboard_rows_memory_is_given_only_where_known(
     known: dict[str, float], expected_gb: float | None
 ) -> None:
     frame = pd.DataFrame([known | {"model_id": "a/b"}])
-    (bytes_needed,) = memory_needed(frame, context=8192)
+    (bytes_needed,) = memory_needed(frame, [8192])[8192]
     assert bytes_needed == pytest.approx(expected_gb * 1e9) if expected_gb else math.isnan(bytes_needed)
 
 

@@ -17,8 +17,6 @@ from itertools import combinations
 from statistics import fmean
 from typing import Any
 
-from scipy import stats
-
 from tracker.records.studies import BASELINES
 from tracker.stats import share_interval, t_interval
 
@@ -383,9 +381,11 @@ def _wilcoxon(differences: Sequence[float]) -> float:
     values = [value for value in differences if value != 0.0]
     if not values:
         return 1.0
+    from scipy.stats import wilcoxon  # most pages need it not, and it takes as long to load as all of pandas
+
     has_ties = len({abs(value) for value in values}) < len(values)
     method = "approx" if has_ties and len(values) > 10 else "exact"
-    return float(stats.wilcoxon(values, method=method).pvalue)
+    return float(wilcoxon(values, method=method).pvalue)
 
 
 def _ranked(rows: Sequence[BoardRow], comparisons: Sequence[AgentComparison]) -> tuple[BoardRow, ...]:

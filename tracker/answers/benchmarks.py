@@ -97,13 +97,22 @@ class BenchmarkAnswer:
 def benchmark_list(tables: Tables, lags: Iterable[Lag]) -> tuple[BenchmarkSummary, ...]:
     """Every benchmark of the newest vintage with scores, sorted by name; `lags` are those of its axes."""
     by_name = {row.benchmark: row for row in lags}
+    rows = _scores_by_name(tables)
+    return tuple(_summary(tables, name, rows[name], by_name.get(name)) for name in benchmark_names(tables))
+
+
+def benchmark_names(tables: Tables) -> list[str]:
+    """The benchmarks of the newest vintage with scores, sorted."""
+    return sorted(_scores_by_name(tables), key=str.casefold)
+
+
+def _scores_by_name(tables: Tables) -> dict[str, list[PublishedScore]]:
     vintage = newest_vintage(tables, None)
     rows: dict[str, list[PublishedScore]] = {}
     for row in tables.scores:
         if row.vintage == vintage:
             rows.setdefault(row.benchmark, []).append(row)
-    names = sorted(rows, key=str.casefold)
-    return tuple(_summary(tables, name, rows[name], by_name.get(name)) for name in names)
+    return rows
 
 
 def benchmark_page(

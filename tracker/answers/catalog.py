@@ -230,4 +230,5 @@ def _scores(settings: Settings) -> Iterable[tuple[str, Mapping[str, Any]]]:
         suite, task = choose_task(tasks, suite=None, task=None)
         board = read_board(snapshot, suite, (task,))
     best = board.sort_values("score").drop_duplicates("model_id", keep="last")
-    return [(str(row["model_id"]).casefold(), row) for row in best.to_dict("records")]
+    rows = best[["model_id", "task", "score", "tokens_per_s"]].to_dict("records")
+    return [(str(row["model_id"]).casefold(), row) for row in rows]

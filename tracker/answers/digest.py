@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tracker.answers.digest_index import index_changes
+from tracker.answers.digest_memory import memory_bests, read_bests
 from tracker.answers.digest_records import (
     SHOWN,
     Digest,
@@ -28,18 +28,13 @@ from tracker.answers.digest_scores import (
 from tracker.answers.run_lines import completed_words
 from tracker.errors import describe_failure, is_failure
 from tracker.logs import get_logger
-from tracker.memory_estimate import GB, MEMORY_GB, row_needed_bytes
 from tracker.records.published import OutcomeStatus
 from tracker.settings import Settings
 from tracker.store import Snapshot, open_snapshot
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 Row = Mapping[str, Any]
 REWRITTEN = "the history was rewritten"
 INCOMPLETE = (OutcomeStatus.FAILED, OutcomeStatus.PARTIAL, OutcomeStatus.SKIPPED_UNAVAILABLE)
-WITHOUT_RECORDS = ("smoke",)  # suites that only show that a model runs
 
 
 def digest(settings: Settings, *, since: datetime, until: datetime, most: int | None = SHOWN) -> Digest:
@@ -120,11 +115,10 @@ class _Reads:
         return record_changes(_benchmarks(before), _benchmarks(after))
 
     def memory_lines(self) -> list[DigestChange]:
-        ends = (naive(self.since), naive(self.until))
-        return memory_bests(*(leading_rows(self.snapshot.table("measured_bests", at=at)) for at in ends))
+        return memory_bests(*(read_bests(self.snapshot, naive(end)) for end in (self.since, self.until)))
 
     def contradiction_lines(self) -> list[DigestChange]:
-        rows = self.snapshot.query("claimed_and_measured")
+        rows = self.snapshot.query("claimed_and_measured", contradicted=True)
         return contradiction_lines(
             row for row in rows if self.since < max(row["measured_at"], row["seen_at"]) <= self.until
         )
@@ -230,46 +224,6 @@ def weights_lines(rows: Iterable[Row]) -> list[DigestChange]:
     ]
 
 
-def memory_bests(before: Iterable[Row], after: Iterable[Row]) -> list[DigestChange]:
-    """One line per suite and model that is a new best measured here: its tasks, each with the memory sizes.
-
-    Tasks are not averaged, since they do not measure the same thing.
-    """
-    old, new = _bests(before), _bests(after)
-    sizes: dict[tuple[str, str, str], list[int]] = {}
-    for (suite, task, gigabytes), row in new.items():
-        known = old.get((suite, task, gigabytes))
-        if known is None or known["model_id"] != row["model_id"]:
-            sizes.setdefault((suite, row["model_id"], task), []).append(gigabytes)
-    parts: dict[tuple[str, str], list[str]] = {}
-    for (suite, model_id, task), of in sizes.items():
-        text = _best_text(new[suite, task, of[-1]], old.get((suite, task, of[-1])))
-        parts.setdefault((suite, model_id), []).append(f"{text}, in {_sizes(of)}")
-    return [
-        DigestChange(
-            f" on {suite}: {first_parts(told, 'tasks', separator='; ')}", model_id, hub_address(model_id)
-        )
-        for (suite, model_id), told in parts.items()
-    ]
-
-
-def _best_text(row: Row, known: Row | None) -> str:
-    """The score of a new best on its task, and the best before."""
-    text = f"{row['task']} {row['value']:.1%}"
-    if row["ci_low"] is not None and row["ci_high"] is not None:
-        text += f" ({row['ci_low']:.1%} to {row['ci_high']:.1%})"
-    text += completed_words(row, row["value"])
-    if known is None:
-        return text
-    return f"{text}, previously `{known['model_id']}` with {known['value']:.1%}"
-
-
-def _sizes(gigabytes: Sequence[int]) -> str:
-    """The sizes for which one model is the best; they are adjacent, since more memory only adds models."""
-    first, last = gigabytes[0], gigabytes[-1]
-    return f"{first} GB" if first == last else f"{first} to {last} GB"
-
-
 def contradiction_lines(pairs: Iterable[Row]) -> list[DigestChange]:
     """One line per model with claims that lie outside the interval measured here."""
     told: dict[str, list[tuple[str, str | None]]] = {}
@@ -332,47 +286,6 @@ def _outage(rows: Sequence[Row]) -> str:
 def naive(moment: datetime) -> datetime:
     """The moment as the database keeps it: UTC, without a zone."""
     return moment.astimezone(UTC).replace(tzinfo=None)
-
-
-def leading_rows(table: pa.Table) -> list[Row]:
-    """The rows of `measured_bests` among which the best for each memory size are, in their order.
-
-    A row leads if it needs less than every better one of its suite and task. Of hundreds of thousands of rows
-    a few lead; only those become Python values.
-    """
-    import numpy as np
-
-    _, first, run_of = np.unique(
-        table["run_id"].to_numpy(zero_copy_only=False), return_index=True, return_inverse=True
-    )
-    needs = [row_needed_bytes(row) for row in table.take(first).to_pylist()]  # of the run, whatever the task
-    needed = np.array([np.inf if need is None else float(need) for need in needs])[run_of]
-    leads = np.zeros(len(run_of), dtype=bool)
-    start = 0
-    for (suite, _), group in groupby(zip(table["suite"].to_pylist(), table["task"].to_pylist(), strict=True)):
-        end = start + sum(1 for _ in group)
-        if suite not in WITHOUT_RECORDS:
-            of_group = needed[start:end]
-            leads[start:end] = of_group < np.concatenate(([np.inf], np.minimum.accumulate(of_group)[:-1]))
-        start = end
-    return list(table.take(np.flatnonzero(leads)).to_pylist())
-
-
-def _bests(rows: Iterable[Row]) -> dict[tuple[str, str, int], Row]:
-    """The best score by suite, task and memory size."""
-    found: dict[tuple[str, str, int], Row] = {}
-    for row in rows:
-        needed = row_needed_bytes(row)
-        if row["suite"] in WITHOUT_RECORDS or needed is None:
-            continue
-        for gigabytes in MEMORY_GB:
-            if needed > gigabytes * GB:
-                continue
-            key = (row["suite"], row["task"], gigabytes)
-            best = found.get(key)
-            if best is None or row["value"] > best["value"]:
-                found[key] = row
-    return dict(sorted(found.items()))
 
 
 def _twice(snapshot: Snapshot, name: str, since: datetime, until: datetime) -> tuple[list[Row], list[Row]]:

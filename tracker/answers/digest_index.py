@@ -11,12 +11,11 @@ from datetime import date, datetime
 from tracker.answers.digest_records import DigestChange, hub_address, value_text
 from tracker.answers.frontier import FrontierAnswer, ModelPoint, answer_question
 from tracker.answers.headlines import behind_words
-from tracker.answers.vintages import ingested_vintages, tables_for
+from tracker.answers.vintages import ingested_vintages, shipped_days, tables_for
 from tracker.errors import TrackerError
 from tracker.frontier.definitions import HEADLINE
 from tracker.frontier.gap import Gap
 from tracker.frontier.question import Question
-from tracker.frontier.tables import load_tables
 from tracker.settings import Settings
 
 
@@ -43,7 +42,7 @@ def known_vintage(settings: Settings, moment: datetime) -> date | None:
 
     Shipped data count as known from their own day, ingested data from their ingest.
     """
-    newest = max((day for day in load_tables().vintages if day <= moment.date()), default=None)
+    newest = max((day for day in shipped_days() if day <= moment.date()), default=None)
     ingested = [
         one.day
         for one in ingested_vintages(settings)

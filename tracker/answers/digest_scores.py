@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import theilslopes
 
 from tracker.answers.digest_records import (
     SHOWN,
@@ -247,6 +246,8 @@ def _follow_rescale(rows: Sequence[Row]) -> list[bool]:
     now = np.array([row["value"] for row in rows], dtype=np.float64)
     if len(rows) < LEAST_MOVED or len(np.unique(before)) < LEAST_MOVED:
         return [False] * len(rows)
+    from scipy.stats import theilslopes  # slow to load
+
     some = np.linspace(0, len(rows) - 1, min(len(rows), MOST_FITTED)).astype(np.intp)
     line = theilslopes(now[some], before[some], method="joint")
     off = np.abs(now - (line.intercept + line.slope * before))

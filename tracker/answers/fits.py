@@ -135,9 +135,9 @@ def fit_candidates(scores: pd.DataFrame, known: pd.DataFrame, task: str) -> pd.D
 
 def with_memory(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` with `needs 4096` and so on: bytes for one sequence of that length, if known."""
-    needs = {f"needs {context}": memory_needed(frame, context=context) for context in CONTEXTS}
+    needs = memory_needed(frame, CONTEXTS)
     longest = number(frame, "max_context").fillna(np.inf)
-    return frame.assign(**{f"needs {c}": needs[f"needs {c}"].where(longest >= c) for c in CONTEXTS})
+    return frame.assign(**{f"needs {c}": needs[c].where(longest >= c) for c in CONTEXTS})
 
 
 def best_fits(frame: pd.DataFrame, *, memory_gb: float, context: int) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from tracker.answers.index_place import (
     INDEX_KINDS,
     MEASURED,
     PUBLISHED,
+    SETTINGS,
     UNCALIBRATED,
     IndexPlace,
     IndexPlaces,
@@ -119,7 +120,8 @@ def with_index(frame: pd.DataFrame, places: IndexPlaces) -> pd.DataFrame:
     """`frame`, whose rows have `model_id`, with `INDEX_COLUMNS`; missing where a model has no place."""
     import pandas as pd
 
-    found = [places.of(row) for row in frame.to_dict("records")]
+    asked = ["model_id", *(name for name in sorted(SETTINGS) if name in frame)]
+    found = [places.of(row) for row in frame[asked].to_dict("records")]
     columns = {
         name: pd.Series(
             [None if place is None else getattr(place, name) for place in found],

@@ -16,7 +16,7 @@ import pandas as pd
 from tracker.answers.documents import json_rows
 from tracker.answers.index_places import index_places, with_index
 from tracker.errors import TrackerError, UnknownNameError
-from tracker.memory_estimate import GB, SHORT_CONTEXT, row_needed_bytes
+from tracker.memory_estimate import GB, NEED_COLUMNS, SHORT_CONTEXT, row_needed_bytes
 from tracker.settings import Settings
 from tracker.store import Snapshot, open_snapshot
 
@@ -192,13 +192,19 @@ def with_facts(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` with `organization`, and `needed_bytes`: the memory for a short context."""
     ids = frame["model_id"].astype(str)
     organization = ids.str.split("/").str[0].where(ids.str.contains("/", regex=False), "local")
-    return frame.assign(organization=organization, needed_bytes=memory_needed(frame, context=SHORT_CONTEXT))
+    needed = memory_needed(frame, [SHORT_CONTEXT])[SHORT_CONTEXT]
+    return frame.assign(organization=organization, needed_bytes=needed)
 
 
-def memory_needed(frame: pd.DataFrame, *, context: int) -> pd.Series[float]:
-    """Bytes for one sequence of `context` tokens by `row_needed_bytes`; missing if too little is known."""
-    found = [row_needed_bytes(row, context=context) for row in frame.to_dict("records")]
-    return pd.Series(found, index=frame.index, dtype=float)
+def memory_needed(frame: pd.DataFrame, contexts: Sequence[int]) -> dict[int, pd.Series[float]]:
+    """Bytes for one sequence by `row_needed_bytes`, by its tokens; missing if too little is known."""
+    rows = frame[[name for name in NEED_COLUMNS if name in frame]].to_dict("records")
+    return {
+        context: pd.Series(
+            [row_needed_bytes(row, context=context) for row in rows], index=frame.index, dtype=float
+        )
+        for context in contexts
+    }
 
 
 def number(frame: pd.DataFrame, name: str) -> pd.Series[float]:

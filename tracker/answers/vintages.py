@@ -102,6 +102,11 @@ def _stored(settings: Settings) -> tuple[Vintage, ...]:
     return _read_at(_Home(settings), snapshot)
 
 
+def shipped_days() -> tuple[date, ...]:
+    """The day of every shipped vintage, the oldest first."""
+    return _shipped().vintages
+
+
 def vintage_days(settings: Settings) -> tuple[date, ...]:
     """The day of every vintage, shipped or ingested, the oldest first."""
     ingested = {one.day for one in ingested_vintages(settings)}

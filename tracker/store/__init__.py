@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tracker.store.reconstruction import Rebuilt, rebuild
     from tracker.store.relations import Relation
     from tracker.store.restoration import Repaired, repair
-    from tracker.store.snapshots import open_snapshot, publish, published_at, snapshot_id
+    from tracker.store.snapshots import keep_open, open_snapshot, publish, published_at, snapshot_id
     from tracker.store.vintages import HubFacts, confirmed, read_vintage_data, read_vintages
     from tracker.store.writing import Store
 
@@ -53,6 +53,7 @@ __all__ = [
     "check",
     "clean_up",
     "confirmed",
+    "keep_open",
     "open_snapshot",
     "publish",
     "published_at",
@@ -97,6 +98,7 @@ _NAMES = {  # by module, as above
         "repair",
     ),
     "snapshots": (
+        "keep_open",
         "open_snapshot",
         "publish",
         "published_at",

@@ -216,8 +216,8 @@ def _connect(path: Path, *, wait_s: float, read_only: bool = False) -> duckdb.Du
 
 
 def set_up(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the session's zone UTC; an aware time is otherwise stored in the machine's local time."""
-    connection.execute("set timezone = 'UTC'")
+    """Make the zone UTC, also of its cursors; an aware time would be stored in the machine's local time."""
+    connection.execute("set global timezone = 'UTC'")
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, *, where: str, has_comments: bool = True) -> None:

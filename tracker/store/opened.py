@@ -31,6 +31,7 @@ from tracker.store.reading import Answer, T, Take, read, read_table, select, sel
 from tracker.store.relations import Relation, lists_tables
 
 PUBLISH_HINT = "`tracker store publish` creates a new one"
+USE = "use snapshot"
 
 
 class OutdatedError(StoreError):
@@ -46,8 +47,10 @@ class Snapshot:
         *,
         path: Path | None,
         items_path: Path,
+        shared: Snapshot | None = None,
     ) -> None:
         self.connection = connection
+        self._shared = shared  # whose instance of DuckDB this is; it ends once nobody refers to it
         self.path = path  # None: an empty in-memory database
         self.items_path = items_path
         self._path = path or items_path  # for errors
@@ -119,6 +122,17 @@ class Snapshot:
             add_comments(self.connection)
             self._has_comments = True
 
+    def beside(self) -> Snapshot:
+        """Another connection to the same open file, for another reader: 0.3 ms, where opening it takes 20."""
+        connection = self.connection.cursor()
+        try:
+            if self.path is not None:
+                connection.execute(USE)
+        except BaseException:
+            connection.close()
+            raise
+        return Snapshot(connection, path=self.path, items_path=self.items_path, shared=self)
+
     def change_id(self) -> str:
         """Id of the last write that the snapshot contains."""
         return change_id(self.connection)
@@ -153,7 +167,7 @@ def open_copy(path: Path | None, items_path: Path, *, config: Mapping[str, Any] 
 def _attach(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     try:
         connection.execute("attach $path as snapshot (read_only)", {"path": str(path)})
-        connection.execute("use snapshot")
+        connection.execute(USE)
         done = check_version(connection, where=str(path))
     except duckdb.Error as error:
         message = f"cannot read `{path}`: {str(error).splitlines()[0]}"

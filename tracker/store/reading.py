@@ -58,6 +58,11 @@ _OF_STATEMENT = (
     duckdb.OutOfMemoryException,
     duckdb.InterruptException,
 )
+# Kinds of columns of which Python's values are those of `_value`.
+_AS_FETCHED = {
+    "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER",
+    "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "VARCHAR", "DATE", "TIMESTAMP WITH TIME ZONE",
+}  # fmt: skip
 T = TypeVar("T")
 Take = Callable[[duckdb.DuckDBPyConnection], T]  # takes the rows of the statement that was just executed
 
@@ -291,7 +296,16 @@ def python_rows(rows: Sequence[tuple[Any, ...]], columns: Sequence[tuple[str, st
     Raises:
         TrackerError: a value is nested too deeply.
     """
-    return [tuple(_value(value, kind) for (_, kind), value in zip(columns, row, strict=True)) for row in rows]
+    places = [(place, kind) for place, (_, kind) in enumerate(columns) if kind not in _AS_FETCHED]
+    if not places:
+        return [*rows]
+    converted = []
+    for row in rows:
+        values = list(row)
+        for place, kind in places:
+            values[place] = _value(values[place], kind)
+        converted.append(tuple(values))
+    return converted
 
 
 def _value(value: Any, kind: str) -> Any:

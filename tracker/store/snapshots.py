@@ -7,9 +7,12 @@ rules that out, and lets a page that is still rendering finish on its copy.
 from __future__ import annotations
 
 import logging
+import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+
+import duckdb
 
 from tracker.errors import StoreError
 from tracker.serialization import write_atomically
@@ -202,8 +205,46 @@ def _tell(sentence: str) -> None:
 
 
 def _open(settings: Settings, name: str | None) -> Snapshot:
-    path = None if name is None else settings.snapshots_path / f"{name}{SUFFIX}"
-    return open_copy(path, settings.items_path)
+    if name is None:
+        return open_copy(None, settings.items_path)
+    return _kept_open.reader(settings.snapshots_path / f"{name}{SUFFIX}", settings.items_path)
+
+
+def keep_open() -> None:
+    """From now on keep the newest snapshot that this process opens open, as a server does.
+
+    Its readers share one instance of DuckDB, each with a connection of its own. The file of a snapshot that
+    is kept open is not recycled by the next publications.
+    """
+    _kept_open.is_on = True
+
+
+class _KeptOpen:
+    """The snapshot that was opened last; the one before is closed when its last reader is gone."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+        self._lock = threading.Lock()
+        self._newest: Snapshot | None = None
+
+    def reader(self, path: Path, items_path: Path) -> Snapshot:
+        """A snapshot of that file for one reader.
+
+        Raises:
+            StoreError: it is missing, unreadable, or of another version than this program.
+        """
+        if not self.is_on:
+            return open_copy(path, items_path)
+        with self._lock:
+            newest = self._newest
+            if newest is not None and (newest.path, newest.items_path) == (path, items_path):
+                with suppress(duckdb.Error):  # invalidated by a damaged block: opened anew
+                    return newest.beside()
+            self._newest = open_copy(path, items_path)
+            return self._newest.beside()
+
+
+_kept_open = _KeptOpen()
 
 
 def _copy(source: Path, target: Path) -> None:

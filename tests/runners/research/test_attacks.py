@@ -24,8 +24,8 @@ from runners.research.problem.tiers import SMOKE, TIERS
 from runners.sandbox import run as sandboxes
 from tracker.records.studies import Training, TrainingStatus
 
-# what names the check that must find the cheat (one of them, where a slow machine meets the time limit first);
-# the others score no better, or are refused by the sandbox
+# what names the check that must find the cheat, or one of several where the speed of the machine decides
+# which limit is met first; the others score no better, or are refused by the sandbox
 FOUND_BY: dict[str, str | tuple[str, ...]] = {
     "batch_statistics": "not_repeatable",
     "fixed_seed": "seed",

@@ -21,7 +21,7 @@ from tests.builders.some_runs import (
     store_runs,
 )
 from tests.builders.some_studies import TPE, result, store_study, study, trial
-from tracker.answers.digest import contradiction_lines, digest, memory_bests, outage_lines
+from tracker.answers.digest import contradiction_lines, digest, outage_lines
 from tracker.answers.digest_formats import (
     ATOM,
     atom,
@@ -30,6 +30,7 @@ from tracker.answers.digest_formats import (
     markdown,
 )
 from tracker.answers.digest_index import HEADLINE, compared, known_vintage
+from tracker.answers.digest_memory import memory_bests
 from tracker.answers.digest_records import Digest, DigestChange, section
 from tracker.answers.digest_scores import (
     new_score_changes,

@@ -6,8 +6,10 @@ import random
 
 import pyarrow as pa
 
-from tracker.answers.digest import _bests, leading_rows
-from tracker.memory_estimate import GB, MEMORY_GB
+from tracker.answers.digest_memory import _bests, leading_scores
+from tracker.memory_estimate import GB, MEMORY_GB, row_needed_bytes
+
+COLUMNS = ("model_id", "suite", "run_id", "task", "value")  # of the query `newest_values`
 
 
 def test_leading_rows_have_the_bests_of_all_rows_and_are_few() -> None:
@@ -28,10 +30,13 @@ def test_leading_rows_have_the_bests_of_all_rows_and_are_few() -> None:
         for task in ("sums", "words")
         for model_id, weights_bytes in needs.items()
     ]
+    read = rows.copy()
+    dice.shuffle(read)
+    table = pa.Table.from_pylist([{name: row[name] for name in COLUMNS} for row in read])
+    found = leading_scores(table, {row["run_id"]: row_needed_bytes(row) for row in rows})
     rows.sort(
         key=lambda row: (row["suite"], row["task"], -row["value"], row["model_id"])
     )  # as the query does
-    found = leading_rows(pa.Table.from_pylist(rows))
-    assert _bests(found) == _bests(rows)
+    assert _bests(row for row in rows if (row["run_id"], row["task"]) in found) == _bests(rows)
     assert {key[0] for key in _bests(rows)} == {"quick"}
     assert len(found) < len(rows) / 10

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -19,7 +20,7 @@ from tests.builders.some_runs import (
 )
 from tracker.errors import StoreError, TrackerError
 from tracker.settings import Settings
-from tracker.store import Store, open_snapshot, publish, snapshot_id
+from tracker.store import Store, keep_open, open_snapshot, publish, snapshot_id, snapshots
 from tracker.store.reading import query_names
 
 
@@ -58,6 +59,30 @@ def test_snapshots_a_reader_keeps_its_copy_while_newer_ones_are_published(settin
         with open_snapshot(settings) as new:
             assert len(new.query("runs")) == 7
         assert len(old.query("runs")) == 1
+
+
+def test_snapshots_a_process_that_keeps_the_newest_open_reads_the_same(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "_kept_open", snapshots._KeptOpen())
+    keep_open()
+    store_runs(settings, run(1))
+    with open_snapshot(settings) as first:
+        with open_snapshot(settings) as beside:
+            assert beside.select("select current_setting('TimeZone')").rows == [("UTC",)]
+        assert len(first.query("runs")) == 1, "the end of one reader is not that of another"
+        store_runs(settings, run(2))
+        with ThreadPoolExecutor(4) as readers:
+            counts = list(readers.map(lambda _: _n_runs(settings), range(12)))
+        assert counts == [2] * 12
+        assert len(first.query("runs")) == 1, "a newer snapshot does not end the readers of the older one"
+    with open_snapshot(settings) as last, pytest.raises(TrackerError, match="only a single SELECT"):
+        last.select("attach 'other.duckdb'")
+
+
+def _n_runs(settings: Settings) -> int:
+    with open_snapshot(settings) as snapshot:
+        return len(snapshot.query("runs"))
 
 
 def test_the_last_three_snapshots_are_kept(settings: Settings) -> None:

@@ -1,0 +1,116 @@
+"""The part of a digest about what was measured here: new bests by memory size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tracker.answers.digest_records import DigestChange, first_parts, hub_address
+from tracker.answers.run_lines import completed_words
+from tracker.memory_estimate import GB, MEMORY_GB, row_needed_bytes
+from tracker.store import Snapshot
+
+WITHOUT_RECORDS = ("smoke",)  # suites that only show that a model runs
+Row = Mapping[str, Any]
+
+
+def memory_bests(before: Iterable[Row], after: Iterable[Row]) -> list[DigestChange]:
+    """One line per suite and model that is a new best measured here: its tasks, each with the memory sizes.
+
+    Tasks are not averaged, since they do not measure the same thing.
+    """
+    old, new = _bests(before), _bests(after)
+    sizes: dict[tuple[str, str, str], list[int]] = {}
+    for (suite, task, gigabytes), row in new.items():
+        known = old.get((suite, task, gigabytes))
+        if known is None or known["model_id"] != row["model_id"]:
+            sizes.setdefault((suite, row["model_id"], task), []).append(gigabytes)
+    parts: dict[tuple[str, str], list[str]] = {}
+    for (suite, model_id, task), of in sizes.items():
+        text = _best_text(new[suite, task, of[-1]], old.get((suite, task, of[-1])))
+        parts.setdefault((suite, model_id), []).append(f"{text}, in {_sizes(of)}")
+    return [
+        DigestChange(
+            f" on {suite}: {first_parts(told, 'tasks', separator='; ')}", model_id, hub_address(model_id)
+        )
+        for (suite, model_id), told in parts.items()
+    ]
+
+
+def _best_text(row: Row, known: Row | None) -> str:
+    """The score of a new best on its task, and the best before."""
+    text = f"{row['task']} {row['value']:.1%}"
+    if row["ci_low"] is not None and row["ci_high"] is not None:
+        text += f" ({row['ci_low']:.1%} to {row['ci_high']:.1%})"
+    text += completed_words(row, row["value"])
+    if known is None:
+        return text
+    return f"{text}, previously `{known['model_id']}` with {known['value']:.1%}"
+
+
+def _sizes(gigabytes: Sequence[int]) -> str:
+    """The sizes for which one model is the best; they are adjacent, since more memory only adds models."""
+    first, last = gigabytes[0], gigabytes[-1]
+    return f"{first} GB" if first == last else f"{first} to {last} GB"
+
+
+def read_bests(snapshot: Snapshot, at: datetime) -> list[Row]:
+    """The scores measured here among which the best for each memory size are, at that moment, with their run.
+
+    Of hundreds of thousands of scores a few lead; only those are read in full.
+    """
+    runs = {row["run_id"]: row for row in snapshot.query("newest_whole_runs", at=at)}
+    needs = {run_id: row_needed_bytes(row) for run_id, row in runs.items()}
+    leading = leading_scores(snapshot.table("newest_values", at=at), needs)
+    run_ids, tasks = ([pair[side] for pair in leading] for side in (0, 1))
+    scores = snapshot.query("measured_bests", at=at, run_ids=run_ids, tasks=tasks)
+    return [runs[row["run_id"]] | row for row in scores]
+
+
+def leading_scores(values: pa.Table, needs: Mapping[str, int | None]) -> list[tuple[str, str]]:
+    """Run and task of each score of `newest_values` whose run needs less memory than every better one.
+
+    `needs`: bytes by run. Of equal scores, the model whose name comes first is the better one.
+    """
+    values = values.filter(
+        pa.array([suite not in WITHOUT_RECORDS for suite in values["suite"].to_pylist()], pa.bool_())
+    )
+    if not len(values):
+        return []
+    codes = {name: values[name].combine_chunks().dictionary_encode() for name in values.column_names[:-1]}
+    names = {name: code.dictionary.to_pylist() for name, code in codes.items()}
+    place = {name: code.indices.to_numpy() for name, code in codes.items()}
+    by_name = np.argsort(np.argsort(np.array(names["model_id"], dtype=object)))[place["model_id"]]
+    value = values["value"].to_numpy()
+    order = np.lexsort((by_name, -value, place["task"], place["suite"]))
+    needed = [np.inf if (need := needs.get(run_id)) is None else float(need) for run_id in names["run_id"]]
+    of_score = np.array(needed)[place["run_id"]][order]
+    suite, task = place["suite"][order], place["task"][order]
+    starts = np.flatnonzero((np.diff(suite) != 0) | (np.diff(task) != 0)) + 1
+    leads = [
+        first + np.flatnonzero(group < np.concatenate(([np.inf], np.minimum.accumulate(group)[:-1])))
+        for first, group in zip((0, *starts), np.split(of_score, starts), strict=True)
+    ]
+    found = order[np.concatenate(leads)]
+    return [(names["run_id"][place["run_id"][i]], names["task"][place["task"][i]]) for i in found]
+
+
+def _bests(rows: Iterable[Row]) -> dict[tuple[str, str, int], Row]:
+    """The best score by suite, task and memory size."""
+    found: dict[tuple[str, str, int], Row] = {}
+    for row in rows:
+        needed = row_needed_bytes(row)
+        if row["suite"] in WITHOUT_RECORDS or needed is None:
+            continue
+        for gigabytes in MEMORY_GB:
+            if needed > gigabytes * GB:
+                continue
+            key = (row["suite"], row["task"], gigabytes)
+            best = found.get(key)
+            if best is None or row["value"] > best["value"]:
+                found[key] = row
+    return dict(sorted(found.items()))
