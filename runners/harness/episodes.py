@@ -6,7 +6,7 @@ item: its answer is the transcript, from which the task's own code computes the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,13 +24,27 @@ from tracker.serialization import writable_text
 
 AT_ONCE = 128  # open episodes: twice what a processor writes at once, so that none waits for the longest
 MOST_LONGER = 3  # times the shortest prompt of a batch, its longest
-MOST_TURNS = 12  # answers of one episode
-MOST_CALLS = 32  # of one episode
-MOST_BUDGETS = 8  # of one answer's tokens, for a whole episode
 MOST_UNREADABLE = 2  # answers in a row whose calls cannot be read
 MOST_SAME = 4  # times in a row that one call is repeated
 UNREADABLE = "Your tool call could not be read ({problem}). Repeat it in the right form."
+ASKED_AGAIN = ("refused", "world")  # ends that are no fault of the model: a later run asks again
 CUT_SHORT = ("turns", "calls", "tokens", "context")  # ends that are a limit's
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeLimits:
+    """How long an episode may be."""
+
+    turns: int = 12  # answers
+    calls: int = 32
+    budgets: int = 8  # of one answer's tokens, for the whole episode
+
+
+LIMITS = EpisodeLimits()
+
+
+class EpisodeFailedError(Exception):
+    """The world of an episode failed, which is no fault of the model; the message is a sentence."""
 
 
 class CallResult(Protocol):
@@ -47,13 +61,22 @@ class Episode(Protocol):
 
     first: str  # what the person asks for
     tools: Sequence[Any]  # schemas, as chat templates take them
+    limits: EpisodeLimits
 
     def call(self, name: str, arguments: Any) -> CallResult:
-        """Call a tool; whatever the model wrote, there is a result."""
+        """Call a tool; whatever the model wrote, there is a result.
+
+        Raises:
+            EpisodeFailedError: the world failed.
+        """
         ...
 
     def reply(self) -> str | None:
         """What the person says to an answer without a call; None: nothing, the episode is over."""
+        ...
+
+    def report(self) -> Mapping[str, Any] | None:
+        """What happened in the world, for a reader of the transcript; None: the calls tell it."""
         ...
 
 
@@ -144,8 +167,10 @@ class OpenEpisode:
     def whole(self) -> Generation:
         """The transcript as one answer, with the tokens of all."""
         answers, end = self.answers, self.end or "turns"
-        transcript = Transcript(tuple(self.messages), end, self.renderer.form, len(self.episode.tools))
-        finish = "refused" if end == "refused" else "length" if end in CUT_SHORT else "stop"
+        transcript = Transcript(
+            tuple(self.messages), end, self.renderer.form, len(self.episode.tools), self.episode.report()
+        )
+        finish = "refused" if end in ASKED_AGAIN else "length" if end in CUT_SHORT else "stop"
         return Generation(
             text=writable_text(transcript.to_json()),
             finish_reason="repetition" if end == "loop" else finish,
@@ -167,12 +192,21 @@ class OpenEpisode:
             self.n_same = self.n_same + 1 if call == self.latest else 1
             self.latest = call
             self.n_calls += 1
-            result = self.episode.call(call.name, call.arguments)
-            self.messages.append(TranscriptMessage("tool", result.content, name=call.name[:80]))
-            if self.n_same >= MOST_SAME or self.n_calls >= MOST_CALLS:
+            content = self._result(call)
+            self.messages.append(TranscriptMessage("tool", content, name=call.name[:80]))
+            if self.end is not None:
+                return number
+            if self.n_same >= MOST_SAME or self.n_calls >= self.episode.limits.calls:
                 self.end = "loop" if self.n_same >= MOST_SAME else "calls"
                 return number
         return len(calls)
+
+    def _result(self, call: TranscriptCall) -> str:
+        try:
+            return self.episode.call(call.name, call.arguments).content
+        except EpisodeFailedError as error:
+            self.end = "world"
+            return str(error)
 
     def _ask_again(self, problem: str) -> None:
         self.n_unreadable += 1
@@ -191,10 +225,10 @@ class OpenEpisode:
 
     def _spent(self, answer: Generation) -> str | None:
         """The limit that is reached; None: none is."""
-        budget = self.request.max_output_tokens
-        if len(self.answers) >= MOST_TURNS:
+        budget, limits = self.request.max_output_tokens, self.episode.limits
+        if len(self.answers) >= limits.turns:
             return "turns"
-        if sum(one.output_tokens for one in self.answers) >= MOST_BUDGETS * budget:
+        if sum(one.output_tokens for one in self.answers) >= limits.budgets * budget:
             return "tokens"
         if self.n_context and answer.prompt_tokens + answer.output_tokens + budget > self.n_context:
             return "context"

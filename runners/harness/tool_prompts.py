@@ -87,8 +87,10 @@ class ToolLine:
     def __str__(self) -> str:
         """Its name, its arguments with their types, and what it does."""
         function = self.schema["function"]
+        required = function["parameters"]["required"]
         arguments = ", ".join(
-            f"{name}: {_type(one)}" for name, one in function["parameters"]["properties"].items()
+            f"{name}{'' if name in required else '?'}: {_type(one)}"
+            for name, one in function["parameters"]["properties"].items()
         )
         return f"- {function['name']}({arguments}): {function['description']}"
 

@@ -41,6 +41,7 @@ class Transcript:
     end: str  # "done", or why it was ended: "unparsed", "turns", "calls", "tokens", "loop", "context", …
     tools: str = "text"  # one of `TOOL_FORMS`
     n_tools: int = 0
+    report: Mapping[str, Any] | None = None  # what happened in the world, as its own process tells it
 
     @property
     def calls(self) -> tuple[TranscriptCall, ...]:
@@ -49,17 +50,16 @@ class Transcript:
 
     def to_json(self) -> str:
         """The transcript as one JSON object, which `parse_transcript` reads."""
-        return json.dumps(
-            {
-                "transcript": FORMAT,
-                "end": self.end,
-                "tools": self.tools,
-                "n_tools": self.n_tools,
-                "messages": [_message(one) for one in self.messages],
-            },
-            ensure_ascii=False,
-            indent=1,
-        )
+        found: dict[str, Any] = {
+            "transcript": FORMAT,
+            "end": self.end,
+            "tools": self.tools,
+            "n_tools": self.n_tools,
+            "messages": [_message(one) for one in self.messages],
+        }
+        if self.report is not None:
+            found["report"] = self.report
+        return json.dumps(found, ensure_ascii=False, indent=1)
 
 
 def parse_transcript(text: str) -> Transcript | None:
@@ -71,7 +71,14 @@ def parse_transcript(text: str) -> Transcript | None:
         if not isinstance(found, Mapping) or found.get("transcript") != FORMAT:
             return None
         messages = tuple(_parsed(one) for one in found["messages"])
-        return Transcript(messages, str(found["end"]), str(found["tools"]), int(found["n_tools"]))
+        report = found.get("report")
+        return Transcript(
+            messages,
+            end=str(found["end"]),
+            tools=str(found["tools"]),
+            n_tools=int(found["n_tools"]),
+            report=report if isinstance(report, Mapping) else None,
+        )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 

@@ -6,7 +6,9 @@ import json
 
 import streamlit as st
 
+from app.pages.items.report import show_report
 from app.widgets.facts import show_facts, show_text
+from tracker.records.episode_reports import parse_report
 from tracker.records.transcripts import Transcript, TranscriptMessage, parse_transcript
 from tracker.wording import counted
 
@@ -32,6 +34,8 @@ def show_transcript(transcript: Transcript, *, key: str) -> None:
             "Tools": f"{transcript.n_tools:,} {TOOL_FORMS.get(transcript.tools, transcript.tools)}",
         }
     )
+    if (report := parse_report(transcript.report)) is not None:
+        show_report(report)
     for number, message in enumerate(transcript.messages):
         show_text(_label(message), _body(message), key=f"{key}_{number}")
     st.caption(f"{counted(len(transcript.messages), 'message')}; the prompt begins with the first")

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from runners.engines import ChatPrompt
-from runners.harness.episodes import AT_ONCE, MOST_CALLS, MOST_SAME, MOST_TURNS, MOST_UNREADABLE, play
+from runners.harness.episodes import AT_ONCE, LIMITS, MOST_SAME, MOST_UNREADABLE, play
 from runners.harness.tasks.tools.draw import graded
 from runners.harness.tasks.tools.kinds import tool_request
 from tests.doubles.tool_agents import (
@@ -35,7 +35,7 @@ ENDS = {
     "calls that cannot be read": (lambda *_: '<tool_call>{"name": ', "unparsed", MOST_UNREADABLE),
     "10 MB of arguments": (lambda *_: hermes("x", "a" * 10_000_000), "unparsed", MOST_UNREADABLE),
     "the same call for ever": (lambda *_: hermes("archive_memo", {}), "loop", MOST_SAME),
-    "another call for ever": (counting, "turns", MOST_TURNS),
+    "another call for ever": (counting, "turns", LIMITS.turns),
     "many calls at once": (
         lambda *_: "\n".join(hermes("x", {"id": n}) for n in range(20)), "calls", 2),
 }  # fmt: skip
@@ -47,7 +47,7 @@ def test_an_episode_ends_whatever_the_model_answers(name: str) -> None:
     found = transcript_of(RuleEngine(rule), DOC)
     assert found.end == end
     assert sum(one.role == "assistant" for one in found.messages) == n_turns
-    assert len(found.calls) <= MOST_CALLS
+    assert len(found.calls) <= LIMITS.calls
     assert len(found.to_json()) < 1_000_000
 
 

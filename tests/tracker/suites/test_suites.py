@@ -26,6 +26,7 @@ def test_the_suites_are_these() -> None:
         "anchor-reasoning",
         "anchor-small",
         "code",
+        "home",
         "instruct",
         "place",
         "quick",

@@ -14,6 +14,8 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
+from runners.harness.episodes import LIMITS
+from runners.harness.tasks.tool_schemas import Schema, ToolResult
 from runners.harness.tasks.tools.world import (
     CODES,
     COLORS,
@@ -24,8 +26,6 @@ from runners.harness.tasks.tools.world import (
     VERBS,
     Faults,
     Record,
-    Schema,
-    ToolResult,
     World,
     tool_name,
     tool_schema,
@@ -402,6 +402,8 @@ def tool_request(kind: str, *, seed: int, number: int) -> ToolRequest:
 class ToolEpisode:
     """One request being worked on; see `runners.harness.episodes.Episode`."""
 
+    limits = LIMITS
+
     def __init__(self, request: ToolRequest) -> None:
         """Begin with an untouched world."""
         self.request, self.world = request, request.world()
@@ -416,6 +418,9 @@ class ToolEpisode:
     def reply(self) -> str | None:
         """What the person says to an answer without a call; None: nothing more."""
         return self._replies.pop(0) if self._replies else None
+
+    def report(self) -> None:
+        """Nothing: the calls tell what happened."""
 
     @property
     def is_solved(self) -> bool:

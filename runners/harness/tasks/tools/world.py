@@ -8,8 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from runners.harness.tasks.tool_schemas import (
+    Schema,
+    ToolParameter,
+    ToolResult,
+    error_result,
+    function_schema,
+    wrong_arguments,
+)
 
 NOUNS = (
     "report", "invoice", "ticket", "photo", "parcel", "contract", "recipe", "letter", "poster", "survey",
@@ -23,17 +32,6 @@ FIND = "find"
 CODES = {"high": "p1", "normal": "p2", "low": "p3"}  # of priorities, where a tool wants them
 
 Record = dict[str, Any]
-Schema = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ToolParameter:
-    """One argument of a tool."""
-
-    name: str
-    type: str  # "string" or "integer"
-    description: str
-    values: tuple[str, ...] = ()  # the only ones that are valid; empty: any
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +113,6 @@ class Faults:
     level_codes: bool = False  # priorities are `p1` to `p3`, which only the error tells
 
 
-@dataclass(frozen=True, slots=True)
-class ToolResult:
-    """What a tool answers: JSON text, and the kind of error if it is one."""
-
-    content: str
-    problem: str | None = None  # "unknown tool", "wrong arguments", "refused", "not found"
-
-
 @dataclass(slots=True)
 class World:
     """Records by kind and id, and every change that was made."""
@@ -137,9 +127,9 @@ class World:
         """Call one of the `offered` tools; whatever the arguments are, the answer is a result."""
         verb, _, noun = name.partition("_")
         if name not in offered:
-            return _error(f"there is no tool called {name[:80]}", "unknown tool")
-        if problem := _wrong(arguments, parameters_of(name), loose=self._loose()):
-            return _error(problem, "wrong arguments")
+            return error_result(f"there is no tool called {name[:80]}", "unknown tool")
+        if problem := wrong_arguments(arguments, self._parameters(name)):
+            return error_result(problem, "wrong arguments")
         if verb == FIND:
             return self._find(noun, arguments["title"])
         return self._change(verb, noun, arguments)
@@ -148,14 +138,14 @@ class World:
         """What is compared at the end: all records, and the changes in any order."""
         return self.records, sorted(self.changes)
 
-    def _loose(self) -> tuple[str, ...]:
-        return ("level",) if self.faults.level_codes else ()
+    def _parameters(self, name: str) -> tuple[ToolParameter, ...]:
+        return _told(parameters_of(name), self.faults)
 
     def _find(self, noun: str, title: str) -> ToolResult:
         known = self.records.get(noun, {})
         found = next((key for key, one in known.items() if _same(one["title"], title)), None)
         if found is None:
-            return _error(f"no {noun} has the title {title[:80]!r}", "not found")
+            return error_result(f"no {noun} has the title {title[:80]!r}", "not found")
         self.n_searches += 1
         if self.n_searches <= self.faults.n_wrong:
             others = [key for key in known if key != found]
@@ -168,15 +158,15 @@ class World:
         if self.faults.ids_with_noun:
             before, colon, key = key.rpartition(":")
             if not colon or before != noun:
-                return _error(f"ids have the form {noun}:ID", "wrong arguments")
+                return error_result(f"ids have the form {noun}:ID", "wrong arguments")
         record = self.records.get(noun, {}).get(key.upper())
         if record is None:
-            return _error(f"no {noun} has the id {key[:80]!r}", "not found")
+            return error_result(f"no {noun} has the id {key[:80]!r}", "not found")
         if self.faults.level_codes and level is not None and level not in CODES.values():
-            return _error("level must be p1 (high), p2 (normal) or p3 (low)", "wrong arguments")
+            return error_result("level must be p1 (high), p2 (normal) or p3 (low)", "wrong arguments")
         self.n_tries += 1
         if self.n_tries <= self.faults.n_busy:
-            return _error("busy, nothing was changed; try again", "refused")
+            return error_result("busy, nothing was changed; try again", "refused")
         given = {name: _plain(value) for name, value in arguments.items() if name != "id"}
         record[verb] = given or True
         self.changes.append((verb, noun, key.upper(), json.dumps(given, sort_keys=True)))
@@ -198,38 +188,17 @@ def tool_schema(name: str, *, faults: Faults) -> Schema:
     """The tool as chat templates and servers take it: a function with a JSON schema."""
     verb, _, noun = name.partition("_")
     description = FIND_DESCRIPTION if verb == FIND else VERBS[verb].description
-    properties: dict[str, dict[str, Any]] = {}
-    for one in parameters_of(name):
-        properties[one.name] = {"type": one.type, "description": one.description.format(noun=noun)}
-        if one.values and not (faults.level_codes and one.name == "level"):
-            properties[one.name]["enum"] = list(one.values)
-    return {
-        "type": "function",
-        "function": {
-            "name": name,
-            "description": description.format(noun=noun),
-            "parameters": {"type": "object", "properties": properties, "required": list(properties)},
-        },
-    }
+    parameters = [
+        replace(one, description=one.description.format(noun=noun))
+        for one in _told(parameters_of(name), faults)
+    ]
+    return function_schema(name, description.format(noun=noun), parameters)
 
 
-def _wrong(arguments: Any, parameters: Sequence[ToolParameter], *, loose: Sequence[str]) -> str | None:
-    """What is wrong with the arguments of a call; None: nothing. `loose`: those that may have any value."""
-    if not isinstance(arguments, Mapping):
-        return "the arguments must be a JSON object"
-    names = [one.name for one in parameters]
-    if unknown := [str(name)[:80] for name in arguments if name not in names]:
-        return f"unknown argument {unknown[0]}; known: {', '.join(names)}"
-    for one in parameters:
-        if one.name not in arguments:
-            return f"the argument {one.name} is missing"
-        value = arguments[one.name]
-        is_right = isinstance(value, str) if one.type == "string" else type(value) is int
-        if not is_right:
-            return f"{one.name} must be of type {one.type}"
-        if one.values and one.name not in loose and value not in one.values:
-            return f"{one.name} must be one of: {', '.join(one.values)}"
-    return None
+def _told(parameters: Sequence[ToolParameter], faults: Faults) -> tuple[ToolParameter, ...]:
+    """The arguments as the tool describes them: codes of priorities are told only by the error."""
+    hidden = ("level",) if faults.level_codes else ()
+    return tuple(replace(one, values=()) if one.name in hidden else one for one in parameters)
 
 
 def _plain(value: Any) -> Any:
@@ -239,7 +208,3 @@ def _plain(value: Any) -> Any:
 
 def _same(one: str, other: str) -> bool:
     return bool(_plain(one) == _plain(other))
-
-
-def _error(message: str, problem: str) -> ToolResult:
-    return ToolResult(json.dumps({"error": message}), problem)
