@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import math
+import re
 
 from tracker.foreign_text import printable, streamlit_text
 
 SHOWN_CHARS = 20_000  # about ten screens; a browser takes seconds over a megabyte in one block
 NOTHING = "–"
+_COMMAND = re.compile(r"`((?:tracker |--)[A-Za-z0-9 _./=-]+)`")
 
 
 def escaped(text: str) -> str:
     """`text` so that Markdown shows its characters and links none; line breaks become spaces."""
     return streamlit_text(text)
+
+
+def with_commands(text: str) -> str:
+    """`text` as for `escaped`, with our commands and flags (`tracker …`, `--suite place`) set as code."""
+    parts = _COMMAND.split(text)  # every second one is a command
+    return "".join(f"`{part}`" if place % 2 else _inner(part) for place, part in enumerate(parts))
+
+
+def _inner(text: str) -> str:
+    """A part of a sentence, with the spaces around it that `escaped` strips."""
+    return " " * text[:1].isspace() + escaped(text) + " " * text[-1:].isspace() if text.strip() else text
 
 
 def visible(text: str) -> str:

@@ -197,6 +197,13 @@ def test_safe_text_escaped_holds_no_markdown() -> None:
     assert safe_text.escaped("**a** [b](c)\n$x$ :red[d]") == (r"\*\*a\*\* \[b\]\(c\) \$x\$ \:red\[d\]")
 
 
+def test_safe_text_sets_our_commands_as_code_and_nothing_else() -> None:
+    text = "see `tracker show a/b` or `--suite place`, not `<b>` or [x](http://y)"
+    shown = safe_text.with_commands(text)
+    assert "see `tracker show a/b` or `--suite place`, not " in shown
+    assert shown.endswith(safe_text.escaped(", not `<b>` or [x](http://y)"))
+
+
 @pytest.mark.parametrize(
     "address", ["https://evil.example/x", "HTTP://evil.example", "www.evil.example", "a@evil.example"]
 )

@@ -20,4 +20,4 @@ if chosen == ALL:
     every.show_all(rows)
 else:
     one.show_benchmark(benchmarks.page(chosen))
-st.caption(safe_text.escaped(" ".join(ATTRIBUTION)))
+st.caption(safe_text.with_commands(" ".join(ATTRIBUTION)))

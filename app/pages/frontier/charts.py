@@ -205,19 +205,25 @@ def _ahead(rows: pd.DataFrame, ahead: CatchUp) -> list[alt.Chart]:
     low = day if ahead.ci_low is None else pd.Timestamp(ahead.ci_low)
     high = _last_day(ahead, ahead.expected)
     path = pd.DataFrame({"released": [best["released"], day], "value": [best["value"], ahead.level]})
-    ends = pd.DataFrame(
-        {"from": [low], "to": [high], "value": [ahead.level], "says": [f"expected {day:%b %Y}"]}
-    )
+    words = {"says": [f"expected {day:%b %Y}"], "short": [f"{day:%b %Y}"]}
+    ends = pd.DataFrame({"from": [low], "to": [high], "value": [ahead.level]} | words)
     y = alt.Y(field="value", type="quantitative")
     line = alt.Chart(path).mark_line(strokeWidth=2, strokeDash=[2, 4], clip=True).encode(x=_x(), y=y)
     base = alt.Chart(ends).encode(y=y)
     bar = base.mark_rule(strokeWidth=4, opacity=0.35, clip=True)
-    text = base.mark_text(align="right", baseline="middle", dy=16, fontSize=NAME_PX)
+    text = base.mark_text(align="right", baseline="middle", fontSize=NAME_PX)
+    text.mark.dy = alt.ExprRef(f"width > {NARROW_PX} ? 16 : -14")  # on a phone, names of models stand below
+    said = alt.Text(
+        condition=alt.ConditionalPredicateValueDefTextExprRef(
+            test=f"width > {NARROW_PX}", value=alt.ExprRef("datum.says")
+        ),
+        value=alt.ExprRef("datum.short"),
+    )
     start, end = alt.X(field="from", type="temporal"), alt.X(field="to", type="temporal")
     return [
         themed(line, "first"),
         themed(bar.encode(x=start, x2=alt.X2(field="to")), "first"),
-        themed(text.encode(x=end, text=alt.Text(field="says", type="nominal")), "ink"),
+        themed(text.encode(x=end, text=said), "ink"),
     ]
 
 

@@ -156,7 +156,7 @@ def _show_reasons(found: MeasuredAnswer) -> None:
         names = [row.model_id for row in found.not_placed if row.reason == reason]
         more = f" and {n - SHOWN_MODELS:,} more" if n > SHOWN_MODELS else ""
         listed = ", ".join(map(safe_text.escaped, names[:SHOWN_MODELS]))
-        why = safe_text.escaped(reason.removeprefix("not placed: "))
+        why = safe_text.with_commands(reason.removeprefix("not placed: "))
         st.caption(f"Not placed: {listed}{more}. Reason: {why}")
 
 

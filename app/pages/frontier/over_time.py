@@ -56,7 +56,7 @@ def show_over_time(question: Question, definition: str, found: OverTime | None) 
         for sentence in found.outlook.sentences:
             st.markdown(safe_text.escaped(sentence))
         for note in found.outlook.notes:
-            st.caption(safe_text.escaped(note))
+            st.caption(safe_text.with_commands(note))
     if found.problem:
         st.info(safe_text.escaped(found.problem))
 

@@ -41,4 +41,4 @@ else:
         measured.await_places(question, here)
     st.header("Lag by benchmark", anchor=False)
     view.show_lags(question, is_of_board=board is not None)
-st.caption(safe_text.escaped(" ".join(ATTRIBUTION)))
+st.caption(safe_text.with_commands(" ".join(ATTRIBUTION)))

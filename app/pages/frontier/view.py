@@ -99,7 +99,7 @@ def show_models(
     """Show every model with both frontiers, those measured here, and what the chosen definition asks."""
     st.caption(definitions.definition(definition).question)
     for note in found.notes:
-        st.caption(safe_text.escaped(note))
+        st.caption(safe_text.with_commands(note))
     years = SPANS[choose_span()]
     ahead = ahead if found.unit == "index" and years != 1 else None  # half a chart of a year would be future
     measured_points = measured.point_rows(here)

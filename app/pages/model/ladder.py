@@ -69,7 +69,7 @@ def _show(ladder: LadderResult, *, key: str) -> None:
         alt=f"What each copy of {ladder.model_id} loses and saves",
     )  # fmt: skip
     for note in (*ladder_notes(ladder), *filter(None, map(divergence_line, ladder.rungs))):
-        st.caption(safe_text.escaped(note))
+        st.caption(safe_text.with_commands(note))
     st.download_button(
         "Table for a model card",
         ladder_markdown(ladder).encode(),

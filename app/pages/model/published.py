@@ -129,7 +129,7 @@ def show_placement(runs: Sequence[dict[str, Any]]) -> None:
         st.caption("Computing the placement…")
         await_intervals(Question())
     elif isinstance(found, Unplaced):
-        st.caption(safe_text.escaped(_sentence(found.reason)))
+        st.caption(safe_text.with_commands(_sentence(found.reason)))
     else:
         _show_place(found)
 
@@ -148,7 +148,7 @@ def _show_place(found: Placement) -> None:
     if equal := equal_text(found):
         st.caption(safe_text.escaped(_sentence(equal)))
     if found.note:
-        st.caption(safe_text.escaped(_sentence(found.note)))
+        st.caption(safe_text.with_commands(_sentence(found.note)))
 
 
 def _sentence(reason: str) -> str:

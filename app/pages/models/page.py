@@ -24,4 +24,4 @@ if shown.empty:
 else:
     view.show_chart(shown)
     view.show_table(shown, frame)
-st.caption(safe_text.escaped(" ".join(ATTRIBUTION)))
+st.caption(safe_text.with_commands(" ".join(ATTRIBUTION)))

@@ -56,7 +56,7 @@ def show_shipped() -> None:
     counts = pd.Series([row.vintage for row in known.scores]).value_counts().sort_index(ascending=False)
     vintages = ", ".join(f"{day} ({n:,} scores)" for day, n in counts.items())
     st.markdown(f"The program ships published scores and model facts as of: {vintages}.")
-    st.markdown("\n".join(f"- {safe_text.escaped(credit)}" for credit in ATTRIBUTION))
+    st.markdown("\n".join(f"- {safe_text.with_commands(credit)}" for credit in ATTRIBUTION))
     _show_terms()
 
 
