@@ -299,6 +299,28 @@ def choose_engine(asked: EngineSettings, *, has_gpu: bool, weights: str = SAFETE
     return settings
 
 
+def check_some_engine(asked: EngineSettings) -> None:
+    """Check settings whose engine the weights will decide: at least one engine must accept them all.
+
+    Raises:
+        FieldError: none does; the error is that of an engine that knows the setting.
+        UnknownNameError: none supports the quantization or the type of the cache.
+    """
+    errors: list[TrackerError] = []
+    for spec in engine_specs():
+        if any(getattr(asked, name) is None for name in spec.needs):
+            continue
+        try:
+            _check(replace(asked, engine=spec.name), spec)
+        except FieldError as error:
+            errors.insert(len(errors) if error.field in spec.settings else 0, error)
+        except UnknownNameError as error:
+            errors.append(error)
+        else:
+            return
+    raise errors[-1]
+
+
 def _automatic(asked: EngineSettings, *, has_gpu: bool, weights: str) -> EngineSpec:
     specs = list(engine_specs())
     for spec in specs:

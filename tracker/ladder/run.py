@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runners.card_support import can_use_card
-from runners.engines import AUTO, choose_engine
+from runners.engines import AUTO, check_some_engine, choose_engine
 from runners.executors import DEFAULT_EXECUTOR
 from runners.hardware import describe_hardware
 from runners.harness.events import Event
@@ -171,7 +171,9 @@ def _rungs(request: LadderRequest, settings: Settings, tell: Callable[[str], Non
         specs = [parse_rung(name) for name in copies]
     rungs = distinct([parent, *(spec.rung(request.model, base) for spec in specs)])
     for rung in rungs:
-        if rung.settings.engine != AUTO:  # else the format of the weights decides, which is not known yet
+        if rung.settings.engine == AUTO:  # the format of the weights decides, which is not known yet
+            check_some_engine(rung.settings)
+        else:
             choose_engine(
                 rung.settings, has_gpu=can_use_card(describe_hardware(), engine=rung.settings.engine)
             )

@@ -210,6 +210,8 @@ def test_ladder_a_rung_is_a_model_with_the_settings_that_differ() -> None:
     [
         (("demo",), "no copy of `demo` is known here"),
         (("demo", "demo"), "are the same model with the same settings"),
+        (("demo", "--rung", "speculative=banana"), "must be `ngram` or the GGUF file of a draft model"),
+        (("demo", "--rung", "kv-cache-dtype=q9_9"), "no KV cache type of llamacpp is called `q9_9`"),
         (
             ("demo", "--rung", "dtype=bfloat16", "--precision", "0"),
             "must be between 0 and 50 percentage points",
