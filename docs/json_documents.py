@@ -39,6 +39,7 @@ from tracker.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND_S = 120
+RESULTS = ROOT / "tests" / "fixtures" / "foreign" / "lm_eval"
 ENDS = (0, 4)  # 4: one of the sources has no key here
 N_STUDY = 90  # beyond the studies of the builder, which are in the database alone
 NOT_RUN = {
@@ -100,6 +101,7 @@ RUN: dict[str, Sequence[str]] = {
     "frontier outlook": ("frontier outlook",),
     "frontier overrides": ("frontier overrides",),
     "frontier pareto": ("frontier pareto", "frontier pareto --cost memory --task count_letters"),
+    "import": ("import {results} --dry-run",),
     "index fit": ("index fit",),
     "index show": ("index show",),
     "index vintages": ("index vintages",),
@@ -200,10 +202,9 @@ def _built(settings: Settings) -> dict[str, list[Any]]:
 
 
 def _line(line: str, folder: Path) -> list[str]:
-    """The words of a line, with the folder of a small model and a study of the store filled in."""
-    return [
-        word.format(folder=folder / "tiny-1b", study=study(N_STUDY).study_id) for word in shlex.split(line)
-    ]
+    """The words of a line, with the folder of a small model, a study and results to import filled in."""
+    words = {"folder": folder / "tiny-1b", "study": study(N_STUDY).study_id, "results": RESULTS}
+    return [word.format(**words) for word in shlex.split(line)]
 
 
 def _write_model(folder: Path) -> None:

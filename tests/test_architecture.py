@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "tracker.suites": (*GROUND, "tracker.records"),
     "tracker.frontier": GROUND,
     "tracker.sources": (*GROUND, "tracker.records"),
+    "tracker.formats": (*GROUND, "tracker.records", "tracker.sources"),
     "tracker.store": (*GROUND, "tracker.records", "tracker.files"),
     "tracker.answers": (*GROUND, "tracker.records", "tracker.files", "tracker.suites", "tracker.frontier",
                         "tracker.store"),
@@ -42,6 +43,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 VERBS = (
     "tracker.ingest",
     "tracker.bench",
+    "tracker.exchange",
     "tracker.ladder",
     "tracker.queue",
     "tracker.research",

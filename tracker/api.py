@@ -50,6 +50,8 @@ from tracker.bench.fit import AssumedCard, FitAnswer, predict_fit
 from tracker.bench.run import BenchRequest, half_width
 from tracker.bench.run import bench as run_bench
 from tracker.errors import EXIT_INTERRUPTED, TrackerError
+from tracker.exchange.import_runs import ImportOutcome
+from tracker.exchange.import_runs import import_results as import_foreign
 from tracker.frontier.definitions import HEADLINE
 from tracker.frontier.gap import Gap
 from tracker.frontier.placement import Placement, Unplaced
@@ -79,6 +81,7 @@ __all__ = [
     "Gap",
     "GapHistory",
     "Home",
+    "ImportOutcome",
     "LadderResult",
     "ModelThatFits",
     "Outlook",
@@ -746,6 +749,27 @@ class Home:
         if end.exit_code == EXIT_INTERRUPTED:
             raise KeyboardInterrupt
         return end.runs
+
+    def import_results(
+        self, path: Path | str, *, format: str | None = None, dry_run: bool = False
+    ) -> ImportOutcome:
+        """Import results with samples that lm-eval or Inspect measured, or records of Every Eval Ever.
+
+        They stand beside the runs measured here, marked as imported: `runs` has their `origin`, their models
+        end in ` (imported)`, and they are never on the index. The same content is imported once.
+
+        Args:
+            path: A results file of lm-eval, a log of Inspect, a record, or a folder of them.
+            format: `"lm-eval"`, `"inspect"` or `"every-eval-ever"`. Default: what the content says.
+            dry_run: Check everything, and write nothing.
+
+        Returns:
+            `runs` has each run with its `state`, `refused` each file of a folder that was refused, and why.
+
+        Raises:
+            TrackerError: The file is none that is read, is damaged or contradicts itself.
+        """
+        return import_foreign(Path(path).expanduser(), self._settings, name=format, is_dry_run=dry_run)
 
     def ladder(
         self,

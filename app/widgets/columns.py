@@ -10,6 +10,7 @@ from streamlit import column_config as cc
 
 from app.widgets import safe_text
 from tracker.memory_estimate import NEED_COLUMNS, peak_of_need
+from tracker.records.origins import IMPORTED, is_imported_id
 
 SHOWN_DECIMALS = 3  # of a fraction: a tenth of a percent, finer than any interval here
 WHEN = "YYYY-MM-DD HH:mm"
@@ -24,6 +25,7 @@ NESTED = (
     "reused",
     "prompts",
     "sampling_values",
+    "origin",
 )  # columns of a run that hold JSON
 SIGNED_BPB = "%+.4f"
 PEAK_HELP = "As measured; empty where only the share of the card that vLLM reserved is known"
@@ -96,6 +98,8 @@ def in_gib(amounts: pd.Series[Any]) -> pd.Series[float]:
 
 def engine_phrase(run: Mapping[str, Any]) -> str:
     """The engine of a run with its version, precision and device, as far as they are known."""
+    if is_imported_id(run["model_id"]):
+        return f"{IMPORTED}: {run['engine']}"
     engine = " ".join(filter(None, (run["engine"], run["engine_version"])))
     return " · ".join(filter(None, (engine, run["quantization"], run["dtype"], run["device"])))
 

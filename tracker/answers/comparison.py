@@ -56,6 +56,7 @@ class ComparedRun:
     engine: str | None
     dtype: str | None
     quantization: str | None
+    imported_from: str | None = None  # the tool that measured it; None: measured here
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +243,15 @@ def _task_comparison(rows: Sequence[Row], runs: Mapping[str, Row]) -> TaskCompar
 
 def _subject(run: Row) -> ComparedRun:
     quantization = run["quantization"] or run["model_quantization"]
-    return ComparedRun(run["run_id"], run["revision"], run["engine"], run["dtype"], quantization)
+    origin = run["origin"] or {}
+    return ComparedRun(
+        run["run_id"], run["revision"], run["engine"], run["dtype"], quantization, origin.get("tool")
+    )
 
 
 def _task_key(row: Row) -> tuple[Any, ...]:
-    return (row["suite"], row["suite_version"], row["task"])
+    runs = (row["first_run_id"], row["second_run_id"])
+    return (row["suite"], row["suite_version"], row["task"], *runs)
 
 
 def _limited(suite: str | None, task: str | None) -> str:

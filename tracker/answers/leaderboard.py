@@ -17,10 +17,11 @@ from tracker.answers.documents import json_rows
 from tracker.answers.index_places import index_places, with_index
 from tracker.errors import TrackerError, UnknownNameError
 from tracker.memory_estimate import GB, NEED_COLUMNS, SHORT_CONTEXT, row_needed_bytes
+from tracker.records.origins import IMPORTED, SUFFIX
 from tracker.settings import Settings
 from tracker.store import Snapshot, open_snapshot
 
-MEASURED, CLAIMED = "measured here", "claimed"
+MEASURED, CLAIMED = "measured here", "claimed"  # and `IMPORTED`: what a row rests on
 # what can differ between two rows of one model, in the order in which people would name it
 SETTINGS = (
     "quantization",
@@ -221,7 +222,8 @@ def ranked_rows(frame: pd.DataFrame, task: str, columns: Sequence[str]) -> pd.Da
     the width of its interval in `± of c`.
     """
     ranked = with_ranks(with_labels(frame[frame["task"] == task]))
-    ranked = with_facts(ranked.assign(basis=MEASURED))
+    is_imported = ranked["model_id"].astype(str).str.endswith(SUFFIX)
+    ranked = with_facts(ranked.assign(basis=is_imported.map({True: IMPORTED, False: MEASURED})))
     for name in columns:
         other = frame[frame["task"] == name].drop_duplicates([*SUBJECT])
         half_width = (other["ci_high"] - other["ci_low"]) / 2
@@ -257,8 +259,8 @@ def narrowed(ranked: pd.DataFrame, by: Narrowing) -> pd.DataFrame:
 
 
 def measured(ranked: pd.DataFrame) -> pd.DataFrame:
-    """The rows that were measured here, with whole ranks."""
-    return ranked[ranked["basis"] == MEASURED].astype({"rank": int})
+    """The rows with items in this home, measured here or imported, with whole ranks."""
+    return ranked[ranked["basis"] != CLAIMED].astype({"rank": int})
 
 
 def complete(ranked: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

@@ -58,6 +58,9 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command("show", "tracker.cli.show:show", "Show everything known about one model."),
         Command("compare", "tracker.cli.compare:compare", "Compare two models on the items both answered."),
         Command("query", "tracker.cli.query:query", "Query the results with SQL (read-only)."),
+        Command(
+            "import", "tracker.cli.import_results:import_command", "Import results that others measured."
+        ),
         Command("app", "tracker.cli.dashboard:app", "Open the dashboard."),
         Command("mcp", "tracker.cli.mcp:mcp", "Let agents ask questions (MCP)."),
     ),

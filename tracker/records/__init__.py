@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any
 
 from tracker.errors import FieldError
+from tracker.records.origins import Origin
 from tracker.records.paired import PairedOutcome, PairedReference
 
 EMBEDDED_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"  # what MODEL `demo` means
@@ -347,7 +348,7 @@ class Item:
     extracted: str  # the answer that the filter extracted
     score: float | None  # the suite's metric of this item; None: none is defined for one item
     metrics: Mapping[str, Any]  # "metric,filter" → value, as the task computed it
-    finish_reason: str  # "stop", "length", "repetition", "refused", "loglikelihood"
+    finish_reason: str  # "stop", "length", "repetition", "refused", "loglikelihood"; imported also "unknown"
     prompt_tokens: int
     output_tokens: int
     cached_tokens: int = 0  # of the prompt, read from a prefix cache
@@ -522,6 +523,7 @@ class Run:
     reused: tuple[Reuse, ...] = ()  # where the reused items come from
     prompts: tuple[PromptForm, ...] = ()  # of each task; empty in runs of older versions
     against: tuple[PairedOutcome, ...] = ()  # of each task that ended once told apart from a reference
+    origin: Origin | None = None  # of a run that was imported; None: measured here
 
     def __post_init__(self) -> None:
         """Check that times are aware, a failed run has a reason, and its counts are possible."""

@@ -92,7 +92,7 @@ def parse_record(document: Any) -> Batch:
     scores, problems = [], []
     for raw in results:
         try:
-            score = _score(name, mapping(raw), meta)
+            score = read_result(name, mapping(raw), meta)
         except ValueError as error:
             problems.append(str(error))
             continue
@@ -101,19 +101,27 @@ def parse_record(document: Any) -> Batch:
     return Batch(scores=tuple(scores), problems=tuple(problems))
 
 
-def _score(name: str, result: Any, meta: Any) -> SourceScore | None:
+def score_range(result: Any) -> tuple[float, float] | None:
+    """The least and the highest score of one result; None if it has none or lower is better."""
+    config = mapping(mapping(result).get("metric_config"))
+    low, high = number(config.get("min_score")), number(config.get("max_score"))
+    if low is None and high is None and config.get("score_type") == "binary":
+        low, high = 0.0, 1.0
+    if low is None or high is None or low >= high or config.get("lower_is_better") is True:
+        return None
+    return low, high
+
+
+def read_result(name: str, result: Any, meta: Any) -> SourceScore | None:
     """One result as a fraction of its range; None if it has no range or lower is better."""
-    config, details = mapping(result.get("metric_config")), mapping(result.get("score_details"))
-    value, low, high = (
-        number(details.get("score")), number(config.get("min_score")), number(config.get("max_score")),
-    )  # fmt: skip
+    details, ends = mapping(result.get("score_details")), score_range(result)
+    value = number(details.get("score"))
     benchmark = text(mapping(result.get("source_data")).get("dataset_name")) or text(
         result.get("evaluation_name")
     )
-    if value is None or low is None or high is None or low >= high or benchmark is None:
+    if value is None or ends is None or benchmark is None:
         return None
-    if config.get("lower_is_better") is True:
-        return None
+    low, high = ends
     doubt = mapping(details.get("uncertainty"))
     error = number(mapping(doubt.get("standard_error")).get("value"))
     interval = mapping(doubt.get("confidence_interval"))
@@ -155,9 +163,13 @@ def _record(path: str, fetch: Fetcher, *, may_ask: bool) -> tuple[tuple[float, B
 
 def _retrieved_s(document: Any) -> float:
     """When the collection retrieved the record, in seconds since 1970; 0 if it does not say."""
-    stamp = mapping(document).get("retrieved_timestamp")
+    return seconds(mapping(document).get("retrieved_timestamp")) or 0.0
+
+
+def seconds(stamp: Any) -> float | None:
+    """A time of a record in seconds since 1970, which it may also give as a date; None if it is neither."""
     at = moment(stamp)
-    return number(stamp) or (at.timestamp() if at else 0.0)
+    return number(stamp) or (at.timestamp() if at else None)
 
 
 def _together(records: list[tuple[float, Batch]]) -> Batch:

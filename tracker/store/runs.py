@@ -126,6 +126,7 @@ def run_row(run: Run) -> dict[str, Any]:
             "reused": _json([dump(one) for one in run.reused]),
             "prompts": _json([dump(one) for one in run.prompts]),
             "against": _json([dump(one) for one in run.against]),
+            "origin": _json(dump(run.origin)) if run.origin is not None else None,
             "engine": engine.engine if engine else run.settings.engine,
             "versions": _json(dict(engine.versions) if engine else {}),
             "predicted_memory_bytes": run.fit.get("total_bytes") if run.fit is not None else None,
@@ -176,6 +177,7 @@ def run_of_rows(
         "reused",
         "prompts",
         "against",
+        "origin",
         "sampling_values",
     ):
         if row.get(name) is not None:

@@ -30,7 +30,11 @@ LEADERBOARD_COLUMNS: Mapping[str, Any] = {
     "label": cc.TextColumn("Model", width=230, pinned=True),
     "score": cc.ProgressColumn("Score", format="percent", min_value=0.0, max_value=1.0, width=130),
     "interval": cc.TextColumn("95% interval", width=120),
-    "basis": cc.TextColumn("Basis", width=120, help="Measured on this machine, or claimed by a source"),
+    "basis": cc.TextColumn(
+        "Basis",
+        width=120,
+        help="Measured on this machine, imported from another program, or claimed by a source",
+    ),
     **INDEX_TABLE_COLUMNS,
     "n_params": cc.NumberColumn("Parameters", format="compact", width=90),
     "license": cc.TextColumn("License", width=95),

@@ -18,6 +18,9 @@ from runners.executors.supervisor import marked_processes
 from runners.models.demo import demo_model
 from tests.conftest import ROOT, give_demo
 from tests.runners.harness.test_worker import assert_each_item_once, start_parent, wait_for
+from tracker.answers.comparison import compare_models
+from tracker.bench.run import store_runs
+from tracker.exchange.import_runs import import_results
 from tracker.files.items import read_items, read_run, stored_parts
 from tracker.records import EngineSettings, Item, Job, Model, Run, RunRequest, RunStatus
 from tracker.settings import Settings
@@ -96,6 +99,28 @@ def test_parity_items_and_scores_equal_stock_lm_eval(
         )
     score = next(score for score in ours.scores if score.task == spec.task)
     assert score.value == pytest.approx(float(reference["scores"][f"{score.metric},{score.filter}"]))
+
+
+def test_parity_imported_results_of_stock_lm_eval_equal_the_run_measured_here(
+    home_settings: Settings, ours: Run
+) -> None:
+    store_runs(home_settings, [ours])
+    imported = import_results(ROOT / "tests" / "fixtures" / "foreign" / "lm_eval", home_settings).runs
+    assert len(imported) == len(ours.scores)
+    theirs = {score.task: (score, found.run) for found in imported for score in found.run.scores}
+    for score in ours.scores:
+        other, run = theirs[score.task]
+        for name in ("metric", "filter", "value", "ci_low", "ci_high", "n_items", "n_total"):
+            assert getattr(other, name) == getattr(score, name), (score.task, name)
+        items = read_items(sorted((home_settings.items_path / run.run_id).glob("*.parquet")))
+        for doc_id, item in items_of(home_settings, ours, score.task).items():
+            same = ("doc_hash", "prompt", "target", "response", "score", "choices")
+            assert [getattr(items[doc_id], name) for name in same] == [getattr(item, name) for name in same]
+            assert items[doc_id].log_probs == pytest.approx(item.log_probs, abs=LOG_PROB_TOLERANCE)
+    model_id = imported[0].run.model.model_id
+    compared = compare_models(ours.model.model_id, model_id, home_settings)
+    assert {row.task: row.paired.difference for row in compared.tasks} == dict.fromkeys(theirs, 0.0)
+    assert {row.second_run.imported_from for row in compared.tasks} == {"lm-eval"}
 
 
 def test_parity_resume_of_a_killed_bench_of_a_real_model(

@@ -1,7 +1,7 @@
 -- One row per task of the run that counts for each of these models and each suite: the run with the most scored
 -- items, of which each counts once; ties go to the run with the fewest repeats, then to the one that reused fewest
--- items, then to the newest, as in `paired_items.sql`. Individually selected tasks are not a suite: for them the run
--- is chosen per task. The items of the first repeat `TASK#1` are those of `TASK`.
+-- items, then to the newest, as in `paired_items.sql`. Individually selected tasks are not a suite: for them, and for
+-- imported ones, the run is chosen per task. The items of the first repeat `TASK#1` are those of `TASK`.
 -- $models: only these; null for all.
 with scored as (
     select
@@ -10,7 +10,7 @@ with scored as (
         runs.n_items - runs.n_reused_items as n_new_items,
         coalesce(runs.repeats, 1) as n_repeats,
         n_repeats > 1 and task_scores."group" is not null and regexp_matches(task_scores.task, '#[0-9]+$') as is_repeat,
-        case when runs.suite = 'tasks' then
+        case when runs.suite = 'tasks' or runs.origin is not null then
             case when is_repeat then regexp_replace(task_scores.task, '#[0-9]+$', '') else task_scores.task end
         end as chosen_for,
         sum(case when is_repeat then 0 else task_scores.n_items end) over (partition by runs.run_id, chosen_for)

@@ -4,6 +4,8 @@
 -- items, of which each counts once; ties go to the run with the fewest repeats, then to the one that reused fewest
 -- items, then to the newest. Individually selected tasks are not a suite: for them the run is chosen per task. The
 -- items of the first repeat `TASK#1` are those of `TASK`, as a run without repeats asks them.
+-- An imported run is in a suite of its own: its tasks are chosen singly, and pair with those of a run measured here
+-- of whatever suite where metric, filter, number, content, prompt and right answer of the question agree.
 with scored as (
     select
         runs.run_id, runs.model_id, runs.suite, runs.suite_version,
@@ -11,7 +13,8 @@ with scored as (
         runs.n_items - runs.n_reused_items as n_new_items,
         coalesce(runs.repeats, 1) as n_repeats,
         n_repeats > 1 and task_scores."group" is not null and regexp_matches(task_scores.task, '#[0-9]+$') as is_repeat,
-        case when runs.suite = 'tasks' then
+        runs.origin is not null as is_imported,
+        case when runs.suite = 'tasks' or is_imported then
             case when is_repeat then regexp_replace(task_scores.task, '#[0-9]+$', '') else task_scores.task end
         end as chosen_for,
         sum(case when is_repeat then 0 else task_scores.n_items end) over (partition by runs.run_id, chosen_for)
@@ -22,7 +25,7 @@ with scored as (
     join task_scores using (run_id)
     where runs.status in ('complete', 'partial')
       and runs.model_id in ($first, $second)
-      and ($suite is null or runs.suite = $suite)
+      and ($suite is null or runs.suite = $suite or is_imported)
       and ($task is null or task_asked = $task)
 ),
 
@@ -40,7 +43,8 @@ chosen as (
 counted as (
     select
         chosen.run_id, chosen.model_id, chosen.suite, chosen.suite_version, chosen.task, chosen.metric, chosen.filter,
-        items.doc_id, items.doc_hash, items.score, items.cluster
+        chosen.is_imported, items.doc_id, items.doc_hash, items.target,
+        case when (select bool_or(is_imported) from chosen) then hash(items.prompt) end as prompt, items.score, items.cluster
     from chosen
     join items using (fingerprint)
     where (chosen.n_first is null or items.doc_id < chosen.n_first)
@@ -56,7 +60,7 @@ counted as (
 -- an item may belong to several runs; the answer is the same
 answered as (
     select
-        run_id, model_id, suite, suite_version, task, metric, filter, doc_id, doc_hash,
+        run_id, model_id, suite, suite_version, is_imported, task, metric, filter, doc_id, doc_hash, target, prompt,
         any_value(score) as score,
         any_value(cluster) as cluster
     from counted
@@ -65,10 +69,16 @@ answered as (
 )
 
 select
-    a.suite, a.suite_version, a.task, a.metric, a.filter, a.doc_id,
+    case when a.is_imported then b.suite else a.suite end as suite,
+    case when a.is_imported then b.suite_version else a.suite_version end as suite_version, a.task, a.metric, a.filter, a.doc_id,
     a.score as first_score, b.score as second_score, a.cluster,
     a.run_id as first_run_id, b.run_id as second_run_id
 from answered as a
-join answered as b using (suite, suite_version, task, metric, filter, doc_id, doc_hash)
+join answered as b using (task, metric, filter, doc_id, doc_hash)
 where a.model_id = $first and b.model_id = $second
-order by a.suite, a.suite_version, a.task, a.doc_id
+  and case
+      when a.is_imported = b.is_imported then a.suite = b.suite and a.suite_version = b.suite_version
+      else a.prompt = b.prompt and trim(a.target) = trim(b.target)
+  end
+  and ($suite is null or $suite in (a.suite, b.suite))
+order by suite, suite_version, a.task, first_run_id, second_run_id, a.doc_id

@@ -20,6 +20,6 @@ select
 from runs
 join task_scores using (run_id)
 left join hub on hub.name = lower(runs.model_id)
-where runs.status in ('complete', 'partial') and task_scores."group" is null
+where runs.status in ('complete', 'partial') and task_scores."group" is null and runs.origin is null
 group by all
 order by runs.run_id desc
