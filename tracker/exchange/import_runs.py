@@ -143,12 +143,12 @@ def _imported(found: ForeignRun, settings: Settings, *, is_dry_run: bool) -> Imp
     sha256 = sha256_of(found.files)
     if (known := _known(settings.items_path, sha256)) is not None:
         return ImportedRun(KNOWN, str(found.path), known)
-    now = datetime.now(UTC)
+    imported_at = datetime.now(UTC)
     started_at = found.started_at or _changed_at(found.path)
-    if not datetime(2015, 1, 1, tzinfo=UTC) <= started_at <= now + timedelta(days=1):
+    if not datetime(2015, 1, 1, tzinfo=UTC) <= started_at <= imported_at + timedelta(days=1):
         problem = f"`{found.path}` says that it was measured on {started_at:%Y-%m-%d}"
         raise ForeignFileError(problem, hint="that cannot be; correct the date in the file")
-    origin = Origin(found.tool, found.tool_version, found.path.name, sha256, now, found.evaluated_by)
+    origin = Origin(found.tool, found.tool_version, found.path.name, sha256, imported_at, found.evaluated_by)
     run_id = f"{started_at:%Y%m%d-%H%M%S}-{sha256[:HASH_DIGITS]}"
     staged = None if is_dry_run else settings.home / STAGED
     try:
