@@ -22,9 +22,9 @@ fi
 endef
 # timeouts stay real: a shifted monotonic clock would make a wait for a lock endless
 SHIFTED := FAKETIME_DONT_FAKE_MONOTONIC=1 PYTHONPATH=tests/shifted_clock faketime -m -f
-CLOCK := 'clock and not cron and not sandbox and not studies and not browser and not vllm and not wheel and not gpu and not network'
+CLOCK := 'clock and not cron and not sandbox and not studies and not browser and not vllm and not wheel and not gpu and not network and not executors'
 
-.PHONY: help demo install test test-browser test-clock test-cron test-sandbox test-studies test-vllm test-wheel lint typecheck check app docs docs-reference bench-perf gpu-check clean
+.PHONY: help demo install test test-browser test-clock test-cron test-sandbox test-studies test-executors test-vllm test-wheel lint typecheck check app docs docs-reference bench-perf gpu-check clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ test-sandbox: $(VENV)/.dev ## proposed code in the real sandbox, and every scrip
 
 test-studies: $(VENV)/.dev ## whole studies from the command line: killed, resumed, side by side
 	$(BIN)/pytest -m studies $(STUDIES) tests/tracker/cli/test_research_cli.py
+
+test-executors: $(VENV)/.executors ## workers on a Ray cluster and through submitit: nodes and drivers are killed
+	$(BIN)/pytest -m executors tests/runners/executors
 
 test-vllm: $(VENV_VLLM)/.installed ## run the vllm engine for real, on the CPU
 	$(VENV_VLLM)/bin/pytest -m vllm tests/vllm
@@ -107,6 +110,10 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.demo
 	@echo "Installing what the tests need: about 0.4 GB more."
 	$(BIN)/python -m pip install $(PIP_FLAGS) -e '.[cpu,research,dev]'
+	@touch $@
+
+$(VENV)/.executors: $(VENV)/.dev
+	$(BIN)/python -m pip install $(PIP_FLAGS) -e '.[cpu,research,dev,ray,slurm]'
 	@touch $@
 
 # The site needs nothing of the project itself: its pages are files.

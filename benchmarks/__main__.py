@@ -12,7 +12,7 @@ from pathlib import Path
 from tracker.interpreter import python_command
 
 HERE = Path(__file__).parent
-NOT_BENCHMARKS = {"__init__", "__main__", "instant_engine"}
+NOT_BENCHMARKS = {"__init__", "__main__", "instant_engine", "simulated_slots"}
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.simulated_slots import slot_steps
 from runners.engines import Generation, GenerationRequest
 from runners.harness.walk import RunningSuite, prepare
 from tests.conftest import ROOT
@@ -41,25 +42,15 @@ class SimulatedEngine(ArithmeticEngine):
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, Generation]]:
         self.n_calls += 1
         drawn = self._dice.lognormal(np.log(MEDIAN_TOKENS), SPREAD, len(requests))
-        left = dict(enumerate(np.minimum(drawn, MOST_TOKENS).astype(int)))
-        waiting, busy = iter(range(len(requests))), {}
-        while True:
-            for place in waiting:
-                busy[place] = int(left[place])
-                if len(busy) == self._slots:
-                    break
-            if not busy:
-                return
-            n_steps = min(busy.values())
-            self.took_ms += n_steps * (STEP_MS + STEP_MS_EACH * len(busy))
+        left = [int(tokens) for tokens in np.minimum(drawn, MOST_TOKENS)]
+        for n_steps, n_busy, done in slot_steps(left, slots=self._slots):
+            self.took_ms += n_steps * (STEP_MS + STEP_MS_EACH * n_busy)
             # what these tokens take where every slot is in use
-            self.full_ms += n_steps * len(busy) * (STEP_MS / self._slots + STEP_MS_EACH)
-            done = [place for place, steps in busy.items() if steps == n_steps]
-            busy = {place: steps - n_steps for place, steps in busy.items() if place not in done}
+            self.full_ms += n_steps * n_busy * (STEP_MS / self._slots + STEP_MS_EACH)
             for place in done:
                 found = SUM.search(requests[place].prompt)
                 assert found
-                yield place, Generation(f" {int(found[1]) + int(found[2])}", "stop", 7, int(left[place]))
+                yield place, Generation(f" {int(found[1]) + int(found[2])}", "stop", 7, left[place])
 
 
 def minutes(*, slots: int, in_order: bool) -> dict[str, float]:

@@ -49,6 +49,7 @@ from tracker.bench.card import card_of
 from tracker.bench.fit import AssumedCard, FitAnswer, predict_fit
 from tracker.bench.run import BenchRequest, half_width
 from tracker.bench.run import bench as run_bench
+from tracker.bench.workers import worker_count
 from tracker.errors import EXIT_INTERRUPTED, TrackerError
 from tracker.exchange.import_runs import ImportOutcome
 from tracker.exchange.import_runs import import_results as import_foreign
@@ -677,7 +678,8 @@ class Home:
         until: float | None = None,
         until_better_than: str | None = None,
         minutes: float | None = None,
-        executor: str = "local",
+        executor: str | None = None,
+        data_parallel: int | str = 1,
         engine: EngineSettings | str = "auto",
         on_event: Callable[[Event], None] | None = None,
     ) -> tuple[Run, ...]:
@@ -707,7 +709,9 @@ class Home:
             until_better_than: Stop a task when this model, measured here, is told apart from `model` on the
                 items that it has answered; `against` of the runs has the difference with its interval.
             minutes: Stop cleanly after this many minutes; the scores so far are valid.
-            executor: Where the job runs: `"local"`, an installed one, or `"package.module:Class"`.
+            executor: Where the job runs: `"local"`, `"ray"`, `"slurm"`, an installed one, or
+                `"package.module:Class"`. Default: TRACKER_EXECUTOR, else local.
+            data_parallel: Workers that share the job, each with cards of its own, or `"auto"`: one for each.
             engine: The name of an engine, or `EngineSettings` for more settings; without an `engine` of their
                 own, those mean transformers.
             on_event: Called in this thread with every `Event`: loading, progress, warnings. An exception
@@ -744,6 +748,7 @@ class Home:
             until_better_than=until_better_than,
             minutes=minutes,
             executor=executor,
+            data_parallel=worker_count(data_parallel),
         )
         end = run_bench(request, self._settings, on_event or _ignore)
         if end.exit_code == EXIT_INTERRUPTED:
@@ -783,7 +788,7 @@ class Home:
         precision: float = 1.0,
         limit: int | None = None,
         minutes: float | None = None,
-        executor: str = "local",
+        executor: str | None = None,
         engine: EngineSettings | str = "auto",
         on_event: Callable[[Event], None] | None = None,
     ) -> LadderResult:

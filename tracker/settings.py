@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import platformdirs
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, AwareDatetime, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from tracker.errors import TrackerError
@@ -68,6 +68,20 @@ class Settings(BaseSettings):
     )
     heartbeat_timeout_s: float = Field(
         default=600.0, gt=0, description="Seconds without a sign of life after which a worker is stopped."
+    )
+    executor: str = Field(
+        default="local",
+        description="Where benches run without `--executor`: local, ray, slurm, or an installed executor.",
+    )
+    slurm: dict[str, Any] = Field(
+        default_factory=dict,
+        description='Parameters of submitit for the executor slurm, as JSON: `{"slurm_partition": "gpu", '
+        '"timeout_min": 240}`.',
+    )
+    ray_address: str = Field(
+        default="local",
+        validation_alias=AliasChoices("TRACKER_RAY_ADDRESS", "RAY_ADDRESS"),
+        description="Cluster of the executor ray, such as host:6379 or auto; default: a local one.",
     )
     cuda_visible_devices: str | None = Field(
         default=None,

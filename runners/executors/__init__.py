@@ -15,13 +15,20 @@ from tracker.settings import Settings
 EXECUTORS = Registry(
     "executor",
     group="open_weight_tracker.executors",
-    built_in={"local": "runners.executors.local:LocalExecutor"},
+    built_in={
+        "local": "runners.executors.local:LocalExecutor",
+        "ray": "runners.executors.ray_cluster:RayExecutor",
+        "slurm": "runners.executors.slurm:SlurmExecutor",
+    },
 )
 DEFAULT_EXECUTOR = "local"
 
 
 class Executor(Protocol):
-    """Runs jobs somewhere. Constructed as `Class(settings)`.
+    """Runs jobs somewhere. Constructed as `Class(settings)`; several threads may call `run` at once.
+
+    It may also have `describe(engine) -> Hardware`, the machine where a job runs, `room(engine) -> int`, how
+    many workers can run at once, and `is_unknown = True` if no model can be checked to fit there.
 
     The caller announces the job before and gives its runs a final status afterwards, so an executor only
     moves the job to where it runs and reports its events.

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runners.executors import DEFAULT_EXECUTOR, open_executor
+from runners.executors.sharing import Crew
 from runners.executors.supervisor import WorkerEnd, catch_interrupts
 from runners.harness.begin import new_run
 from runners.harness.events import Event
@@ -33,9 +34,16 @@ class JobEnd:
 
 
 def run_job(
-    job: Job, settings: Settings, on_event: Callable[[Event], None], *, executor: str = DEFAULT_EXECUTOR
+    job: Job,
+    settings: Settings,
+    on_event: Callable[[Event], None],
+    *,
+    executor: str = DEFAULT_EXECUTOR,
+    cards: Sequence[Sequence[str]] = ((),),
 ) -> JobEnd:
     """Run the job; every run has a final `run.json` afterwards.
+
+    `cards`: for each worker the UUIDs of its cards; none: the executor gives it some.
 
     Call `forget_job` once the runs are stored elsewhere; until then the next start finds them again.
 
@@ -54,7 +62,11 @@ def run_job(
         write_worker_file(settings, WorkKind.BENCH, first, runs=run_ids, executor=executor)
         for request in job.runs:  # under our own process id until the worker has started
             _write(Path(job.items_path), new_run(job, request, pid=os.getpid()))
-        end = place.run(job, on_event, log_path=log_path, interrupts=interrupts)
+        if len(cards) > 1:
+            crew = Crew(place, job, on_event, log_path=log_path, interrupts=interrupts, cards=cards)
+            end = crew.run()
+        else:
+            end = place.run(job, on_event, log_path=log_path, interrupts=interrupts)
         runs = tuple(_final(Path(job.items_path), run_id, end) for run_id in run_ids)
         return JobEnd(end.exit_code(if_killed=EXIT_KILLED), runs, log_path)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from runners.executors.supervisor import Worker, WorkerEnd, WorkerWatch, end_marked, supervise
+from runners.executors.supervisor import OF_SEVERAL, Worker, WorkerEnd, WorkerWatch, end_marked, supervise
 from runners.hardware import (
     Gpu,
     Hardware,
@@ -34,11 +34,11 @@ class LocalExecutor:
         self, job: Job, on_event: Callable[[Event], None], *, log_path: Path, interrupts: Sequence[float]
     ) -> WorkerEnd:
         """Run the job to its end, or stop it if it hangs."""
-        first = job.runs[0].run_id
         job_path = log_path.with_name("job.json")
         write_job(job_path, job)
         hardware = describe_hardware()
-        free_bytes = hardware.free_ram_bytes
+        n_workers = job.shard.count if job.shard else 1
+        free_bytes = hardware.free_ram_bytes // n_workers
         watch = WorkerWatch(LOADING_S, memory_limit_bytes=loading_limit_bytes(job, free_bytes=free_bytes))
 
         def on_line(line: bytes) -> None:
@@ -52,8 +52,7 @@ class LocalExecutor:
                 watch.memory_limit_bytes = max(watch.memory_limit_bytes, free_bytes - RESERVE_BYTES)
             on_event(event)
 
-        mark = job_mark(job.items_path, first)
-        worker = Worker("runners.harness", job_path, mark, log_path, visible_cards(job_cards(job, hardware)))
+        worker = Worker("runners.harness", job_path, worker_mark(job), log_path, environment(job, hardware))
         return supervise(worker, on_line, watch, interrupts)
 
     def end_orphan(self, first_run_id: str) -> None:
@@ -77,6 +76,22 @@ def loading_limit_bytes(job: Job, *, free_bytes: int) -> float:
     if not isinstance(predicted, int):
         return max(MARGIN_BYTES, free_bytes - RESERVE_BYTES)
     return predicted + MARGIN_BYTES * job.settings.tensor_parallel_size
+
+
+def environment(job: Job, hardware: Hardware) -> Mapping[str, str]:
+    """The cards that the worker may use; without any, workers of one job share the processor's cores."""
+    if job.shard is None or not (job.shard.cards or not hardware.gpus):
+        return visible_cards(job_cards(job, hardware))
+    if job.shard.cards:
+        own = [card for card in hardware.gpus if card.uuid in job.shard.cards]
+        return visible_cards(own)
+    return {"OMP_NUM_THREADS": str(max(1, hardware.n_cores // job.shard.count))}
+
+
+def worker_mark(job: Job) -> str:
+    """The mark of the worker of this job, or of this part of it."""
+    mark = job_mark(job.items_path, job.runs[0].run_id)
+    return mark if job.shard is None else f"{mark}{OF_SEVERAL}{job.shard.index}"
 
 
 def job_mark(items_path: Path | str, run_id: str) -> str:

@@ -27,6 +27,7 @@ from tracker.errors import EXIT_INTERRUPTED
 from tracker.interpreter import python_command, python_environment
 from tracker.redaction import mask_file, masked
 
+OF_SEVERAL = "#"  # in a mark: the job's, then the number of the worker
 MARK = "TRACKER_WORKER"  # environment variable that names the job, inherited by all descendants of a worker
 GRACE_S = 30.0  # to finish and write the current answer
 SILENCE_S = 120.0  # a worker sends a heartbeat every 5 s
@@ -188,13 +189,17 @@ def catch_interrupts() -> Iterator[list[float]]:
 
 
 def marked_processes(mark: str | None = None) -> Iterator[psutil.Process]:
-    """Yield the living processes started by workers: of the job with this mark, or of all jobs."""
+    """Yield the living processes started by workers: of the job with this mark, or of all jobs.
+
+    A job's own mark stands for all its workers.
+    """
     for process in psutil.process_iter():
         try:
             value = process.environ().get(MARK)
         except psutil.Error:
             continue
-        if value and process.pid != os.getpid() and (mark is None or value == mark):
+        is_ours = mark is None or value == mark or (value or "").startswith(f"{mark}{OF_SEVERAL}")
+        if value and process.pid != os.getpid() and is_ours:
             yield process
 
 

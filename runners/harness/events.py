@@ -26,6 +26,7 @@ EventName = Literal[
     "task",  # a task starts: n_total items, n_done of them reused
     "unavailable",  # a task cannot be run; the others continue
     "progress",  # items were answered
+    "waiting",  # a worker of several has asked its part of round `n_done`
     "run",  # a run has ended; its `run.json` is final
     "warning",
 ]

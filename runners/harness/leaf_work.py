@@ -42,7 +42,7 @@ class LeafWork:
     fingerprint: str
     questions: list[TaskQuestion]
     items: dict[int, Item]
-    reused: dict[int, str]  # doc_id → the run that answered it
+    reused: dict[int, str]  # doc_id → the earlier run that answered it
     form: PromptForm
 
     def part(self, asked: Sequence[TaskQuestion]) -> LeafItems:
@@ -146,7 +146,8 @@ class LeafPlanner:
         items = self._trusted(leaf, items, runs)
         tools = None if renderer is None else renderer.form
         form = PromptForm(leaf.group or leaf.name, chat, leaf.has_system, tools)
-        return LeafWork(leaf, key, questions, items, {doc: runs[doc] for doc in items}, form)
+        others = items if job.shard is None else {doc for doc in items if runs[doc] != self._run.run_id}
+        return LeafWork(leaf, key, questions, items, {doc: runs[doc] for doc in others}, form)
 
     def _chat_prompt(self, *, can_think: bool) -> Callable[..., str]:
         """The engine's chat template, with thinking off where there is no room for it."""

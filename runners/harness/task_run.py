@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from runners.harness.answering import ItemSink, answer
 from runners.harness.events import Event
 from runners.harness.leaf_work import LeafWork
 from runners.harness.questions import TaskQuestion
+from tracker.records.shards import Share
 from tracker.stats import anytime_interval
 from tracker.wording import agreeing, counted
 
@@ -36,6 +38,7 @@ class TaskRun:
     works: dict[str, LeafWork]
     n_total: int
     last_report: float = 0.0
+    own: Sequence[TaskQuestion] | None = None  # the part of one of several workers
 
     def ask(self, questions: Sequence[TaskQuestion]) -> None:
         """Ask the questions that have no item yet.
@@ -45,6 +48,8 @@ class TaskRun:
         """
         suite_run = self.suite_run
         wanted = [q for q in questions if q.doc_id not in self.works[q.leaf.name].items]
+        if not suite_run.asks:
+            return
         sink = ItemSink(suite_run.items_path, suite_run.run.run_id, suite_run.job.flush_s)
         started = time.monotonic()
         try:
@@ -77,12 +82,47 @@ class TaskRun:
 
         `is_enough`: whether no further question is needed after these; None: only time ends the task.
         """
+        return self._ask_in_blocks(self._in_draw_order(questions), is_enough=is_enough)
+
+    def ask_share(self, questions: Sequence[TaskQuestion], share: Share, *, n_population: int) -> None:
+        """Ask one worker's part of the questions, in the order in which a budget may end the task.
+
+        For a precision it stops where the parts of all workers together should have it; what is missing, the
+        worker that scores asks.
+        """
+        target, deadline = self.suite_run.job.until_half_width, self.suite_run.deadline
+        is_drawn = target is not None or deadline is not None
+        order = self._in_draw_order(questions) if is_drawn else questions
+        self.own = [question for place, question in enumerate(order) if share.has(place)]
+        self.report(force=True, event="task")
+        if not is_drawn:
+            self.ask(self.own)
+        else:
+            wanted = None if target is None else target * math.sqrt(share.n_turns)
+            n_total = max(n_population // share.n_turns, len(self.own))
+
+            def is_enough(drawn: Sequence[TaskQuestion]) -> bool:
+                return wanted is not None and self.half_width(drawn, n_total=n_total) <= wanted
+
+            self._ask_in_blocks(self.own, is_enough=None if wanted is None else is_enough)
+        self.report(force=True)
+
+    def _in_draw_order(self, questions: Sequence[TaskQuestion]) -> list[TaskQuestion]:
+        """The questions in the random order that the seed gives."""
         order = np.random.default_rng(self.suite_run.job.settings.seed).permutation(len(questions))
+        return [questions[n] for n in order]
+
+    def _ask_in_blocks(
+        self,
+        questions: Sequence[TaskQuestion],
+        *,
+        is_enough: Callable[[Sequence[TaskQuestion]], bool] | None,
+    ) -> list[TaskQuestion]:
         in_order = is_enough is None and self._answers_in_order(questions)
         drawn: list[TaskQuestion] = []
-        size = len(order) if in_order else BLOCKS[0]
-        while len(drawn) < len(order):
-            block = [questions[n] for n in order[len(drawn) : len(drawn) + size]]
+        size = len(questions) if in_order else BLOCKS[0]
+        while len(drawn) < len(questions):
+            block = questions[len(drawn) : len(drawn) + size]
             size = min(2 * size, BLOCKS[1])
             self.ask(block)
             have_all = [self.has_all([question]) for question in block]
@@ -128,13 +168,16 @@ class TaskRun:
             return
         self.last_report = now
         tally = self.suite_run.tally
+        n_done, n_total = sum(len(work.items) for work in self.works.values()), self.n_total
+        if self.own is not None:
+            n_done, n_total = sum(self.has_all([question]) for question in self.own), len(self.own)
         self.suite_run.emit(
             Event(
                 event,
                 self.suite_run.run.run_id,
                 self.task,
-                n_done=sum(len(work.items) for work in self.works.values()),
-                n_total=self.n_total,
+                n_done=n_done,
+                n_total=n_total,
                 output_tokens=tally.output_tokens,
                 prompt_tokens=tally.prompt_tokens,
             )

@@ -62,6 +62,7 @@ from tracker.records import (
     TaskScore,
 )
 from tracker.records.paired import PairedOutcome, PairedReference
+from tracker.records.shards import Share
 
 SECOND_STAGE = (
     "the second stage was not started: there was no time left to find out which tasks suit the model"
@@ -141,6 +142,9 @@ class RunningSuite:
     thinks: bool | None = None  # found out when a condition asks for it
     excluded: set[str] = field(default_factory=set)  # tasks none of whose conditions holds
     stage_left_out: bool = False  # whether the user was told that no task of the second stage was chosen
+    share: Share | None = None  # what this worker of several asks in this round; None: everything
+    scores_first: bool = False  # with a share: tasks without conditions have been asked, by all workers
+    asks: bool = True  # whether missing answers are asked; False: scores are computed from what is there
     leaves: LeafPlanner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -162,6 +166,11 @@ class RunningSuite:
         """Whether the time budget is spent."""
         return self.deadline is not None and time.monotonic() >= self.deadline
 
+    @property
+    def _has_other_workers(self) -> bool:
+        """Whether others have answered too: then a task has answers although our time is up."""
+        return self.job.shard is not None and self.share is None
+
     def run_tasks(self) -> None:
         """Run every task of the suite.
 
@@ -169,7 +178,7 @@ class RunningSuite:
             EngineError, UnreachableError: the engine died; items already answered are kept.
         """
         for task in self.tasks:
-            if self.stopped() or self.out_of_time:
+            if self.stopped() or (self.out_of_time and not self._has_other_workers):
                 self._leave_out(task.spec)
                 continue
             if not self._is_wanted(task.spec):
@@ -249,10 +258,22 @@ class RunningSuite:
         works = [work for repeats in leaf_works for work in repeats]
         questions = [question for work in works for question in work.questions]
         task_run = TaskRun(self, loaded.spec.task, {work.leaf.name: work for work in works}, len(questions))
-        task_run.report(force=True, event="task")
-        stopping: Stopping | None = None
         # Also where only a sample of them is asked: the score stands for all items of the task.
         population = sum(leaf.n_docs for leaf in loaded.leaves)
+        if self.share is not None:
+            self.asks = True
+            if self.job.until_half_width is None or not self.scores_first or loaded.spec.when:
+                task_run.ask_share(questions, self.share, n_population=population)
+            if loaded.spec.when or not self.scores_first:
+                return
+            self.asks = False  # the score decides which tasks follow
+        if self._has_other_workers:
+            self._count_own(works)
+            if self.out_of_time and not any(work.items for work in works):
+                self._leave_out(loaded.spec)
+                return
+        task_run.report(force=True, event="task")
+        stopping: Stopping | None = None
         target = self.job.until_half_width
         if self.job.reference is not None:
             questions = self._ask_against(self.job.reference, task_run, works)
@@ -283,6 +304,13 @@ class RunningSuite:
             self.warn(unscored)
         if scored := [part.scored for part in parts if part.scored.items]:
             self._score(loaded, _by_leaf(scored, leaf_works), stopping=stopping)
+
+    def _count_own(self, works: Sequence[LeafWork]) -> None:
+        """Count what the workers of this run have answered."""
+        for work in works:
+            for doc, item in work.items.items():
+                if doc not in work.reused:
+                    self.tally.count(item)
 
     def _ask_against(
         self, reference: PairedReference, task_run: TaskRun, works: Sequence[LeafWork]

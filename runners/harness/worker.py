@@ -13,7 +13,6 @@ import os
 import signal
 import statistics
 import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -27,7 +26,9 @@ from runners.engines import Engine, open_engine, runs_remote_code
 from runners.engines.steps import n_steps
 from runners.hardware import MemoryWatch
 from runners.harness.begin import new_run
+from runners.harness.endings import exit_code, expected, failed
 from runners.harness.events import Event, encode, read_job
+from runners.harness.shared_job import OtherWorkers, SharedJob, with_others
 from runners.harness.walk import PreparedTask, RunningSuite, prepare
 from runners.models.consent import code_files
 from runners.models.resolve import fetch_model
@@ -38,13 +39,10 @@ from tracker.errors import (
     ModelError,
     TrackerError,
     UnreachableError,
-    describe_failure,
-    is_failure,
-    unicode_text,
 )
 from tracker.files.items import read_run, write_run
 from tracker.records import Cost, Job, Reuse, Run, RunStatus
-from tracker.redaction import masked
+from tracker.records.shards import WorkerCost
 from tracker.wording import agreeing, counted
 
 
@@ -160,7 +158,7 @@ class Session:
         cache_path = self.items_path.parent / "cache"
         for request in self.job.runs:
             self.runs[request.run_id] = new_run(self.job, request, pid=os.getpid())
-            write_run(self.items_path, self.runs[request.run_id])
+            self.keep(self.runs[request.run_id])
         for request in self.job.runs:
             self.tasks[request.run_id] = prepare(request.suite, cache_path=cache_path)
 
@@ -190,7 +188,7 @@ class Session:
         try:
             return open_engine(model, self.job.settings)
         except BaseException as error:
-            known = _unexpected(error, f"`{model.model_id}` cannot be loaded", "unsupported")
+            known = expected(error, f"`{model.model_id}` cannot be loaded", "unsupported")
             if known is error:
                 raise
             raise known from error
@@ -199,12 +197,26 @@ class Session:
         """Record the warning with every run and report it at once."""
         for run_id, run in self.runs.items():
             self.runs[run_id] = replace(run, warnings=(*run.warnings, message))
-            write_run(self.items_path, self.runs[run_id])
+            self.keep(self.runs[run_id])
         self.reporter.emit(Event("warning", message=message))
 
     def run_all(self, engine: Engine, watch: MemoryWatch, *, load_s: float) -> int:
-        """Run the suites one by one; once the engine has died, the rest fail for the same reason."""
+        """Run the suites one by one, or this worker's part of them."""
         deadline = time.monotonic() + self.job.minutes * 60 if self.job.minutes else None
+        if self.job.shard is not None:
+            return SharedJob(self, engine, self.job.shard, deadline, load_s).run(watch)
+        return self.score_all(engine, watch, load_s=load_s, deadline=deadline)
+
+    def score_all(
+        self,
+        engine: Engine,
+        watch: MemoryWatch,
+        *,
+        load_s: float,
+        deadline: float | None,
+        others: OtherWorkers | None = None,
+    ) -> int:
+        """Ask what is missing in each suite and score it; once the engine has died, the rest fail alike."""
         fatal: BaseException | None = None
         code = 0
         for request in self.job.runs:
@@ -214,22 +226,31 @@ class Session:
             if fatal is not None:
                 self.end(failed(run, fatal))
                 continue
-            write_run(self.items_path, run)
+            self.keep(run)
             tasks = self.tasks[request.run_id]
             run, fatal = _run_suite(
-                RunningSuite(engine, self.job, request, tasks, self.reporter.emit, self.stop, deadline), run
+                RunningSuite(engine, self.job, request, tasks, self.reporter.emit, self.stop, deadline),
+                run,
+                None if others is None else others.of_run(run.run_id),
             )
-            cost = replace(run.cost, load_s=load_s)
-            self.end(replace(run, cost=with_memory(cost, engine, watch, fit=self.job.fit)))
+            cost = with_memory(replace(run.cost, load_s=load_s), engine, watch, fit=self.job.fit)
+            if others is not None:
+                cost, run = others.with_memory(cost), others.with_warnings(run)
+            self.end(replace(run, cost=cost))
             if run.reason == "no_tasks":
                 code = UnreachableError.exit_code
             elif run.reason == "unsupported":
                 code = ModelError.exit_code
         return exit_code(fatal) if fatal is not None else code
 
+    def keep(self, run: Run) -> None:
+        """Write `run.json`; of several workers, only the first one does."""
+        if self.job.shard is None or self.job.shard.is_lead:
+            write_run(self.items_path, run)
+
     def end(self, run: Run) -> None:
         """Write the final `run.json` and notify the parent."""
-        write_run(self.items_path, replace(run, ended_at=datetime.now(UTC)))
+        self.keep(replace(run, ended_at=datetime.now(UTC)))
         self.reporter.emit(Event("run", run.run_id, message=run.status.value))
 
 
@@ -250,28 +271,35 @@ def with_memory(cost: Cost, engine: Engine, watch: MemoryWatch, *, fit: Mapping[
     return replace(cost, peak_memory_bytes=taken)
 
 
-def _run_suite(suite_run: RunningSuite, run: Run) -> tuple[Run, BaseException | None]:
-    """Run one suite; returns the run with its status, and the error that ends the job, if any."""
+def _run_suite(
+    suite_run: RunningSuite, run: Run, others: WorkerCost | None = None
+) -> tuple[Run, BaseException | None]:
+    """Run one suite; returns the run with its status, and the error that ends the job, if any.
+
+    `others`: what several workers have spent on it until now.
+    """
     prefilled, cut = suite_run.engine.prefilled_tokens, suite_run.engine.cut_requests
     error: BaseException | None = None
     with MemoryWatch() as watch:
         try:
             suite_run.run_tasks()
         except BaseException as caught:
-            error = _unexpected(caught, "the run failed", "engine_died")
+            error = expected(caught, "the run failed", "engine_died")
             if isinstance(error, KeyboardInterrupt | SystemExit):
                 raise
-    if n_cut := suite_run.engine.cut_requests - cut:
+    n_cut = suite_run.engine.cut_requests - cut + (others.n_cut if others else 0)
+    if n_cut:
         limit = suite_run.engine.info.max_model_len
         prompts = f"{counted(n_cut, 'prompt')} {agreeing(n_cut, 'was', 'were')} truncated"
         suite_run.warn(f"{prompts} on the left to the model's {limit} tokens")
     tally = suite_run.tally
+    spoke = tally.generated_tokens and tally.generation_s
     cost = Cost(
         duration_s=tally.answering_s,
         prompt_tokens=tally.prompt_tokens,
         prefilled_tokens=suite_run.engine.prefilled_tokens - prefilled,
         output_tokens=tally.output_tokens,
-        tokens_per_s=tally.generated_tokens / tally.generation_s if tally.generated_tokens else None,
+        tokens_per_s=tally.generated_tokens / tally.generation_s if spoke else None,
         ttft_s=statistics.median(tally.ttfts_s) if tally.ttfts_s else None,
         energy_j=watch.energy_j,
     )
@@ -287,7 +315,7 @@ def _run_suite(suite_run: RunningSuite, run: Run) -> tuple[Run, BaseException | 
         against=tuple(tally.against),
         thinks=suite_run.thinks,
         sampling_values=suite_run.sampling or {},
-        cost=cost,
+        cost=cost if others is None else with_others(cost, others),
     )
     if error is not None:
         return failed(run, error), error
@@ -331,36 +359,3 @@ def _without_tasks(run: Run, tasks: Sequence[PreparedTask]) -> Run:
     return replace(
         run, status=RunStatus.FAILED, reason="no_tasks", detail="; ".join(messages), warnings=tuple(messages)
     )
-
-
-def _unexpected(error: BaseException, doing: str, reason: str) -> BaseException:
-    """The error itself if it is one that we know, else an `EngineError`; the traceback is then in the log."""
-    if isinstance(error, TrackerError | OSError) or not is_failure(error):
-        return error
-    traceback.print_exception(error)
-    hint = "the worker's log has the details"
-    return EngineError(f"{doing}: {describe_failure(error)}", reason=reason, hint=hint)
-
-
-def failed(run: Run, error: BaseException) -> Run:
-    """The run with the status, reason and detail of this error."""
-    if isinstance(error, KeyboardInterrupt):
-        return replace(run, status=RunStatus.INTERRUPTED, reason="interrupted")
-    if isinstance(error, ModelError):
-        reason = error.reason
-    elif isinstance(error, UnreachableError):
-        reason = "unreachable"
-    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        reason = "disk_full"
-    else:
-        reason = "error"
-    hint = getattr(error, "hint", "")
-    detail = masked(unicode_text(f"{error} ({hint})" if hint else str(error)))
-    return replace(run, status=RunStatus.FAILED, reason=reason, detail=detail)
-
-
-def exit_code(error: BaseException) -> int:
-    """The command line's exit code for this error."""
-    if isinstance(error, KeyboardInterrupt):
-        return EXIT_INTERRUPTED
-    return error.exit_code if isinstance(error, TrackerError) else 1

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from runners.card_support import can_use_card
 from runners.engines import choose_engine, is_served
-from runners.executors import DEFAULT_EXECUTOR, EXECUTORS
+from runners.executors import EXECUTORS, Executor, open_executor
 from runners.executors.jobs import JobEnd, end_job, forget_job, reap_orphans, run_job
 from runners.hardware import Hardware, describe_hardware
 from runners.harness.events import Event
@@ -28,6 +28,15 @@ from runners.models.hub import has_data_set
 from runners.models.resolve import DEMO, resolve_model, stored_model_id, weights_format
 from runners.sandbox import run as sandbox
 from tracker.answers.models import known_id
+from tracker.bench.workers import (
+    Workers,
+    card_groups,
+    check_memory,
+    check_shareable,
+    count_workers,
+    least_hardware,
+    worker_count,
+)
 from tracker.errors import (
     BusyError,
     DiskFullError,
@@ -101,7 +110,8 @@ class BenchRequest:
     until_half_width: float | None = None
     until_better_than: str | None = None  # a model measured here, as people name it
     minutes: float | None = None
-    executor: str = DEFAULT_EXECUTOR
+    executor: str | None = None  # None: that of the settings
+    data_parallel: Workers = 1  # workers that share the job
 
     def __post_init__(self) -> None:
         """Refuse a blank model name, a limit that is not positive, and task files without a task."""
@@ -138,7 +148,15 @@ class BenchRequest:
             _check_count("thinking_budget", budget, most=MOST_OUTPUT_TOKENS, example=4096)
         _check_until(self.repeats or 1, self.until_half_width)
         _check_reference(self, self.repeats or 1)
-        EXECUTORS.place(self.executor)  # a wrong name costs nothing
+        _check_workers(self)
+
+
+def _check_workers(request: BenchRequest) -> None:
+    if request.executor is not None:
+        EXECUTORS.place(request.executor)  # a wrong name costs nothing
+    worker_count(request.data_parallel)
+    is_paired = request.until_better_than is not None
+    check_shareable(request.engine, request.data_parallel, is_paired=is_paired)
 
 
 def _check_count(field: str, value: object, *, least: int = 1, most: int, example: object) -> None:
@@ -251,22 +269,55 @@ def bench(request: BenchRequest, settings: Settings, on_event: Callable[[Event],
     suites = suites_of(request, own=settings.suites_path)
     check_home(settings)
     _check_tasks(suites, settings)
-    hardware = describe_hardware()
-    has_gpu = can_use_card(hardware, engine=request.engine.engine)
+    executor = request.executor or settings.executor
+    place = open_executor(executor, settings)
+    hardware, has_gpu = _place_of(place, request.engine)
     weights = weights_format(request.model)
     request = replace(request, engine=choose_engine(request.engine, has_gpu=has_gpu, weights=weights))
     runs = _run_requests(request, suites)
     reference = paired_reference(request, suites, settings)
+    check_shareable(request.engine, request.data_parallel, is_paired=reference is not None)
+    n_workers = count_workers(
+        request.data_parallel, request.engine, hardware, has_gpu=has_gpu, place=place, name=executor
+    )
     with bench_lock(settings, what=request.model):
         _store_orphans(settings)
         model = None
         try:
             model = resolve_named(request.model, request.engine, settings)
             job = replace(_job(request, model, runs, settings), reference=reference)
-            job = with_fitting_settings(job, hardware)
+            job = _fitted(job, hardware, place, n_workers)
         except ModelError as error:
             return _refuse(request, model, runs, error, settings)
-        return _run(job, settings, on_event, executor=request.executor)
+        cards = card_groups(job.settings, hardware, n_workers) if n_workers > 1 else ((),)
+        return _run(job, settings, on_event, executor=executor, cards=cards)
+
+
+def _place_of(place: Executor, engine: EngineSettings) -> tuple[Hardware, bool]:
+    """The hardware where the executor runs the job, and whether a card is used there."""
+    describe = getattr(place, "describe", None)
+    if describe is None:
+        hardware = describe_hardware()
+        return hardware, can_use_card(hardware, engine=engine.engine)
+    hardware = describe(engine)
+    return hardware, hardware.has_gpu
+
+
+def _fitted(job: Job, hardware: Hardware, place: Executor, n_workers: int) -> Job:
+    """The job with settings that fit where it runs, for each of the workers.
+
+    Raises:
+        ModelError: no settings fit.
+        TrackerError: they fit, but not as often.
+    """
+    if getattr(place, "is_unknown", False):
+        unknown = ("fit: the hardware is chosen by the executor; it is tried as asked",)
+        return replace(job, warnings=(*job.warnings, *unknown))
+    job = with_fitting_settings(
+        job, least_hardware(job.settings, hardware, n_workers) if n_workers > 1 else hardware
+    )
+    check_memory(job, hardware, n_workers)
+    return job
 
 
 def paired_reference(
@@ -416,7 +467,14 @@ def with_fitting_settings(job: Job, hardware: Hardware) -> Job:
     return replace(job, settings=plan.settings, fit=dump(plan.fit), warnings=(*job.warnings, *told))
 
 
-def _run(job: Job, settings: Settings, on_event: Callable[[Event], None], *, executor: str) -> JobEnd:
+def _run(
+    job: Job,
+    settings: Settings,
+    on_event: Callable[[Event], None],
+    *,
+    executor: str,
+    cards: Sequence[Sequence[str]],
+) -> JobEnd:
     for warning in job.warnings:
         on_event(Event("warning", message=warning))
     log = get_logger("bench")
@@ -424,7 +482,7 @@ def _run(job: Job, settings: Settings, on_event: Callable[[Event], None], *, exe
         "job begins", model_id=job.model.model_id, revision=job.model.revision, engine=job.settings.engine
     )
     try:
-        end = run_job(job, settings, on_event, executor=executor)
+        end = run_job(job, settings, on_event, executor=executor, cards=cards)
     except BaseException:  # such as what `on_event` raises: what was measured until then is kept
         runs = end_job(settings, job.runs[0].run_id)
         store_runs(settings, runs)

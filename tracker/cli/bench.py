@@ -36,7 +36,8 @@ def bench(
     repeats: Annotated[int | None, Parameter(group=TASKS)] = None,
     thinking_budget: Annotated[str | None, Parameter(group=TASKS)] = None,
     engine: EngineFlags = DEFAULT_ENGINE,
-    executor: Annotated[str, Parameter(group=ENGINE)] = "local",
+    executor: Annotated[str | None, Parameter(group=ENGINE)] = None,
+    data_parallel: Annotated[str, Parameter(group=ENGINE)] = "1",
     until: Annotated[float | None, Parameter(group=BUDGET)] = None,
     until_better_than: Annotated[str | None, Parameter(group=BUDGET)] = None,
     budget: BudgetFlags = DEFAULT_BUDGET,
@@ -88,10 +89,15 @@ def bench(
     queue
         Measure the models of `tracker queue` instead of one, as `tracker queue run` does.
     executor
-        Where the job runs: local, the name of an installed executor, or `package.module:Class`.
+        Where the job runs: local, ray, slurm, the name of an installed executor, or
+        `package.module:Class`; default: TRACKER_EXECUTOR, else local.
+    data_parallel
+        Workers that share the job, each with a card of its own (with `--tensor-parallel-size`, several);
+        auto: one for each card.
     """
     from tracker.bench.run import BenchRequest, half_width, token_budgets
     from tracker.bench.run import bench as run_bench
+    from tracker.bench.workers import Where, worker_count
     from tracker.cli.progress import BenchProgress, progress_console
 
     if queue:
@@ -110,11 +116,16 @@ def bench(
             until=until,
             until_better_than=until_better_than,
             code=engine.trust_remote_code,
-            executor=executor != "local",
         )
         from tracker.cli.bench_queue import bench_queue
 
-        bench_queue(suite, engine.settings(), budget.budget(), as_json=json)
+        bench_queue(
+            suite,
+            engine.settings(),
+            budget.budget(),
+            where=Where(executor, worker_count(data_parallel)),
+            as_json=json,
+        )
         return
     if model is None:
         raise UsageError(
@@ -146,6 +157,7 @@ def bench(
         until_better_than=until_better_than,
         minutes=budget.minutes,
         executor=executor,
+        data_parallel=worker_count(data_parallel),
     )
     settings = load_settings()
     with BenchProgress(progress_console()) as progress:

@@ -59,6 +59,7 @@ def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]
         "prefilled_tokens": cost.prefilled_tokens,
         "output_tokens": cost.output_tokens,
         "tokens_per_s": cost.tokens_per_s,
+        "n_workers": cost.n_workers,
         "ttft_s": cost.ttft_s,
         "peak_memory_bytes": cost.peak_memory_bytes,
         "memory_basis": cost.memory_basis,
@@ -209,7 +210,10 @@ def _cost_line(run: Run) -> str:
     parts.append(f"{cost.duration_s:.1f} s")
     if cost.tokens_per_s:
         place = f" on {run.engine.device}" if run.engine else ""
-        parts.append(f"{cost.tokens_per_s:,.0f} output tokens/s{place}")
+        each = f" by each of {cost.n_workers} workers" if cost.n_workers > 1 else ""
+        parts.append(f"{cost.tokens_per_s:,.0f} output tokens/s{place}{each}")
+    elif cost.n_workers > 1:
+        parts.append(f"{cost.n_workers} workers")
     if cost.ttft_s:
         parts.append(f"first token {cost.ttft_s:.2f} s")
     device = run.engine.device if run.engine else None

@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
+from tracker.bench.workers import HERE, Where
 from tracker.cli import print_json
 from tracker.cli.progress import BenchProgress, progress_console
 from tracker.foreign_text import one_line
@@ -17,7 +18,14 @@ from tracker.suites import stored_suite
 EXIT_NOT_RUN = 3
 
 
-def bench_queue(suites: tuple[str, ...], engine: EngineSettings, budget: Budget, *, as_json: bool) -> None:
+def bench_queue(
+    suites: tuple[str, ...],
+    engine: EngineSettings,
+    budget: Budget,
+    *,
+    where: Where = HERE,
+    as_json: bool,
+) -> None:
     """Measure the queued models; exit code 3 if one could not be run, 130 if one was interrupted.
 
     Raises:
@@ -28,7 +36,14 @@ def bench_queue(suites: tuple[str, ...], engine: EngineSettings, budget: Budget,
     with BenchProgress(progress_console()) as progress:
         for suite in suites or ("quick",):
             stored_suite(suite, own=load_settings().suites_path)
-            for one in work_off(load_settings(), budget, progress.show, suite=suite, engine=engine):
+            for one in work_off(
+                load_settings(),
+                budget,
+                progress.show,
+                suite=suite,
+                engine=engine,
+                where=where,
+            ):
                 worked.append(one)
                 if not as_json:
                     print_worked(one)

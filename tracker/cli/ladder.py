@@ -28,7 +28,7 @@ def ladder(
     task: Annotated[tuple[str, ...], Parameter(group=TASKS)] = (),
     include_path: Annotated[Path | None, Parameter(group=TASKS)] = None,
     engine: EngineFlags = DEFAULT_ENGINE,
-    executor: Annotated[str, Parameter(group=ENGINE)] = "local",
+    executor: Annotated[str | None, Parameter(group=ENGINE)] = None,
     precision: Annotated[float, Parameter(group=BUDGET)] = 1.0,
     limit: Annotated[int | None, Parameter(group=BUDGET)] = None,
     minutes: Annotated[float | None, Parameter(group=BUDGET)] = None,
@@ -57,7 +57,8 @@ def ladder(
     include_path
         Folder with your own task YAML files.
     executor
-        Where the jobs run: local, the name of an installed executor, or `package.module:Class`.
+        Where the jobs run: local, ray, slurm, the name of an installed executor, or
+        `package.module:Class`; default: TRACKER_EXECUTOR, else local.
     precision
         Stop a rung once its difference is known to ±N percentage points.
     limit

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from runners.card_support import can_use_card
 from runners.engines import AUTO, check_some_engine, choose_engine
-from runners.executors import DEFAULT_EXECUTOR
 from runners.hardware import describe_hardware
 from runners.harness.events import Event
 from tracker.answers.ladder import LadderResult, ladder_result, rung_loss
@@ -65,7 +64,7 @@ class LadderRequest:
     precision: float = 0.01  # half width of the interval of a difference, as a fraction of 1
     limit: int | None = None  # items of each task at most
     minutes: float | None = None
-    executor: str = DEFAULT_EXECUTOR
+    executor: str | None = None  # None: that of the settings
 
     def __post_init__(self) -> None:
         """Check the combination."""

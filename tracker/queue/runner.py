@@ -17,6 +17,7 @@ from runners.memory.fit import plan_fit
 from runners.models.hub import hub_answers
 from runners.models.resolve import bytes_to_download, weights_format
 from tracker.bench.run import BenchRequest, bench, resolve_named
+from tracker.bench.workers import HERE, Where
 from tracker.errors import (
     EXIT_INTERRUPTED,
     BusyError,
@@ -88,6 +89,7 @@ def work_off(
     *,
     suite: str = DEFAULT_SUITE,
     engine: EngineSettings | None = None,
+    where: Where = HERE,
 ) -> Iterator[Worked]:
     """Measure queued models, highest priority first, until the queue is empty or the budget is spent.
 
@@ -124,7 +126,14 @@ def work_off(
             _put(settings, replace(job, status="queued", lease_pid=None))
             get_logger("queue").warning("model left in the queue", model_id=job.model_id, error=str(error))
             continue
-        request = BenchRequest(model=job.model_id, engine=own, suites=(suite,), minutes=minutes)
+        request = BenchRequest(
+            model=job.model_id,
+            engine=own,
+            suites=(suite,),
+            minutes=minutes,
+            executor=where.executor,
+            data_parallel=where.data_parallel,
+        )
         worked, n_bytes = _work(settings, job, request, on_event, left_bytes=left_bytes)
         if worked is None:
             continue

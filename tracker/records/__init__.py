@@ -18,6 +18,7 @@ from typing import Any
 from tracker.errors import FieldError
 from tracker.records.origins import Origin
 from tracker.records.paired import PairedOutcome, PairedReference
+from tracker.records.shards import Shard
 
 EMBEDDED_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"  # what MODEL `demo` means
 CUT_OFF = ("length", "repetition")  # reasons of answers that did not end by themselves
@@ -324,6 +325,7 @@ class Job:
     fit: Mapping[str, Any] | None = None  # the check before loading, and each step of its ladder
     warnings: tuple[str, ...] = ()  # shown before loading, stored with every run
     flush_s: float = 5.0  # between writes of answers: a kill loses at most this much work
+    shard: Shard | None = None  # the part of one of several workers; None: one worker asks everything
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -466,6 +468,7 @@ class Cost:
     peak_memory_bytes: int | None = None
     energy_j: float | None = None
     memory_basis: str | None = None  # "used": without what was only reserved; null: all that was taken
+    n_workers: int = 1  # that shared the run; speed and memory are those of one of them
 
 
 @dataclass(frozen=True, slots=True)

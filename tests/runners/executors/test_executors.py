@@ -63,7 +63,7 @@ def test_executor_ends_its_own_orphans_at_the_next_start(settings: Settings, mod
     assert (settings.home / "ended-orphans").read_text() == "run-1"
 
 
-@pytest.mark.parametrize("name", ["lokal", "slurm"])
+@pytest.mark.parametrize("name", ["lokal", "pbs"])
 def test_executor_that_nobody_installed_is_refused_before_anything_else(name: str) -> None:
     with pytest.raises(UnknownNameError, match=f"no executor is called `{name}`"):
         BenchRequest(model="demo", engine=EngineSettings(), executor=name)

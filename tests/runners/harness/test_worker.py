@@ -210,7 +210,7 @@ def test_worker_a_time_budget_ends_cleanly_with_a_valid_score(settings: Settings
     assert 0 < end.runs[0].scores[0].n_items < 400
 
 
-def start_parent(settings: Settings, made: Job) -> subprocess.Popen[bytes]:
+def start_parent(settings: Settings, made: Job, **more: object) -> subprocess.Popen[bytes]:
     """A process that runs the job as `tracker bench` would."""
     path = settings.home / f"{made.runs[0].run_id}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -220,7 +220,8 @@ def start_parent(settings: Settings, made: Job) -> subprocess.Popen[bytes]:
         "from runners.executors.jobs import run_job\nfrom tracker.serialization import load_json\n"
         "from tracker.records import Job\nfrom tracker.settings import load_settings\n"
         f"job = load_json(Job, Path({str(path)!r}).read_bytes(), where='job')\n"
-        "sys.exit(run_job(job, load_settings(), lambda event: print(event.event, flush=True)).exit_code)"
+        "sys.exit(run_job(job, load_settings(), lambda event: print(event.event, flush=True),"
+        f" **{more!r}).exit_code)"
     )
     return subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL

@@ -1,0 +1,153 @@
+"""What the executor `ray` runs on a node: an actor that follows one worker and hands over what it writes.
+
+Files go both ways in pieces that fit into a message, so nothing of them is put into Ray's object store. On
+the node the job runs as the executor `local` runs it, in a folder of its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from runners.executors.local import LocalExecutor
+from runners.executors.supervisor import WorkerEnd
+from runners.harness.events import Event, encode, read_job
+from runners.harness.gate import give_sign
+from tracker.installation import DISTRIBUTION, installed_version
+from tracker.serialization import write_atomically
+from tracker.settings import Settings
+
+PIECE_BYTES = 64 * 2**10  # below the 100 KB from which Ray uses its object store
+GATE, ITEMS, LOG = "gate", "items", "worker.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a file; the last one completes it."""
+
+    name: str  # below the folder of the job: "items/run-1/….parquet"
+    content: bytes
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What happened on the node since the last question."""
+
+    events: tuple[bytes, ...] = ()
+    pieces: tuple[Piece, ...] = ()
+    end: tuple[int, str | None, str] | None = None  # as in `WorkerEnd`; only once every piece was handed over
+
+
+def pieces_of(name: str, content: bytes) -> Iterator[Piece]:
+    """The file in pieces; an empty one is one piece."""
+    for start in range(0, max(len(content), 1), PIECE_BYTES):
+        part = content[start : start + PIECE_BYTES]
+        yield Piece(name, part, start + PIECE_BYTES >= len(content))
+
+
+@dataclass(slots=True)
+class Inbox:
+    """Puts pieces together."""
+
+    parts: dict[str, bytes] = field(default_factory=dict)
+
+    def add(self, piece: Piece) -> bytes | None:
+        """The whole content, with its last piece."""
+        content = self.parts.pop(piece.name, b"") + piece.content
+        if piece.is_last:
+            return content
+        self.parts[piece.name] = content
+        return None
+
+
+class NodeWorker:
+    """The actor: its methods are called one after the other."""
+
+    def __init__(self) -> None:
+        """Make the folder of the job."""
+        self._root = Path(tempfile.mkdtemp(prefix="tracker-node-"))
+        self._inbox = Inbox()
+        self._outbox: deque[Piece] = deque()
+        self._sent: dict[str, tuple[int, int]] = {}  # name → time and size of what was handed over
+        self._events: deque[bytes] = deque()
+        self._interrupts: list[float] = []
+        self._thread: threading.Thread | None = None
+        self._end: WorkerEnd | None = None
+
+    def version(self) -> str:
+        """The version of this program on the node."""
+        return installed_version(DISTRIBUTION, extra="ray")
+
+    def put(self, pieces: list[Piece]) -> None:
+        """Take pieces of files that the job needs."""
+        for piece in pieces:
+            if (content := self._inbox.add(piece)) is not None:
+                path = self._root / piece.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(path, content)
+                self._note(path)
+
+    def start(self) -> None:
+        """Start the job in `job.json`, in the folder of this node."""
+        (self._root / GATE).mkdir(exist_ok=True)
+        job = read_job(self._root / "job.json")
+        shard = None if job.shard is None else replace(job.shard, gate=str(self._root / GATE))
+        job = replace(job, items_path=str(self._root / ITEMS), shard=shard)
+        self._thread = threading.Thread(target=self._run, args=(job,), daemon=True)
+        self._thread.start()
+
+    def ask(self) -> Answer:
+        """What happened since the last question."""
+        give_sign(self._root / GATE)
+        end = self._end
+        self._collect(is_last=end is not None)
+        events = tuple(self._events.popleft() for _ in range(min(len(self._events), 100)))
+        pieces: list[Piece] = []
+        while self._outbox and sum(len(one.content) for one in [*pieces, self._outbox[0]]) <= PIECE_BYTES:
+            pieces.append(self._outbox.popleft())
+        is_done = end is not None and not self._outbox and not self._events
+        return Answer(
+            events, tuple(pieces), (end.returncode, end.stopped, end.stopped_for) if end and is_done else None
+        )
+
+    def stop(self) -> None:
+        """Ask the worker to stop; a second time, at once."""
+        self._interrupts.append(time.monotonic())
+
+    def close(self) -> None:
+        """Remove the folder of the job."""
+        shutil.rmtree(self._root, ignore_errors=True)
+
+    def _run(self, job) -> None:  # type: ignore[no-untyped-def]
+        self._end = LocalExecutor(Settings(home=self._root)).run(
+            job, self._hear, log_path=self._root / LOG, interrupts=self._interrupts
+        )
+
+    def _hear(self, event: Event) -> None:
+        self._events.append(encode(event).rstrip(b"\n"))
+
+    def _collect(self, *, is_last: bool) -> None:
+        """Put new and changed files into the outbox; the log once the job has ended."""
+        found = [*self._root.glob(f"{ITEMS}/*/*"), *self._root.glob(f"{GATE}/report-*.json")]
+        if is_last:
+            found.append(self._root / LOG)
+        for path in sorted(found):
+            name = str(path.relative_to(self._root))
+            if path.suffix in {".parquet", ".json", ".log"} and self._sent.get(name) != _state(path):
+                self._note(path)
+                self._outbox.extend(pieces_of(name, path.read_bytes()))
+
+    def _note(self, path: Path) -> None:
+        self._sent[str(path.relative_to(self._root))] = _state(path)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
