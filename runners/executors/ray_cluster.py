@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -32,6 +33,7 @@ POLL_S = 0.3
 SILENCE_S = 60.0  # after which a node that does not answer is lost
 PLACE_S = 60.0  # for another place, after a node was lost
 DESCRIBE_S = 120.0
+JOINING = threading.Lock()  # workers of one job join at the same time
 REPORT = re.compile(r"report-\d+\.json")
 SIDECAR = re.compile(r"[0-9a-f]{32}\.json")
 
@@ -113,17 +115,14 @@ class RayExecutor:
         Raises:
             TrackerError: there is none at the address.
         """
-        if self._ray.is_initialized():
-            return
+        address = self._settings.ray_address
+        local = {"include_dashboard": False} if address == "local" else {}
         try:
-            self._ray.init(
-                address=self._settings.ray_address,
-                log_to_driver=False,
-                logging_level="ERROR",
-                **({"include_dashboard": False} if self._settings.ray_address == "local" else {}),
-            )
+            with JOINING:
+                if not self._ray.is_initialized():
+                    self._ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
         except Exception as error:
-            message = f"no Ray cluster at `{self._settings.ray_address}`: {_said(error)}"
+            message = f"no Ray cluster at `{address}`: {_said(error)}"
             raise TrackerError(message, hint="TRACKER_RAY_ADDRESS names one; `local` starts one") from error
 
     def _resources(self, engine: EngineSettings, *, n_bytes: int) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""One job by several workers at once, with any executor: each asks a part, the first one scores all.
+"""One job by several workers at once, with any executor: each asks a part, one of them scores all.
 
 The driver starts the workers, opens the rounds through a folder (`runners.harness.gate`), starts a killed
 worker again, and lets the others ask what a lost one has not asked. Nothing is merged here: every worker
-writes its items into the folder of the run, where the first one finds them.
+writes its items into the folder of the run, where the one that scores finds them.
 """
 
 from __future__ import annotations
@@ -97,16 +97,17 @@ class Crew:
         self._cards, self._gate = cards, log_path.parent / "gate"
         self._lock = threading.RLock()
         self._warnings: list[str] = []
+        self._said: set[str] = set()
         self._n_opened = 1  # rounds
         self._n_lost = 0  # workers of which the others know
         self._is_staged = any(task.when for run in job.runs for task in run.suite.tasks)
         self._is_second_stage = self._is_scoring = False
         paths = [log_path, *(log_path.parent / f"worker-{n}" / log_path.name for n in range(1, len(cards)))]
         self._workers = [Worker(n, Stops(interrupts), path) for n, path in enumerate(paths)]
+        self._scorer = self._workers[0]  # who writes the run; another one if it is lost before it scores
 
-    @property
-    def _lead(self) -> Worker:
-        return self._workers[0]
+    def _alive(self) -> list[Worker]:
+        return [worker for worker in self._workers if worker.is_alive]
 
     def run(self) -> WorkerEnd:
         """Run the job to its end; the end of the worker that scores is that of the job."""
@@ -119,7 +120,7 @@ class Crew:
                 )
                 worker.thread.start()
             signed_s = -math.inf
-            while self._lead.is_alive and not self._errors():
+            while self._is_under_way() and not self._errors():
                 if time.monotonic() - signed_s > SIGN_S:
                     signed_s = time.monotonic()
                     give_sign(self._gate)
@@ -129,8 +130,13 @@ class Crew:
             self._end_all()
         for error in self._errors():
             raise error
-        assert self._lead.end is not None
-        return self._lead.end
+        assert self._scorer.end is not None
+        return self._scorer.end
+
+    def _is_under_way(self) -> bool:
+        """Whether somebody scores, or may still do so."""
+        with self._lock:
+            return self._scorer.is_alive if self._is_scoring else bool(self._alive())
 
     def _errors(self) -> list[BaseException]:
         return [worker.error for worker in self._workers if worker.error is not None]
@@ -152,7 +158,7 @@ class Crew:
                     break
                 self._say(f"{self._name(worker)} was started again: {end.detail}")
                 worker.n_asked = 0
-            if worker is not self._lead and end.returncode and not worker.stops:
+            if end.returncode and not worker.stops and not self._is_scoring:
                 self._say(f"{self._name(worker)} ended early: {end.detail}; the others ask its questions")
             worker.end = end
         except BaseException as error:  # noqa: BLE001 (the main thread raises it)
@@ -160,7 +166,7 @@ class Crew:
 
     def _is_to_restart(self, worker: Worker, end: WorkerEnd) -> bool:
         """Whether a signal killed a worker that is still needed, and not for what it would do again."""
-        is_needed = worker is self._lead or not self._is_scoring
+        is_needed = worker is self._scorer or not self._is_scoring
         return is_needed and end.reason == "killed" and not worker.stops and worker.n_starts <= RESTARTS
 
     def _name(self, worker: Worker) -> str:
@@ -174,18 +180,19 @@ class Crew:
     def _hear(self, worker: Worker, event: Event) -> None:
         """Pass on what concerns the whole job."""
         with self._lock:
-            is_lead = worker is self._lead
+            scores = worker is self._scorer and self._is_scoring
             if event.event == "waiting":
                 worker.n_asked = max(worker.n_asked, event.n_done)
-            elif event.event in {"task", "progress"}:
-                if not self._is_scoring:
-                    self._add(worker, event)
-                elif is_lead:
+            elif event.event in {"task", "progress"} and not self._is_scoring:
+                self._add(worker, event)
+            elif event.event == "warning" and event.run_id is None:
+                if event.message not in self._said:
+                    self._said.add(event.message)
                     self._on_event(event)
-            elif event.event in {"warning", "unavailable"} and event.run_id is not None:
-                if is_lead and self._is_scoring:  # before, it is about a part
+            elif event.event in {"task", "progress", "warning", "unavailable", "run"}:
+                if scores:  # before, it is about a part
                     self._on_event(event)
-            elif is_lead or event.event == "heartbeat":
+            elif worker is self._scorer or event.event == "heartbeat":
                 self._on_event(event)
 
     def _add(self, worker: Worker, event: Event) -> None:
@@ -208,11 +215,12 @@ class Crew:
     def _advance(self) -> None:
         """Open the next round once every living worker has asked its part of this one."""
         with self._lock:
-            alive = [worker for worker in self._workers if worker.is_alive]
-            if self._is_scoring or any(worker.n_asked < self._n_opened for worker in alive):
+            alive = self._alive()
+            if self._is_scoring or not alive or any(worker.n_asked < self._n_opened for worker in alive):
                 return
             what = self._next_round([worker.index for worker in alive])
-            self._is_scoring = not what.asks
+            if not what.asks:
+                self._is_scoring, self._scorer = True, alive[0]
             self._n_opened += 1
             open_round(self._gate, self._n_opened, what)
 
@@ -228,7 +236,7 @@ class Crew:
         if self._is_staged and not self._is_second_stage:
             self._is_second_stage = True
             return Round(tuple(alive), scores_first=True)
-        return Round(warnings=tuple(self._warnings))
+        return Round(scorer=alive[0], warnings=tuple(self._warnings))
 
     def _end_all(self) -> None:
         """Wait for the workers that have nothing left to do; stop them where the job has failed."""

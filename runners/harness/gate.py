@@ -26,11 +26,12 @@ class DriverGoneError(TrackerError):
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One round: which workers ask, in which order; nobody: the lead scores."""
+    """One round: which workers ask, in which order; nobody: one of them scores."""
 
     asks: tuple[int, ...] = ()
     stride: int = 1
     scores_first: bool = False  # tasks without conditions have been asked: their scores decide what follows
+    scorer: int = 0
     warnings: tuple[str, ...] = ()  # of the driver, for the run
 
     def share_of(self, index: int) -> Share | None:

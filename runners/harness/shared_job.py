@@ -1,4 +1,4 @@
-"""One of several workers of the same job: it asks its part, round by round; the first one scores all.
+"""One of several workers of the same job: it asks its part, round by round; one of them scores all.
 
 Every worker writes its items into the folder of the run. The scores are those of one worker that finds all of
 them stored: same questions, same order, same intervals.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OtherWorkers:
-    """What all workers report when the first one begins to score."""
+    """What all workers report when one of them begins to score."""
 
     reports: Mapping[int, WorkerReport]
     warnings: tuple[str, ...] = ()  # of the driver
@@ -88,7 +88,7 @@ class SharedJob:
     costs: dict[str, WorkerCost] = field(default_factory=dict)
 
     def run(self, watch: MemoryWatch) -> int:
-        """Ask in every round what is ours; the first worker scores in the last one. Returns an exit code."""
+        """Ask in every round what is ours; one worker scores in the last one. Returns an exit code."""
         number, what = 1, first_round(self.shard)
         try:
             while what.asks:
@@ -107,7 +107,10 @@ class SharedJob:
             for run in self.session.runs.values():
                 self.session.end(failed(run, error))
             return exit_code(error)
-        return self._score(what, watch) if self.shard.is_lead else 0
+        if what.scorer != self.shard.index:
+            return 0
+        self.session.writes_runs = True
+        return self._score(what, watch)
 
     def _next_round(self, number: int) -> Round:
         def tell() -> None:

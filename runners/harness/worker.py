@@ -147,6 +147,7 @@ class Session:
     stop: JobStop
     runs: dict[str, Run] = field(default_factory=dict)
     tasks: dict[str, tuple[PreparedTask, ...]] = field(default_factory=dict)
+    writes_runs: bool = False  # although it is not the first of several workers
 
     @property
     def items_path(self) -> Path:
@@ -244,8 +245,8 @@ class Session:
         return exit_code(fatal) if fatal is not None else code
 
     def keep(self, run: Run) -> None:
-        """Write `run.json`; of several workers, only the first one does."""
-        if self.job.shard is None or self.job.shard.is_lead:
+        """Write `run.json`; of several workers, only the first one does, and the one that scores."""
+        if self.writes_runs or self.job.shard is None or self.job.shard.is_lead:
             write_run(self.items_path, run)
 
     def end(self, run: Run) -> None:

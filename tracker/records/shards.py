@@ -10,12 +10,12 @@ MOST_WORKERS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One of `count` workers of the same job: each asks a part of its questions, the first one scores all.
+    """One of `count` workers of the same job: each asks a part of its questions, one of them scores all.
 
     `gate` is a folder that the workers and their driver share: see `runners.harness.gate`.
     """
 
-    index: int  # 0: the lead, which scores
+    index: int  # 0: the lead, which writes the run and scores, unless it is lost
     count: int
     gate: str
     cards: tuple[str, ...] = ()  # that this worker uses, by their UUIDs; empty: whatever it is given
@@ -27,7 +27,7 @@ class Shard:
 
     @property
     def is_lead(self) -> bool:
-        """Whether this worker scores the answers of all."""
+        """Whether this worker is the one that scores, as long as it lives."""
         return self.index == 0
 
 
