@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runners.executors.ray_node import GATE, ITEMS, LOG, Answer, Inbox, NodeWorker, Piece, pieces_of
+from runners.executors.ray_node import GATE, ITEMS, LOG, FilePiece, Inbox, NodeAnswer, NodeWorker, pieces_of
 from runners.executors.supervisor import WorkerEnd
 from runners.hardware import Hardware, describe_hardware
 from runners.harness.events import JOB_FORMAT, Event, decode
@@ -175,7 +175,7 @@ class Errand:
     def _follow(self, actor: Any) -> WorkerEnd:
         n_stops = 0
         while True:
-            answer: Answer = self._call(actor.ask.remote())
+            answer: NodeAnswer = self._call(actor.ask.remote())
             for piece in answer.pieces:
                 self._take(piece)
             for line in answer.events:
@@ -265,7 +265,7 @@ class Errand:
         for path in new:
             self._give(actor, path, GATE)
 
-    def _take(self, piece: Piece) -> None:
+    def _take(self, piece: FilePiece) -> None:
         """Write a whole file where it belongs; what a node has no business to write is left out."""
         content = self._inbox.add(piece)
         if content is None:

@@ -28,7 +28,7 @@ GATE, ITEMS, LOG = "gate", "items", "worker.log"
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class FilePiece:
     """A part of a file; the last one completes it."""
 
     name: str  # below the folder of the job: "items/run-1/….parquet"
@@ -37,19 +37,19 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class NodeAnswer:
     """What happened on the node since the last question."""
 
     events: tuple[bytes, ...] = ()
-    pieces: tuple[Piece, ...] = ()
+    pieces: tuple[FilePiece, ...] = ()
     end: tuple[int, str | None, str] | None = None  # as in `WorkerEnd`; only once every piece was handed over
 
 
-def pieces_of(name: str, content: bytes) -> Iterator[Piece]:
+def pieces_of(name: str, content: bytes) -> Iterator[FilePiece]:
     """The file in pieces; an empty one is one piece."""
     for start in range(0, max(len(content), 1), PIECE_BYTES):
         part = content[start : start + PIECE_BYTES]
-        yield Piece(name, part, start + PIECE_BYTES >= len(content))
+        yield FilePiece(name, part, start + PIECE_BYTES >= len(content))
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class Inbox:
 
     parts: dict[str, bytes] = field(default_factory=dict)
 
-    def add(self, piece: Piece) -> bytes | None:
+    def add(self, piece: FilePiece) -> bytes | None:
         """The whole content, with its last piece."""
         content = self.parts.pop(piece.name, b"") + piece.content
         if piece.is_last:
@@ -74,7 +74,7 @@ class NodeWorker:
         """Make the folder of the job."""
         self._root = Path(tempfile.mkdtemp(prefix="tracker-node-"))
         self._inbox = Inbox()
-        self._outbox: deque[Piece] = deque()
+        self._outbox: deque[FilePiece] = deque()
         self._sent: dict[str, tuple[int, int]] = {}  # name → time and size of what was handed over
         self._events: deque[bytes] = deque()
         self._interrupts: list[float] = []
@@ -85,7 +85,7 @@ class NodeWorker:
         """The version of this program on the node."""
         return installed_version(DISTRIBUTION, extra="ray")
 
-    def put(self, pieces: list[Piece]) -> None:
+    def put(self, pieces: list[FilePiece]) -> None:
         """Take pieces of files that the job needs."""
         for piece in pieces:
             if (content := self._inbox.add(piece)) is not None:
@@ -103,17 +103,17 @@ class NodeWorker:
         self._thread = threading.Thread(target=self._run, args=(job,), daemon=True)
         self._thread.start()
 
-    def ask(self) -> Answer:
+    def ask(self) -> NodeAnswer:
         """What happened since the last question."""
         give_sign(self._root / GATE)
         end = self._end
         self._collect(is_last=end is not None)
         events = tuple(self._events.popleft() for _ in range(min(len(self._events), 100)))
-        pieces: list[Piece] = []
+        pieces: list[FilePiece] = []
         while self._outbox and sum(len(one.content) for one in [*pieces, self._outbox[0]]) <= PIECE_BYTES:
             pieces.append(self._outbox.popleft())
         is_done = end is not None and not self._outbox and not self._events
-        return Answer(
+        return NodeAnswer(
             events, tuple(pieces), (end.returncode, end.stopped, end.stopped_for) if end and is_done else None
         )
 

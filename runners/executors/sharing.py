@@ -60,7 +60,7 @@ class Stops(Sequence[float]):
 
 
 @dataclass(slots=True)
-class Worker:
+class Member:
     """One of the workers, as the driver knows it."""
 
     index: int
@@ -103,10 +103,10 @@ class Crew:
         self._is_staged = any(task.when for run in job.runs for task in run.suite.tasks)
         self._is_second_stage = self._is_scoring = False
         paths = [log_path, *(log_path.parent / f"worker-{n}" / log_path.name for n in range(1, len(cards)))]
-        self._workers = [Worker(n, Stops(interrupts), path) for n, path in enumerate(paths)]
+        self._workers = [Member(n, Stops(interrupts), path) for n, path in enumerate(paths)]
         self._scorer = self._workers[0]  # who writes the run; another one if it is lost before it scores
 
-    def _alive(self) -> list[Worker]:
+    def _alive(self) -> list[Member]:
         return [worker for worker in self._workers if worker.is_alive]
 
     def run(self) -> WorkerEnd:
@@ -141,7 +141,7 @@ class Crew:
     def _errors(self) -> list[BaseException]:
         return [worker.error for worker in self._workers if worker.error is not None]
 
-    def _attend(self, worker: Worker) -> None:
+    def _attend(self, worker: Member) -> None:
         """Run one worker, again if a signal killed it."""
         shard = Shard(worker.index, len(self._workers), str(self._gate), tuple(self._cards[worker.index]))
         job = replace(self._job, shard=shard)
@@ -164,12 +164,12 @@ class Crew:
         except BaseException as error:  # noqa: BLE001 (the main thread raises it)
             worker.error = error
 
-    def _is_to_restart(self, worker: Worker, end: WorkerEnd) -> bool:
+    def _is_to_restart(self, worker: Member, end: WorkerEnd) -> bool:
         """Whether a signal killed a worker that is still needed, and not for what it would do again."""
         is_needed = worker is self._scorer or not self._is_scoring
         return is_needed and end.reason == "killed" and not worker.stops and worker.n_starts <= RESTARTS
 
-    def _name(self, worker: Worker) -> str:
+    def _name(self, worker: Member) -> str:
         return f"worker {worker.index + 1} of {len(self._workers)}"
 
     def _say(self, text: str) -> None:
@@ -177,7 +177,7 @@ class Crew:
             self._warnings.append(text)
             self._on_event(Event("warning", message=text))
 
-    def _hear(self, worker: Worker, event: Event) -> None:
+    def _hear(self, worker: Member, event: Event) -> None:
         """Pass on what concerns the whole job."""
         with self._lock:
             scores = worker is self._scorer and self._is_scoring
@@ -195,7 +195,7 @@ class Crew:
             elif worker is self._scorer or event.event == "heartbeat":
                 self._on_event(event)
 
-    def _add(self, worker: Worker, event: Event) -> None:
+    def _add(self, worker: Member, event: Event) -> None:
         """Report the progress of all workers together."""
         key = (event.run_id or "", event.task or "")
         worker.progress[key] = event
