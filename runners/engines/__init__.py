@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, cast, runtime_checkable
 
-from runners.engines.tool_calls import ToolCall
+from runners.engines.marked_calls import ToolCall
 from tracker.errors import EngineError, FieldError, TrackerError, UnknownNameError
 from tracker.extensions import Registry
 from tracker.installation import install_command

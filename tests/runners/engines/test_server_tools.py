@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from runners.engines import ChatPrompt, GenerationRequest
+from runners.engines.marked_calls import ToolCall
 from runners.engines.server.engine import ServerEngine
-from runners.engines.tool_calls import ToolCall
 from tests.runners.engines.test_server_variants import JSON, Reply, Server, piece, serving, stream
 from tracker.records import EngineSettings, Model
 from tracker.settings import Settings

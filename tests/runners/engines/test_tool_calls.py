@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from runners.engines.tool_calls import AnswerParts, ToolCall, read_answer, served_calls
+from runners.engines.marked_calls import ToolCall
+from runners.engines.tool_calls import AnswerParts, read_answer, served_calls
 
 CALL = ToolCall("share_report", {"id": "R1234", "copies": 3})
 ONE = json.dumps({"name": CALL.name, "arguments": CALL.arguments})
@@ -27,6 +28,38 @@ FORMATS = {
     "<arg_key>copies</arg_key>\n<arg_value>3</arg_value>\n</tool_call>",
     "fenced": f"```json\n{ONE}\n```",
     "openai": json.dumps({"type": "function", "function": {"name": CALL.name, "arguments": CALL.arguments}}),
+    "gpt-oss": "<|channel|>analysis<|message|>I share it.<|end|><|start|>assistant<|channel|>commentary"
+    ' to=functions.share_report <|constrain|>json<|message|>{"id": "R1234", "copies": 3}<|call|>',
+    "gpt-oss without its marks": "analysisI share it.assistantcommentary to=functions.share_report json"
+    '{"id": "R1234", "copies": 3}',
+    "deepseek v3": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>share_report\n```json\n"
+    '{"id": "R1234", "copies": 3}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
+    "deepseek v3.1": "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>share_report<｜tool▁sep｜>"
+    '{"id": "R1234", "copies": 3}'
+    "<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    "deepseek v3.2": '<｜DSML｜function_calls>\n<｜DSML｜invoke name="share_report">\n'
+    '<｜DSML｜parameter name="id" string="true">R1234</｜DSML｜parameter>\n'
+    '<｜DSML｜parameter name="copies" string="false">3</｜DSML｜parameter>\n</｜DSML｜invoke>\n'
+    "</｜DSML｜function_calls>",
+    "kimi k2": "<|tool_calls_section_begin|><|tool_call_begin|>functions.share_report:0"
+    "<|tool_call_argument_begin|>"
+    '{"id": "R1234", "copies": 3}<|tool_call_end|><|tool_calls_section_end|>',
+    "kimi k2 without its marks": 'functions.share_report:0{"id": "R1234", "copies": 3}',
+    "minimax": '<minimax:tool_call>\n<invoke name="share_report">\n<parameter name="id">R1234</parameter>\n'
+    '<parameter name="copies">3</parameter>\n</invoke>\n</minimax:tool_call>',
+    "functiongemma": "<start_function_call>"
+    "call:share_report{copies:3,id:<escape>R1234<escape>}<end_function_call>",
+    "gemma 4": '<|tool_call>call:share_report{copies:3,id:<|"|>R1234<|"|>}<tool_call|>',
+    "gemma without its marks": "call:share_report{copies:3,id:R1234}",
+    "gemma 3": '```tool_code\nprint(default_api.share_report(id="R1234", copies=3))\n```',
+    "olmo 3": '<function_calls>\nshare_report(id="R1234", copies=3)\n</function_calls>',
+    "lfm2": '<|tool_call_start|>[share_report(id="R1234", copies=3)]<|tool_call_end|>I share it.',
+    "command": '<|START_ACTION|>[{"tool_call_id": "0", "tool_name": "share_report", "parameters": '
+    '{"id": "R1234", "copies": 3}}]<|END_ACTION|>',
+    "phi": f"<|tool_call|>[{ONE}]<|/tool_call|>",
+    "llama 3.1": '<function=share_report>{"id": "R1234", "copies": 3}</function>',
+    "seed": "<seed:tool_call>\n<function=share_report>\n<parameter=id>R1234</parameter>\n"
+    "<parameter=copies>3</parameter>\n</function>\n</seed:tool_call>",
     "arguments as text": json.dumps({"name": CALL.name, "arguments": json.dumps(CALL.arguments)}),
 }
 
@@ -42,8 +75,25 @@ def test_tool_calls_several_of_one_answer_are_read_in_order() -> None:
     second = '{"name": "archive_memo", "arguments": {}}'
     for text in (f"{ONE}\n{second}", f"[{ONE}, {second}]",
                  f"<tool_call>{ONE}</tool_call><tool_call>{second}</tool_call>",
-                 '[share_report(id="R1234", copies=3), archive_memo()]'):  # fmt: skip
-        assert read_answer(text).calls == (CALL, other)
+                 '[share_report(id="R1234", copies=3), archive_memo()]',
+                 "call:share_report{id:<escape>R1234<escape>,copies:3}call:archive_memo{}",
+                 'functions.share_report:0{"id": "R1234", "copies": 3}functions.archive_memo:1{}',
+                 'to=functions.share_report json{"id": "R1234", "copies": 3} to=functions.archive_memo {}',
+                 '```tool_code\nshare_report(id="R1234", copies=3)\narchive_memo()\n```'):  # fmt: skip
+        assert read_answer(text, known=["share_report", "archive_memo"]).calls == (CALL, other)
+
+
+def test_tool_calls_values_of_gemma_are_texts_numbers_lists_and_objects() -> None:
+    text = (
+        "call:plan{at:<escape>7:30, or {later}<escape>,days:[1,2.5,<escape>Mo<escape>],"
+        "opt:{loud:true,who:null}}"
+    )
+    (call,) = read_answer(text).calls
+    assert call.arguments == {
+        "at": "7:30, or {later}",
+        "days": [1, 2.5, "Mo"],
+        "opt": {"loud": True, "who": None},
+    }
 
 
 @pytest.mark.parametrize(
@@ -74,7 +124,10 @@ HOSTILE = {
 } | {  # marks whose end never comes, each of which would look through the whole rest
     f"only {mark!r}": ((mark * 200_000)[:199_000], None)
     for mark in ('"name":', "<function=x>", "<function=x><parameter=a>", "<tool_call>x<arg_key>",
-                 "<tool_call>x<arg_key></arg_value>", "[TOOL_CALLS]x ", "x(a=", "<tool_call>x ")
+                 "<tool_call>x<arg_key></arg_value>", "[TOOL_CALLS]x ", "x(a=", "<tool_call>x ",
+                 "to=functions.x ", "functions.x:1 ", "<｜tool▁call▁begin｜>x ", '<invoke name="x">',
+                 "call:x{a:", "call:x{", "call:x{a:<escape>", "call:x{a:[", "<function=x> ", "}call:x",
+                 "```tool_code", "x(a=1)\n", '<invoke name="x"><parameter name="a">', "<function_calls>")
 } | {"blanks": ("[TOOL_CALLS]x" + " " * 199_000, "not readable")}  # fmt: skip
 
 
