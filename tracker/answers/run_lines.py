@@ -16,6 +16,11 @@ TOOL_FORMS = {"template": "in the chat template", "text": "as text"}
 DATE_LENGTH = len("2026-01-31")  # of a time in ISO 8601
 
 
+def by_workers(n_workers: float | None) -> str:
+    """What follows a speed that is that of one of several workers; empty for one worker."""
+    return f" by each of {n_workers:.0f} workers" if n_workers and n_workers > 1 else ""
+
+
 def completed_line(score: Mapping[str, Any]) -> str:
     """What became of the answers that the score counts but that are none, and the score without them.
 

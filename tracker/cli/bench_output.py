@@ -13,6 +13,7 @@ from rich.table import Table
 from tracker.answers.documents import placement_document
 from tracker.answers.placement import equal_text
 from tracker.answers.run_lines import (
+    by_workers,
     completed_line,
     outcome_document,
     paired_line,
@@ -210,8 +211,7 @@ def _cost_line(run: Run) -> str:
     parts.append(f"{cost.duration_s:.1f} s")
     if cost.tokens_per_s:
         place = f" on {run.engine.device}" if run.engine else ""
-        each = f" by each of {cost.n_workers} workers" if cost.n_workers > 1 else ""
-        parts.append(f"{cost.tokens_per_s:,.0f} output tokens/s{place}{each}")
+        parts.append(f"{cost.tokens_per_s:,.0f} output tokens/s{place}{by_workers(cost.n_workers)}")
     elif cost.n_workers > 1:
         parts.append(f"{cost.n_workers} workers")
     if cost.ttft_s:

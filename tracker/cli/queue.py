@@ -10,7 +10,7 @@ from rich.table import Table
 
 from tracker.cli import print_json
 from tracker.cli.flags import DEFAULT_BUDGET, DEFAULT_ENGINE, BudgetFlags, EngineFlags
-from tracker.cli.help import JsonFlag, command_app
+from tracker.cli.help import ENGINE, JsonFlag, command_app
 from tracker.cli.tables import cell, console, count, plain
 from tracker.foreign_text import one_line
 from tracker.settings import load_settings
@@ -58,6 +58,8 @@ def run(
     *,
     suite: tuple[str, ...] = (),
     engine: EngineFlags = DEFAULT_ENGINE,
+    executor: Annotated[str | None, Parameter(group=ENGINE)] = None,
+    data_parallel: Annotated[str, Parameter(group=ENGINE)] = "1",
     budget: BudgetFlags = DEFAULT_BUDGET,
     as_json: JsonFlag = False,
 ) -> None:
@@ -70,10 +72,16 @@ def run(
     ----------
     suite
         Suite whose queue to run; repeatable; default: quick.
+    executor
+        Where the models are measured, as for `tracker bench`.
+    data_parallel
+        Workers that share each model, as for `tracker bench`.
     """
+    from tracker.bench.workers import Where, worker_count
     from tracker.cli.bench_queue import bench_queue
 
-    bench_queue(suite, engine.queue_settings(), budget.budget(), as_json=as_json)
+    where = Where(executor, worker_count(data_parallel))
+    bench_queue(suite, engine.queue_settings(), budget.budget(), where=where, as_json=as_json)
 
 
 @app.command

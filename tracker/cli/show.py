@@ -11,7 +11,14 @@ from rich.text import Text
 
 from tracker.answers.model_record import ModelRecord, read_model
 from tracker.answers.repeatability import repeatability_line
-from tracker.answers.run_lines import completed_line, paired_line, prompt_line, reuse_lines, sampling_line
+from tracker.answers.run_lines import (
+    by_workers,
+    completed_line,
+    paired_line,
+    prompt_line,
+    reuse_lines,
+    sampling_line,
+)
 from tracker.cli import print_json
 from tracker.cli.bench_output import metric_lines
 from tracker.cli.tables import cell, console, count, moment, plain, warn_of_missing
@@ -120,7 +127,8 @@ def _cost(run: Row) -> str:
     parts.append(f"{run['n_items']:,} items ({run['n_reused_items']:,} reused)")
     parts.append(f"{run['duration_s']:,.1f} s")
     if run["tokens_per_s"]:
-        parts.append(f"{run['tokens_per_s']:,.0f} output tokens/s on {run['device'] or 'an unknown device'}")
+        place = f"{run['device'] or 'an unknown device'}{by_workers(run['n_workers'])}"
+        parts.append(f"{run['tokens_per_s']:,.0f} output tokens/s on {place}")
     if run["peak_memory_bytes"]:
         predicted = run["predicted_memory_bytes"]
         beside = f" (predicted {predicted / 1e9:.1f} GB)" if predicted is not None else ""

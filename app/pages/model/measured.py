@@ -13,7 +13,14 @@ from app.pages.model.columns import METRIC_COLUMNS
 from app.widgets import columns, downloads, failure_hints, safe_text
 from app.widgets.facts import show_facts
 from tracker.answers.repeatability import repeatability_line
-from tracker.answers.run_lines import completed_line, paired_line, prompt_line, reuse_lines, sampling_line
+from tracker.answers.run_lines import (
+    by_workers,
+    completed_line,
+    paired_line,
+    prompt_line,
+    reuse_lines,
+    sampling_line,
+)
 from tracker.memory_estimate import is_share_of_card
 
 
@@ -74,7 +81,7 @@ def show_outcome(run: Mapping[str, Any]) -> None:
             "Duration": safe_text.duration(run["duration_s"]),
             "Items": f"{run['n_items']:,}",
             "Tokens in / out": f"{run['prompt_tokens']:,} / {run['output_tokens']:,}",
-            "Tokens/s": safe_text.rate(run["tokens_per_s"]),
+            "Tokens/s": safe_text.rate(run["tokens_per_s"]) + by_workers(safe_text.known(run["n_workers"])),
             "Device": run["device"] or "not known",
             "Time to first token": safe_text.seconds(run["ttft_s"]),
             "Peak memory": peak_memory(run),

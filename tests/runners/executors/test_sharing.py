@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from runners.executors.jobs import JobEnd, run_job
@@ -137,3 +140,39 @@ def test_sharing_the_others_ask_what_a_lost_worker_has_not_asked(
     assert run.warnings == ("worker 3 of 3 ended early: the node was lost; the others ask its questions",)
     by_worker = [e.n_total for e in events if e.event == "progress"]
     assert max(by_worker) == 400
+
+
+@pytest.mark.executors
+def test_sharing_ctrl_c_stops_all_workers_and_the_next_run_asks_the_rest(
+    settings: Settings, model_folder: Path
+) -> None:
+    rules(model_folder, delay_s=0.02)
+    made = job(settings, model_folder)
+
+    def interrupt(event: Event) -> None:
+        if event.event == "progress" and event.n_done > 20 and not sent:
+            sent.append(event.n_done)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    sent: list[int] = []
+    end = run_job(made, settings, interrupt, cards=[NO_CARDS] * 2)
+    assert (end.exit_code, end.runs[0].status) == (130, RunStatus.INTERRUPTED)
+    assert not list(marked_processes(job_mark(made.items_path, "run-1")))
+    again = replace(made, runs=(replace(made.runs[0], run_id="run-2"),))
+    end, _ = shared(settings, again, 2)
+    assert (end.runs[0].status, end.runs[0].n_items) == (RunStatus.COMPLETE, 400)
+    assert 20 < end.runs[0].n_reused_items < 400
+    assert n_rows(settings, end) == 400
+
+
+@pytest.mark.executors
+def test_sharing_a_time_budget_ends_with_a_prefix_of_the_draw(settings: Settings, model_folder: Path) -> None:
+    rules(model_folder, delay_s=0.05)
+    end, _ = shared(settings, job(settings, model_folder, minutes=0.05), 2)
+    (run,) = end.runs
+    assert (run.status, run.reason) == (RunStatus.PARTIAL, "time_budget")
+    (score,) = run.scores
+    assert 0 < score.n_items < 400
+    order = np.random.default_rng(0).permutation(400)[: score.n_items]
+    items = read_items(stored_parts(settings.items_path, score.fingerprint))
+    assert score.value == pytest.approx(np.mean([items[doc].score or 0.0 for doc in order]))

@@ -25,6 +25,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of submitit
 
 @pytest.fixture
 def slurm(monkeypatch: pytest.MonkeyPatch, home: Path) -> Settings:
+    """submitit's local cluster in the place of Slurm."""
+    pytest.importorskip("submitit")
     monkeypatch.setenv("TRACKER_SLURM", '{"cluster": "local", "timeout_min": 10}')
     return Settings(home=home)
 
