@@ -18,6 +18,7 @@ import streamlit as st
 
 from app.data.running_benches import Running, running_benches
 from app.data.running_studies import UnderWay, under_way
+from tracker.answers.abilities import Ability, read_abilities
 from tracker.answers.agent_board import StudyRow
 from tracker.answers.bench_progress import expected_total
 from tracker.answers.comparison import newest_comparable
@@ -130,7 +131,7 @@ def _forget_others(newest: str) -> None:
     """Clear the caches of older snapshots, once per snapshot."""
     for kept in (
         _rows, _table, _board, _ranked_board, _candidates, _item_scores, _item_rows, _exchange_rows,
-        _repeatability, _token_shares, _missing,
+        _repeatability, _abilities, _token_shares, _missing,
     ):  # fmt: skip
         kept.clear()
 
@@ -326,6 +327,11 @@ def run_repeatability(run_id: str, model_id: str) -> dict[str, Any] | None:
     return _repeatability(snapshot(), run_id, model_id)
 
 
+def model_abilities(model_id: str) -> tuple[Ability, ...]:
+    """The areas in which a model was measured here, each with its mean."""
+    return _abilities(snapshot(), model_id)
+
+
 def run_scores(run_id: str) -> pd.DataFrame:
     """One row per task of a run, in suite order; the columns of `task_scores`, with `value` as `score`."""
     return _frame(_rows(snapshot(), "run_scores", run_id=run_id)).rename(columns={"value": "score"})
@@ -447,6 +453,12 @@ def _table(snapshot: str, name: str, *, times: tuple[str, ...] = (), **params: A
 @st.cache_resource(max_entries=KEPT_TABLES, show_spinner=False)
 def _repeatability(snapshot: str, run_id: str, model_id: str) -> dict[str, Any] | None:
     return repeatability_document(repeatability(run_id, model_id, load_settings()))
+
+
+@st.cache_resource(max_entries=KEPT_TABLES, show_spinner=False)
+def _abilities(snapshot: str, model_id: str) -> tuple[Ability, ...]:
+    with open_snapshot(load_settings()) as store:
+        return read_abilities(store, model_id)
 
 
 @st.cache_resource(max_entries=KEPT_TABLES, show_spinner=False)

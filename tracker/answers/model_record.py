@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tracker.answers.abilities import Ability, read_abilities
 from tracker.answers.models import id_of_folder, known_id
 from tracker.answers.repeatability import repeatability_document, repeated
 from tracker.answers.run_lines import outcome_rows
@@ -23,6 +24,7 @@ class ModelRecord:
     model_id: str
     revisions: tuple[Row, ...]
     runs: tuple[Row, ...]
+    abilities: tuple[Ability, ...]
     missing: MissingItems
 
     def document(self) -> dict[str, Any]:
@@ -30,6 +32,7 @@ class ModelRecord:
         return {
             "model_id": self.model_id,
             "revisions": list(self.revisions),
+            "abilities": [one.document() for one in self.abilities],
             "runs": list(self.runs),
             "missing_parts": self.missing.n_parts,
         }
@@ -49,6 +52,7 @@ def read_model(model: str, settings: Settings) -> ModelRecord:
         runs = snapshot.query("model_runs", model_id=model_id)
         scores = snapshot.query("model_scores", model_id=model_id)
         metrics = snapshot.query("task_metrics", model_id=model_id)
+        areas = read_abilities(snapshot, model_id)
         on_disk = snapshot.read("scores_on_disk", model_id=model_id)
         newest = {
             run["run_id"]: repeated(run["run_id"], runs, scores, snapshot) for run in runs[:NEWEST_RUNS]
@@ -67,4 +71,4 @@ def read_model(model: str, settings: Settings) -> ModelRecord:
         run["metrics"] = [metric for metric in metrics if metric["run_id"] == run["run_id"]]
     chosen = {row["revision"] for row in revisions}
     runs = [run for run in runs if run["revision"] in chosen]
-    return ModelRecord(model_id, tuple(revisions), tuple(runs), on_disk.missing)
+    return ModelRecord(model_id, tuple(revisions), tuple(runs), areas, on_disk.missing)

@@ -11,6 +11,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from tracker.records.paired import PairedOutcome, PairedVerdict
+from tracker.wording import counted
 
 TOOL_FORMS = {"template": "in the chat template", "text": "as text"}
 DATE_LENGTH = len("2026-01-31")  # of a time in ISO 8601
@@ -29,12 +30,12 @@ def completed_line(score: Mapping[str, Any]) -> str:
     completed = score["completed_fraction"]
     if completed is None or math.isnan(completed) or completed == 1.0:
         return ""
-    counted = {
+    shares = {
         "empty": score["empty_fraction"],
         "of these with text in the thinking alone": score["only_thinking_fraction"],
         "cut off while thinking": score["cut_thinking_fraction"],
     }
-    parts = [f"{share:.0%} {name}" for name, share in counted.items() if share]
+    parts = [f"{share:.0%} {name}" for name, share in shares.items() if share]
     if completed and score["completed_value"] is not None and not math.isnan(score["completed_value"]):
         interval = f"{100 * score['completed_ci_low']:.1f}–{score['completed_ci_high']:.1%}"
         parts.append(
@@ -57,6 +58,20 @@ def completed_words(row: Mapping[str, Any], value: float) -> str:
     if low is not None and high is not None and low <= own <= high:
         return ""
     return f", {own:.1%} on the {completed:.0%} that are completed answers"
+
+
+def unsafe_lines(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How many unsafe actions a run of the suite `home` counted, for each task; none is ever left out.
+
+    `metrics` have the fields of a `TaskMetric`.
+    """
+    shares = {one["task"]: one for one in metrics if one["metric"] == "unsafe_episodes"}
+    return [
+        f"{one['task']}: {counted(round(one['value']), 'unsafe action')} in"
+        f" {round(shares[one['task']]['value'] * one['n_items']):,} of {counted(one['n_items'], 'episode')}"
+        for one in metrics
+        if one["metric"] == "unsafe" and one["task"] in shares
+    ]
 
 
 def sampling_line(

@@ -19,6 +19,7 @@ from tracker.answers.run_lines import (
     paired_line,
     prompt_line,
     sampling_line,
+    unsafe_lines,
 )
 from tracker.foreign_text import one_line, printable
 from tracker.frontier.placement import Placement, Unplaced
@@ -107,6 +108,8 @@ def print_run(console: Console, run: Run, placement: Placement | Unplaced | None
     for line in filter(None, [*completed, *(paired_line(dump(one)) for one in run.against)]):
         console.print(escape(one_line(line)), highlight=False)
     if line := sampling_line(run.sampling, run.sampling_values, run.repeats, run.max_output_tokens):
+        console.print(escape(one_line(line)), highlight=False)
+    for line in unsafe_lines([dump(metric) for metric in run.metrics]):
         console.print(escape(one_line(line)), highlight=False)
     grouped = {score.task for score in run.scores if score.group is not None}
     for line in metric_lines([dump(metric) for metric in run.metrics], grouped=grouped):

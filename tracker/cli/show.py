@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tracker.answers.abilities import ability_line
 from tracker.answers.model_record import ModelRecord, read_model
 from tracker.answers.repeatability import repeatability_line
 from tracker.answers.run_lines import (
@@ -18,6 +19,7 @@ from tracker.answers.run_lines import (
     prompt_line,
     reuse_lines,
     sampling_line,
+    unsafe_lines,
 )
 from tracker.cli import print_json
 from tracker.cli.bench_output import metric_lines
@@ -38,8 +40,8 @@ def show(model: str, *, json: Annotated[bool, Parameter(negative="")] = False) -
         A model measured here, as listed by `tracker models`, its folder, or `demo`; append `@revision` to
         select one revision.
     json
-        Print one JSON document: `model_id`, `revisions`, `runs`, `missing_parts`; a run has `scores`,
-        each with `n_items_on_disk`, and `metrics`.
+        Print one JSON document: `model_id`, `revisions`, `abilities`, `runs`, `missing_parts`; a run has
+        `scores`, each with `n_items_on_disk`, and `metrics`.
     """
     found = read_model(model, load_settings())
     warn_of_missing(found.missing)
@@ -61,6 +63,8 @@ def _print(out: Console, found: ModelRecord) -> None:
         if row["path"]:
             facts.append(row["path"])
         out.print(Text(one_line(" · ".join(facts)), style="dim"))
+    for one in found.abilities:
+        out.print(Text(one_line(ability_line(one.document()))))
     for run in found.runs:
         out.print()
         _print_run(out, run)
@@ -81,6 +85,8 @@ def _print_run(out: Console, run: Row) -> None:
     if line := sampling_line(
         run["sampling"], run["sampling_values"] or {}, run["repeats"], run["max_output_tokens"]
     ):
+        out.print(Text(one_line(line)))
+    for line in unsafe_lines(run["metrics"]):
         out.print(Text(one_line(line)))
     grouped = {score["task"] for score in run["scores"] if score["group"] is not None}
     for line in metric_lines(run["metrics"], grouped=grouped):

@@ -13,6 +13,15 @@ METRIC_COLUMNS: Mapping[str, Any] = {
     "n_items": cc.NumberColumn("Items", format="localized"),
     "higher_is_better": cc.CheckboxColumn("Higher is better"),
 }
+ABILITY_COLUMNS: Mapping[str, Any] = {
+    "area": cc.TextColumn("Area", width=200, pinned=True),
+    "value": cc.NumberColumn("Mean score, chance at 0", format="%.1f%%"),
+    "ci_low": cc.NumberColumn("95% from", format="%.1f%%"),
+    "ci_high": cc.NumberColumn("to", format="%.1f%%"),
+    "n_items": cc.NumberColumn("Items", format="localized"),
+    "tasks": cc.NumberColumn("Tasks"),
+    "measured_on": cc.TextColumn("Oldest run"),
+}
 PUBLISHED_COLUMNS: Mapping[str, Any] = {
     "benchmark": cc.TextColumn("Benchmark", width=210, pinned=True),
     "score": cc.ProgressColumn("Score", format="percent", min_value=0.0, max_value=1.0, width=130),

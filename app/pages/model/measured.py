@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app.pages.model.columns import METRIC_COLUMNS
+from app.pages.model.columns import ABILITY_COLUMNS, METRIC_COLUMNS
 from app.widgets import columns, downloads, failure_hints, safe_text
 from app.widgets.facts import show_facts
+from tracker.answers.abilities import Ability, ability_line
 from tracker.answers.repeatability import repeatability_line
 from tracker.answers.run_lines import (
     by_workers,
@@ -20,6 +21,7 @@ from tracker.answers.run_lines import (
     prompt_line,
     reuse_lines,
     sampling_line,
+    unsafe_lines,
 )
 from tracker.memory_estimate import is_share_of_card
 
@@ -111,6 +113,29 @@ def show_completed(scores: pd.DataFrame) -> None:
     for score in scores.to_dict("records"):
         if score["group"] is None and (line := completed_line(score)):
             st.caption(safe_text.escaped(line))
+
+
+def show_unsafe(metrics: pd.DataFrame) -> None:
+    """Show how many unsafe actions a run of the suite `home` counted."""
+    for line in unsafe_lines(metrics.to_dict("records")):
+        st.caption(safe_text.escaped(line))
+
+
+def show_abilities(found: Sequence[Ability]) -> None:
+    """Show how jagged the model is, where more than one area was measured."""
+    if len(found) < 2:
+        return
+    st.subheader("Jaggedness: areas measured here", anchor=False)
+    table = pd.DataFrame([one.document() | {"tasks": len(one.tasks)} for one in found])
+    shares = table[["value", "ci_low", "ci_high"]] * 100
+    st.dataframe(
+        table.assign(**shares),
+        column_config=ABILITY_COLUMNS,
+        hide_index=True,
+        alt="Mean score of each area, with chance at 0 and 95% interval: "
+        + "; ".join(ability_line(one.document()) for one in found),
+    )
+    st.caption("Mean of the tasks of each area with the same settings; chance is 0, perfect is 100.")
 
 
 def show_metrics(metrics: pd.DataFrame, run_id: str) -> None:

@@ -29,6 +29,7 @@ if runs:
     measured.show_identity(runs)
     published.show_claims(model_id)
     published.show_placement(runs)
+    measured.show_abilities(queries.model_abilities(model_id))
     ladder.show_ladders(model_id)
 
     st.header("Runs", anchor=False)
@@ -52,6 +53,7 @@ if runs:
         downloads.download_buttons(scores, what="Scores", name=f"scores-{run['run_id']}")
         run_links.link_to_items(run)
     if not metrics.empty:
+        measured.show_unsafe(metrics)
         measured.show_metrics(metrics, run["run_id"])
 else:
     hub_id = facts.hub_id if facts else model_names.agent_repository(model_id, agents)
