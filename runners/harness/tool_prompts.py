@@ -115,7 +115,10 @@ def _as_text(
             found.append(TranscriptMessage("user", f"{RESULTS}\n{line}"))
     if tools is not None:
         lines = "\n".join(str(ToolLine(one)) for one in tools)
-        found[0] = TranscriptMessage("user", REQUEST.format(tools=lines, request=found[0].content))
+        # what is said around a request stands before the tools: behind them, small models call nothing
+        around, blank, request = found[0].content.rpartition("\n\n")
+        text = f"{around}{blank}{REQUEST.format(tools=lines, request=request)}"
+        found[0] = TranscriptMessage("user", text)
         return [*EXAMPLES, *found]
     return found
 

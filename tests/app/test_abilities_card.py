@@ -32,7 +32,7 @@ def test_the_card_shows_each_area_and_unsafe_counts() -> None:
     assert list(table["area"]) == ["knowledge and reasoning", "running a home"]
     assert [round(one) for one in table["value"]] == [47, 25]
     assert all(table["ci_low"] < table["value"])
-    assert "home\\_tools: 2 unsafe actions in 1 of 24 episodes" in [one.value for one in shown.caption]
+    assert "home\\_tools\\: 2 unsafe actions in 1 of 24 episodes" in [one.value for one in shown.caption]
 
 
 def test_one_area_alone_has_no_card() -> None:

@@ -25,7 +25,7 @@ from tests.doubles.home_agents import HomeEngine, solution_calls
 from tests.doubles.tool_agents import RuleEngine, hermes
 from tracker.files.items import read_items, read_run, stored_parts
 from tracker.records import EngineSettings, Job, Model, RunRequest, RunStatus
-from tracker.records.transcripts import Transcript, parse_transcript
+from tracker.records.transcripts import Transcript, TranscriptMessage, parse_transcript
 from tracker.settings import Settings
 from tracker.suites import get_suite
 
@@ -110,6 +110,16 @@ def test_home_a_process_that_never_starts_is_an_error_with_a_sentence() -> None:
     with pytest.raises(HomesGoneError, match="the simulated home failed: it died"):
         homes.ask_again("describe", doc=DOC)
     assert homes.generation == 3
+
+
+def test_home_the_rules_stand_before_the_tools_where_these_are_text() -> None:
+    renderer = ChatRenderer(lambda messages: str(messages[-1]["content"]), takes_tools=False)
+    local = HomeEpisode("api", seed=20261130, number=0)
+    prompt = renderer.prompt([TranscriptMessage("user", local.first)], local.tools)
+    around, tools, request = prompt.split("\n\n")
+    assert "House rules: " in around
+    assert tools.startswith("Tools:\n- list_docs()")
+    assert request == f"Request: {local.command.text}"
 
 
 def test_home_arguments_of_ten_megabytes_are_an_error_of_the_call() -> None:

@@ -70,7 +70,7 @@ class HomeEpisode:
         people = [one.name for one in self.world.entities.values() if one.kind == "person"]
         return (
             f"You run the home of {' and '.join(people)}. It is {clock_text(self.command.world.now)}."
-            f"{self.level.hint} {RULES}\n{self.command.text}"
+            f"{self.level.hint} {RULES}\n\n{self.command.text}"
         )
 
     @property
