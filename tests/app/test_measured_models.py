@@ -52,6 +52,7 @@ def placed(store: Settings) -> Settings:
 
 
 @pytest.mark.clock
+@pytest.mark.slow_clock
 def test_frontier_page_lists_the_placed_model_and_why_others_have_no_place(placed: Settings) -> None:
     session = visit("frontier")
     (table,) = (block.value for block in session.dataframe if "calibrated" in block.value)

@@ -60,6 +60,7 @@ def test_server_job_a_chat_suite_asks_every_server_with_messages(
 
 
 @pytest.mark.clock
+@pytest.mark.slow_clock
 def test_server_job_answers_of_a_server_without_a_digest_count_for_a_week(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

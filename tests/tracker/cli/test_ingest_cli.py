@@ -47,6 +47,7 @@ def tracker(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.clock
+@pytest.mark.slow_clock
 def test_from_an_empty_home_to_a_timer(hub: SourcesHub) -> None:
     done = tracker("ingest", "hub-models", "openrouter", "--json")
     assert done.returncode == 0, done.stderr

@@ -64,6 +64,7 @@ def _api_rows(path: str) -> dict[str, Any]:
 
 @pytest.mark.clock
 @pytest.mark.usefixtures("_another")
+@pytest.mark.slow_clock
 def test_definitions_another_appears_in_every_face(capsys: Capture) -> None:
     main(["frontier", "--json"])
     (told,) = (row for row in json.loads(capsys.readouterr().out)["definitions"] if row["id"] == "G8")

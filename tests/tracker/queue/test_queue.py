@@ -280,6 +280,7 @@ def test_queue_counts_the_bytes_left_to_download_of_an_added_model(
     assert worked_off(settings, max_gb=1e-9) == [("acme/tiny-1b", "done", 0)]  # it lies in the cache
 
 
+@pytest.mark.slow_clock
 def test_queue_run_on_a_server_asks_no_hub_downloads_nothing_and_evicts_nothing(
     settings: Settings, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,7 @@ def run(*arguments: str, environment: dict[str, str]) -> tuple[int, str, str, di
     return process.returncode, out.read_text(), err.read_text(), peaks
 
 
+@pytest.mark.slow_clock
 def test_a_week_of_hostile_repositories(hub: SourcesHub, home: Path, tmp_path: Path) -> None:
     environment = {
         "HOME": str(tmp_path),

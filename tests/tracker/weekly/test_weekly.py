@@ -100,6 +100,7 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     assert path.exists(), "the weekly run never began"
 
 
+@pytest.mark.slow_clock
 def test_two_weeks_by_the_crontab_line(
     hub: SourcesHub, environment: dict[str, str], home: Path, table: Path
 ) -> None:
