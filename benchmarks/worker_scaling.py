@@ -1,7 +1,7 @@
 """How evenly several workers share a job: `python -m benchmarks.worker_scaling [--workers 1 2 4] [--json]`.
 
 The real driver and real worker processes with a simulated engine that takes real time: `SLOTS` answers at
-once, a step of 1 ms and 0.02 ms for each, lengths lognormal with a median of 600 tokens, cut at 4,000. The
+once, a step of 0.5 ms and 0.01 ms for each, lengths lognormal with a median of 600 tokens, cut at 4,000. The
 time is that from the first request to the scores, without the start of the processes. Each engine sleeps, so
 that a machine with two cores can stand for four cards; its length of an answer depends on the prompt alone.
 """
@@ -27,10 +27,10 @@ from tests.doubles.engines import SUM, ArithmeticEngine
 from tracker.records import EngineSettings, Job, Model, RunRequest, Suite, Task
 from tracker.settings import Settings
 
-STEP_S, STEP_S_EACH = 0.001, 0.00002
+STEP_S, STEP_S_EACH = 0.0005, 0.00001
 MEDIAN_TOKENS, SPREAD, MOST_TOKENS = 600, 0.8, 4_000
 SLOTS = 8
-REPEATS = 6  # of 400 questions
+REPEATS = 12  # of 400 questions
 ENGINE = "benchmarks.worker_scaling:SleepingEngine"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +35,9 @@ SILENCE_S = 60.0  # after which a node that does not answer is lost
 PLACE_S = 60.0  # for another place, after a node was lost
 DESCRIBE_S = 120.0
 JOINING = threading.Lock()  # workers of one job join at the same time
+ADDRESS = re.compile(r"(ray://)?(?P<host>[^:/]+):(?P<port>\d{1,5})")
+ADDRESS_HINT = "TRACKER_RAY_ADDRESS names one; `local` starts one"
+CONNECT_S = 5.0
 REPORT = re.compile(r"report-\d+\.json")
 SIDECAR = re.compile(r"[0-9a-f]{32}\.json")
 
@@ -116,6 +120,8 @@ class RayExecutor:
             TrackerError: there is none at the address.
         """
         address = self._settings.ray_address
+        if (found := ADDRESS.fullmatch(address)) is not None:
+            _require_listener(found["host"], int(found["port"]), address=address)
         local = {"include_dashboard": False} if address == "local" else {}
         try:
             with JOINING:
@@ -123,7 +129,7 @@ class RayExecutor:
                     self._ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
         except Exception as error:
             message = f"no Ray cluster at `{address}`: {_said(error)}"
-            raise TrackerError(message, hint="TRACKER_RAY_ADDRESS names one; `local` starts one") from error
+            raise TrackerError(message, hint=ADDRESS_HINT) from error
 
     def _resources(self, engine: EngineSettings, *, n_bytes: int) -> dict[str, Any]:
         """What a worker reserves: its cards, else a core and the memory that is predicted."""
@@ -291,6 +297,19 @@ class Errand:
         run_id = folder.removeprefix(f"{ITEMS}/")
         is_file = PART_NAME.fullmatch(file) or SIDECAR.fullmatch(file) or file == "run.json"
         return self._items_path / run_id / file if run_id in runs and is_file else None
+
+
+def _require_listener(host: str, port: int, *, address: str) -> None:
+    """Ray itself tries for minutes where nothing listens.
+
+    Raises:
+        TrackerError: nothing does.
+    """
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        message = f"no Ray cluster at `{address}`: {_said(error)}"
+        raise TrackerError(message, hint=ADDRESS_HINT) from error
 
 
 def _document(job: Job) -> bytes:

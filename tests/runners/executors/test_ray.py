@@ -17,6 +17,7 @@ from runners.harness.events import Event
 from tests.conftest import IMPORTED_FROM
 from tests.runners.executors.test_sharing import NO_CARDS, alone, answers, assert_equal, n_rows
 from tests.runners.harness.test_worker import job, rules, start_parent, wait_for
+from tracker.errors import TrackerError
 from tracker.records import EngineSettings, RunStatus
 from tracker.settings import Settings
 
@@ -103,3 +104,12 @@ def is_worker(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
         return "runners.harness" in process.cmdline() and "tracker-node-" in process.cmdline()[-1]
     return False
+
+
+def test_ray_an_address_where_nothing_listens_is_named_at_once(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("TRACKER_RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(TrackerError, match=r"no Ray cluster at `127\.0\.0\.1:1`: .*refused"):
+        open_executor("ray", Settings(home=settings.home)).room(EngineSettings())  # type: ignore[attr-defined]
