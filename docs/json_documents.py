@@ -102,6 +102,7 @@ RUN: dict[str, Sequence[str]] = {
     "frontier overrides": ("frontier overrides",),
     "frontier pareto": ("frontier pareto", "frontier pareto --cost memory --task count_letters"),
     "import": ("import {results} --dry-run",),
+    "export": ("export exported --table runs --dry-run",),
     "index fit": ("index fit",),
     "index show": ("index show",),
     "index vintages": ("index vintages",),

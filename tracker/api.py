@@ -51,6 +51,7 @@ from tracker.bench.run import BenchRequest, half_width
 from tracker.bench.run import bench as run_bench
 from tracker.bench.workers import worker_count
 from tracker.errors import EXIT_INTERRUPTED, TrackerError
+from tracker.exchange.export_runs import ExportOutcome, ExportRequest, export_results
 from tracker.exchange.import_runs import ImportOutcome
 from tracker.exchange.import_runs import import_results as import_foreign
 from tracker.frontier.definitions import HEADLINE
@@ -77,6 +78,7 @@ __all__ = [
     "Comparison",
     "EngineSettings",
     "Event",
+    "ExportOutcome",
     "FitAnswer",
     "FrontierAnswer",
     "Gap",
@@ -775,6 +777,47 @@ class Home:
             TrackerError: The file is none that is read, is damaged or contradicts itself.
         """
         return import_foreign(Path(path).expanduser(), self._settings, name=format, is_dry_run=dry_run)
+
+    def export(
+        self,
+        folder: Path | str,
+        *,
+        format: Literal["parquet", "csv", "jsonl", "every-eval-ever", "hub"] = "parquet",
+        table: str | Sequence[str] = (),
+        model: str | None = None,
+        suite: str | None = None,
+        organization: str | None = None,
+        dry_run: bool | None = None,
+    ) -> ExportOutcome:
+        """Export tables, records of Every Eval Ever, or results for the Hub to a new folder.
+
+        Published scores whose terms do not allow passing them on are held back. Nothing is uploaded.
+
+        Args:
+            folder: A folder that does not exist yet.
+            format: Tables with a data dictionary as `"parquet"`, `"csv"` or `"jsonl"`, a record and its
+                samples for each run, or files for `.eval_results` of model repositories.
+            table: Only this table or these; `docs/exchange.md` lists them.
+            model: Only runs of this model, for records and the Hub.
+            suite: Only runs of this suite, for records and the Hub.
+            organization: Who measured the runs, for records.
+            dry_run: Count and check everything, and write nothing. Default: only for `"hub"`.
+
+        Returns:
+            `files` with their numbers of rows, and `held_back` with numbers and reasons.
+
+        Raises:
+            TrackerError: The folder exists, there is no such table, model or suite, or nothing to export.
+        """
+        request = ExportRequest(
+            kind=format,
+            tables=_several(table),
+            model=model,
+            suite=suite,
+            organization=organization,
+            is_dry_run=format == "hub" if dry_run is None else dry_run,
+        )
+        return export_results(Path(folder).expanduser(), request, self._settings)
 
     def ladder(
         self,

@@ -61,6 +61,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
         Command(
             "import", "tracker.cli.import_results:import_command", "Import results that others measured."
         ),
+        Command("export", "tracker.cli.export:export", "Export tables, records, or results for the Hub."),
         Command("app", "tracker.cli.dashboard:app", "Open the dashboard."),
         Command("mcp", "tracker.cli.mcp:mcp", "Let agents ask questions (MCP)."),
     ),

@@ -5,6 +5,7 @@ It uses every name of the package and every method of `Home`.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import assert_type
 
@@ -94,6 +95,14 @@ def losses(home: tracker.Home) -> list[float]:
         return []
 
 
+def exchanged(home: tracker.Home) -> list[str]:
+    """Nothing is there to import; an export is planned."""
+    with suppress(tracker.TrackerError):
+        assert_type(home.import_results("no such folder", dry_run=True), tracker.ImportOutcome)
+    planned = assert_type(home.export("new", format="csv", table="runs", dry_run=True), tracker.ExportOutcome)
+    return [file.file for file in planned.files]
+
+
 def main(path: str) -> None:
     home = assert_type(tracker.open_home(path), tracker.Home)
     assert_type(home.path, Path)
@@ -104,5 +113,5 @@ def main(path: str) -> None:
     print(index_of(home.placement(home.runs(model=first)["run_id"][0])))
     print(len(home.models(max_params="8B")), len(home.items(board["run_id"][0], only="wrong")))
     print(len(home.measured()), len(home.vintages()), best_on_a_card(home))
-    print(*elsewhere(home), losses(home), hardest(home))
+    print(*elsewhere(home), losses(home), hardest(home), exchanged(home))
     print(len(home.trials(home.studies()["study_id"][0])), len(home.query("select 1 as one")))
