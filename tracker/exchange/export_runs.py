@@ -21,7 +21,7 @@ import tracker
 from tracker.answers.models import known_id
 from tracker.answers.tables import read_items
 from tracker.errors import StoreError, TrackerError, UnknownNameError
-from tracker.exchange.export_tables import FORMATS, Exported, HeldBack, check_tables, write_tables
+from tracker.exchange.export_tables import FORMATS, ExportedTables, HeldBack, check_tables, write_tables
 from tracker.exchange.hub_results import HUB_TASKS, hub_file, hub_result
 from tracker.files.items import read_run
 from tracker.foreign_text import json_text
@@ -114,7 +114,7 @@ def _write(
     return _hub_files(folder, runs)
 
 
-def dictionary(found: Exported, settings: Settings) -> dict[str, Any]:
+def dictionary(found: ExportedTables, settings: Settings) -> dict[str, Any]:
     """The data dictionary: every table and column, and what was held back."""
     return {
         "exported_at": f"{settings.now():%Y-%m-%dT%H:%M:%SZ}",

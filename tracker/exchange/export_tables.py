@@ -77,7 +77,7 @@ class ExportedTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportedTables:
     """The tables and what was held back of each."""
 
     tables: tuple[ExportedTable, ...]
@@ -96,7 +96,7 @@ def check_tables(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names)) or TABLES
 
 
-def write_tables(folder: Path | None, names: Sequence[str], kind: str, settings: Settings) -> Exported:
+def write_tables(folder: Path | None, names: Sequence[str], kind: str, settings: Settings) -> ExportedTables:
     """Write these tables into a folder; None: count only.
 
     Raises:
@@ -118,7 +118,7 @@ def write_tables(folder: Path | None, names: Sequence[str], kind: str, settings:
             held += _private_rows(snapshot)
     if "shipped" in names:
         held += _shipped(settings)[1]
-    return Exported(tuple(found), tuple(held))
+    return ExportedTables(tuple(found), tuple(held))
 
 
 def _comments(settings: Settings) -> dict[str, dict[str, str]]:
