@@ -58,6 +58,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return settings
 
 
+@pytest.mark.clock
 def test_export_of_every_format_has_the_same_rows_and_a_dictionary(tmp_path: Path, built: Settings) -> None:
     counts = {}
     for kind in FORMATS:
