@@ -7,7 +7,7 @@ If the process fails again at that call, the episode ends with a sentence, and a
 from __future__ import annotations
 
 import json
-import select
+import selectors
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -98,9 +98,10 @@ class HomeProcess:
             ValueError: none came.
         """
         assert child.stdout is not None
-        ready, _, _ = select.select([child.stdout], [], [], self._answer_s)
-        if not ready:
-            raise ValueError(f"no answer within {self._answer_s:g} s")
+        with selectors.DefaultSelector() as ready:
+            ready.register(child.stdout, selectors.EVENT_READ)
+            if not ready.select(self._answer_s):
+                raise ValueError(f"no answer within {self._answer_s:g} s")
         line = child.stdout.readline()
         if not line.endswith(b"\n"):
             raise ValueError("it died")

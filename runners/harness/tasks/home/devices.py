@@ -1,7 +1,7 @@
 """The kinds of things in a home: their services, how they change with time, and what is unsafe about them.
 
 A kind is one entry of `KINDS`; every level offers it from there. Domains, services, states and attributes are
-those of Home Assistant (https://www.home-assistant.io/integrations/, read on 2026-11-30).
+those of Home Assistant (https://www.home-assistant.io/integrations/).
 """
 
 from __future__ import annotations
