@@ -87,7 +87,8 @@ def test_export_of_every_format_has_the_same_rows_and_a_dictionary(tmp_path: Pat
 
 def test_export_holds_back_every_source_that_may_not_be_passed_on(tmp_path: Path, built: Settings) -> None:
     found = export_results(tmp_path / "out", ExportRequest("jsonl", tables=("published",)), built)
-    text = (tmp_path / "out" / "published.jsonl").read_text()
+    lines = (tmp_path / "out" / "published.jsonl").read_text().splitlines()
+    names = {json.loads(line)["name"] for line in lines}
     held = {row.why for row in found.held_back}
     with open_snapshot(built) as snapshot:
         flags = {row["source"]: row["is_private"] for row in snapshot.query("sources")}
@@ -95,7 +96,7 @@ def test_export_holds_back_every_source_that_may_not_be_passed_on(tmp_path: Path
     for facts in every_source(built):
         name, is_private = facts.name, facts.is_private
         assert flags[name] == is_private
-        assert (f"only-{name}" in text) == (not is_private), name
+        assert (f"only-{name}" in names) == (not is_private), name
         assert any(f"`{name}`" in why for why in held) == is_private, name
 
 
