@@ -47,7 +47,7 @@ from tracker.answers.vintages import vintages_document
 from tracker.answers.what_fits import ModelThatFits, WhatFits, WhatFitsAsked, answer_what_fits
 from tracker.bench.card import card_of
 from tracker.bench.fit import AssumedCard, FitAnswer, predict_fit
-from tracker.bench.run import BenchRequest, half_width
+from tracker.bench.request import BenchRequest, half_width
 from tracker.bench.run import bench as run_bench
 from tracker.bench.workers import worker_count
 from tracker.errors import EXIT_INTERRUPTED, TrackerError

@@ -95,7 +95,7 @@ def bench(
         Workers that share the job, each with a card of its own (with `--tensor-parallel-size`, several);
         auto: one for each card.
     """
-    from tracker.bench.run import BenchRequest, half_width, token_budgets
+    from tracker.bench.request import BenchRequest, half_width, token_budgets
     from tracker.bench.run import bench as run_bench
     from tracker.bench.workers import Where, worker_count
     from tracker.cli.progress import BenchProgress, progress_console

@@ -20,7 +20,8 @@ from runners.engines import AUTO, check_some_engine, choose_engine
 from runners.hardware import describe_hardware
 from runners.harness.events import Event
 from tracker.answers.ladder import LadderResult, ladder_result, rung_loss
-from tracker.bench.run import BenchRequest, bench, check_home, suites_of, with_suite
+from tracker.bench.request import BenchRequest, suites_of, with_suite
+from tracker.bench.run import bench, check_home
 from tracker.errors import (
     EXIT_INTERRUPTED,
     BusyError,

@@ -16,7 +16,8 @@ from runners.harness.events import Event
 from runners.memory.fit import plan_fit
 from runners.models.hub import hub_answers
 from runners.models.resolve import bytes_to_download, weights_format
-from tracker.bench.run import BenchRequest, bench, resolve_named
+from tracker.bench.request import BenchRequest
+from tracker.bench.run import bench, resolve_named
 from tracker.bench.workers import HERE, Where
 from tracker.errors import (
     EXIT_INTERRUPTED,

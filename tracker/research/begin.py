@@ -31,11 +31,7 @@ from runners.research.comparability import MAX_PROGRAM_BYTES, comparability_of, 
 from runners.research.corpora.ngram_line import task_line
 from runners.research.problem.tiers import tier as tier_of
 from runners.sandbox import run as sandbox
-from tracker.bench.run import (
-    check_home,
-    new_run_id,
-    resolve_named,
-)
+from tracker.bench.run import check_home, new_run_id, resolve_named
 from tracker.errors import DiskFullError, TrackerError, UnknownNameError, UsageError
 from tracker.files.studies import (
     STUDY_FORMAT,

@@ -222,7 +222,8 @@ def _rows_in(path: Path) -> int:
 def bind_items(connection: duckdb.DuckDBPyConnection, parts: Sequence[Path]) -> None:
     """Define `items` as the rows of these parts."""
     if not parts:
-        connection.register("items", SCHEMA.empty_table())
+        connection.register("no_items", SCHEMA.empty_table())
+        connection.execute(EMPTY_VIEW)
         return
     folders: dict[str, set[str]] = {}
     for path in parts:

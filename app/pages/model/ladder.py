@@ -26,7 +26,7 @@ from tracker.answers.ladder_formats import (
     speed_text,
 )
 
-NO_LADDER = "What fewer bits cost it was not measured here: tracker ladder {model} measures its copies."
+NO_LADDER = "What fewer bits cost was not measured here: `tracker ladder {model}` measures the copies."
 ROW_PX = 34
 AXIS_PX = 40
 COLUMNS: Mapping[str, Any] = {

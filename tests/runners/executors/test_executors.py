@@ -18,7 +18,7 @@ from runners.hardware import Gpu, Hardware
 from runners.harness.begin import new_run
 from runners.harness.events import Event
 from tests.runners.harness.test_worker import job, rules
-from tracker.bench.run import BenchRequest
+from tracker.bench.request import BenchRequest
 from tracker.errors import TrackerError, UnknownNameError
 from tracker.files.items import read_doc_ids, read_run, stored_parts, write_run
 from tracker.files.workers import WorkKind, worker_files, worker_path, write_worker_file

@@ -14,7 +14,8 @@ from tests.builders.some_runs import model as some_model
 from tests.runners.harness.test_worker import job, rules, run
 from tests.tracker.cli.test_compare import one_task, scored, store
 from tracker.answers.run_lines import outcome_document, paired_line
-from tracker.bench.run import BenchRequest, paired_reference
+from tracker.bench.request import BenchRequest
+from tracker.bench.run import paired_reference
 from tracker.errors import TrackerError, UsageError
 from tracker.records import EngineSettings, Model, Suite, Task
 from tracker.records.paired import PairedOutcome, PairedReference, PairedVerdict

@@ -11,7 +11,7 @@ from runners.executors.local import LocalExecutor
 from runners.hardware import GIB, Gpu, Hardware
 from tests.runners.harness.test_worker import job
 from tracker.answers.run_lines import by_workers
-from tracker.bench.run import BenchRequest
+from tracker.bench.request import BenchRequest
 from tracker.bench.workers import (
     AUTO,
     Workers,

@@ -19,7 +19,7 @@ from runners.models.resolve import stored_model_id
 from tests.conftest import ROOT
 from tests.doubles.command import command
 from tests.runners.harness.test_worker import ENGINE, TASKS, rules
-from tracker.bench.run import BenchRequest, token_budgets
+from tracker.bench.request import BenchRequest, token_budgets
 from tracker.bench.run import bench as run_bench
 from tracker.errors import FieldError, TrackerError, UsageError
 from tracker.records import EngineSettings

@@ -21,7 +21,7 @@ from tests.builders.some_runs import model, run, store_runs
 from tests.conftest import ROOT
 from tests.doubles.hub_double import Hub, running_hub
 from tests.doubles.openai_double import running_server
-from tracker.bench.run import BenchRequest
+from tracker.bench.request import BenchRequest
 from tracker.errors import FieldError, TrackerError, UnknownNameError
 from tracker.memory_estimate import class_name, needed_bytes, size_class
 from tracker.queue import hub_cache

@@ -80,6 +80,15 @@ def test_snapshots_a_process_that_keeps_the_newest_open_reads_the_same(
         last.select("attach 'other.duckdb'")
 
 
+def test_snapshots_listing_tables_between_two_reads_of_items_changes_neither(settings: Settings) -> None:
+    store_runs(settings, run(1))
+    with open_snapshot(settings) as snapshot:
+        for _ in range(2):
+            (n_items,) = snapshot.select("select count(*) from items").rows
+            assert n_items[0] > 0
+            assert snapshot.select("select * from duckdb_columns() where table_name = 'items'").rows
+
+
 def _n_runs(settings: Settings) -> int:
     with open_snapshot(settings) as snapshot:
         return len(snapshot.query("runs"))

@@ -10,7 +10,7 @@ from huggingface_hub import constants
 
 from runners.harness.events import Event
 from tests.doubles.hub_double import Hub, running_hub
-from tracker.bench.run import FIRST_DATA_SET, BenchRequest, with_suite
+from tracker.bench.request import FIRST_DATA_SET, BenchRequest, with_suite
 from tracker.records import EngineSettings
 
 
