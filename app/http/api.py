@@ -36,6 +36,7 @@ from tracker.answers.index_places import place_columns, with_index
 from tracker.answers.ladder import ladder_document
 from tracker.answers.leaderboard import Narrowing, choose_task, exported, narrowed, ranked_rows
 from tracker.answers.measured import measured_document
+from tracker.answers.model_record import read_model
 from tracker.answers.model_table import model_table_document
 from tracker.answers.outlook import history_document, outlook_document
 from tracker.answers.pareto import (
@@ -290,8 +291,10 @@ def benchmarks_route(asked: Mapping[str, str]) -> Any:
     return benchmarks_document(benchmarks.summaries(), {"vintage": age.day.isoformat()} | age_document(age))
 
 
-def models_route(_: Mapping[str, str]) -> Any:
-    """The models measured here, each with its newest run."""
+def models_route(asked: Mapping[str, str]) -> Any:
+    """The models measured here, each with its newest run; with `?model=` every run of one."""
+    if "model" in asked:
+        return read_model(asked["model"], load_settings()).plain_document()
     places = measured_models.index_places(wait_s=WAIT_S)
     return [json_row(row | place_columns(places.of(row))) for row in queries.measured_models()]
 
@@ -367,7 +370,7 @@ TABLES: dict[str, ApiTable] = {
     "frontier-over-time": ApiTable(over_time_route, ("definition", *OF_QUESTION)),
     "lags": ApiTable(lags_route),
     "benchmarks": ApiTable(benchmarks_route, ("benchmark",)),
-    "models": ApiTable(models_route),
+    "models": ApiTable(models_route, ("model",)),
     "all-models": ApiTable(all_models_route),
     "research": ApiTable(research_route),
     "runs": ApiTable(runs_route),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from tests.builders.store_builder import (
 from tests.doubles.app_process import DRAWN_S, START_S, served
 from tracker.answers.digest_formats import FEED_ID, atom
 from tracker.answers.digest_records import Digest
+from tracker.cli import main
 from tracker.frontier.definitions import HEADLINE
 from tracker.frontier.question import Question
 from tracker.settings import Settings
@@ -56,6 +58,19 @@ def test_json_route_is_one_document_of_plain_values(client: TestClient, name: st
     document = answer.json()
     assert (document["schema_version"], document["table"]) == (routes.SCHEMA_VERSION, name)
     assert document["rows"]
+
+
+def test_json_route_of_one_model_is_what_show_prints(
+    client: TestClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = CANDIDATES[0].model.model_id
+    rows = client.get("/api/models.json", params={"model": model}).json()["rows"]
+    main(["show", model, "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert rows == {name: told[name] for name in rows}
+    assert {"scores", "repeatability", "against"} <= rows["runs"][0].keys()
+    refused = client.get("/api/models.json", params={"model": "nobody/knows"})
+    assert (refused.status_code, "nobody/knows" in refused.text) == (400, True)
 
 
 @pytest.mark.parametrize("name", list(api.TABLES))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from tracker.answers.abilities import Ability, read_abilities
 from tracker.answers.models import id_of_folder, known_id
 from tracker.answers.repeatability import repeatability_document, repeated
@@ -36,6 +38,11 @@ class ModelRecord:
             "runs": list(self.runs),
             "missing_parts": self.missing.n_parts,
         }
+
+    def plain_document(self) -> dict[str, Any]:
+        """The same as plain JSON values: times in ISO 8601, null for numbers that are not finite."""
+        found: dict[str, Any] = to_jsonable_python(self.document(), inf_nan_mode="null", fallback=str)
+        return found
 
 
 def read_model(model: str, settings: Settings) -> ModelRecord:

@@ -23,7 +23,7 @@ from tracker.answers.run_lines import (
 )
 from tracker.cli import print_json
 from tracker.cli.bench_output import metric_lines
-from tracker.cli.tables import cell, console, count, moment, plain, warn_of_missing
+from tracker.cli.tables import cell, console, count, moment, warn_of_missing
 from tracker.foreign_text import indented, one_line
 from tracker.memory_estimate import memory_text
 from tracker.settings import load_settings
@@ -46,7 +46,7 @@ def show(model: str, *, json: Annotated[bool, Parameter(negative="")] = False) -
     found = read_model(model, load_settings())
     warn_of_missing(found.missing)
     if json:
-        print_json(plain(found.document()))
+        print_json(found.plain_document())
     else:
         _print(console(), found)
 
