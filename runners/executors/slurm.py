@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from runners.engines import AUTO, engine_spec
 from runners.executors.local import LocalExecutor, job_mark
 from runners.executors.supervisor import WorkerEnd, catch_interrupts, end_marked
 from runners.hardware import Gpu, Hardware, describe_hardware
@@ -117,7 +118,8 @@ class SlurmExecutor:
         asked = self._parameters.get("gpus_per_node")
         if isinstance(asked, int):
             return asked
-        return engine.tensor_parallel_size if engine.engine == "vllm" else 0
+        wants_cards = engine.engine != AUTO and engine_spec(engine.engine).wants_gpu
+        return engine.tensor_parallel_size if wants_cards else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -369,7 +369,8 @@ def test_server_prints_its_address_answers_health_and_stops_on_ctrl_c(tmp_path: 
 def test_host_that_others_reach_is_warned_of_and_refuses_foreign_names_of_pages_and_sockets(
     tmp_path: Path,
 ) -> None:
-    port = free_port(None, host="0.0.0.0")
+    with socket.create_server(("0.0.0.0", 0)) as probe:  # one that no test beside this one asks for
+        port = probe.getsockname()[1]
     flags = ("--host", "0.0.0.0", "--name", "lab.example", "--port", str(port))
     with served(tmp_path, *flags) as (process, line):
         assert line == f"dashboard: http://127.0.0.1:{port}\n"
