@@ -1,7 +1,7 @@
 """Kill -9 at any moment, on the real command line: what is lost, doubled or left over.
 
-`python -m benchmarks.kills --n 25`: eight commands, each started as a user starts it, and killed after a
-random part of the time that it takes, half of the times with all its children; 25 kills of each, 200 in all.
+`python -m benchmarks.kills --n 25`: nine commands, each started as a user starts it, and killed after a
+random part of the time that it takes, half of the times with all its children; 25 kills of each, 225 in all.
 The sources and the model's server are local stand-ins. `--only bench`: one of them; `--seed`: other moments.
 """
 
@@ -33,6 +33,7 @@ from tracker.interpreter import python_command
 
 N_SERVED = 200  # models that the server has; benches of one after another are killed
 N_ITEMS = 400  # of the task `sums`
+N_EPISODES = 160  # of the suite `tools`
 N_LISTED = 60  # models of the stand-in for the Hub, all of which the server has too
 SUITE = """
 version = 1
@@ -205,6 +206,55 @@ def _verify(bench: Bench, model: str, tally: Tally) -> None:
         tally.faults.append(f"{model}: scores {rows}")
 
 
+def kill_episodes(bench: Bench, n: int, tally: Tally) -> None:
+    """Benches of the suite `tools` by an engine that solves it, each killed until one completes."""
+    words = ["--engine", "benchmarks.episode_engine:SolvingEngine", "--suite", "tools", "--json"]
+    whole_s, number = 0.0, 0
+    while tally.kills < n:
+        model = _tiny_model(bench.home.parent / "models" / f"tiny-{number}", number)
+        for _ in range(bench.dice.randint(1, MAX_KILLED) if number else 0):
+            if tally.kills >= n or bench.kill(tally, LONGER * whole_s, "bench", str(model), *words):
+                break
+        began_s = time.monotonic()
+        done = bench.run("bench", str(model), *words)
+        whole_s = whole_s or time.monotonic() - began_s
+        if done.returncode != 0:
+            tally.faults.append(f"{model.name}: exit {done.returncode}: {done.stderr[-300:]}")
+        else:
+            _verify_episodes(bench, json.loads(done.stdout), tally)
+        number += 1
+
+
+def _tiny_model(folder: Path, number: int) -> Path:
+    """A valid folder of a model, other weights for each number."""
+    folder.mkdir(parents=True)
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8}
+    config |= {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 16}
+    config |= {"intermediate_size": 16, "max_position_embeddings": 64, "dtype": "float32"}
+    (folder / "config.json").write_text(json.dumps(config))
+    shape = {"lm_head.weight": {"dtype": "F32", "shape": [16, 8], "data_offsets": [0, 512]}}
+    header = json.dumps(shape).encode()
+    weights = number.to_bytes(512, "little")
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + weights)
+    (folder / "tokenizer.json").write_text("{}")
+    return folder
+
+
+def _verify_episodes(bench: Bench, run: Mapping[str, Any], tally: Tally) -> None:
+    """Every episode is there once, and solved."""
+    model_id = run["model_id"]
+    asked = (
+        "select count(*) n, count(distinct (task, doc_id)) n_distinct from items where run_id in"
+        f" (select run_id from runs where model_id = '{model_id}')"
+    )
+    (items,) = bench.rows(asked)
+    if items != {"n": N_EPISODES, "n_distinct": N_EPISODES}:
+        tally.faults.append(f"{run['run_id']}: {items} episodes on disk")
+    scores = {score["task"]: score["value"] for score in run["scores"]}
+    if not scores or set(scores.values()) != {1.0}:
+        tally.faults.append(f"{run['run_id']}: scores {scores}")
+
+
 def kill_repeated(
     *words: str, prepare: Callable[[Bench], None] | None = None, exit_codes: tuple[int, ...] = (0,)
 ) -> Callable[[Bench, int, Tally], None]:
@@ -283,6 +333,7 @@ def another_week(bench: Bench) -> None:
 FLAGS = ("--base-url", "{server}", "--suite", "sums", "--max-models", "1", "--json")
 SERIES: Mapping[str, Callable[[Bench, int, Tally], None]] = {
     "bench": kill_benches,
+    "episodes": kill_episodes,
     "ingest": kill_repeated(
         "ingest", "hub-models", "epoch", "lmarena", prepare=another_week, exit_codes=(0, 4)
     ),
