@@ -6,6 +6,7 @@ connection of its own, which is closed again; a server keeps the newest file ope
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from tracker.settings import load_settings
 from tracker.store import keep_open, open_snapshot, published_at, snapshot_id
 
 SINGLE_TASKS = "tasks"  # the suite of `--task`
-AT_ONCE, ADOPT_EVERY_S = 3, 15.0  # new snapshots in a row, then one each so many seconds
+AT_ONCE, ADOPT_EVERY_S = 2, 30.0  # new snapshots in a row, then one each so many seconds
 KEPT_ANSWERS = 64  # a page runs about five queries
 HOW_TO_FIND_A_HOME = (
     "move it back, or set TRACKER_HOME to where it is and start `tracker app` again; if only snapshots are"
@@ -134,6 +135,7 @@ def _forget_others(newest: str) -> None:
         _repeatability, _abilities, _token_shares, _missing,
     ):  # fmt: skip
         kept.clear()
+    gc.collect()  # once per snapshot, what Streamlit would do after every visit
 
 
 def source_ingests() -> pd.DataFrame:
