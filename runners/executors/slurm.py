@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from runners.engines import AUTO, engine_spec
 from runners.executors.local import LocalExecutor, job_mark
 from runners.executors.supervisor import WorkerEnd, catch_interrupts, end_marked
 from runners.hardware import Gpu, Hardware, describe_hardware
@@ -118,8 +117,7 @@ class SlurmExecutor:
         asked = self._parameters.get("gpus_per_node")
         if isinstance(asked, int):
             return asked
-        wants_cards = engine.engine != AUTO and engine_spec(engine.engine).wants_gpu
-        return engine.tensor_parallel_size if wants_cards else 0
+        return 0 if self._cluster == LOCAL else engine.tensor_parallel_size
 
 
 @dataclass(frozen=True, slots=True)
