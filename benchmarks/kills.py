@@ -213,7 +213,10 @@ def kill_episodes(bench: Bench, n: int, tally: Tally) -> None:
     while tally.kills < n:
         model = _tiny_model(bench.home.parent / "models" / f"tiny-{number}", number)
         for _ in range(bench.dice.randint(1, MAX_KILLED) if number else 0):
-            if tally.kills >= n or bench.kill(tally, LONGER * whole_s, "bench", str(model), *words):
+            if tally.kills >= n:
+                break
+            if bench.kill(tally, LONGER * whole_s, "bench", str(model), *words):
+                whole_s *= 0.9  # it is faster than the first one, which had to wait for other work
                 break
         began_s = time.monotonic()
         done = bench.run("bench", str(model), *words)
