@@ -65,14 +65,14 @@ def read_bests(snapshot: Snapshot, at: datetime) -> list[Row]:
     """
     runs = {row["run_id"]: row for row in snapshot.query("newest_whole_runs", at=at)}
     needs = {run_id: row_needed_bytes(row) for run_id, row in runs.items()}
-    leading = leading_scores(snapshot.table("newest_values", at=at), needs)
+    leading = leading_scores(snapshot.table("values_of_runs", run_ids=[*runs]), needs)
     run_ids, tasks = ([pair[side] for pair in leading] for side in (0, 1))
-    scores = snapshot.query("measured_bests", at=at, run_ids=run_ids, tasks=tasks)
+    scores = snapshot.query("scores_of_tasks", run_ids=run_ids, tasks=tasks)
     return [runs[row["run_id"]] | row for row in scores]
 
 
 def leading_scores(values: pa.Table, needs: Mapping[str, int | None]) -> list[tuple[str, str]]:
-    """Run and task of each score of `newest_values` whose run needs less memory than every better one.
+    """Run and task of each score of `values_of_runs` whose run needs less memory than every better one.
 
     `needs`: bytes by run. Of equal scores, the model whose name comes first is the better one.
     """

@@ -75,7 +75,7 @@ def hub_model(name: str, **more: Any) -> SourceModel:
 
 
 def measured(model_id: str, value: float, *, gigabytes: int, task: str = "sums") -> dict[str, Any]:
-    """A row of query `measured_bests`, with an interval of ten points to each side."""
+    """A row of query `scores_of_tasks`, with an interval of ten points to each side."""
     ends = {"ci_low": round(value - 0.1, 6), "ci_high": round(value + 0.1, 6)}
     memory = {"peak_memory_bytes": gigabytes * 10**9}
     return {"suite": "quick", "task": task, "value": value, "model_id": model_id} | ends | memory

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from tracker.answers.digest_memory import _bests, leading_scores
+from tests.builders.some_runs import model, run, score, store_runs
+from tracker.answers.digest_memory import _bests, leading_scores, read_bests
 from tracker.memory_estimate import GB, MEMORY_GB, row_needed_bytes
+from tracker.records.origins import Origin
+from tracker.settings import Settings
+from tracker.store import open_snapshot
 
-COLUMNS = ("model_id", "suite", "run_id", "task", "value")  # of the query `newest_values`
+COLUMNS = ("model_id", "suite", "run_id", "task", "value")  # of the query `values_of_runs`
 
 
 def test_leading_rows_have_the_bests_of_all_rows_and_are_few() -> None:
@@ -40,3 +46,16 @@ def test_leading_rows_have_the_bests_of_all_rows_and_are_few() -> None:
     assert _bests(row for row in rows if (row["run_id"], row["task"]) in found) == _bests(rows)
     assert {key[0] for key in _bests(rows)} == {"quick"}
     assert len(found) < len(rows) / 10
+
+
+def test_an_imported_score_hides_no_best_that_was_measured_here(settings: Settings) -> None:
+    here, elsewhere = model(), replace(model(), model_id="acme/other (imported)", n_params=1_000_000)
+    origin = Origin("lm-eval", None, "results.json", "0" * 64, datetime(2026, 11, 24, tzinfo=UTC))
+    measured = run(1, of=here)
+    imported = run(2, of=elsewhere, origin=origin, scores=(score("gpqa", elsewhere, 0.99),))
+    store_runs(settings, measured, imported)
+    with open_snapshot(settings) as snapshot:
+        found = read_bests(snapshot, datetime(2027, 1, 1))  # noqa: DTZ001 - as the database keeps it
+    assert {(row["model_id"], row["task"]) for row in found} == {
+        (here.model_id, one.task) for one in measured.scores
+    }

@@ -1,9 +1,10 @@
--- One row per model and suite: the model's newest whole run that had ended at $at, with what is known of the memory
--- that it needs.
+-- One row per model and suite: the model's newest whole run that had ended at $at, measured here, with what is known
+-- of the memory that it needs.
 with newest as (
     select model_id, suite, max(run_id) as run_id
     from runs
     where status = 'complete' and "limit" is null and max_output_tokens is null and started_at <= $at
+      and origin is null
     group by model_id, suite
 )
 

@@ -1,20 +1,10 @@
--- One row per model, suite and task: the score of the model's newest whole run that had ended at $at, with its
--- 95% interval.
+-- One row per run and task: the score with its 95% interval.
 -- $run_ids, $tasks: only these pairs of a run and a task, in two lists of the same length.
-with newest as (
-    select model_id, suite, max(run_id) as run_id
-    from runs
-    where status = 'complete' and "limit" is null and max_output_tokens is null and started_at <= $at
-      and origin is null
-    group by model_id, suite
-)
-
 select
     runs.model_id, runs.suite, runs.run_id, runs.started_at,
     task_scores.task, task_scores.value, task_scores.ci_low, task_scores.ci_high, task_scores.n_items,
     task_scores.completed_fraction, task_scores.completed_value
-from newest
-join runs using (run_id)
+from runs
 join task_scores using (run_id)
 where task_scores."group" is null
   and (
