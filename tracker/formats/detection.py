@@ -60,7 +60,12 @@ def read_foreign(path: Path, *, name: str | None = None) -> ForeignRun:
         raise UnknownFormatError(f"`{path}` is damaged: a `.eval` file is a zip file", hint=UNKNOWN_HINT)
     if path.suffix == ".jsonl":
         raise UnknownFormatError(f"`{path}` holds samples alone", hint=LINES_HINT)
-    document = read_json(path)
+    try:
+        document = read_json(path)
+    except ForeignFileError as error:
+        if path.suffix == ".json":
+            raise
+        raise UnknownFormatError(f"`{path}` is no file of results", hint=UNKNOWN_HINT) from error
     for one in FORMATS:
         if one.fits(document) and name in (None, one.name):
             return one.read(path, document)

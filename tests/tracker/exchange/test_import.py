@@ -23,6 +23,7 @@ from tests.builders.foreign_results import (
 )
 from tests.conftest import ROOT
 from tests.doubles.command import command
+from tracker.errors import TrackerError
 from tracker.exchange.import_runs import FOUND, IMPORTED, KNOWN, STAGED, import_results
 from tracker.files.items import read_items, read_run
 from tracker.records import Item, Run
@@ -228,3 +229,14 @@ def test_import_killed_at_any_moment_is_whole_after_the_next(tmp_path: Path, set
         counted = "select count(*), count(distinct (run_id, doc_id)) from items"
         assert snapshot.select(counted).rows == [(4 * len(CORRECT), 4 * len(CORRECT))]
     assert not check(settings)
+
+
+@pytest.mark.parametrize("content", [b"root:x:0:0\n", b"\x89PNG\r\n\x1a\n\xff", b"# Notes\n"])
+def test_import_of_a_file_that_holds_no_results_says_what_is_read(
+    settings: Settings, tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "notes"
+    path.write_bytes(content)
+    with pytest.raises(TrackerError, match="is no file of results") as raised:
+        import_results(path, settings)
+    assert "results of lm-eval" in raised.value.hint
