@@ -202,7 +202,7 @@ def schema_page() -> str:
         "select table_name as name, 'table' as kind, comment from duckdb_tables()"
         " where not internal and not temporary"
         " union all select view_name, 'view', comment from duckdb_views()"
-        " where not internal and view_name != 'no_items' and not starts_with(view_name, 'duckdb_')"
+        " where not internal and not starts_with(view_name, 'duckdb_')"
         " order by name"
     ).fetchall()
     for name, kind, comment in relations:

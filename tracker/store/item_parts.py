@@ -84,7 +84,8 @@ from parts
 left join twice using (fingerprint, doc_id)
 where first_part is null or part = first_part
 """  # noqa: S608 - the columns are ours
-EMPTY_VIEW = "create or replace temp view items as select * from no_items"
+NO_ITEMS = ", ".join(f'null::{COLUMN_TYPES[column.type]} as "{column.name}"' for column in SCHEMA)
+EMPTY_VIEW = f"create or replace temp view items as select {NO_ITEMS} where false"
 ITEMS_COMMENT = "One row per item: a question of a task with the model's answer, of all runs"
 COLUMN_COMMENTS = {
     "run_id": "Run that answered it, see runs",
@@ -222,7 +223,6 @@ def _rows_in(path: Path) -> int:
 def bind_items(connection: duckdb.DuckDBPyConnection, parts: Sequence[Path]) -> None:
     """Define `items` as the rows of these parts."""
     if not parts:
-        connection.register("no_items", SCHEMA.empty_table())
         connection.execute(EMPTY_VIEW)
         return
     folders: dict[str, set[str]] = {}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -77,9 +77,7 @@ def test_export_of_every_format_has_the_same_rows_and_a_dictionary(tmp_path: Pat
         assert counts["csv"]["items"] == snapshot.select("select count(*) from items").rows[0][0]
     table = pq.read_table(tmp_path / "parquet" / "items.parquet")
     assert len(table) == counts["csv"]["items"]
-    with (tmp_path / "csv" / "items.csv").open(newline="") as file:
-        csv.field_size_limit(10**9)
-        assert sum(1 for _ in csv.DictReader(file)) == len(table)
+    assert len(pd.read_csv(tmp_path / "csv" / "items.csv")) == len(table)
     lines = (tmp_path / "jsonl" / "items.jsonl").read_text().splitlines()
     assert [json.loads(line)["doc_id"] for line in lines] == table["doc_id"].to_pylist()
     assert not {"path", "pid", "hardware"} & set(pq.read_schema(tmp_path / "parquet" / "runs.parquet").names)
