@@ -128,6 +128,7 @@ RUN: dict[str, Sequence[str]] = {
     "show": ("show acme/atlas-2-8b",),
     "store check": ("store check",),
     "store repair": ("store repair",),
+    "store compact": ("store compact",),
     "store publish": ("store publish",),
     "store rebuild": ("store rebuild",),
     "suites": ("suites",),

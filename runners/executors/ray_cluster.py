@@ -244,8 +244,16 @@ class Errand:
         for folder in sorted(self._items_path.glob("*")):
             for sidecar in sorted(folder.glob("*.json")):
                 if SIDECAR.fullmatch(sidecar.name) and self._is_of_model(sidecar):
-                    for path in sorted(folder.glob(f"{sidecar.stem}-*.parquet")):
-                        self._give(actor, path, ITEMS, folder.name)
+                    self._give_parts(actor, folder, f"{sidecar.stem}-*.parquet")
+
+    def _give_parts(self, actor: Any, folder: Path, names: str) -> None:
+        """Give the parts of these names; list again where a compaction joined some meanwhile."""
+        parts: list[Path] = []
+        while (listed := sorted(folder.glob(names))) != parts:
+            parts = listed
+            for path in parts:
+                with contextlib.suppress(FileNotFoundError):
+                    self._give(actor, path, ITEMS, folder.name)
 
     def _is_of_model(self, sidecar: Path) -> bool:
         content = sidecar.read_bytes()

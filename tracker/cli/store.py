@@ -1,8 +1,9 @@
-"""`tracker store`: rebuild, publish, check, repair, export or import the store."""
+"""`tracker store`: rebuild, publish, check, repair, compact, export or import the store."""
 
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from tracker.cli.help import command_app
 from tracker.foreign_text import one_line
 from tracker.settings import Settings, load_settings
 from tracker.store import check as check_store
+from tracker.store import compact as compact_store
 from tracker.store import publish as publish_store
 from tracker.store import rebuild as rebuild_store
 from tracker.store import repair as repair_store
@@ -27,7 +29,7 @@ MB = 10**6
 FromRawFlag = Annotated[bool, Parameter(name="--from-raw", negative="")]
 JsonFlag = Annotated[bool, Parameter(name="--json", negative="")]
 
-app = command_app(name="store", help="Rebuild, publish, check, repair, export or import the store.")
+app = command_app(name="store", help="Rebuild, publish, check, repair, compact, export or import the store.")
 
 
 @app.command
@@ -151,6 +153,37 @@ def repair(*, as_json: JsonFlag = False) -> None:
             print(f"{problem.kind}: {one_line(problem.message)}\n  hint: {one_line(problem.hint)}")
     if repaired.problems:
         sys.exit(EXIT_PROBLEMS)
+
+
+@app.command
+def compact(*, as_json: JsonFlag = False) -> None:
+    """Join the small item files of ended runs into few large ones; no item changes, and a bench may run.
+
+    It can be killed at any moment and repeated. Damaged files, and those of newer versions, stay as they are.
+
+    Parameters
+    ----------
+    as_json
+        Print one JSON document: `n_runs`, `n_items`, `n_parts_before`, `n_parts_after`, `bytes_before`,
+        `bytes_after`, `left`, `duration_s`.
+    """
+    from tracker.cli.progress import CountProgress, progress_console
+
+    began_s = time.monotonic()
+    with CountProgress(progress_console(), "item files") as progress:
+        done = compact_store(load_settings(), lambda step: progress.show(step.n_done, step.n_parts))
+    duration_s = time.monotonic() - began_s
+    for sentence in done.left:
+        print(f"warning: left as they are: {one_line(sentence)}", file=sys.stderr)
+    if as_json:
+        print_json(asdict(done) | {"duration_s": round(duration_s, 3)})
+        return
+    if not done.n_runs:
+        print(f"nothing to join: {counted(done.n_parts_after, 'item file')} of ended runs")
+        return
+    before, after = counted(done.n_parts_before, "item file"), f"{done.n_parts_after:,}"
+    sizes = f"{done.bytes_before / MB:,.1f} MB to {done.bytes_after / MB:,.1f} MB"
+    print(f"{before} joined to {after}, {sizes}, {counted(done.n_runs, 'run')}, in {duration_s:,.1f} s")
 
 
 @app.command(name="export")

@@ -1,8 +1,9 @@
 """Item files: what a worker writes and everything else is derived from.
 
 `items/<run_id>/run.json` is the run; `items/<run_id>/<fingerprint>-<part>.parquet` are its items in
-chunks. A chunk appears whole or not at all, and is never changed. The name carries the fingerprint, so
-that what is already measured, by whichever run, is found without opening a database.
+chunks. A chunk appears whole or not at all, and is never changed; those of an ended run may be joined. The
+name carries the fingerprint, so that what is already measured, by whichever run, is found without opening a
+database.
 
 Every file carries the version of its format: `run.json` and `<fingerprint>.json` as a key, a chunk in the
 metadata of its schema. A column that is added later must be nullable: in an older chunk it is null.
@@ -11,7 +12,6 @@ metadata of its schema. A column that is added later must be nullable: in an old
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, fields, replace
@@ -20,10 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tracker.errors import TrackerError
-from tracker.files.parts import PART_ERRORS, PART_FORMAT, SCHEMA, part_name, part_number, read_table
+from tracker.files.parts import (
+    PART_ERRORS,
+    SCHEMA,
+    part_bytes,
+    part_fingerprint,
+    part_name,
+    part_number,
+    read_table,
+    write_durably,
+)
 from tracker.records import Item, Run
 from tracker.redaction import masked
 from tracker.serialization import (
@@ -92,21 +100,9 @@ def write_part(items_path: Path, run_id: str, fingerprint: str, items: Sequence[
         for item in items
     ]
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
-    table = table.replace_schema_metadata({VERSION_KEY: str(PART_FORMAT.version)})
-    content = pa.BufferOutputStream()
-    pq.write_table(table, content, compression="zstd", write_page_checksum=True)
-    written = content.getvalue().to_pybytes()
+    written = part_bytes(table)
     path = folder / part_name(fingerprint, number, written)
-    temporary = path.with_suffix(".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(written)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_durably(path, written, temporary=path.with_suffix(".tmp"))
     return path
 
 
@@ -134,7 +130,7 @@ def read_items(
     """
     items: dict[int, Item] = {}
     names = [f.name for f in fields(Item)]
-    for path in parts:
+    for path in _with_replacements(parts):
         try:
             rows = read_table(path, columns=names).to_pylist()
         except PART_ERRORS as error:
@@ -153,10 +149,23 @@ def read_items(
 def read_doc_ids(parts: Sequence[Path]) -> set[int]:
     """The `doc_id` of each item that can be read from these chunks of one fingerprint."""
     found: set[int] = set()
-    for path in parts:
+    for path in _with_replacements(parts):
         with suppress(*PART_ERRORS):
             found |= set(read_table(path, columns=["doc_id"])["doc_id"].to_pylist())
     return found
+
+
+def _with_replacements(parts: Sequence[Path]) -> Iterator[Path]:
+    """The chunks; where one has been joined with others since it was listed, what its folder has now."""
+    seen = set(parts)
+    for path in parts:
+        if path.exists():
+            yield path
+            if path.exists():  # else it may have gone before it was read
+                continue
+        there = set(path.parent.glob(f"{part_fingerprint(path)}-*.parquet"))
+        yield from sorted(there - seen) if there else [path]
+        seen |= there
 
 
 def _item(row: dict[str, Any]) -> Item:

@@ -5,9 +5,11 @@ Apart from `items.py`, since the process that answers a user's SELECT needs noth
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +22,11 @@ PART_GLOB = "*-*.parquet"
 PART_NAME = re.compile(r"(?P<fingerprint>.+)-(?P<number>\d+)(\.(?P<checksum>[0-9a-f]{8}))?\.parquet")
 PART_ERRORS = (OSError, pa.ArrowException, UnicodeDecodeError)  # what reading a broken chunk raises
 PART_FORMAT = DiskFormat()
+REPLACES_KEY = "replaces"  # metadata of a chunk that others were joined into: JSON list of their file names
+JOINING = ".joining.tmp"  # end of the name of such a chunk until it is whole
+ROW_GROUP_ITEMS = (
+    10_000  # of a large chunk: a reader of some `doc_id` decodes no more than the groups with them
+)
 
 SCHEMA = pa.schema(
     [
@@ -51,6 +58,10 @@ REQUIRED = (  # in every chunk of every version; what is added to SCHEMA later i
     "run_id", "fingerprint", "task", "doc_id", "doc_hash", "prompt", "target", "response", "extracted",
     "metrics", "finish_reason", "prompt_tokens", "output_tokens",
 )  # fmt: skip
+WITH_STATISTICS = (
+    "run_id", "fingerprint", "task", "doc_id", "score", "finish_reason", "prompt_tokens", "output_tokens",
+    "latency_s", "answered_at",
+)  # fmt: skip
 
 
 def part_name(fingerprint: str, number: int, content: bytes) -> str:
@@ -59,6 +70,46 @@ def part_name(fingerprint: str, number: int, content: bytes) -> str:
     Parquet has checksums of its pages only; with this one each byte of the file is held against it.
     """
     return f"{fingerprint}-{number:06d}.{zlib.crc32(content):08x}.parquet"
+
+
+def part_bytes(table: pa.Table, *, replaces: Collection[str] = ()) -> bytes:
+    """These rows, with the columns of `SCHEMA`, as the content of a chunk; `replaces` names joined chunks.
+
+    Texts have no statistics in the footer: nobody looks for a range of texts, and they may be long.
+    """
+    metadata = {VERSION_KEY: str(PART_FORMAT.version)}
+    if replaces:
+        metadata[REPLACES_KEY] = json.dumps(sorted(replaces))
+    content = pa.BufferOutputStream()
+    pq.write_table(
+        table.replace_schema_metadata(metadata),
+        content,
+        compression="zstd",
+        write_page_checksum=True,
+        row_group_size=ROW_GROUP_ITEMS,
+        write_statistics=list(WITH_STATISTICS),
+    )
+    return bytes(content.getvalue().to_pybytes())
+
+
+def write_durably(path: Path, content: bytes, *, temporary: Path) -> None:
+    """Write a file under a temporary name, and rename it once it is on the disk."""
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def replaced_names(path: Path) -> frozenset[str]:
+    """File names of the chunks that were joined into this whole one; all of them are, or were, beside it."""
+    value = (pq.read_metadata(path).metadata or {}).get(REPLACES_KEY.encode())
+    names = json.loads(value) if value else []
+    return frozenset(name for name in names if isinstance(name, str))
 
 
 def part_fingerprint(path: Path) -> str:

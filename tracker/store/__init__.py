@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tracker.store.checks import Problem, check
+    from tracker.store.compaction import Compacted, CompactionStep, compact
     from tracker.store.database import WRITABLE_HINT
     from tracker.store.ingests import Alias, Counts, SourceState
     from tracker.store.item_parts import NOTHING_MISSING, MissingItems
@@ -36,6 +37,8 @@ __all__ = [
     "WRITABLE_HINT",
     "Alias",
     "Answer",
+    "Compacted",
+    "CompactionStep",
     "Counts",
     "HubFacts",
     "JobRow",
@@ -52,6 +55,7 @@ __all__ = [
     "bounded_select",
     "check",
     "clean_up",
+    "compact",
     "confirmed",
     "keep_open",
     "open_snapshot",
@@ -68,6 +72,11 @@ _NAMES = {  # by module, as above
     "checks": (
         "Problem",
         "check",
+    ),
+    "compaction": (
+        "Compacted",
+        "CompactionStep",
+        "compact",
     ),
     "database": ("WRITABLE_HINT",),
     "ingests": (

@@ -19,7 +19,7 @@ import secrets
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +34,7 @@ from tracker.serialization import DiskFormat, dump_versioned, load_versioned
 from tracker.settings import Settings
 from tracker.store.alive import is_alive
 from tracker.store.aside import ASIDE
+from tracker.store.compaction import item_files_lock
 from tracker.store.database import REPAIR_HINT, damaged_tables, open_database, store_errors
 from tracker.store.file_copies import copy_file
 from tracker.store.kept_rows import forget_rows
@@ -119,7 +120,11 @@ def export_home(settings: Settings, target: Path, *, wait_s: float = WAIT_S) -> 
         raise StoreError(f"`{target}` {why}", hint="name a new file in an existing folder")
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     _remove_unfinished(target.parent, f".{target.name}.", ends=(".tmp", SUFFIX))
-    with store_errors(target), _copied_database(settings, target, wait_s=wait_s) as plan:
+    with (
+        store_errors(target),
+        _unchanging_items(settings),
+        _copied_database(settings, target, wait_s=wait_s) as plan,
+    ):
         _collect(settings, plan)
         if not plan.files:
             raise StoreError(f"`{settings.home}` holds nothing to export", hint="set TRACKER_HOME to a home")
@@ -129,6 +134,13 @@ def export_home(settings: Settings, target: Path, *, wait_s: float = WAIT_S) -> 
         finally:
             temporary.unlink(missing_ok=True)
     return Exported(str(target), n_files, n_bytes, target.stat().st_size, tuple(plan.left_out))
+
+
+def _unchanging_items(settings: Settings) -> AbstractContextManager[None]:
+    """Keep parts from being joined or removed between their listing and their reading."""
+    if not settings.home.is_dir():
+        return nullcontext()
+    return item_files_lock(settings, what="store export")
 
 
 def _remove_unfinished(folder: Path, start: str, *, ends: tuple[str, ...] = ("",)) -> None:

@@ -25,7 +25,13 @@ from tracker.store.database import (
     store_errors,
 )
 from tracker.store.item_parts import unreadable_parts
-from tracker.store.leftovers import is_unwritten_run, item_leftovers, junk_locks, leftovers
+from tracker.store.leftovers import (
+    is_unwritten_run,
+    item_leftovers,
+    junk_locks,
+    leftovers,
+    replaced_leftovers,
+)
 from tracker.store.locks import WAIT_S, write_lock
 from tracker.store.reconstruction import is_lost, run_files, unowned_folders
 from tracker.store.snapshot_files import POINTER, preferred_paths, read_pointer, snapshot_paths
@@ -111,6 +117,10 @@ def find_problems(settings: Settings) -> list[Problem]:
     problems += [
         Problem("leftover", f"`{path}` is an unfinished write", LEFTOVER_HINT)
         for path in (*leftovers(settings), *item_leftovers(settings))
+    ]
+    problems += [
+        Problem("leftover", f"`{path}` has been joined into another part", LEFTOVER_HINT)
+        for path in replaced_leftovers(settings)
     ]
     problems += [
         Problem("broken_lock", f"`{path}` cannot be read", LOCK_HINT) for path in junk_locks(settings)

@@ -5,6 +5,8 @@ Only parts that the read may need are opened: the folder names the run, the file
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +20,7 @@ import pyarrow.parquet as pq
 from tracker.files.page_checksums import pages_hold
 from tracker.files.parts import (
     PART_ERRORS,
-    PART_GLOB,
+    REPLACES_KEY,
     SCHEMA,
     check_names,
     check_part_version,
@@ -26,12 +28,15 @@ from tracker.files.parts import (
     has_named_checksum,
     part_fingerprint,
     read_table,
+    replaced_names,
 )
 
 MAGIC = b"PAR1"  # first and last four bytes of every Parquet file
 SIZE_BYTES = 4  # of the footer's length, which is before the last MAGIC
-KEPT_CHECKS = 200_000  # results of checks, about 0.5 kB each; a part never changes
+KEPT_CHECKS = 400_000  # results of checks, about 0.5 kB each; a part never changes
 SHOWN_RUNS = 5  # in a message
+SETTLED_NS = 3_000_000_000  # a folder changed longer ago than this has another time after each change
+LISTINGS = 5  # times that the parts are listed at most while they are being joined
 # The score of a group has a fingerprint of its own, but its items are those of its tasks.
 HAS_ITEMS = """not exists (
     from task_scores as part where part.run_id = task_scores.run_id and part."group" = task_scores.task
@@ -144,6 +149,7 @@ class CheckedPart(NamedTuple):
 
     is_whole: bool
     is_of_known_version: bool
+    is_joined: bool = False  # it may replace others
 
 
 DAMAGED = CheckedPart(is_whole=False, is_of_known_version=True)
@@ -160,17 +166,81 @@ def wanted_parts(
     Raises:
         NewerFormatError: a newer version of this program wrote one of the parts.
     """
-    found = sorted(items_path.glob(f"*/{PART_GLOB}"))
+    fingerprints = None
     if _condition(params):
         fingerprints = {fingerprint for fingerprint, *_ in _scores(connection, params)}
         fingerprints.add(str(params.get("fingerprint")))
-        found = [
-            path
-            for path in found
-            if part_fingerprint(path) in fingerprints or path.parent.name == params.get("run_id")
-        ]
-    damaged = frozenset(path for path in found if not _looks_whole(path))
-    return [path for path in found if path not in damaged], damaged
+    for _ in range(LISTINGS):
+        found = listed_parts(items_path, fingerprints, also_of=params.get("run_id"))
+        checks = {path: _check(path) for path in found}
+        whole = [path for path, check in checks.items() if check.is_whole]
+        replaced = replaced_parts(whole)
+        damaged = frozenset(path for path, check in checks.items() if not check.is_whole) - replaced
+        if all(path.exists() for path in damaged):
+            break  # otherwise some have been joined since they were listed
+    return [path for path in whole if path not in replaced], damaged
+
+
+def listed_parts(
+    items_path: Path, fingerprints: Collection[str] | None = None, *, also_of: str | None = None
+) -> list[Path]:
+    """The parts with one of these fingerprints, oldest run first; None: all. `also_of`: all of that run.
+
+    A folder that has not changed is not listed again in the same process.
+    """
+    found: list[Path] = []
+    try:
+        folders = sorted(entry.name for entry in os.scandir(items_path) if entry.is_dir())
+    except FileNotFoundError:
+        return found
+    wanted = None if fingerprints is None else set(fingerprints)
+    for name in folders:
+        by_fingerprint = _listed(f"{items_path}/{name}")
+        chosen = (
+            by_fingerprint.keys() if wanted is None or name == also_of else by_fingerprint.keys() & wanted
+        )
+        if chosen:
+            names = sorted(file for key in chosen for file in by_fingerprint[key])
+            found += [Path(items_path, name, file) for file in names]
+    return found
+
+
+def _listed(folder: str) -> Mapping[str, Sequence[str]]:
+    """The names of the parts in a folder by their fingerprint."""
+    try:
+        changed_ns = os.stat(folder).st_mtime_ns
+        known = _LISTINGS.get(folder)
+        if known is not None and known[0] == changed_ns:
+            return known[1]
+        listed: dict[str, list[str]] = {}
+        is_settled = time.time_ns() - changed_ns > SETTLED_NS
+        for name in os.listdir(folder):
+            if name.endswith(".parquet") and "-" in name:
+                listed.setdefault(part_fingerprint(Path(name)), []).append(name)
+    except (FileNotFoundError, NotADirectoryError):  # deleted meanwhile
+        return {}
+    if is_settled:
+        _LISTINGS[folder] = (changed_ns, listed)
+    return listed
+
+
+_LISTINGS: dict[str, tuple[int, Mapping[str, Sequence[str]]]] = {}  # by folder: when it changed, what it has
+
+
+def replaced_parts(parts: Iterable[Path]) -> set[Path]:
+    """Those of the parts that were joined into another, whole one: a kill came before they were deleted.
+
+    The names say exactly which, with their checksums, so no other part is ever taken for one of them.
+    """
+    groups: dict[tuple[Path, str], list[Path]] = {}
+    for path in parts:
+        groups.setdefault((path.parent, part_fingerprint(path)), []).append(path)
+    replaced: set[Path] = set()
+    for group in groups.values():
+        for path in group:
+            if len(group) > 1 and (check := _check(path)).is_joined and check.is_whole:
+                replaced |= {path.with_name(name) for name in replaced_names(path)} - {path}
+    return replaced
 
 
 def missing_items(
@@ -215,9 +285,15 @@ def _condition(params: Mapping[str, Any]) -> str:
 
 def _rows_in(path: Path) -> int:
     try:
-        return int(pq.read_metadata(path).num_rows)
+        return _counted_rows(path)
     except PART_ERRORS:  # deleted meanwhile
         return 0
+
+
+@lru_cache(maxsize=KEPT_CHECKS)
+def _counted_rows(path: Path) -> int:
+    """How many rows the footer of a whole part names, which never change."""
+    return int(pq.read_metadata(path).num_rows)
 
 
 def bind_items(connection: duckdb.DuckDBPyConnection, parts: Sequence[Path]) -> None:
@@ -252,7 +328,7 @@ def _problem(path: Path) -> str:
     return ""
 
 
-def _looks_whole(path: Path) -> bool:
+def _check(path: Path) -> CheckedPart:
     """Whether the file begins and ends as Parquet does, and its bytes have the checksum in its name.
 
     DuckDB does not look at checksums, and gives other texts and numbers where bytes have changed. In a file
@@ -265,10 +341,10 @@ def _looks_whole(path: Path) -> bool:
         stat = path.stat()
         found = _checked(path, stat.st_size, stat.st_mtime_ns)
     except OSError:
-        return False
+        return DAMAGED
     if not found.is_of_known_version:
         check_part_version(path)
-    return found.is_whole
+    return found
 
 
 @lru_cache(maxsize=KEPT_CHECKS)
@@ -286,7 +362,9 @@ def _checked(path: Path, size: int, changed_ns: int) -> CheckedPart:
     is_whole = has_named_checksum(path, content)
     if is_whole is None:
         is_whole = pages_hold(content, start=len(MAGIC), end=start) and _has_its_names(path)
-    return CheckedPart(is_whole, has_known_version(footer) or not is_whole)
+    return CheckedPart(
+        is_whole, has_known_version(footer) or not is_whole, is_joined=REPLACES_KEY.encode() in footer
+    )
 
 
 def _has_its_names(path: Path) -> bool:

@@ -18,16 +18,19 @@ import psutil
 
 from tracker.errors import TrackerError
 from tracker.files.items import read_run
+from tracker.files.parts import JOINING, PART_GLOB
 from tracker.files.workers import WorkKind, worker_files
 from tracker.records import RunStatus
 from tracker.settings import Settings
 from tracker.store.alive import is_alive
 from tracker.store.aside import ASIDE
+from tracker.store.item_parts import replaced_parts
 from tracker.store.locks import WAIT_S, write_lock
 
 HISTORY = "history"  # name of the lock that a rebuild from the raw answers holds
 SCRATCH = ".history-"  # how its temporary folder begins
 BENCH = "bench"  # name of the lock that a bench holds
+ITEM_FILES = "item-files"  # name of the lock that a compaction, a removal of items and an export hold
 TRY_FILE = re.compile(r"\.?try-(\d+)(\.[0-9a-f]+)?")  # with which a bench tests that a home can be written
 TEMPORARY_LOCK = re.compile(r"\.(?P<name>.+)\.json\.[0-9a-f]+")
 
@@ -52,6 +55,7 @@ def item_leftovers(settings: Settings, *, holding: Collection[str] = ()) -> list
     """
     found: list[Path] = []
     is_benching = not _is_free(settings, BENCH, holding)
+    is_joining = not _is_free(settings, ITEM_FILES, holding)
     held = {
         run_id for file in worker_files(settings, WorkKind.BENCH) if file.is_held for run_id in file.run_ids
     }
@@ -61,11 +65,21 @@ def item_leftovers(settings: Settings, *, holding: Collection[str] = ()) -> list
             continue
         if not _is_busy(folder, is_benching=is_benching):
             found += [folder] if is_unwritten else temporary
+            if is_joining:
+                found = [path for path in found if not path.name.endswith(JOINING)]
     for folder in _folders(settings.studies_path):
         temporary = [*folder.glob(".*"), *folder.glob("*/.*")]
         if temporary and _is_free(settings, f"{WorkKind.STUDY}-{folder.name}", holding):
             found += temporary
     return sorted(path for path in found if path.is_file() or is_unwritten_run(path))
+
+
+def replaced_leftovers(settings: Settings) -> list[Path]:
+    """Parts that a killed compaction had joined into others and did not get to delete; reads every part."""
+    if not _is_free(settings, ITEM_FILES, ()):
+        return []
+    parts = settings.items_path.glob(f"*/{PART_GLOB}")
+    return sorted(path for path in replaced_parts(parts) if path.exists())
 
 
 def is_unwritten_run(folder: Path) -> bool:

@@ -22,6 +22,7 @@ from tracker.store.database import first_line
 from tracker.store.item_parts import (
     COLUMN_COMMENTS,
     ITEMS_COMMENT,
+    LISTINGS,
     NOTHING_MISSING,
     MissingItems,
     bind_items,
@@ -246,19 +247,25 @@ def _run(
     """What `take` makes of the rows of `sql`; unreadable parts are left out."""
     if not _ITEMS.search(sql) or lists_tables(sql):
         return take(connection.execute(sql, params)), NOTHING_MISSING
-    parts, damaged = wanted_parts(connection, items_path, params)
-    try:
-        bind_items(connection, parts)
-        taken = take(connection.execute(sql, params))
-    except _OF_STATEMENT:
-        raise
-    except duckdb.Error:
-        broken = set(unreadable_parts(parts))
-        if not broken:
+    for n_left in reversed(range(LISTINGS)):
+        parts, damaged = wanted_parts(connection, items_path, params)
+        try:
+            bind_items(connection, parts)
+            taken = take(connection.execute(sql, params))
+        except _OF_STATEMENT:
             raise
-        parts, damaged = [part for part in parts if part not in broken], damaged | broken
-        bind_items(connection, parts)
-        taken = take(connection.execute(sql, params))
+        except duckdb.Error:
+            if n_left and not all(part.exists() for part in parts):
+                continue  # some were joined or removed since they were listed
+            broken = set(unreadable_parts(parts))
+            if not broken:
+                raise
+            parts, damaged = [part for part in parts if part not in broken], damaged | broken
+            bind_items(connection, parts)
+            taken = take(connection.execute(sql, params))
+        break
+    if not all(part.exists() for part in parts):
+        parts, damaged = wanted_parts(connection, items_path, params)
     return taken, missing_items(connection, parts, damaged, params)
 
 

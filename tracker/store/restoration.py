@@ -14,7 +14,7 @@ from tracker.store.aside import move_aside
 from tracker.store.checks import Problem, find_problems
 from tracker.store.database import NewerSchemaError, check_version, damaged_tables, open_to_read
 from tracker.store.item_parts import unreadable_parts
-from tracker.store.leftovers import junk_locks, remove_item_leftovers, remove_leftovers
+from tracker.store.leftovers import junk_locks, remove_item_leftovers, remove_leftovers, replaced_leftovers
 from tracker.store.locks import WAIT_S, write_lock
 from tracker.store.old_files import old_files
 from tracker.store.reconstruction import is_lost, rebuild_database
@@ -104,6 +104,11 @@ def _clear(settings: Settings, done: Repaired) -> None:
     if removed:
         writes, were = counted(len(removed), "unfinished write"), agreeing(len(removed), "was", "were")
         done.restored.append(f"{writes} of killed processes {were} deleted")
+    if joined := replaced_leftovers(settings):
+        for path in joined:
+            path.unlink(missing_ok=True)
+        parts, were = counted(len(joined), "part"), agreeing(len(joined), "was", "were")
+        done.restored.append(f"{parts}, whose items others have since a compaction, {were} deleted")
     for path in junk_locks(settings):
         _set_aside(settings, path, done)
         done.restored.append(f"`{path}` could not be read and is out of the way")

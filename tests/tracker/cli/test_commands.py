@@ -90,6 +90,7 @@ def test_a_usage_error_with_json_is_one_document_on_stdout(arguments: str) -> No
         ("store publish", 1),
         ("store check", 1),
         ("store repair", 1),
+        ("store compact", 1),
     ],
 )
 def test_a_home_that_cannot_be_written_is_no_traceback(
