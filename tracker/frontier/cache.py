@@ -1,7 +1,8 @@
 """File cache of bootstrap draws and the gaps computed from them, since computing them takes seconds.
 
 The key covers the tables, the selection, the options and the code that draws or counts; an unreadable
-file is recomputed. The draws of the shipped tables come with them, under the same key.
+file is recomputed. The draws of the shipped tables come with them, and so do the gaps of the questions that a
+new home asks first, under the same keys.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from tracker.frontier.tables import default_folder
 
 CODE = tuple(Path(__file__).with_name(name) for name in ("dataset.py", "index.py", "solver.py"))
 SHIPPED = "draws.npz"
+SHIPPED_GAPS = "gaps.json"
+KEY_DECIMALS = 6  # of values in the key of gaps: two machines fit the index alike to about 1e-10
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 GAP_CODE = tuple(
     Path(__file__).with_name(name)
@@ -166,6 +169,8 @@ def _kept(folder: Path | None, name: str, compute: Callable[[], tuple[Gap, ...]]
     if folder is None:
         return compute()
     path = folder / f"{name}.json"
+    if (shipped := _shipped_gaps().get(name)) is not None:
+        return shipped
     try:
         return tuple(Gap(**row) for row in json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -175,8 +180,26 @@ def _kept(folder: Path | None, name: str, compute: Callable[[], tuple[Gap, ...]]
     return found
 
 
+@functools.cache
+def _shipped_gaps() -> dict[str, tuple[Gap, ...]]:
+    """The shipped gaps by the names of their files; empty where they are missing or unreadable."""
+    try:
+        content = json.loads((default_folder() / SHIPPED_GAPS).read_bytes())
+        return {name: tuple(Gap(**row) for row in rows) for name, rows in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def ship_gaps(folder: Path, path: Path) -> None:
+    """Write the file that the package ships: all gaps that are stored in `folder`."""
+    files = sorted([*folder.glob("gaps-*.json"), *folder.glob("history-*.json")])
+    content = {file.stem: json.loads(file.read_bytes()) for file in files}
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(rows)}" for name, rows in content.items())
+    path.write_text("{\n" + lines + "\n}\n")
+
+
 def gaps_key(axis: Axis, window: Window | tuple[Window, ...], *, unit: str, ids: tuple[str, ...]) -> str:
-    """32 hex digits, equal exactly when the gaps would be."""
+    """32 hex digits, equal exactly when the gaps would be, to as many decimals as anyone sees."""
     digest = hashlib.sha256()
     for path in GAP_CODE:
         digest.update(path.read_bytes())
@@ -184,7 +207,8 @@ def gaps_key(axis: Axis, window: Window | tuple[Window, ...], *, unit: str, ids:
     arrays = (axis.is_open, axis.released, axis.value, axis.draws, axis.high, axis.high_error)
     for array in arrays:
         if array is not None:
-            digest.update(np.ascontiguousarray(array).tobytes())
+            rounded = np.round(array.astype(np.float64), KEY_DECIMALS) + 0.0  # no negative zero
+            digest.update(np.ascontiguousarray(rounded).tobytes())
     return digest.hexdigest()[:32]
 
 

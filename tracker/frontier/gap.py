@@ -85,7 +85,8 @@ def undrawn_gaps(axis: Axis, window: Window, *, unit: str = "index") -> tuple[Ga
 
 def gap(name: str, axis: Axis, window: Window) -> float | None:
     """The central value of one definition, in its own unit."""
-    return central_gaps(axis, window)[name]
+    rule = definitions.definition(name)
+    return _known(_Sampled(axis.until(window.as_of), window, (rule,)).central()[name].value[0])
 
 
 def central_gaps(axis: Axis, window: Window) -> dict[str, float | None]:

@@ -6,7 +6,7 @@ model with a score shows which.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -15,7 +15,7 @@ from tracker.errors import TrackerError
 from tracker.frontier.axis import Axis
 from tracker.frontier.dataset import newest_vintage
 from tracker.frontier.definitions import STANDING_LAG, Window
-from tracker.frontier.facts import Access, PrivateList
+from tracker.frontier.facts import Access, PrivateList, PublishedScore
 from tracker.frontier.gap import gap
 from tracker.frontier.population import Label, benchmark_axis
 from tracker.frontier.tables import Tables
@@ -58,12 +58,16 @@ def lags(
     """
     vintage = newest_vintage(tables, vintage)
     window = Window.year_to(as_of or vintage)
-    names = sorted({row.benchmark for row in tables.scores if row.vintage == vintage})
+    scores: dict[str, list[PublishedScore]] = {}
+    for row in tables.scores:
+        if row.vintage == vintage:
+            scores.setdefault(row.benchmark, []).append(row)
     found = []
-    for name in names:
-        if {Access.OPEN, Access.CLOSED} <= _groups(tables, name, vintage, by_model, window.as_of):
-            axis = benchmark_axis(tables, name, by_model, vintage=vintage).until(window.as_of)
-            found.append(_lag(tables, axis, window, vintage=vintage, private_list=private_list))
+    for name in sorted(scores):
+        known = replace(tables, scores=tuple(scores[name]))
+        if {Access.OPEN, Access.CLOSED} <= _groups(known, by_model, window.as_of):
+            axis = benchmark_axis(known, name, by_model, vintage=vintage, n_draws=1).until(window.as_of)
+            found.append(_lag(known, axis, window, private_list=private_list))
     if not found:
         raise TrackerError(f"on {window.as_of} no benchmark has scores of both open and closed models")
     return tuple(sorted(found, key=lambda row: -row.months))
@@ -75,29 +79,19 @@ def median_months(rows: tuple[Lag, ...], *, is_private: bool) -> float | None:
     return float(np.median(chosen)) if chosen else None
 
 
-def _groups(
-    tables: Tables, benchmark: str, vintage: date, by_model: dict[str, Label], as_of: date
-) -> set[Access]:
-    return {
-        by_model[row.model].access
-        for row in tables.scores
-        if row.vintage == vintage and row.benchmark == benchmark and by_model[row.model].released <= as_of
-    }
+def _groups(tables: Tables, by_model: dict[str, Label], as_of: date) -> set[Access]:
+    return {by_model[row.model].access for row in tables.scores if by_model[row.model].released <= as_of}
 
 
-def _lag(tables: Tables, axis: Axis, window: Window, *, vintage: date, private_list: PrivateList) -> Lag:
+def _lag(tables: Tables, axis: Axis, window: Window, *, private_list: PrivateList) -> Lag:
+    """`tables` has the scores of the benchmark alone."""
     best_open, best_closed = axis.best(is_open=True), axis.best(is_open=False)
     places = np.flatnonzero(axis.is_open)
     newest = int(places[np.argmax(axis.released[places])])
     released = date.fromordinal(int(axis.released[newest]))
     open_models = {axis.models[place] for place in places}
     evaluated = [
-        row.evaluated_on
-        for row in tables.scores
-        if row.vintage == vintage
-        and row.benchmark == axis.name
-        and row.model in open_models
-        and row.evaluated_on is not None
+        row.evaluated_on for row in tables.scores if row.model in open_models and row.evaluated_on is not None
     ]
     months = gap(STANDING_LAG, axis, window)
     assert months is not None  # both groups are there

@@ -124,9 +124,16 @@ def series_axis(name: str, rated: Sequence[Rated], *, n_draws: int = DRAWS, seed
 
 
 def benchmark_axis(
-    tables: Tables, benchmark: str, by_model: dict[str, Label], *, vintage: date | None = None
+    tables: Tables,
+    benchmark: str,
+    by_model: dict[str, Label],
+    *,
+    vintage: date | None = None,
+    n_draws: int = DRAWS,
 ) -> Axis:
     """One benchmark as an axis of centered scores, with draws if its number of items is known.
+
+    `n_draws`: 1 where no interval is asked for.
 
     Raises:
         UnknownNameError: no such benchmark in the vintage.
@@ -148,7 +155,7 @@ def benchmark_axis(
         if facts.n_items is not None:
             stderr = float(np.sqrt(raw * (1.0 - raw) / facts.n_items)) / width
         rated.append(Rated(row.model, label.access is Access.OPEN, label.released, row.score, stderr))
-    return series_axis(benchmark, rated)
+    return series_axis(benchmark, rated, n_draws=n_draws)
 
 
 def at_most(axis: Axis, sizes: dict[str, int], *, max_params: int) -> Axis:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.builders.shipped_draws import first_questions
+from tracker.answers.frontier import answer_question
+from tracker.answers.outlook import gap_history
 from tracker.errors import TrackerError, UnknownNameError
 from tracker.frontier.axis import DAYS_PER_MONTH, Axis, steps
 from tracker.frontier.dataset import select
@@ -28,11 +32,15 @@ from tracker.frontier.population import (
     sizes,
     with_small_models,
 )
+from tracker.frontier.question import axis as asked_axis
+from tracker.frontier.question import fitted
 from tracker.frontier.survival import restricted_mean
 from tracker.frontier.tables import Tables, load_tables
 from tracker.memory_estimate import needed_bytes, params_that_fit
+from tracker.settings import Settings
 
 NEWEST = date(2026, 8, 11)
+YEAR = Window.year_to(NEWEST)
 YEAR_TO_DATE = Window(date(2026, 1, 1), NEWEST)
 
 
@@ -295,6 +303,24 @@ def test_memory_estimate_the_largest_model_that_fits_is_the_inverse_of_what_a_mo
     assert params_that_fit(1.0) == 0  # the engine alone takes more
     with pytest.raises(TrackerError, match="--fits-gb must be positive"):
         params_that_fit(0.0)
+
+
+def test_gap_what_a_new_home_asks_first_is_shipped_as_it_would_be_computed(tmp_path: Path) -> None:
+    home = Settings(home=tmp_path)
+    questions = first_questions()
+    answers = [answer_question(question, home) for question in questions]
+    for rule in DEFINITIONS:
+        gap_history(questions[0], home, name=rule.id)
+    assert not home.frontier_path.exists(), "run `python -m tests.builders.shipped_draws`"
+    for place in (0, -1):
+        found = asked_axis(tables(), questions[place], fitted(tables(), questions[place], tmp_path))
+        for row, counted in zip(answers[place].gaps, gaps(found, YEAR), strict=True):
+            assert (row.id, row.unit, row.n, row.n_censored) == (
+                counted.id, counted.unit, counted.n, counted.n_censored,
+            )  # fmt: skip
+            assert (row.value, row.ci_low, row.ci_high) == pytest.approx(
+                (counted.value, counted.ci_low, counted.ci_high), abs=1e-6
+            )
 
 
 def test_gap_a_window_that_ends_before_it_begins_is_refused() -> None:
