@@ -7,10 +7,14 @@ headers and the configuration of one model and says it exactly.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tracker.errors import TrackerError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 GB = 1e9
 VLLM, CPU = "vllm", "cpu"  # an engine and a device, as runs name them
@@ -38,6 +42,7 @@ NEED_COLUMNS = (
     "weights_bytes", "n_params", "cache_bytes_per_token", "overhead_bytes", "peak_memory_bytes",
     "memory_basis", "engine", "device",
 )  # fmt: skip
+NEED_TEXTS = ("memory_basis", "engine", "device")  # of these, those that are no numbers
 MEMORY_GB = (8, 12, 16, 24, 32, 48, 80)  # cards that people have
 
 
@@ -115,6 +120,41 @@ def row_needed_bytes(row: Mapping[str, Any], *, context: int = SHORT_CONTEXT) ->
         peak_bytes=peak_of_need(row),
         context=context,
     )
+
+
+def column_needed_bytes(
+    columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]], n_rows: int, *, context: int = SHORT_CONTEXT
+) -> npt.NDArray[np.float64]:
+    """`row_needed_bytes` of many rows at once: (N,) bytes, NaN where too little is known.
+
+    `columns`: those of `NEED_COLUMNS` that the rows have, N values each; a missing number is None or NaN.
+    """
+    import numpy as np  # here: most of this module needs no arrays
+
+    def numbers(name: str) -> npt.NDArray[np.float64]:
+        return np.asarray(columns[name] if name in columns else np.full(n_rows, np.nan), dtype=np.float64)
+
+    def texts(name: str) -> Sequence[Any] | npt.NDArray[Any]:
+        return columns[name] if name in columns else [None] * n_rows
+
+    is_short = context <= SHORT_CONTEXT
+    weights, overhead = numbers("weights_bytes"), numbers("overhead_bytes")
+    weights = np.where(np.isnan(weights), numbers("n_params") * BYTES_PER_PARAM, weights)
+    overhead = np.where(np.isnan(overhead), OVERHEAD_BYTES, overhead)
+    by_headers = weights + numbers("cache_bytes_per_token") * context + overhead
+    by_size = weights * (1 + CACHE_FRACTION) + overhead if is_short else np.nan
+    needed = np.where(np.isnan(by_headers), by_size, by_headers)
+    if is_short and np.isnan(weights).any():
+        rows = zip(texts("engine"), texts("memory_basis"), texts("device"), strict=True)
+        is_share = [
+            is_share_of_card({"engine": engine, "memory_basis": basis, "device": device})
+            for engine, basis, device in rows
+        ]
+        peak = numbers("peak_memory_bytes")
+        peak = np.where(np.array(is_share, dtype=np.bool_) | (peak == 0.0), np.nan, peak)
+        needed = np.where(np.isnan(weights), peak, needed)
+    found: npt.NDArray[np.float64] = np.rint(needed)
+    return found
 
 
 def params_that_fit(memory_gb: float, bits: float = BITS) -> int:

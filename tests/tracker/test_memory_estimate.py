@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import Any
 
 import pytest
 
-from tracker.memory_estimate import memory_text, needed_bytes, peak_of_need, row_needed_bytes
+from tracker.memory_estimate import (
+    NEED_COLUMNS,
+    column_needed_bytes,
+    memory_text,
+    needed_bytes,
+    peak_of_need,
+    row_needed_bytes,
+)
 
 HEADERS = {"weights_bytes": 16e9, "cache_bytes_per_token": 1e5, "overhead_bytes": 1e9}
 
@@ -66,3 +74,28 @@ def test_memory_estimate_the_share_that_vllm_reserves_says_nothing_of_the_model(
     assert (peak_of_need(run), row_needed_bytes(run)) == (needed, needed)
     assert text in memory_text(run)
     assert memory_text(run | {"peak_memory_bytes": None}) == ""
+
+
+@pytest.mark.parametrize("context", [4096, 32_768])
+def test_memory_estimate_of_many_rows_is_that_of_each(context: int) -> None:
+    dice = random.Random(11)
+    choices: dict[str, list[Any]] = {
+        "weights_bytes": [None, math.nan, 16_060_522_497],
+        "n_params": [None, 8_030_261_249],
+        "cache_bytes_per_token": [None, 131_072.125],
+        "overhead_bytes": [None, 987_654_321],
+        "peak_memory_bytes": [None, 0, 20_000_000_001],
+        "memory_basis": [None, math.nan, "used", "predicted"],
+        "engine": [None, "vllm", "transformers"],
+        "device": [None, "cpu", "H100"],
+    }
+    rows = [{name: dice.choice(of) for name, of in choices.items()} for _ in range(2000)]
+    columns = {name: [row[name] for row in rows] for name in NEED_COLUMNS}
+    found = column_needed_bytes(columns, len(rows), context=context).tolist()
+    one_by_one = [row_needed_bytes(row, context=context) for row in rows]
+    assert [None if math.isnan(value) else value for value in found] == one_by_one
+    assert 100 < one_by_one.count(None) < 1900
+
+
+def test_memory_estimate_of_rows_of_which_nothing_is_known_is_missing() -> None:
+    assert all(math.isnan(value) for value in column_needed_bytes({}, 3))

@@ -118,10 +118,9 @@ class _Reads:
         return memory_bests(*(read_bests(self.snapshot, naive(end)) for end in (self.since, self.until)))
 
     def contradiction_lines(self) -> list[DigestChange]:
-        rows = self.snapshot.query("claimed_and_measured", contradicted=True)
-        return contradiction_lines(
-            row for row in rows if self.since < max(row["measured_at"], row["seen_at"]) <= self.until
-        )
+        since, until = naive(self.since), naive(self.until)
+        rows = self.snapshot.query("claimed_and_measured", contradicted=True, since=since, until=until)
+        return contradiction_lines(rows)
 
     def research_lines(self) -> list[DigestChange]:
         return research_lines(self._changes("ended_studies"))

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tracker.answers.digest_records import DigestChange, first_parts, hub_address
 from tracker.answers.run_lines import completed_words
-from tracker.memory_estimate import GB, MEMORY_GB, row_needed_bytes
+from tracker.memory_estimate import GB, MEMORY_GB, NEED_COLUMNS, column_needed_bytes, row_needed_bytes
 from tracker.store import Snapshot
 
 WITHOUT_RECORDS = ("smoke",)  # suites that only show that a model runs
@@ -61,24 +62,31 @@ def _sizes(gigabytes: Sequence[int]) -> str:
 def read_bests(snapshot: Snapshot, at: datetime) -> list[Row]:
     """The scores measured here among which the best for each memory size are, at that moment, with their run.
 
-    Of hundreds of thousands of scores a few lead; only those are read in full.
+    Of hundreds of thousands of scores a few lead on a card of one of the sizes; only those are read in full.
     """
-    runs = {row["run_id"]: row for row in snapshot.query("newest_whole_runs", at=at)}
-    needs = {run_id: row_needed_bytes(row) for run_id, row in runs.items()}
-    leading = leading_scores(snapshot.table("values_of_runs", run_ids=[*runs]), needs)
-    run_ids, tasks = ([pair[side] for pair in leading] for side in (0, 1))
-    scores = snapshot.query("scores_of_tasks", run_ids=run_ids, tasks=tasks)
-    return [runs[row["run_id"]] | row for row in scores]
+    runs = snapshot.table("newest_whole_runs", at=at)
+    columns = {name: runs[name].to_pylist() for name in NEED_COLUMNS}
+    needed = column_needed_bytes(columns, len(runs))
+    cards = np.array([*MEMORY_GB, np.inf])
+    with np.errstate(invalid="ignore"):
+        smallest = cards[np.searchsorted(cards[:-1] * GB, np.where(np.isnan(needed), np.inf, needed))]
+    run_ids = runs["run_id"].to_pylist()
+    needs = dict(zip(run_ids, smallest.tolist(), strict=True))
+    leading = leading_scores(snapshot.table("values_of_runs", run_ids=run_ids), needs)
+    leaders, tasks = ([pair[side] for pair in leading] for side in (0, 1))
+    in_full = runs.filter(pc.is_in(runs["run_id"], value_set=pa.array(leaders, pa.string()))).to_pylist()
+    by_run = {row["run_id"]: row for row in in_full}
+    scores = snapshot.query("scores_of_tasks", run_ids=leaders, tasks=tasks)
+    return [by_run[row["run_id"]] | row for row in scores]
 
 
-def leading_scores(values: pa.Table, needs: Mapping[str, int | None]) -> list[tuple[str, str]]:
+def leading_scores(values: pa.Table, needs: Mapping[str, float | None]) -> list[tuple[str, str]]:
     """Run and task of each score of `values_of_runs` whose run needs less memory than every better one.
 
-    `needs`: bytes by run. Of equal scores, the model whose name comes first is the better one.
+    `needs`: memory by run, in any unit; a run without one leads nothing. Of equal scores, the better one
+    is that of the model whose name comes first.
     """
-    values = values.filter(
-        pa.array([suite not in WITHOUT_RECORDS for suite in values["suite"].to_pylist()], pa.bool_())
-    )
+    values = values.filter(pc.invert(pc.is_in(values["suite"], value_set=pa.array(WITHOUT_RECORDS))))
     if not len(values):
         return []
     codes = {name: values[name].combine_chunks().dictionary_encode() for name in values.column_names[:-1]}

@@ -16,7 +16,7 @@ import pandas as pd
 from tracker.answers.documents import json_rows
 from tracker.answers.index_places import index_places, with_index
 from tracker.errors import TrackerError, UnknownNameError
-from tracker.memory_estimate import GB, NEED_COLUMNS, SHORT_CONTEXT, row_needed_bytes
+from tracker.memory_estimate import GB, NEED_COLUMNS, NEED_TEXTS, SHORT_CONTEXT, column_needed_bytes
 from tracker.records.origins import IMPORTED, SUFFIX
 from tracker.settings import Settings
 from tracker.store import Snapshot, open_snapshot
@@ -199,11 +199,10 @@ def with_facts(frame: pd.DataFrame) -> pd.DataFrame:
 
 def memory_needed(frame: pd.DataFrame, contexts: Sequence[int]) -> dict[int, pd.Series[float]]:
     """Bytes for one sequence by `row_needed_bytes`, by its tokens; missing if too little is known."""
-    rows = frame[[name for name in NEED_COLUMNS if name in frame]].to_dict("records")
+    columns = {name: frame[name].to_numpy(dtype=object) for name in NEED_TEXTS if name in frame}
+    columns |= {name: number(frame, name).to_numpy() for name in NEED_COLUMNS if name not in NEED_TEXTS}
     return {
-        context: pd.Series(
-            [row_needed_bytes(row, context=context) for row in rows], index=frame.index, dtype=float
-        )
+        context: pd.Series(column_needed_bytes(columns, len(frame), context=context), index=frame.index)
         for context in contexts
     }
 

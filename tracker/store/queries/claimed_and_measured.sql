@@ -1,7 +1,8 @@
 -- One row per pair: a model's score as claimed by a source, and as measured here on the same task.
 -- `difference` is measured minus claimed. `verdict` compares with the 95% interval of the measured score,
 -- widened by the claim's own standard error, $standard_errors times. $model_id: only this one; null for all.
--- $contradicted: true for only those with a claim outside the interval.
+-- $contradicted: true for only those with a claim outside the interval. $since, $until: only those of which the later
+-- of claim and measurement was after the one and not after the other.
 with named as (
     select scores.*, coalesce(aliases.model_id, scores.name) as model_id
     from current_scores as scores
@@ -60,5 +61,7 @@ from named
 join benchmark_tasks using (benchmark)
 join known_as on known_as.key = lower(named.model_id)
 join measured on measured.model_id = known_as.model_id and measured.task = benchmark_tasks.task
-where $contradicted is null or verdict in ('claimed_higher', 'claimed_lower')
+where ($contradicted is null or verdict in ('claimed_higher', 'claimed_lower'))
+  and ($since is null or greatest(measured.started_at, named.seen_at) > $since)
+  and ($until is null or greatest(measured.started_at, named.seen_at) <= $until)
 order by measured.model_id, benchmark_tasks.task, named.source, named.variant
