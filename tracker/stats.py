@@ -283,6 +283,27 @@ def anytime_interval(
     return Interval(mean, stderr, max(0.0, min(mean, low)), min(1.0, max(mean, high)))
 
 
+def items_for_precision(half_width: float, *, n_total: int) -> int:
+    """The items of `n_total` after which `anytime_interval` has this half width at a score of one half.
+
+    A forecast: scores near one half need most, those near 0 or 1 fewer.
+    """
+    alternating = np.arange(n_total) % 2
+
+    def is_narrow(n: int) -> bool:
+        found = anytime_interval(alternating[:n].tolist(), n_total=n_total, half_width=half_width)
+        return found.half_width <= half_width
+
+    high = 1
+    while high < n_total and not is_narrow(high):
+        high = min(2 * high, n_total)
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_narrow(middle) else (middle, high)
+    return high
+
+
 def anytime_difference(a: Sequence[float], b: Sequence[float]) -> Interval:
     """Mean of `a` minus `b`, −1..1, on items drawn at random, valid at every look and any stopping time.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -68,7 +68,7 @@ class ItemSink:
 
 def answer(
     engine: Engine, questions: Sequence[TaskQuestion], *, stop: Callable[[], bool]
-) -> Iterator[tuple[TaskQuestion, Item]]:
+) -> Generator[tuple[TaskQuestion, Item]]:
     """Yield each question with its item as soon as it is fully answered, until `stop()`.
 
     A question that the server refuses gets an empty answer; one without its log-probabilities gets none.

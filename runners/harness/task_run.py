@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -16,17 +17,50 @@ from runners.harness.events import Event
 from runners.harness.leaf_work import LeafWork
 from runners.harness.questions import TaskQuestion
 from tracker.records.shards import Share
-from tracker.stats import anytime_interval
+from tracker.stats import anytime_interval, items_for_precision
 from tracker.wording import agreeing, counted
 
 if TYPE_CHECKING:
     from runners.harness.walk import RunningSuite
 
 PROGRESS_S = 0.5
-# If a budget may end a task, questions are drawn at random and asked in blocks: within a block an engine
-# chooses the order (shortest first, by prompt), so only complete blocks are a fair sample. Blocks grow, so
-# that a short budget loses little and a large card stays busy.
-BLOCKS = (4, 256)  # the first and the largest
+# If a budget may end a task, questions are drawn at random. An engine that begins them in order gets many at
+# once, and the first that all have an answer count. Another one chooses the order (shortest first, by
+# prompt), so it gets blocks, of which only complete ones are a fair sample. They grow, so that a short budget
+# loses little and a large card stays busy.
+BLOCKS = (4, 256)  # the first and the largest where scores end the task
+BLOCK_S = 20.0  # where only time does, blocks grow until one takes this long
+MARGIN = 1.1  # of the questions that a precision needs at most, as they are given at once
+FIRST_LOOK = 4  # answers after which scores may first end a task
+LOOK_GROWTH = 1.05  # answers between one look and the next: an interval of thousands takes 0.1 s to compute
+
+
+@dataclass(slots=True)
+class Draw:
+    """Questions in random order, of which the first that all have an answer are a fair sample.
+
+    It is looked at after the same numbers of answers however they arrive, so that a run that was killed and
+    one that was not end at the same question.
+    """
+
+    questions: Sequence[TaskQuestion]
+    has_answer: Callable[[TaskQuestion], bool]
+    is_enough: Callable[[Sequence[TaskQuestion]], bool]
+    n_answered: int = 0  # the first of them
+    n_enough: int | None = None  # after which no further question is needed
+    next_look: int = FIRST_LOOK
+
+    def is_over(self) -> bool:
+        """Whether what has been answered by now is enough."""
+        while self.n_enough is None and self.n_answered < len(self.questions):
+            if not self.has_answer(self.questions[self.n_answered]):
+                return False
+            self.n_answered += 1
+            if self.n_answered == self.next_look:
+                self.next_look = max(self.n_answered + 1, math.ceil(self.n_answered * LOOK_GROWTH))
+                if self.is_enough(self.questions[: self.n_answered]):
+                    self.n_enough = self.n_answered
+        return self.n_enough is not None
 
 
 @dataclass(slots=True)
@@ -40,8 +74,8 @@ class TaskRun:
     last_report: float = 0.0
     own: Sequence[TaskQuestion] | None = None  # the part of one of several workers
 
-    def ask(self, questions: Sequence[TaskQuestion]) -> None:
-        """Ask the questions that have no item yet.
+    def ask(self, questions: Sequence[TaskQuestion], *, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Ask the questions that have no item yet, until all are answered or what is answered is enough.
 
         Raises:
             EngineError, UnreachableError: the engine died; items already answered are kept.
@@ -52,15 +86,17 @@ class TaskRun:
             return
         sink = ItemSink(suite_run.items_path, suite_run.run.run_id, suite_run.job.flush_s)
         started = time.monotonic()
+        answered = answer(suite_run.engine, wanted, stop=lambda: suite_run.stopped() or suite_run.out_of_time)
         try:
-            for question, item in answer(
-                suite_run.engine, wanted, stop=lambda: suite_run.stopped() or suite_run.out_of_time
-            ):
-                work = self.works[question.leaf.name]
-                work.items[item.doc_id] = item
-                sink.add(work.fingerprint, item)
-                suite_run.tally.count(item)
-                self.report()
+            with closing(answered):
+                for question, item in answered:
+                    work = self.works[question.leaf.name]
+                    work.items[item.doc_id] = item
+                    sink.add(work.fingerprint, item)
+                    suite_run.tally.count(item)
+                    self.report()
+                    if is_over():
+                        break
         finally:
             sink.flush()
             took = time.monotonic() - started
@@ -73,16 +109,19 @@ class TaskRun:
         questions: Sequence[TaskQuestion],
         *,
         is_enough: Callable[[Sequence[TaskQuestion]], bool] | None = None,
+        n_likely: int | None = None,
     ) -> list[TaskQuestion]:
         """Ask in random order until a budget is spent; returns the first of them that all have an answer.
 
         All that are answered by then would be no fair sample, since they lack the long answers. An engine
-        that begins in order gets all questions at once where only time is short, so that it never waits for
-        the last answers of a block. Of another one, whole blocks count: it may sort what it is given.
+        that begins in order never waits for the last answers of a block. Of another one, whole blocks count:
+        it may sort what it is given.
 
         `is_enough`: whether no further question is needed after these; None: only time ends the task.
+        `n_likely`: how many are likely to be enough; None: unknown.
         """
-        return self._ask_in_blocks(self._in_draw_order(questions), is_enough=is_enough)
+        drawn = self._in_draw_order(questions)
+        return self._ask_drawn(drawn, is_enough=is_enough, n_likely=n_likely)
 
     def ask_share(self, questions: Sequence[TaskQuestion], share: Share, *, n_population: int) -> None:
         """Ask one worker's part of the questions, in the order in which a budget may end the task.
@@ -100,11 +139,14 @@ class TaskRun:
         else:
             wanted = None if target is None else target * math.sqrt(share.n_turns)
             n_total = max(n_population // share.n_turns, len(self.own))
-
-            def is_enough(drawn: Sequence[TaskQuestion]) -> bool:
-                return wanted is not None and self.half_width(drawn, n_total=n_total) <= wanted
-
-            self._ask_in_blocks(self.own, is_enough=None if wanted is None else is_enough)
+            if wanted is None:
+                self._ask_drawn(self.own, is_enough=None)
+            else:
+                self._ask_drawn(
+                    self.own,
+                    is_enough=lambda drawn: self.half_width(drawn, n_total=n_total) <= wanted,
+                    n_likely=items_for_precision(wanted, n_total=n_total),
+                )
         self.report(force=True)
 
     def _in_draw_order(self, questions: Sequence[TaskQuestion]) -> list[TaskQuestion]:
@@ -112,32 +154,59 @@ class TaskRun:
         order = np.random.default_rng(self.suite_run.job.settings.seed).permutation(len(questions))
         return [questions[n] for n in order]
 
+    def _ask_drawn(
+        self,
+        questions: Sequence[TaskQuestion],
+        *,
+        is_enough: Callable[[Sequence[TaskQuestion]], bool] | None,
+        n_likely: int | None = None,
+    ) -> list[TaskQuestion]:
+        if not self._answers_in_order(questions):
+            return self._ask_in_blocks(questions, is_enough=is_enough)
+        draw = Draw(questions, self._has_item, is_enough or (lambda _: False))
+        n_given = len(questions)
+        if is_enough is not None:
+            n_given = BLOCKS[1] if n_likely is None else math.ceil(MARGIN * n_likely)
+        while not draw.is_over():
+            self.ask(questions[:n_given], is_over=draw.is_over)
+            if draw.n_answered < min(n_given, len(questions)) or n_given >= len(questions):
+                break
+            n_given += max(1, n_given // 2)
+        if draw.n_enough is None and draw.n_answered < len(questions):
+            n_behind = sum(map(self._has_item, questions[draw.n_answered :]))
+            self._warn_of_unscored(n_behind, "behind the first missing one")
+        return list(questions[: draw.n_enough or draw.n_answered])
+
     def _ask_in_blocks(
         self,
         questions: Sequence[TaskQuestion],
         *,
         is_enough: Callable[[Sequence[TaskQuestion]], bool] | None,
     ) -> list[TaskQuestion]:
-        in_order = is_enough is None and self._answers_in_order(questions)
         drawn: list[TaskQuestion] = []
-        size = len(questions) if in_order else BLOCKS[0]
+        size = BLOCKS[0]
         while len(drawn) < len(questions):
             block = questions[len(drawn) : len(drawn) + size]
-            size = min(2 * size, BLOCKS[1])
+            started = time.monotonic()
             self.ask(block)
-            have_all = [self.has_all([question]) for question in block]
-            if not all(have_all):
-                n_first = have_all.index(False) if in_order else 0
-                drawn += block[:n_first]
-                n_left = sum(have_all) - n_first
-                answers, are = counted(n_left, "answer"), agreeing(n_left, "is", "are")
-                behind = "behind the first missing one" if in_order else "of an incomplete block"
-                self.suite_run.warn(f"task `{self.task}`: {answers} {behind} {are} not scored")
+            if not self.has_all(block):
+                self._warn_of_unscored(sum(map(self._has_item, block)), "of an incomplete block")
                 break
             drawn += block
             if is_enough is not None and is_enough(drawn):
                 break
+            if is_enough is not None:
+                size = min(2 * size, BLOCKS[1])
+            elif time.monotonic() - started < BLOCK_S / 2:
+                size *= 2
         return drawn
+
+    def _warn_of_unscored(self, n_answers: int, where: str) -> None:
+        answers, are = counted(n_answers, "answer"), agreeing(n_answers, "is", "are")
+        self.suite_run.warn(f"task `{self.task}`: {answers} {where} {are} not scored")
+
+    def _has_item(self, question: TaskQuestion) -> bool:
+        return question.doc_id in self.works[question.leaf.name].items
 
     def _answers_in_order(self, questions: Sequence[TaskQuestion]) -> bool:
         """Whether the engine begins the answers to these in the order in which they are given."""
@@ -146,7 +215,7 @@ class TaskRun:
 
     def has_all(self, questions: Sequence[TaskQuestion]) -> bool:
         """Whether every one of these has its item."""
-        return all(q.doc_id in self.works[q.leaf.name].items for q in questions)
+        return all(map(self._has_item, questions))
 
     def values(self, questions: Sequence[TaskQuestion]) -> tuple[float, ...]:
         """The score of each question's item, in this order."""

@@ -63,6 +63,7 @@ from tracker.records import (
 )
 from tracker.records.paired import PairedOutcome, PairedReference
 from tracker.records.shards import Share
+from tracker.stats import items_for_precision
 
 SECOND_STAGE = (
     "the second stage was not started: there was no time left to find out which tasks suit the model"
@@ -283,8 +284,7 @@ class RunningSuite:
             task_run.ask(questions)
         else:
             n_asked = len(questions)
-            is_enough = None if target is None else partial(_is_precise, task_run, target, population)
-            questions = task_run.ask_until_spent(questions, is_enough=is_enough)
+            questions = self._ask_until_spent(task_run, questions, population)
             # Answers to the same question are no random draw: their scores' intervals have clusters.
             is_repeated = any(len(repeats) > 1 for repeats in leaf_works)
             if len(questions) < n_asked and not is_repeated:
@@ -304,6 +304,19 @@ class RunningSuite:
             self.warn(unscored)
         if scored := [part.scored for part in parts if part.scored.items]:
             self._score(loaded, _by_leaf(scored, leaf_works), stopping=stopping)
+
+    def _ask_until_spent(
+        self, task_run: TaskRun, questions: Sequence[TaskQuestion], population: int
+    ) -> list[TaskQuestion]:
+        """Ask until the time is up or the score of the whole task is as precise as was asked for."""
+        target = self.job.until_half_width
+        if target is None:
+            return task_run.ask_until_spent(questions)
+        return task_run.ask_until_spent(
+            questions,
+            is_enough=partial(_is_precise, task_run, target, population),
+            n_likely=items_for_precision(target, n_total=population),
+        )
 
     def _count_own(self, works: Sequence[LeafWork]) -> None:
         """Count what the workers of this run have answered."""

@@ -18,6 +18,7 @@ from tracker.stats import (
     Interval,
     anytime_interval,
     bootstrap_interval,
+    items_for_precision,
     mcnemar,
     mean_interval,
     normal_interval,
@@ -499,3 +500,21 @@ def test_published_shares_and_their_differences_cover_90_percent(p: float, n: in
         and published_difference(i / n, j / n, n)[0] <= p - 0.5 <= published_difference(i / n, j / n, n)[1]
     )
     assert covered >= 0.88
+
+
+@pytest.mark.parametrize(("half_width", "n_total"), [(0.1, 400), (0.05, 1319), (0.03, 12_000)])
+def test_items_for_precision_is_where_the_interval_of_one_half_gets_that_narrow(
+    half_width: float, n_total: int
+) -> None:
+    found = items_for_precision(half_width, n_total=n_total)
+
+    def wide(n: int, every: int = 2) -> float:
+        values = [float(place % every > 0) for place in range(n)]
+        return anytime_interval(values, n_total=n_total, half_width=half_width).half_width
+
+    assert wide(found) <= half_width < wide(found - 1)
+    assert wide(found, every=10) < half_width  # a score of 0.9 needs fewer
+
+
+def test_items_for_precision_are_all_where_fewer_do_not_do() -> None:
+    assert items_for_precision(0.001, n_total=300) == 300

@@ -25,7 +25,7 @@ from tracker.errors import EngineError
 from tracker.files.items import read_items, stored_parts, write_part
 from tracker.records import EngineSettings, Item, Job, Model, RunRequest, Suite, Task, TaskScore
 from tracker.settings import Settings
-from tracker.stats import mean_interval
+from tracker.stats import Interval, anytime_interval, mean_interval
 
 ENGINE = "tests.doubles.engines:ArithmeticEngine"
 WARM = {"do_sample": True, "temperature": 0.6, "top_p": 0.95}
@@ -102,11 +102,15 @@ def walked(
     seed: int = 0,
     limit: int = 40,
     options: EngineSettings | None = None,
+    until: float | None = None,
 ) -> RunningSuite:
     """The suite run in this process, stopped after that many answers."""
     request = RunRequest(run_id, asked)
     options = options or EngineSettings(engine=ENGINE, seed=seed)
-    job = Job(model_in(engine.folder), options, (request,), str(settings.items_path), limit=limit)
+    job = Job(
+        model_in(engine.folder), options, (request,), str(settings.items_path), limit=limit,
+        until_half_width=until,
+    )  # fmt: skip
     tasks = prepare(asked, cache_path=settings.home / "cache")
     before = len(engine.asked)
     found = RunningSuite(
@@ -306,6 +310,44 @@ def test_sampling_out_of_time_scores_the_first_of_the_draw_that_all_have_an_answ
     assert score.value == pytest.approx(np.mean([items[int(place)].score for place in order[:n_first]]))
     warned = f"{100 - n_first} answers behind the first missing one are not scored"
     assert any(warned in warning for warning in tally.warnings)
+
+
+def test_sampling_until_precise_ends_at_the_same_question_however_answers_arrive_and_if_stopped_between(
+    settings: Settings, engine: DiceEngine, tmp_path: Path
+) -> None:
+    whole = walked(settings, engine, suite(), limit=400).tally.scores[0]
+    items, order = items_of(settings, whole), np.random.default_rng(0).permutation(400)
+    drawn = [items[int(place)].score or 0.0 for place in order]
+
+    def interval(n: int) -> Interval:
+        return anytime_interval(drawn[:n], n_total=400, half_width=0.12)
+
+    n_first = next(n for n in range(4, 400) if interval(n).half_width <= 0.12)
+    found = []
+    for number, stops in enumerate([(None,), (7, 11, None)]):
+        fresh = settings.model_copy(update={"home": tmp_path / f"home-{number}"})
+        for n_answers in stops:
+            ordered = OrderedEngine(engine.folder)
+            tally = walked(fresh, ordered, suite(), limit=400, until=0.12, n_answers=n_answers).tally
+        (score,) = tally.scores
+        found.append((score.value, score.n_items, score.ci_low, score.ci_high))
+    assert found[0] == found[1]
+    n_items = found[0][1]
+    assert n_first <= n_items <= 1.05 * n_first + 1 < 200
+    wanted = interval(n_items)
+    assert found[0] == pytest.approx((wanted.value, n_items, wanted.low, wanted.high))
+
+
+def test_sampling_until_precise_never_waits_for_the_last_of_a_block(
+    settings: Settings, engine: DiceEngine
+) -> None:
+    ordered = OrderedEngine(engine.folder)
+    tally = walked(settings, ordered, suite(), limit=400, until=0.12).tally
+    n_stored = len(items_of(settings, tally.scores[0]))
+    assert ordered.n_calls == 1
+    # answers behind the first missing one are kept, and no more are begun
+    assert tally.scores[0].n_items <= n_stored < tally.scores[0].n_items + 64
+    assert not [warning for warning in tally.warnings if "not scored" in warning]
 
 
 @pytest.mark.parametrize("task", ["sums", "pair"])
