@@ -62,8 +62,10 @@ def snapshot() -> str:
     elif settings.home in _homes_shown():
         message = f"the snapshots of the home `{settings.home}` are gone: it was moved or emptied"
         raise StoreError(message, hint=HOW_TO_FIND_A_HOME)
-    shown = _adoptions(settings.home).shown(f"{settings.home}:{name}", time.monotonic())
-    _forget_others(shown)
+    adoptions = _adoptions(settings.home)
+    shown = adoptions.shown(f"{settings.home}:{name}", time.monotonic())
+    if adoptions.n_shown > 1:
+        _forget_others(shown)
     return shown
 
 
@@ -77,6 +79,7 @@ class Adoptions:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._shown = ""
+        self.n_shown = 0  # snapshots so far
         self._left = float(AT_ONCE)  # new snapshots that are shown at once
         self._seen_s = 0.0
 
@@ -88,6 +91,7 @@ class Adoptions:
             if newest != self._shown and (self._left >= 1.0 or not self._shown):
                 self._left -= 1.0
                 self._shown = newest
+                self.n_shown += 1
             return self._shown
 
     def show_next(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -22,10 +23,17 @@ def linked(name: str) -> str:
 
 def with_links(text: str) -> str:
     """Escaped text of a change, in which the benchmark after “on” leads to its page."""
-    names = {safe_text.escaped(row.benchmark): row.benchmark for row in benchmarks.summaries()}
+    pattern, names = _mentions(benchmarks.names())
+    return pattern.sub(lambda found: linked(names[found[0]]), text, count=1)
+
+
+@lru_cache(maxsize=2)
+def _mentions(benchmarks: tuple[str, ...]) -> tuple[re.Pattern[str], dict[str, str]]:
+    """What finds a benchmark after “on”, and the benchmarks by their escaped names."""
+    names = {safe_text.escaped(name): name for name in benchmarks}
     longest_first = sorted(names, key=len, reverse=True)
-    pattern = rf"(?<=\bon )(?:{'|'.join(map(re.escape, longest_first))})(?![\w\\])"
-    return re.sub(pattern, lambda found: linked(names[found[0]]), text, count=1)
+    any_name = "|".join(map(re.escape, longest_first))
+    return re.compile(rf"(?<=\bon )(?:{any_name})(?![\w\\])"), names
 
 
 def show_task_link(task: str) -> None:

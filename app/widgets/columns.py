@@ -87,8 +87,11 @@ def _worded_runs(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 def peak_in_gib(rows: pd.DataFrame) -> pd.Series[float]:
     """The peak memory of runs in GiB; missing where only the reserved share of a card is known."""
-    known = rows[[name for name in NEED_COLUMNS if name in rows]].to_dict("records")
-    return in_gib(pd.Series([peak_of_need(row) for row in known], index=rows.index))
+    columns = {name: rows[name].to_numpy(dtype=object) for name in NEED_COLUMNS if name in rows}
+    peaks = [
+        peak_of_need(dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
+    ]
+    return in_gib(pd.Series(peaks, index=rows.index, dtype=float))
 
 
 def in_gib(amounts: pd.Series[Any]) -> pd.Series[float]:

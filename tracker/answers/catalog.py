@@ -10,13 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracker.answers.index_place import IndexPlace, IndexPlaces
 from tracker.frontier.facts import CatalogRow, ModelShape
 from tracker.frontier.tables import Tables, load_catalog, load_shapes
 from tracker.memory_estimate import BITS, CACHE_FRACTION, GB, OVERHEAD_BYTES, SHORT_CONTEXT, stored_bits
 from tracker.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CACHE_BYTES = 2  # of a value in the cache
 # Of the bandwidth that is reached while one sequence is generated. Llama 7B Q4_0 with llama.cpp: 0.45 to 0.8
@@ -27,6 +30,7 @@ DENSE_PARAMS = 60e9  # a larger model is a mixture more often than not: without 
 ACTIVE = re.compile(r"-A(\d{1,3}(?:\.\d)?)B(?![A-Za-z0-9])")  # in a name: Qwen3-30B-A3B
 MAX_COPIES = 3
 KNOWN_MODELS = 5000
+SCORE_COLUMNS = ["model_id", "task", "score", "tokens_per_s"]
 NO_PLACES = IndexPlaces({}, {}, {})
 Row = Mapping[str, Any]
 
@@ -80,8 +84,14 @@ class Catalog:
     scores: Mapping[str, Row] = field(default_factory=dict)  # by repository in lower case
 
 
-def read_catalog(settings: Settings, places: IndexPlaces | None = None) -> Catalog:
-    """The catalog of this home: models, places (computed unless given) and scores."""
+def read_catalog(
+    settings: Settings, places: IndexPlaces | None = None, board: pd.DataFrame | None = None
+) -> Catalog:
+    """The catalog of this home: models, places and scores.
+
+    `places` and `board`, the rows of `read_board` on the task of the leaderboard's first page, are computed
+    unless given.
+    """
     if is_new(settings):
         rows, shapes = load_catalog(), _shapes()
         known = {row.hub_id.casefold(): place for row in rows if (place := _place(row)) is not None}
@@ -89,7 +99,8 @@ def read_catalog(settings: Settings, places: IndexPlaces | None = None) -> Catal
     from tracker.answers.index_places import index_places  # SciPy, as below
 
     places = index_places(settings) if places is None else places
-    return Catalog(open_models(settings), places, dict(_scores(settings)))
+    board = _first_board(settings) if board is None else board
+    return Catalog(open_models(settings), places, _scores(board))
 
 
 def catalog_models(settings: Settings) -> tuple[OpenModel, ...]:
@@ -215,20 +226,25 @@ def _add_known(found: dict[str, OpenModel], settings: Settings, shapes: Mapping[
             found[key] = replace(found[key], copies=tuple(names[:MAX_COPIES]))
 
 
-def _scores(settings: Settings) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    """The best measured score of each model on the task of the leaderboard's first page, by repository."""
+def _first_board(settings: Settings) -> pd.DataFrame | None:
+    """The rows of `read_board` on the task of the leaderboard's first page; None if nothing was measured."""
     from tracker.store import open_snapshot, snapshot_id
 
     if snapshot_id(settings) is None:
-        return ()
+        return None
     from tracker.answers.leaderboard import choose_task, read_board  # pandas
 
     with open_snapshot(settings) as snapshot:
         tasks = snapshot.query("board_tasks")
         if not tasks:
-            return ()
+            return None
         suite, task = choose_task(tasks, suite=None, task=None)
-        board = read_board(snapshot, suite, (task,))
-    best = board.sort_values("score").drop_duplicates("model_id", keep="last")
-    rows = best[["model_id", "task", "score", "tokens_per_s"]].to_dict("records")
-    return [(str(row["model_id"]).casefold(), row) for row in rows]
+        return read_board(snapshot, suite, (task,))
+
+
+def _scores(board: pd.DataFrame | None) -> dict[str, Row]:
+    """The best score of each model, by repository in lower case."""
+    if board is None:
+        return {}
+    best = board[SCORE_COLUMNS].sort_values("score").drop_duplicates("model_id", keep="last")
+    return {str(row["model_id"]).casefold(): row for row in best.to_dict("records")}

@@ -103,13 +103,15 @@ def _axis(
 def series_axis(name: str, rated: Sequence[Rated], *, n_draws: int = DRAWS, seed: int = 0) -> Axis:
     """A dated series, such as a rating board, with normal draws if every standard error is known.
 
+    `n_draws`: with 1 there is no uncertainty, only the values.
+
     Raises:
         TrackerError: no open or no closed model is among them.
     """
     value = np.array([row.value for row in rated])
     draws = value[None, :]
     errors = [row.stderr for row in rated]
-    if rated and all(error is not None for error in errors):
+    if n_draws > 1 and rated and all(error is not None for error in errors):
         scale = np.array([error or 0.0 for error in errors])
         draws = value + np.random.default_rng(seed).normal(size=(n_draws, value.size)) * scale
     return Axis(

@@ -62,7 +62,7 @@ _OF_STATEMENT = (
 # Kinds of columns of which Python's values are those of `_value`.
 _AS_FETCHED = {
     "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER",
-    "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "VARCHAR", "DATE", "TIMESTAMP WITH TIME ZONE",
+    "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "VARCHAR", "DATE", "TIMESTAMP WITH TIME ZONE", "VARCHAR[]",
 }  # fmt: skip
 T = TypeVar("T")
 Take = Callable[[duckdb.DuckDBPyConnection], T]  # takes the rows of the statement that was just executed

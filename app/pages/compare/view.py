@@ -15,6 +15,7 @@ from app.widgets import cached_chart, downloads, missing_items, safe_text, url_s
 from app.widgets.columns import engine_phrase
 from tracker.answers.comparison import RunsOf, shared_suites, tasks_by_run
 
+KEPT_COMPARISONS = 4  # some megabytes each
 EMPTY = "These models share no items: run `tracker bench` on them with the same suite"
 
 
@@ -47,9 +48,11 @@ def not_measured(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shared:
-    """The items that all models answered, from `rows.shared_scores`, and the runs behind them."""
+    """The items that all models answered, with what they say, and the runs behind them; frames are shared."""
 
-    items: pd.DataFrame
+    items: pd.DataFrame  # of `rows.shared_scores`
+    scores: pd.DataFrame  # of `rows.score_rows`
+    differences: pd.DataFrame  # of `rows.difference_rows`
     models: Sequence[str]
     runs_of: RunsOf
     runs: Mapping[str, Mapping[str, Any]]  # by run id: rows of `queries.comparable_runs`
@@ -60,20 +63,34 @@ def shared_items(models: Sequence[str]) -> Shared:
     runs = queries.comparable_runs(tuple(models))
     suites = shared_suites(runs, models)
     if not suites:
-        return Shared(pd.DataFrame(), models, {}, {})
+        nothing = pd.DataFrame()
+        return Shared(nothing, nothing, nothing, models, {}, {})
     suite = url_select.select_one("Suite", list(suites), key="compare_suite")
     runs_of = suites[suite]
     counting = {run_id for of_model in runs_of.values() for run_id in of_model.values()}
     missing_items.show_missing(counting)
-    items = {run_id: queries.item_scores(run_id) for run_id in counting}
-    shared = rows.shared_scores(items, runs_of, models)
-    return Shared(shared, models, runs_of, {row["run_id"]: row for row in runs if row["run_id"] in counting})
+    compared = _compared(f"{queries.snapshot()} {runs_of}", tuple(models), _runs_of=runs_of)
+    return Shared(
+        *compared, models, runs_of, {row["run_id"]: row for row in runs if row["run_id"] in counting}
+    )
+
+
+@st.cache_resource(max_entries=KEPT_COMPARISONS, show_spinner=False)
+def _compared(
+    key: str, models: tuple[str, ...], *, _runs_of: RunsOf
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The shared items, the scores and the differences; `key` names the snapshot and the runs."""
+    counting = {run_id for of_model in _runs_of.values() for run_id in of_model.values()}
+    items = rows.shared_scores({one: queries.item_scores(one) for one in counting}, _runs_of, models)
+    if items.empty:
+        return items, items, items
+    return items, rows.score_rows(items, models), rows.difference_rows(items, models)
 
 
 def show_scores(shared: Shared) -> None:
     """Show the runs compared, the scores per task, and the paired differences."""
     models = shared.models
-    scores = rows.score_rows(shared.items, models)
+    scores = shared.scores
     cached_chart.render(charts.model_legend, models, alt="Legend: " + ", ".join(models))
     for model in models:
         for run_id, tasks in tasks_by_run(shared.runs_of, model).items():
@@ -88,7 +105,7 @@ def show_scores(shared: Shared) -> None:
         "All models answer the same items, so item difficulty cancels out: a paired difference can be"
         " significant even when the separate intervals overlap. Tasks are not averaged."
     )
-    differences = rows.difference_rows(shared.items, models)
+    differences = shared.differences
     st.dataframe(
         columns.difference_table(differences),
         column_config=columns.DIFFERENCE_COLUMNS,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from app.data import measured_models, queries
+from app.data import indexed_rows, measured_models, queries
 from app.pages.leaderboard import charts, columns, controls
 from app.widgets import benchmark_links, cached_chart, downloads
 from app.widgets.dot_rows import SHOWN_MODELS
@@ -23,12 +23,14 @@ else:
         words = st.text_input("Model contains", key="find", bind="query-params")
         with st.popover("More filters"):
             other_tasks, is_whole, has_claims = controls.choose_columns(tasks, task)
-            rows = queries.ranked_board(suite, task, tuple(other_tasks))
-            rows = with_claims(rows, queries.claims_on(task)) if has_claims else rows
+            rows = indexed_rows.ranked_board(suite, task, tuple(other_tasks))
+            if has_claims:
+                measured_here = queries.ranked_board(suite, task, tuple(other_tasks))
+                every = with_claims(measured_here, queries.claims_on(task))
+                rows = with_index(every, measured_models.index_places())
             narrowing = controls.choose_narrowing(rows)
     narrowing = replace(narrowing, find=words, fits_gb=controls.choose_tier())
     shown = narrowed(complete(rows, other_tasks) if is_whole else rows, narrowing)
-    shown = with_index(shown, measured_models.index_places())
     benchmark_links.show_task_link(task)
 
     if shown.empty:

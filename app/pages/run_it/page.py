@@ -2,11 +2,10 @@
 
 import streamlit as st
 
-from app.data import measured_models, queries
+from app.data import indexed_rows, queries
 from app.pages.run_it import over_time, view, what_fits
 from app.widgets import downloads, start_work
-from tracker.answers.fits import best_fits, fit_commands, output_speed, with_frontier
-from tracker.answers.index_places import with_index
+from tracker.answers.fits import fit_commands
 from tracker.answers.leaderboard import exported
 
 st.title("Run it", anchor=False)
@@ -21,19 +20,18 @@ memory_gb, context = view.choose_card()
 if tasks or not known.empty:
     suite, task = view.choose_score(tasks)
     every = queries.candidates(suite, task)
-    fits = with_index(best_fits(every, memory_gb=memory_gb, context=context), measured_models.index_places())
+    found = indexed_rows.card_rows(suite, task, memory_gb=memory_gb, context=context)
+    fits = found.fits
     st.caption(view.count_phrase(every, fits, memory_gb=memory_gb, context=context))
 
     if fits.empty:
         st.info("None of the known models fits; run `tracker ingest` to list more from the Hub")
     else:
-        by_memory = with_frontier(fits, cost=fits[f"needs {context}"], context=context)
-        by_speed = with_frontier(fits, cost=-output_speed(fits), context=context)
         with st.grid(2, min_column_width=330):
             view.show_offers(
-                view.with_gib(by_memory), cost="needed_gib", title="Memory needed (GiB)", task=task
+                view.with_gib(found.by_memory), cost="needed_gib", title="Memory needed (GiB)", task=task
             )
-            view.show_offers(by_speed, cost="tokens_per_s", title="Output tokens per second", task=task)
+            view.show_offers(found.by_speed, cost="tokens_per_s", title="Output tokens per second", task=task)
         name = view.choose_model(fits)
         st.code(
             fit_commands(fits, name, memory_gb=memory_gb, context=context),

@@ -6,6 +6,15 @@ with hub as (
     from current_models
     where source = 'hub-models' and released_at is not null
     group by lower(name)
+),
+
+scored as (
+    select
+        run_id, list(task order by place) as tasks,
+        bool_or(list_contains($tasks::text[], task)) as is_on_scale
+    from task_scores
+    where "group" is null
+    group by run_id
 )
 
 select
@@ -14,12 +23,9 @@ select
     cast(runs.settings ->> 'thinking' as boolean) as thinking,
     cast(runs.started_at as date) as measured_on,
     runs.n_params, cast(runs.fit ->> 'weights_bytes' as bigint) as weights_bytes,
-    any_value(hub.hub_released) as hub_released,
-    list(task_scores.task order by task_scores.place) as tasks,
-    bool_or(list_contains($tasks::text[], task_scores.task)) as is_on_scale
+    hub.hub_released, scored.tasks, scored.is_on_scale
 from runs
-join task_scores using (run_id)
+join scored using (run_id)
 left join hub on hub.name = lower(runs.model_id)
-where runs.status in ('complete', 'partial') and task_scores."group" is null and runs.origin is null
-group by all
+where runs.status in ('complete', 'partial') and runs.origin is null
 order by runs.run_id desc
