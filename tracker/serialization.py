@@ -12,10 +12,14 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tracker.errors import NewerFormatError, TrackerError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 R = TypeVar("R")
 FIRST_VERSION = 1
@@ -60,16 +64,12 @@ class _Stamp:
 
 def dump(record: object) -> dict[str, Any]:
     """Convert the record to plain JSON values: tuples become lists, times ISO 8601."""
-    from pydantic import TypeAdapter  # not for programs that only know the versions of formats
-
-    return dict(TypeAdapter(type(record)).dump_python(record, mode="json"))
+    return dict(_adapter(type(record)).dump_python(record, mode="json"))
 
 
 def dump_json(record: object) -> bytes:
     """Serialize the record as UTF-8 JSON on one line."""
-    from pydantic import TypeAdapter
-
-    return bytes(TypeAdapter(type(record)).dump_json(record))
+    return bytes(_adapter(type(record)).dump_json(record))
 
 
 def load_json(cls: type[R], raw: bytes | str, *, where: str) -> R:
@@ -78,14 +78,22 @@ def load_json(cls: type[R], raw: bytes | str, *, where: str) -> R:
     Raises:
         TrackerError: invalid JSON, a missing key or a value out of range; `where` names the file.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(cls).validate_json(raw)
+        return cast("R", _adapter(cls).validate_json(raw))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(p) for p in first["loc"]) or "document"
         raise TrackerError(f"{where}: {place}: {first['msg']}") from error
+
+
+@lru_cache(maxsize=128)
+def _adapter(cls: type) -> TypeAdapter[Any]:
+    """What reads and writes records of that class; making it takes fifty times as long as reading one."""
+    from pydantic import TypeAdapter  # not for programs that only know the versions of formats
+
+    return TypeAdapter(cls)
 
 
 def dump_versioned(record: object, disk_format: DiskFormat) -> bytes:

@@ -23,6 +23,7 @@ from tracker.wording import counted
 
 if TYPE_CHECKING:
     from tracker.ingest.replay import RebuiltHistory
+    from tracker.store import Rebuilt
 
 EXIT_PROBLEMS = 1
 MB = 10**6
@@ -42,13 +43,15 @@ def rebuild(*, from_raw: FromRawFlag = False, as_json: JsonFlag = False) -> None
         Also rebuild what was ingested, from the raw answers of the sources, instead of copying it.
     as_json
         Print one JSON document: `n_runs`, `n_studies`, `interrupted`, `skipped`, `ingests_from`, `restored`,
-        `lost`, `aside`, `snapshot`, and with `--from-raw` `history`: `n_ingests`, `earlier_from`,
-        `kept_aside`, `problems`.
+        `lost`, `aside`, `snapshot`, `duration_s`, and with `--from-raw` `history`: `n_ingests`,
+        `earlier_from`, `kept_aside`, `problems`.
     """
     settings = load_settings()
+    began_s = time.monotonic()
     history = _rebuilt_history(settings) if from_raw else None
-    rebuilt = history.rebuilt if history is not None else rebuild_store(settings)
+    rebuilt = history.rebuilt if history is not None else _rebuilt_from_files(settings)
     snapshot = publish_store(settings)
+    duration_s = time.monotonic() - began_s
     for problem in rebuilt.skipped:
         print(f"warning: skipped: {one_line(problem)}", file=sys.stderr)
     for sentence in (*rebuilt.restored, *rebuilt.lost):
@@ -59,18 +62,26 @@ def rebuild(*, from_raw: FromRawFlag = False, as_json: JsonFlag = False) -> None
             if history is None
             else {"history": {k: v for k, v in asdict(history).items() if k != "rebuilt"}}
         )
-        print_json(asdict(rebuilt) | {"snapshot": snapshot} | more)
+        print_json(asdict(rebuilt) | {"snapshot": snapshot, "duration_s": round(duration_s, 3)} | more)
         return
     studies = (
         f", {counted(rebuilt.n_studies, 'study', 'studies')} from {settings.studies_path}"
         if rebuilt.n_studies
         else ""
     )
-    print(f"{settings.db_path}: {counted(rebuilt.n_runs, 'run')} from {settings.items_path}{studies}")
+    took = f", in {duration_s:,.1f} s" if duration_s >= 1 else ""
+    print(f"{settings.db_path}: {counted(rebuilt.n_runs, 'run')} from {settings.items_path}{studies}{took}")
     if rebuilt.aside is not None:
         print(f"the old database is kept as {one_line(rebuilt.aside)}")
     for run_id in rebuilt.interrupted:
         print(f"run `{one_line(run_id)}` is now `interrupted`: its process ended without a result")
+
+
+def _rebuilt_from_files(settings: Settings) -> Rebuilt:
+    from tracker.cli.progress import CountProgress, progress_console
+
+    with CountProgress(progress_console(), "runs") as progress:
+        return rebuild_store(settings, progress.show)
 
 
 def _rebuilt_history(settings: Settings) -> RebuiltHistory:

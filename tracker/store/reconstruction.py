@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,7 +76,9 @@ def retold(rebuilt: Rebuilt, *, built_in: Path, home: Path) -> Rebuilt:
     )
 
 
-def rebuild(settings: Settings, *, wait_s: float = WAIT_S) -> Rebuilt:
+def rebuild(
+    settings: Settings, on_run: Callable[[int, int], None] = lambda *_: None, *, wait_s: float = WAIT_S
+) -> Rebuilt:
     """Replace the database by one built from every `run.json`, study and attack, atomically at the end.
 
     Ingested data is in no item file: it is copied from the old database, table by table, and what cannot be
@@ -84,7 +86,8 @@ def rebuild(settings: Settings, *, wait_s: float = WAIT_S) -> Rebuilt:
 
     A run that says `running` without a process becomes `interrupted`. A broken `run.json` or
     file of a study or of the attack suite is written again from the old database where that has its rows, and
-    otherwise skipped and reported. A run without a folder is gone.
+    otherwise skipped and reported. A run without a folder is gone. `on_run` is told after each run how many
+    are done, of how many.
 
     Raises:
         BusyError: another process writes for longer than `wait_s`.
@@ -93,10 +96,16 @@ def rebuild(settings: Settings, *, wait_s: float = WAIT_S) -> Rebuilt:
             is kept.
     """
     with write_lock(settings.db_path, wait_s=wait_s):
-        return rebuild_database(settings, keeps_rows=False)
+        return rebuild_database(settings, keeps_rows=False, on_run=on_run)
 
 
-def rebuild_database(settings: Settings, *, keeps_rows: bool, kept_from: Settings | None = None) -> Rebuilt:
+def rebuild_database(
+    settings: Settings,
+    *,
+    keeps_rows: bool,
+    kept_from: Settings | None = None,
+    on_run: Callable[[int, int], None] = lambda *_: None,
+) -> Rebuilt:
     """The rebuild itself; the caller holds the lock.
 
     With `keeps_rows`, a run or study whose folder is gone keeps its rows. `kept_from`: the home whose old
@@ -105,7 +114,9 @@ def rebuild_database(settings: Settings, *, keeps_rows: bool, kept_from: Setting
     n_runs, interrupted, skipped = 0, [], []
     remove_leftovers(settings)
     _fold_log(settings.db_path)
+    n_files = 0
     for file in run_files(settings.items_path):
+        n_files += 1
         if file.newer is not None:
             raise file.newer
     with ExitStack() as stack:
@@ -118,7 +129,8 @@ def rebuild_database(settings: Settings, *, keeps_rows: bool, kept_from: Setting
         with new_database(settings.db_path) as connection:
             with transaction(connection):
                 preserved = copy_preserved_rows(connection, old)
-                for file in run_files(settings.items_path):
+                for n_done, file in enumerate(run_files(settings.items_path)):
+                    on_run(n_done, n_files)
                     if file.newer is not None:
                         raise file.newer
                     if file.run is None:

@@ -358,7 +358,9 @@ def test_compaction_a_compacted_home_is_rebuilt_exported_and_imported(
 ) -> None:
     before = rows(filled)
     compact(filled)
-    rebuild(filled)
+    told: list[tuple[int, int]] = []
+    rebuild(filled, lambda *step: told.append(step))
+    assert told == [(0, 2), (1, 2)]
     publish(filled)
     assert rows(filled) == before
     export_home(filled, tmp_path / "home.tar.zst")
