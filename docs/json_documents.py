@@ -129,6 +129,7 @@ RUN: dict[str, Sequence[str]] = {
     "store check": ("store check",),
     "store repair": ("store repair",),
     "store compact": ("store compact",),
+    "store prune": ("store prune --keep 1",),
     "store publish": ("store publish",),
     "store rebuild": ("store rebuild",),
     "suites": ("suites",),

@@ -12,7 +12,6 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -88,12 +87,16 @@ def load_json(cls: type[R], raw: bytes | str, *, where: str) -> R:
         raise TrackerError(f"{where}: {place}: {first['msg']}") from error
 
 
-@lru_cache(maxsize=128)
 def _adapter(cls: type) -> TypeAdapter[Any]:
     """What reads and writes records of that class; making it takes fifty times as long as reading one."""
-    from pydantic import TypeAdapter  # not for programs that only know the versions of formats
+    if cls not in _ADAPTERS:
+        from pydantic import TypeAdapter  # not for programs that only know the versions of formats
 
-    return TypeAdapter(cls)
+        _ADAPTERS[cls] = TypeAdapter(cls)
+    return _ADAPTERS[cls]
+
+
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
 
 
 def dump_versioned(record: object, disk_format: DiskFormat) -> bytes:

@@ -1,4 +1,4 @@
-"""`tracker store`: rebuild, publish, check, repair, compact, export or import the store."""
+"""`tracker store`: rebuild, publish, check, repair, compact, prune, export or import the store."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tracker.foreign_text import one_line
 from tracker.settings import Settings, load_settings
 from tracker.store import check as check_store
 from tracker.store import compact as compact_store
+from tracker.store import prune as prune_store
 from tracker.store import publish as publish_store
 from tracker.store import rebuild as rebuild_store
 from tracker.store import repair as repair_store
@@ -28,9 +29,12 @@ if TYPE_CHECKING:
 EXIT_PROBLEMS = 1
 MB = 10**6
 FromRawFlag = Annotated[bool, Parameter(name="--from-raw", negative="")]
+ApplyFlag = Annotated[bool, Parameter(name="--apply", negative="")]
 JsonFlag = Annotated[bool, Parameter(name="--json", negative="")]
 
-app = command_app(name="store", help="Rebuild, publish, check, repair, compact, export or import the store.")
+app = command_app(
+    name="store", help="Rebuild, publish, check, repair, compact, prune, export or import the store."
+)
 
 
 @app.command
@@ -195,6 +199,41 @@ def compact(*, as_json: JsonFlag = False) -> None:
     before, after = counted(done.n_parts_before, "item file"), f"{done.n_parts_after:,}"
     sizes = f"{done.bytes_before / MB:,.1f} MB to {done.bytes_after / MB:,.1f} MB"
     print(f"{before} joined to {after}, {sizes}, {counted(done.n_runs, 'run')}, in {duration_s:,.1f} s")
+
+
+@app.command
+def prune(*, keep: int, apply: ApplyFlag = False, as_json: JsonFlag = False) -> None:
+    """Show which items of older runs can be removed to free the disk, or remove them; scores always stay.
+
+    Items of the newest runs of each model and suite with the same settings stay, and all on which they rest.
+    Repeating an old bench asks its removed items again. Nothing is removed while a bench runs.
+
+    Parameters
+    ----------
+    keep
+        Runs of each model and suite that keep their items, the newest ones; at least 1.
+    apply
+        Remove the items. Without it, they are only listed.
+    as_json
+        Print one JSON document: `keep`, `n_kept`, `n_items`, `n_bytes`, `is_applied`, `runs` with `run_id`,
+        `model_id`, `suite`, `n_items`, `n_parts`, `n_bytes`.
+    """
+    done = prune_store(load_settings(), keep=keep, is_applied=apply)
+    if as_json:
+        print_json(asdict(done) | {"n_items": done.n_items, "n_bytes": done.n_bytes})
+        return
+    for run in done.runs:
+        what = f"{counted(run.n_items, 'item')}, {run.n_bytes / MB:,.1f} MB"
+        print(f"{one_line(run.run_id)} {one_line(run.model_id)} {one_line(run.suite)}: {what}")
+    runs, kept = counted(len(done.runs), "run"), f"{counted(done.n_kept, 'run')} keep their items"
+    if not done.runs:
+        print(f"nothing to remove: {kept}")
+        return
+    what = f"{counted(done.n_items, 'item')} of {runs}, {done.n_bytes / MB:,.1f} MB"
+    if done.is_applied:
+        print(f"removed: {what}; {kept}, and every score stays")
+    else:
+        print(f"would be removed: {what}; {kept}, and every score stays. `--apply` removes them")
 
 
 @app.command(name="export")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tracker.store.reconstruction import Rebuilt, rebuild
     from tracker.store.relations import Relation
     from tracker.store.restoration import Repaired, repair
+    from tracker.store.retention import Pruned, prune
     from tracker.store.snapshots import keep_open, open_snapshot, publish, published_at, snapshot_id
     from tracker.store.vintages import HubFacts, confirmed, read_vintage_data, read_vintages
     from tracker.store.writing import Store
@@ -45,6 +46,7 @@ __all__ = [
     "KnownRows",
     "MissingItems",
     "Problem",
+    "Pruned",
     "QueryLimits",
     "Rebuilt",
     "Relation",
@@ -59,6 +61,7 @@ __all__ = [
     "confirmed",
     "keep_open",
     "open_snapshot",
+    "prune",
     "publish",
     "published_at",
     "read_vintage_data",
@@ -105,6 +108,10 @@ _NAMES = {  # by module, as above
     "restoration": (
         "Repaired",
         "repair",
+    ),
+    "retention": (
+        "Pruned",
+        "prune",
     ),
     "snapshots": (
         "keep_open",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import duckdb
 from tracker.errors import NewerFormatError, StoreError, TrackerError
 from tracker.files.items import RUN_FILE
 from tracker.files.parts import PART_GLOB, part_fingerprint, read_table
+from tracker.files.removed import read_removed
 from tracker.files.studies import read_suite_run, suite_run_paths
 from tracker.records import Run, RunStatus
 from tracker.settings import Settings
@@ -113,7 +114,7 @@ def find_problems(settings: Settings) -> list[Problem]:
     items = StoredItems()
     problems += _item_problems(settings.items_path, items)
     settled_runs = [run for run in runs if run.run_id not in busy]
-    problems += _missing_items(settled_runs, items)
+    problems += _missing_items(settled_runs, items, read_removed(settings.items_path))
     problems += [
         Problem("leftover", f"`{path}` is an unfinished write", LEFTOVER_HINT)
         for path in (*leftovers(settings), *item_leftovers(settings))
@@ -184,14 +185,16 @@ def _item_problems(items_path: Path, items: StoredItems) -> Iterator[Problem]:
                 yield Problem("newer_format", str(error), error.hint)
 
 
-def _missing_items(runs: Sequence[Run], items: StoredItems) -> Iterator[Problem]:
+def _missing_items(
+    runs: Sequence[Run], items: StoredItems, removed: Collection[tuple[str, str]]
+) -> Iterator[Problem]:
     """Scores whose answers are in no folder: the number cannot be followed any more."""
     for run in runs:
         groups = {score.group for score in run.scores}
         for score in run.scores:
             if score.task in groups:  # the mean of its parts, which have scores of their own
                 continue
-            if score.fingerprint in items.unreadable:
+            if score.fingerprint in items.unreadable or (score.fingerprint, run.run_id) in removed:
                 continue
             n_there = items.count(score.fingerprint)
             if n_there < score.n_items:

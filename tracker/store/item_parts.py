@@ -30,6 +30,7 @@ from tracker.files.parts import (
     read_table,
     replaced_names,
 )
+from tracker.files.removed import read_removed
 
 MAGIC = b"PAR1"  # first and last four bytes of every Parquet file
 SIZE_BYTES = 4  # of the footer's length, which is before the last MAGIC
@@ -248,10 +249,12 @@ def missing_items(
     parts: Iterable[Path],
     damaged: Collection[Path],
     params: Mapping[str, Any],
+    *,
+    items_path: Path,
 ) -> MissingItems:
     """What a read of these whole parts lacks: the damaged ones, and those that scores rest on but are gone.
 
-    `params`: those of the read, as for `wanted_parts`.
+    `params`: those of the read, as for `wanted_parts`. Items that were removed on purpose are none of them.
     """
     n_rows: dict[str, int] = {}
     for path in parts:
@@ -259,22 +262,25 @@ def missing_items(
     run_ids = {path.parent.name for path in damaged}
     explained = {part_fingerprint(path) for path in damaged}
     n_parts = len(damaged)
-    for fingerprint, n_items, of_runs in _scores(connection, params):
+    lacking: dict[str, list[str]] = {}
+    for fingerprint, n_items, run_id in _scores(connection, params):
         if fingerprint not in explained and n_rows.get(fingerprint, 0) < n_items:
-            n_parts += 1
-            run_ids |= set(of_runs)
+            lacking.setdefault(fingerprint, []).append(run_id)
+    removed = read_removed(items_path) if lacking else set()
+    for fingerprint, of_runs in lacking.items():
+        lost = {run_id for run_id in of_runs if (fingerprint, run_id) not in removed}
+        n_parts += bool(lost)
+        run_ids |= lost
     return MissingItems(n_parts, tuple(sorted(run_ids)))
 
 
-def _scores(
-    connection: duckdb.DuckDBPyConnection, params: Mapping[str, Any]
-) -> list[tuple[str, int, list[str]]]:
-    """Each fingerprint of the scores that the parameters select, with their most items and their runs."""
+def _scores(connection: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) -> list[tuple[str, int, str]]:
+    """Each fingerprint and run of the scores that the parameters select, with their most items."""
     used = {name: params[name] for name in NARROWING if params.get(name)}
     return connection.execute(
-        "select fingerprint, max(task_scores.n_items), list(distinct run_id)"  # noqa: S608 - the conditions are ours
+        "select fingerprint, max(task_scores.n_items), run_id"  # noqa: S608 - the conditions are ours
         f" from task_scores join runs using (run_id) where {HAS_ITEMS} {_condition(params)}"
-        " group by fingerprint",
+        " group by fingerprint, run_id",
         used,
     ).fetchall()
 

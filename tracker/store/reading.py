@@ -266,7 +266,7 @@ def _run(
         break
     if not all(part.exists() for part in parts):
         parts, damaged = wanted_parts(connection, items_path, params)
-    return taken, missing_items(connection, parts, damaged, params)
+    return taken, missing_items(connection, parts, damaged, params, items_path=items_path)
 
 
 def whole_answer(cursor: duckdb.DuckDBPyConnection) -> Answer:

@@ -91,6 +91,7 @@ def test_a_usage_error_with_json_is_one_document_on_stdout(arguments: str) -> No
         ("store check", 1),
         ("store repair", 1),
         ("store compact", 1),
+        ("store prune --keep 1", 1),
     ],
 )
 def test_a_home_that_cannot_be_written_is_no_traceback(
