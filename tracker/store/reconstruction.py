@@ -28,12 +28,13 @@ from tracker.store.old_files import old_files
 from tracker.store.preserve import copy_preserved_rows
 from tracker.store.research_repair import restore_research_files
 from tracker.store.run_repair import restore_run_files
-from tracker.store.runs import UnstorableError, write_run
+from tracker.store.runs import UnstorableError, check_run, number_columns, write_checked_runs
 from tracker.store.snapshot_files import snapshot_paths
 from tracker.store.study_repair import read_studies, rebuild_studies, study_lives
 from tracker.wording import counted
 
 _log = logging.getLogger(__name__)
+RUNS_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,8 @@ def rebuild_database(
         with new_database(settings.db_path) as connection:
             with transaction(connection):
                 preserved = copy_preserved_rows(connection, old)
+                columns = number_columns(connection)
+                waiting: list[Run] = []
                 for n_done, file in enumerate(run_files(settings.items_path)):
                     on_run(n_done, n_files)
                     if file.newer is not None:
@@ -138,13 +141,18 @@ def rebuild_database(
                         continue
                     run = settled(file.run)
                     try:
-                        write_run(connection, run)
+                        check_run(run, columns)
                     except UnstorableError as error:
                         skipped.append(f"{file.path}: {error}")
                         continue
                     n_runs += 1
                     if run is not file.run:
                         interrupted.append(run.run_id)
+                    waiting.append(run)
+                    if len(waiting) == RUNS_AT_ONCE:
+                        write_checked_runs(connection, waiting)
+                        waiting = []
+                write_checked_runs(connection, waiting)
                 n_studies, broken = rebuild_studies(connection, settings.studies_path)
                 broken += rebuild_attacks(connection, settings.attacks_path)
                 kept = keep_rows(connection, before, settings, keeps_all=keeps_rows)

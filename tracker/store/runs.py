@@ -21,6 +21,8 @@ from tracker.serialization import dump, load_json
 
 BITS = {"SMALLINT": 16, "INTEGER": 32, "BIGINT": 64}  # of a column of whole numbers
 
+TABLES = ("runs", "task_scores", "task_metrics")  # that a run is written to
+
 
 class UnstorableError(StoreError):
     """A run with a number that fits in no column of the database."""
@@ -32,47 +34,73 @@ def write_run(connection: duckdb.DuckDBPyConnection, run: Run) -> None:
     Raises:
         UnstorableError: a number of the run fits in no column; nothing was changed.
     """
-    key = {"run_id": run.run_id}
-    scores = [score_row(run.run_id, place, score) for place, score in enumerate(run.scores)]
-    metrics = [key | {"place": place} | asdict(metric) for place, metric in enumerate(run.metrics)]
-    for table, rows in (("runs", [run_row(run)]), ("task_scores", scores), ("task_metrics", metrics)):
-        _check_numbers(connection, table, rows, run_id=run.run_id)
-    connection.execute("delete from runs where run_id = $run_id", key)
-    connection.execute("delete from task_scores where run_id = $run_id", key)
-    connection.execute("insert into runs by name select unnest($row)", {"row": run_row(run)})
-    if scores:
-        connection.execute(
-            "insert into task_scores by name select unnest(row) from (select unnest($rows) as row)",
-            {"rows": scores},
-        )
-    connection.execute("delete from task_metrics where run_id = $run_id", key)
-    if metrics:
-        connection.execute(
-            "insert into task_metrics by name select unnest(row) from (select unnest($rows) as row)",
-            {"rows": metrics},
-        )
-    update_model(connection, model_id=run.model.model_id, revision=run.model.revision)
+    check_run(run, number_columns(connection))
+    write_checked_runs(connection, [run])
 
 
-def _check_numbers(
-    connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, Any]], *, run_id: str
-) -> None:
+def number_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
+    """Of each table that a run is written to, the columns of whole numbers with their bits."""
+    rows = connection.execute(
+        "select table_name, column_name, data_type from duckdb_columns() where table_name in $tables",
+        {"tables": TABLES},
+    ).fetchall()
+    found: dict[str, dict[str, int]] = {table: {} for table in TABLES}
+    for table, name, data_type in rows:
+        if data_type in BITS:
+            found[table][name] = BITS[data_type]
+    return found
+
+
+def check_run(run: Run, columns: Mapping[str, Mapping[str, int]]) -> None:
     """Refuse numbers out of the range of their column before DuckDB does, which ends the transaction.
 
     Raises:
         UnstorableError: there is one.
     """
-    if not rows:
+    for table, rows in _rows(run).items():
+        for name, bits in columns[table].items():
+            end = 1 << bits - 1
+            for row in rows:
+                value = row.get(name)
+                if isinstance(value, int) and not -end <= value < end:
+                    raise UnstorableError(f"run `{run.run_id}`: the store cannot hold {name} {value}")
+
+
+def write_checked_runs(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run]) -> None:
+    """Replace these runs, of which each has another id, with their scores and models.
+
+    The caller has checked each of them, and holds the transaction. Many at once take less time.
+    """
+    if not runs:
         return
-    columns = connection.execute(
-        "select column_name, data_type from duckdb_columns() where table_name = $table", {"table": table}
-    ).fetchall()
-    for name, data_type in columns:
-        values = [row.get(name) for row in rows]
-        end = 1 << BITS.get(data_type, 1) - 1
-        wrong = [value for value in values if isinstance(value, int) and not -end <= value < end]
-        if data_type in BITS and wrong:
-            raise UnstorableError(f"run `{run_id}`: the store cannot hold {name} {wrong[0]}")
+    rows: dict[str, list[dict[str, Any]]] = {table: [] for table in TABLES}
+    for run in runs:
+        for table, more in _rows(run).items():
+            rows[table] += more
+    for table in TABLES:
+        connection.execute(
+            f"delete from {table} where run_id in $run_ids",  # noqa: S608 - one of ours
+            {"run_ids": [run.run_id for run in runs]},
+        )
+        if rows[table]:
+            connection.execute(
+                f"insert into {table} by name select unnest(row) from (select unnest($rows) as row)",  # noqa: S608
+                {"rows": rows[table]},
+            )
+    for model_id, revision in {(run.model.model_id, run.model.revision) for run in runs}:
+        update_model(connection, model_id=model_id, revision=revision)
+
+
+def _rows(run: Run) -> dict[str, list[dict[str, Any]]]:
+    """The rows of the run by table."""
+    return {
+        "runs": [run_row(run)],
+        "task_scores": [score_row(run.run_id, place, score) for place, score in enumerate(run.scores)],
+        "task_metrics": [
+            {"run_id": run.run_id, "place": place} | asdict(metric)
+            for place, metric in enumerate(run.metrics)
+        ],
+    }
 
 
 def update_model(connection: duckdb.DuckDBPyConnection, *, model_id: str, revision: str) -> None:
