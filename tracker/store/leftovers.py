@@ -49,7 +49,7 @@ def leftovers(settings: Settings, *, holding: Collection[str] = ()) -> list[Path
 
 
 def item_leftovers(settings: Settings, *, holding: Collection[str] = ()) -> list[Path]:
-    """Temporary files in the folders of runs and studies that nobody works on.
+    """Temporary files in the folders of runs, jobs and studies that nobody works on.
 
     A folder of a run with nothing else in it is one as a whole: the run was killed before it was written.
     """
@@ -67,6 +67,10 @@ def item_leftovers(settings: Settings, *, holding: Collection[str] = ()) -> list
             found += [folder] if is_unwritten else temporary
             if is_joining:
                 found = [path for path in found if not path.name.endswith(JOINING)]
+    named = {run_id for file in worker_files(settings, WorkKind.BENCH) for run_id in file.run_ids}
+    if not is_benching:
+        jobs = (folder for folder in _folders(settings.home / "jobs") if folder.name not in named)
+        found += (path for folder in jobs for path in folder.rglob(".*"))
     for folder in _folders(settings.studies_path):
         temporary = [*folder.glob(".*"), *folder.glob("*/.*")]
         if temporary and _is_free(settings, f"{WorkKind.STUDY}-{folder.name}", holding):

@@ -528,9 +528,17 @@ def test_store_faults_what_a_living_process_is_writing_is_no_leftover(filled: Se
         beginning = filled.items_path / "20991128-000000-abcdef"
         beginning.mkdir()
         (beginning / ".run.json.0a1b2c3d").write_bytes(b"half")
+        job = filled.home / "jobs" / beginning.name / ".job.json.0a1b2c3d"
+        job.parent.mkdir(parents=True)
+        job.write_bytes(b"half")
         assert check(filled) == []
         publish(filled)
         assert unfinished.exists()
         assert beginning.exists()
+        assert job.exists()
+    assert {problem.kind for problem in check(filled)} == {"leftover"}
     publish(filled)
     assert not unfinished.exists()
+    clean_up(filled, holding=())
+    assert not job.exists()
+    assert check(filled) == []
