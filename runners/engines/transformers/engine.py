@@ -41,7 +41,7 @@ from runners.engines.sampling import TokenChoice, model_processors
 from runners.engines.seeds import request_seed
 from runners.engines.stopping import AnswerEnd, end_token_ids
 from runners.engines.thinking import find_marks
-from runners.engines.transformers.decoding import Decoder, Row
+from runners.engines.transformers.decoding import Decoder, Row, decodes_shared
 from runners.engines.transformers.head import use_float32_head
 from runners.engines.transformers.prefix_reader import (
     PrefixReader,
@@ -50,6 +50,7 @@ from runners.engines.transformers.prefix_reader import (
     share_key_heads,
 )
 from runners.engines.transformers.scoring import score_packed, score_unpacked
+from runners.engines.transformers.shared_prefix import WORTH_SHARING
 from runners.engines.transformers.unpacked_reader import UnpackedReader
 from tracker.errors import EngineError
 from tracker.records import EngineInfo, EngineSettings, Model, RepetitionLimits
@@ -91,6 +92,7 @@ class TransformersEngine(TemplatedChat):
         self._unpacked = UnpackedReader(self._weights, max_tokens=MAX_TOKENS[device.type])
         self._max_len = settings.max_model_len or max_model_len(self._weights.config, self._tokenizer)
         self._packed_len = self._longest_packed()
+        self._min_saved = self._worth_sharing()
         self.info = self._describe(model, device)
 
     @property
@@ -145,7 +147,9 @@ class TransformersEngine(TemplatedChat):
             walk = self._reader.start(plan, n_fresh=[1] * len(plan))
             memory_bytes = int(CACHE_SHARE * free_bytes(self._device))
             max_rows = min(self._max_rows, max(1, len(packed)))  # the size of the buffer
-            decoder = Decoder(self._reader, max_rows=max_rows, memory_bytes=memory_bytes)
+            decoder = Decoder(
+                self._reader, max_rows=max_rows, memory_bytes=memory_bytes, min_saved=self._min_saved
+            )
             by_prompt = [[packed[place] for place in item.places] for item in plan]
             for row in chain(decoder.decode(walk, by_prompt), self._unpacked.decode(plain)):
                 if mark := row.end.unknown_mark(row.ids):
@@ -189,6 +193,11 @@ class TransformersEngine(TemplatedChat):
         if limit == 0 or not reads_packed(self._weights, vocab_size=len(self._tokenizer)):
             return 0
         return limit
+
+    def _worth_sharing(self) -> int | None:
+        if self._packed_len == 0 or not decodes_shared(self._weights, vocab_size=len(self._tokenizer)):
+            return None
+        return WORTH_SHARING
 
     def _describe(self, model: Model, device: torch.device) -> EngineInfo:
         quantization = getattr(self._weights.config, "quantization_config", None)

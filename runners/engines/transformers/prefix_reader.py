@@ -21,16 +21,15 @@ from runners.engines.transformers.prefix_tree import (
     TreeWalk,
     continue_plan,
 )
+from runners.engines.transformers.shared_prefix import Attended, States, attend
 from tracker.errors import EngineError
 
 ATTENTION = "grouped_sdpa"
-CHECK_LEN = 6  # tokens of an input in the check of `reads_packed`
+CHECK_LEN = 6  # tokens of an input in a check of the model
 CHECK_CHUNK = 4  # so that the check needs the cache
 # Largest difference of a log-prob, in nats. Rounding stays under 1e-4 in float32 and under 0.1 in 16 bits; a
 # mask or a position that is ignored moves most of them by more than 0.5 on trained weights.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.1}
-
-States = list[tuple[torch.Tensor, torch.Tensor]]  # keys and values per layer: (heads, tokens, dim)
 
 
 class PrefixReader:
@@ -154,9 +153,15 @@ def _grouped_attention(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
+    attended: Sequence[Attended] = (),
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """`sdpa_attention_forward` without copying the key heads."""
+    """`sdpa_attention_forward` without copying the key heads, and with the prefixes of decoded rows."""
+    scale = kwargs.get("scaling")
+    if attended and attention_mask is not None:
+        layer = int(module.layer_idx)
+        seen = [(one.rows, *one.prefix.states[layer]) for one in attended]
+        return attend(query, key, value, attention_mask, attended=seen, scale=scale), None
     n_groups = query.shape[1] // key.shape[1]
     if n_groups == 1 or attention_mask is None or kwargs.get("position_bias") is not None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)  # type: ignore[no-any-return]
@@ -164,12 +169,12 @@ def _grouped_attention(
         B, H, _, D = query.shape
         grouped = query.reshape(B, key.shape[1], n_groups, D)
         output = functional.scaled_dot_product_attention(
-            grouped, key, value, attn_mask=attention_mask, scale=kwargs.get("scaling")
+            grouped, key, value, attn_mask=attention_mask, scale=scale
         )  # (B, key heads, groups, D)
         return output.reshape(B, 1, H, -1), None
     if query.device.type == "cpu":
         output = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=attention_mask, scale=kwargs.get("scaling"), enable_gqa=True
+            query, key, value, attn_mask=attention_mask, scale=scale, enable_gqa=True
         )
         return output.transpose(1, 2).contiguous(), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)  # type: ignore[no-any-return]

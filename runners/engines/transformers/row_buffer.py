@@ -11,7 +11,7 @@ import torch
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
 
-from runners.engines.transformers.prefix_reader import States
+from runners.engines.transformers.shared_prefix import States
 
 GROWTH = 256  # minimum number of slots by which the buffer grows
 

@@ -15,7 +15,7 @@ from transformers import MambaConfig, MistralConfig
 
 from runners.engines import ChatPrompt, ContinuationRequest, GenerationRequest
 from runners.engines.encoding import encode_pairs, plan_inputs
-from runners.engines.transformers.decoding import Decoder
+from runners.engines.transformers.decoding import Decoder, decodes_shared
 from runners.engines.transformers.engine import TransformersEngine
 from runners.engines.transformers.scoring import score_unpacked
 from runners.models.demo import demo_model
@@ -223,6 +223,56 @@ def test_transformers_engine_little_memory_means_few_rows_and_the_same_answers(r
     walk = engine._reader.start(plan, n_fresh=[1] * len(plan))
     done = decoder.decode(walk, [[rows[place] for place in item.places] for item in plan])
     assert {row.request: row.end.answer(row.ids).text for row in done} == expected
+
+
+beginnings = st.sampled_from(["", "the quick fox" * 2, "the quick fox" * 2 + " jumps over" * 3])
+samples = st.lists(st.tuples(beginnings, texts, st.integers(1, 3)), min_size=1, max_size=6)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(samples=samples, max_rows=st.integers(1, 9), memory_tokens=st.none() | st.integers(1, 200))
+def test_transformers_engine_a_beginning_that_is_kept_once_changes_no_answer(
+    engine: TransformersEngine,
+    samples: list[tuple[str, str, int]],
+    max_rows: int,
+    memory_tokens: int | None,
+) -> None:
+    asked = [
+        GenerationRequest(beginning + text, 5, temperature=0.8, seed=n)
+        for beginning, text, n_samples in samples
+        for n in range(n_samples)
+    ]
+    config = engine._weights.config
+    token_bytes = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4
+    memory_bytes = 2**30 if memory_tokens is None else memory_tokens * token_bytes
+
+    def answers(min_saved: int | None) -> dict[int, list[int]]:
+        rows = engine._rows(asked)
+        plan = plan_inputs([row.prompt for row in rows])
+        engine._reader.forget()
+        decoder = Decoder(engine._reader, max_rows=max_rows, memory_bytes=memory_bytes, min_saved=min_saved)
+        walk = engine._reader.start(plan, n_fresh=[1] * len(plan))
+        done = decoder.decode(walk, [[rows[place] for place in item.places] for item in plan])
+        found = {row.request: row.ids for row in done}
+        assert not any(row.prefix.states for row in rows if row.prefix)
+        return found
+
+    assert answers(min_saved=1) == answers(min_saved=None)
+
+
+def test_transformers_engine_a_model_that_cannot_see_a_shared_beginning_gets_copies(
+    random_model: Model,
+) -> None:
+    engine = TransformersEngine(random_model, EngineSettings())
+    vocab_size = len(engine._tokenizer)
+    assert decodes_shared(engine._weights, vocab_size=vocab_size)
+
+    def forget(_: Any, args: Any, keywords: dict[str, Any]) -> Any:
+        return args, {name: value for name, value in keywords.items() if name != "attended"}
+
+    with engine._weights.register_forward_pre_hook(forget, with_kwargs=True):
+        assert not decodes_shared(engine._weights, vocab_size=vocab_size)
+    assert not decodes_shared(engine._weights.to(torch.bfloat16), vocab_size=vocab_size)
 
 
 def test_transformers_engine_the_same_prompt_asked_twice_is_drawn_twice_but_repeats_in_the_next_run(
