@@ -214,7 +214,9 @@ class Decoder:
             row.add(token if is_best else row.pick(row_logits))
 
     def _next_logits(self) -> torch.Tensor:
-        step = Step([row.ids[-1] for row in self._rows], [row.n_read for row in self._rows], self._attended())
+        step = DecodingStep(
+            [row.ids[-1] for row in self._rows], [row.n_read for row in self._rows], self._attended()
+        )
         own = [row.n_own for row in self._rows]
         self._buffer.aim(torch.tensor(own), n_rows=self._max_rows)
         return next_logits(self._reader.model, self._buffer, step, n_own=own)
@@ -258,7 +260,7 @@ class Decoder:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class DecodingStep:
     """One more token for each of some rows."""
 
     tokens: list[int]  # (rows,), the latest
@@ -266,7 +268,7 @@ class Step:
     attended: list[Attended] = field(default_factory=list)
 
 
-def next_logits(model: Any, buffer: RowBuffer, step: Step, *, n_own: list[int]) -> torch.Tensor:
+def next_logits(model: Any, buffer: RowBuffer, step: DecodingStep, *, n_own: list[int]) -> torch.Tensor:
     """The logits (rows, V) after the step's tokens, with `n_own` tokens before each of them in `buffer`."""
     device = model.get_input_embeddings().weight.device
     own = torch.tensor(n_own)
@@ -311,7 +313,7 @@ def decodes_shared(model: Any, *, vocab_size: int) -> bool:
             (own, [n - prefix.n_tokens for n in n_read], [Attended(prefix, rows)]),
         ):
             buffer.aim(torch.tensor(n_own), n_rows=len(plan))
-            step = Step(ids[: len(plan)], n_read, attended)
+            step = DecodingStep(ids[: len(plan)], n_read, attended)
             found.append(torch.log_softmax(next_logits(model, buffer, step, n_own=n_own), -1))
     except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
         return False  # it has attention of its own
