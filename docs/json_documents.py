@@ -23,10 +23,12 @@ from runners.research.attacks.run import AttackOutcome
 from runners.research.judgement import SeedJudgement
 from tests.builders.ladders import store_ladder
 from tests.builders.some_studies import store_study, study
+from tests.builders.speeds import speed, store_speed
 from tests.builders.store_builder import NOW, build_store, measure_published
 from tests.doubles.hub_double import running_hub
 from tests.doubles.sources_double import SourcesHub, entry
 from tracker.answers.placement import place_run
+from tracker.answers.speed import read_speeds, speed_document
 from tracker.cli.bench_output import document as run_document
 from tracker.cli.bench_queue import document as job_document
 from tracker.cli.command_line import command_line
@@ -141,6 +143,7 @@ def documents() -> dict[str, list[Any]]:
     with tempfile.TemporaryDirectory() as folder, _environment(Path(folder)):
         found = _ingested(Path(folder))
         settings = build_store(Path(folder) / "home")
+        store_speed(settings, speed(model_id="acme/atlas-2-8b"))
         measure_published(settings, hub_id="moonshotai/Kimi-K3")
         store_study(settings, study(N_STUDY))
         store_ladder(settings, "acme/atlas-2-8b", "borealis/nimbus-4b-thinking", "delta/colossus-405b")
@@ -196,6 +199,7 @@ def _built(settings: Settings) -> dict[str, list[Any]]:
     )
     built: dict[str, list[Any]] = {
         "bench": [run_document(run, place_run(run, settings) if run.scores else None) for run in runs],
+        "bench --speed": [speed_document(one) for one in read_speeds(settings)],
         "bench --queue": [{"jobs": [job_document(one) for one in (worked, failed)]}],
         "research attack": [{"attacks": [asdict(one) for one in outcomes], "n_passed": 0}],
         "research corpus": [asdict(text)],

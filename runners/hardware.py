@@ -253,10 +253,19 @@ class MemoryWatch:
     peak_rss_bytes: int = 0  # shared pages count once (PSS) where the system reports it
     peak_vram_bytes: int | None = None  # None: no card, or none used
 
-    def __init__(self, pid: int | None = None, *, interval_s: float = INTERVAL_S, nvml: Any = pynvml) -> None:
+    def __init__(
+        self,
+        pid: int | None = None,
+        *,
+        interval_s: float = INTERVAL_S,
+        nvml: Any = pynvml,
+        cards: Sequence[Gpu] = (),
+    ) -> None:
+        """Of the process `pid` and its children, default: this one; on these cards, default: all visible."""
         self.pid = pid or os.getpid()
         self._interval_s = interval_s
         self._nvml = nvml
+        self._uuids = {card.uuid for card in cards}
         self._handles: list[Any] = []
         self._used_at_start: list[int] = []
         self._energy_at_start: list[int | None] = []
@@ -281,7 +290,7 @@ class MemoryWatch:
         try:
             self._nvml.nvmlInit()
             self._opened = True
-            self._handles = _handles(self._nvml)
+            self._handles = [handle for handle in _handles(self._nvml) if self._is_watched(handle)]
         except self._nvml.NVMLError:
             self._handles = []
         self._used_at_start = [self._used(handle) for handle in self._handles]
@@ -321,6 +330,11 @@ class MemoryWatch:
         self._peak_tree_bytes = max(self._peak_tree_bytes, of_tree)
         self._peak_gained_bytes = max(self._peak_gained_bytes, gained)
         self.peak_vram_bytes = self._peak_tree_bytes or self._peak_gained_bytes or None
+
+    def _is_watched(self, handle: Any) -> bool:
+        if not self._uuids:
+            return True
+        return (_query(self._nvml, self._nvml.nvmlDeviceGetUUID, handle) or "") in self._uuids
 
     def _used(self, handle: Any) -> int:
         memory = _query(self._nvml, self._nvml.nvmlDeviceGetMemoryInfo, handle)

@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "runners.memory": (*GROUND, *RUNNERS, "runners.engines", "runners.models"),
     "runners.sandbox": (*GROUND, *RUNNERS),
     "runners.harness": (*GROUND, *RUNNERS, "runners.engines", "runners.models", "runners.sandbox"),
+    "runners.speed": (*GROUND, *RUNNERS, "runners.engines"),
     "runners.executors": (*GROUND, *RUNNERS, "runners.harness"),
     "runners.research": (*GROUND, *RUNNERS, "runners.engines", "runners.models", "runners.memory",
                          "runners.sandbox", "runners.harness", "runners.executors"),

@@ -41,6 +41,7 @@ from tracker.answers.outlook import GapHistory, Outlook, gap_history, outlook
 from tracker.answers.placement import place_run
 from tracker.answers.repeatability import Repeatability, repeatability
 from tracker.answers.shipped import answer_sql
+from tracker.answers.speed import level_table, read_speeds
 from tracker.answers.tables import frame_of, read_items, read_run, read_runs, read_studies, read_trials
 from tracker.answers.token_share import TokenShare, token_share
 from tracker.answers.vintages import vintages_document
@@ -49,6 +50,7 @@ from tracker.bench.card import card_of
 from tracker.bench.fit import AssumedCard, FitAnswer, predict_fit
 from tracker.bench.request import BenchRequest, half_width
 from tracker.bench.run import bench as run_bench
+from tracker.bench.speed import SpeedEvent, SpeedRequest, measure_speed
 from tracker.bench.workers import worker_count
 from tracker.errors import EXIT_INTERRUPTED, TrackerError
 from tracker.exchange.export_runs import ExportOutcome, ExportRequest, export_results
@@ -61,6 +63,7 @@ from tracker.frontier.question import Question
 from tracker.ladder.run import LadderRequest, precision_of
 from tracker.ladder.run import ladder as measure_ladder
 from tracker.records import EngineSettings, Run
+from tracker.records.speed import LatencyBound, SpeedLoad, SpeedRun
 from tracker.settings import Settings, load_settings, without_login
 from tracker.store import Answer, QueryLimits
 
@@ -86,12 +89,16 @@ __all__ = [
     "Home",
     "ImportOutcome",
     "LadderResult",
+    "LatencyBound",
     "ModelThatFits",
     "Outlook",
     "Placement",
     "PlannedCard",
     "Repeatability",
     "Run",
+    "SpeedEvent",
+    "SpeedLoad",
+    "SpeedRun",
     "TokenShare",
     "TrackerError",
     "Unplaced",
@@ -757,6 +764,55 @@ class Home:
             raise KeyboardInterrupt
         return end.runs
 
+    def measure_speed(
+        self,
+        model: str,
+        *,
+        load: SpeedLoad | None = None,
+        minutes: float | None = None,
+        engine: EngineSettings | str = "auto",
+        on_event: Callable[[SpeedEvent], None] | None = None,
+    ) -> SpeedRun:
+        """Measure the speed of one model's server with vLLM's load generator, at each concurrency of a sweep.
+
+        Args:
+            model: As for `Home.bench`. The engine must have a server: vLLM, llama.cpp, or a running one.
+            load: The requests under way at once, their number and lengths, and the bound of goodput.
+                Default: `SpeedLoad()`.
+            minutes: Stop after this many minutes of measuring; levels that are finished count.
+            engine: As for `Home.bench`.
+            on_event: Called in this thread with every `SpeedEvent`.
+
+        Returns:
+            The measurement, stored and published. A model that cannot be run is not an exception: it has the
+            status `failed`, a `reason` and a `detail`.
+
+        Raises:
+            TrackerError: The call is wrong, there is no load generator, or another bench is running.
+            KeyboardInterrupt: It was interrupted; finished levels are kept.
+        """
+        request = SpeedRequest(model, _engine(engine), load or SpeedLoad(), minutes)
+        return measure_speed(request, self._settings, on_event or _ignore).run
+
+    def speeds(self, model: str | None = None) -> pd.DataFrame:
+        """The speeds that were measured by a load generator, the newest first.
+
+        Args:
+            model: Only this model. Default: every one.
+
+        Returns:
+            One row per measurement and number of requests under way at once: model, `device`, `engine`,
+            `settings`, `started_at`, `output_tokens_per_s`, `goodput_per_s`, and the median, 95% interval and
+            quantiles of the times to the first token (`ttft_s`), per token after it (`tpot_s`), between
+            pieces (`itl_s`) and to the last token (`e2el_s`).
+
+        Raises:
+            TrackerError: There is no such model.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(level_table(read_speeds(self._settings, model)))
+
     def import_results(
         self, path: Path | str, *, format: str | None = None, dry_run: bool = False
     ) -> ImportOutcome:
@@ -888,7 +944,7 @@ def _several(given: str | Sequence[str]) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
-def _ignore(event: Event) -> None:
+def _ignore(event: Event | SpeedEvent) -> None:
     """Nobody asked for progress."""
 
 

@@ -100,6 +100,11 @@ class Settings(BaseSettings):
         default="",
         description="Program `llama-server` for GGUF files; default: the package xllamacpp, else the PATH.",
     )
+    load_generator: str = Field(
+        default="",
+        description="`python` or `vllm` of an environment whose vLLM generates the load of "
+        "`tracker bench --speed`; default: our own environment, else the PATH.",
+    )
     source_urls: dict[str, str] = Field(
         default_factory=dict,
         description='Mirrors of sources, as JSON: `{"epoch": "https://example.org/epoch.zip"}`.',
@@ -156,6 +161,11 @@ class Settings(BaseSettings):
     def items_path(self) -> Path:
         """Folder of item files, one folder per run: the primary data."""
         return self.home / "items"
+
+    @property
+    def speeds_path(self) -> Path:
+        """Folder of measurements of speed, one folder each: the primary data."""
+        return self.home / "speeds"
 
     @property
     def studies_path(self) -> Path:

@@ -218,6 +218,8 @@ class EngineSpec:
     reader: str | None = None  # place of the function that reads what it needs from a model's files
     predictor: str | None = None  # place of its `runners.memory.prediction.MemoryPredictor`
     identity: str | None = None  # place of an `Identity`; None: MODEL is on the Hub or in a folder
+    server: str | None = None  # place of a `runners.engines.serving.ServerStarter`; None: it has no server
+    reserves_context: bool = False  # whether its server reserves the whole context of each sequence
     study_server: str | None = None  # place of a `StudyServer`; None: a study loads it in its own process
 
     @property

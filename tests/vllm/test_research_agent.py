@@ -12,8 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
+from runners.engines.vllm.server_process import MARK
 from runners.research.agents import open_agent
-from runners.research.agents.vllm_server import MARK, start_server
+from runners.research.agents.vllm_server import start_server
 from runners.research.problem import space
 from tests.doubles.research_asks import TIER, ask, study
 from tracker.errors import EngineError

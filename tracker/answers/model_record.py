@@ -11,6 +11,7 @@ from tracker.answers.abilities import Ability, read_abilities
 from tracker.answers.models import id_of_folder, known_id
 from tracker.answers.repeatability import repeatability_document, repeated
 from tracker.answers.run_lines import outcome_rows
+from tracker.answers.speed import speeds_in, timed_models
 from tracker.errors import UnknownNameError
 from tracker.settings import Settings
 from tracker.store import MissingItems, open_snapshot
@@ -28,6 +29,7 @@ class ModelRecord:
     runs: tuple[Row, ...]
     abilities: tuple[Ability, ...]
     missing: MissingItems
+    speeds: tuple[Row, ...] = ()  # measured by a load generator, the newest first; each has `levels`
 
     def document(self) -> dict[str, Any]:
         """As `tracker show --json` prints it, before times become text."""
@@ -36,6 +38,7 @@ class ModelRecord:
             "revisions": list(self.revisions),
             "abilities": [one.document() for one in self.abilities],
             "runs": list(self.runs),
+            "speeds": list(self.speeds),
             "missing_parts": self.missing.n_parts,
         }
 
@@ -52,7 +55,7 @@ def read_model(model: str, settings: Settings) -> ModelRecord:
         UnknownNameError: nothing measured here is called so, or it has no such revision.
     """
     with open_snapshot(settings) as snapshot:
-        known = snapshot.query("models")
+        known = _with_timed(snapshot.query("models"), timed_models(snapshot))
         # a folder may have an @ in its name
         name, _, revision = (model, "", "") if id_of_folder(model, known) else model.partition("@")
         model_id = known_id(name, known)
@@ -60,6 +63,7 @@ def read_model(model: str, settings: Settings) -> ModelRecord:
         scores = snapshot.query("model_scores", model_id=model_id)
         metrics = snapshot.query("task_metrics", model_id=model_id)
         areas = read_abilities(snapshot, model_id)
+        speeds = speeds_in(snapshot, model_id)
         on_disk = snapshot.read("scores_on_disk", model_id=model_id)
         newest = {
             run["run_id"]: repeated(run["run_id"], runs, scores, snapshot) for run in runs[:NEWEST_RUNS]
@@ -78,4 +82,11 @@ def read_model(model: str, settings: Settings) -> ModelRecord:
         run["metrics"] = [metric for metric in metrics if metric["run_id"] == run["run_id"]]
     chosen = {row["revision"] for row in revisions}
     runs = [run for run in runs if run["revision"] in chosen]
-    return ModelRecord(model_id, tuple(revisions), tuple(runs), areas, on_disk.missing)
+    speeds = [run for run in speeds if run["revision"] in chosen]
+    return ModelRecord(model_id, tuple(revisions), tuple(runs), areas, on_disk.missing, tuple(speeds))
+
+
+def _with_timed(known: list[Row], timed: list[Row]) -> list[Row]:
+    """The models that answered questions, then those of which only a speed was measured."""
+    have = {(row["model_id"], row["revision"]) for row in known}
+    return known + [row for row in timed if (row["model_id"], row["revision"]) not in have]

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from tracker.cli import print_json, report
-from tracker.cli.flags import DEFAULT_BUDGET, DEFAULT_ENGINE, BudgetFlags, EngineFlags
+from tracker.cli.flags import (
+    DEFAULT_BUDGET,
+    DEFAULT_ENGINE,
+    DEFAULT_SPEED,
+    BudgetFlags,
+    EngineFlags,
+    SpeedFlags,
+)
 from tracker.cli.help import BUDGET, ENGINE, QUEUE, TASKS, JsonFlag
 from tracker.errors import TrackerError, UsageError
 from tracker.records import RunStatus
@@ -41,6 +48,7 @@ def bench(
     until: Annotated[float | None, Parameter(group=BUDGET)] = None,
     until_better_than: Annotated[str | None, Parameter(group=BUDGET)] = None,
     budget: BudgetFlags = DEFAULT_BUDGET,
+    speed: SpeedFlags = DEFAULT_SPEED,
     queue: Annotated[bool, Parameter(group=QUEUE)] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -100,8 +108,40 @@ def bench(
     from tracker.bench.workers import Where, worker_count
     from tracker.cli.progress import BenchProgress, progress_console
 
+    if speed.given and not speed.speed:
+        raise UsageError(
+            f"`{speed.given[0]}` needs `--speed`", hint="`tracker bench MODEL --speed` measures speed"
+        )
+    if speed.speed:
+        refuse_beside(
+            "--speed",
+            hint="`tracker bench MODEL --speed` measures speed, the same without it answers",
+            suite=suite,
+            task=task,
+            include_path=include_path,
+            limit=limit,
+            num_fewshot=num_fewshot,
+            metric=metric,
+            filter=filter,
+            chat=chat,
+            system=system,
+            sampling=sampling,
+            repeats=repeats,
+            thinking_budget=thinking_budget,
+            until=until,
+            until_better_than=until_better_than,
+            executor=executor,
+            data_parallel=None if data_parallel == "1" else data_parallel,
+            queue=queue,
+        )
+        from tracker.cli.bench_speed import bench_speed
+
+        bench_speed(_named(model), engine.settings(), speed.load(), minutes=budget.minutes, as_json=json)
+        return
     if queue:
-        _refuse_beside_queue(
+        refuse_beside(
+            "--queue",
+            hint="`tracker queue add MODEL` adds a model to the queue",
             model=model,
             task=task,
             limit=limit,
@@ -127,12 +167,7 @@ def bench(
             as_json=json,
         )
         return
-    if model is None:
-        raise UsageError(
-            "MODEL is missing",
-            hint="`tracker bench demo` measures the embedded model, `tracker queue run` the queued ones; "
-            "`tracker bench --help` lists the options",
-        )
+    model = _named(model)
     for flag, value in (("--max-gb", budget.max_gb), ("--max-models", budget.max_models)):
         if value is not None:
             raise TrackerError(
@@ -205,8 +240,18 @@ def _print_end(end: JobEnd, settings: Settings, *, as_json: bool) -> None:
 ZERO_OR_NO = ("chat", "num_fewshot")  # options that say something with `False` or 0
 
 
-def _refuse_beside_queue(**given: object) -> None:
-    """Refuse options for a single model beside `--queue`.
+def _named(model: str | None) -> str:
+    if model is None:
+        raise UsageError(
+            "MODEL is missing",
+            hint="`tracker bench demo` measures the embedded model, `tracker queue run` the queued ones; "
+            "`tracker bench --help` lists the options",
+        )
+    return model
+
+
+def refuse_beside(flag: str, *, hint: str, **given: object) -> None:
+    """Refuse options that mean nothing beside `flag`.
 
     Raises:
         TrackerError: one of them is given.
@@ -218,7 +263,4 @@ def _refuse_beside_queue(**given: object) -> None:
         if value or (value is not None and name in ZERO_OR_NO)
     ]
     if wrong:
-        raise TrackerError(
-            f"`--queue` cannot be combined with `{wrong[0]}`",
-            hint="`tracker queue add MODEL` adds a model to the queue",
-        )
+        raise TrackerError(f"`{flag}` cannot be combined with `{wrong[0]}`", hint=hint)

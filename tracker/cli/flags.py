@@ -7,14 +7,15 @@ the function that translates settings for the engine (`engine_args` for vLLM).
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from runners.engines import AUTO, ENGINES
-from tracker.cli.help import BUDGET, ENGINE
+from tracker.cli.help import BUDGET, ENGINE, SPEED
 from tracker.errors import FieldError
 from tracker.records import DTYPES, EXAMPLE_LIMITS, HEAD_DTYPES, EngineSettings
+from tracker.records.speed import LatencyBound, SpeedLoad
 from tracker.settings import without_login
 
 if TYPE_CHECKING:
@@ -154,6 +155,67 @@ class BudgetFlags:
         return Budget(self.minutes, self.max_gb, self.max_models)
 
 
+@Parameter(name="*", group=SPEED)
+@dataclass(frozen=True, slots=True)
+class SpeedFlags:
+    """Measure speed instead of answers, with the load generator of vLLM."""
+
+    speed: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Measure the speed of the model's server instead: time to first token and per output token,"
+            " tokens/s, goodput.",
+        ),
+    ] = False
+    sweep: Annotated[
+        str | None,
+        Parameter(help="Requests under way at once, one measurement each; default: 1,4,16."),
+    ] = None
+    requests: Annotated[
+        int | None,
+        Parameter(help="Requests of each measurement; default: four times those under way, at least 16."),
+    ] = None
+    input_tokens: Annotated[int | None, Parameter(help="Tokens of a prompt; default: 512.")] = None
+    output_tokens: Annotated[int | None, Parameter(help="Tokens of an answer; default: 128.")] = None
+    goodput: Annotated[
+        str | None,
+        Parameter(
+            help="Bound in ms within which an answer is good: ttft, tpot, e2el; default: ttft:2000,tpot:200."
+        ),
+    ] = None
+
+    def load(self) -> SpeedLoad:
+        """The load given by these flags.
+
+        Raises:
+            FieldError: a value is out of range.
+        """
+        given: dict[str, Any] = {
+            "sweep": None if self.sweep is None else _sweep(self.sweep),
+            "requests": self.requests,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "bound": None if self.goodput is None else LatencyBound.parse(self.goodput),
+        }
+        return SpeedLoad(**{name: value for name, value in given.items() if value is not None})
+
+    @property
+    def given(self) -> list[str]:
+        """The flags beside `--speed` that were given."""
+        names = ("sweep", "requests", "input_tokens", "output_tokens", "goodput")
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None]
+
+
+def _sweep(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in text.replace(",", " ").split())
+    except ValueError as error:
+        problem = f"must be whole numbers with commas, got `{text}`"
+        raise FieldError("sweep", problem, example="1,4,16") from error
+
+
+DEFAULT_SPEED = SpeedFlags()
 DEFAULT_MEMORY = MemoryFlags()
 DEFAULT_ENGINE = EngineFlags()
 DEFAULT_BUDGET = BudgetFlags()

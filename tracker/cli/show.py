@@ -23,6 +23,7 @@ from tracker.answers.run_lines import (
 )
 from tracker.cli import print_json
 from tracker.cli.bench_output import metric_lines
+from tracker.cli.bench_speed import print_speed
 from tracker.cli.tables import cell, console, count, moment, warn_of_missing
 from tracker.foreign_text import indented, one_line
 from tracker.memory_estimate import memory_text
@@ -40,8 +41,8 @@ def show(model: str, *, json: Annotated[bool, Parameter(negative="")] = False) -
         A model measured here, as listed by `tracker models`, its folder, or `demo`; append `@revision` to
         select one revision.
     json
-        Print one JSON document: `model_id`, `revisions`, `abilities`, `runs`, `missing_parts`; a run has
-        `scores`, each with `n_items_on_disk`, and `metrics`.
+        Print one JSON document: `model_id`, `revisions`, `abilities`, `runs`, `speeds`, `missing_parts`;
+        a run has `scores`, each with `n_items_on_disk`, and `metrics`, a speed `levels`.
     """
     found = read_model(model, load_settings())
     warn_of_missing(found.missing)
@@ -65,6 +66,9 @@ def _print(out: Console, found: ModelRecord) -> None:
         out.print(Text(one_line(" · ".join(facts)), style="dim"))
     for one in found.abilities:
         out.print(Text(one_line(ability_line(one.document()))))
+    for speed in found.speeds:
+        out.print()
+        print_speed(out, speed)
     for run in found.runs:
         out.print()
         _print_run(out, run)

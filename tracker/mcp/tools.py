@@ -179,7 +179,7 @@ class FindModelsTool:
 
 @dataclass(frozen=True)
 class ModelTool:
-    """Everything measured on this machine about one model: runs, scores with intervals, cost, failures."""
+    """Everything measured here about one model: runs, scores with intervals, cost, speed, failures."""
 
     __pydantic_config__ = STRICT
     name: ClassVar[str] = "model"
@@ -197,7 +197,13 @@ class ModelTool:
             document | _rows("runs", runs, self.limit),
             _newest(runs, "ended_at"),
             [HERE],
-            ("runs[].detail", "runs[].warnings", "runs[].log_tail"),
+            (
+                "runs[].detail",
+                "runs[].warnings",
+                "runs[].log_tail",
+                "speeds[].detail",
+                "speeds[].levels[].error",
+            ),
         )
 
 

@@ -47,7 +47,18 @@ from tracker.store.study_repair import read_studies, study_lives
 _log = logging.getLogger(__name__)
 FORMAT = DiskFormat()
 MANIFEST, CONTENTS = "manifest.json", "contents.jsonl"
-FOLDERS = ("raw", "items", "ladders", "studies", "attacks", "programs", "suites", "digests", "frontier")
+FOLDERS = (
+    "raw",
+    "items",
+    "ladders",
+    "speeds",
+    "studies",
+    "attacks",
+    "programs",
+    "suites",
+    "digests",
+    "frontier",
+)
 DATABASE = "tracker.duckdb"
 PASSING = (
     "locks",

@@ -36,6 +36,7 @@ from tracker.store.leftovers import (
 from tracker.store.locks import WAIT_S, write_lock
 from tracker.store.reconstruction import is_lost, run_files, unowned_folders
 from tracker.store.snapshot_files import POINTER, preferred_paths, read_pointer, snapshot_paths
+from tracker.store.speeds import read_speeds
 from tracker.store.study_repair import StudyFolder, read_studies, stale_studies
 from tracker.wording import counted
 
@@ -58,6 +59,7 @@ ATTACKS_FILE_HINT = (
     "`tracker store repair` writes it again if the database has it; otherwise restore it from a backup, or"
     " move it elsewhere"
 )
+SPEED_FILE_HINT = "its rows stay in the database; `tracker bench MODEL --speed` measures it once more"
 RUN_FILE_HINT = (
     "`tracker store repair` writes it again if the database has the run; otherwise restore it from a backup,"
     " and keep the folder: repeating the bench reuses its items"
@@ -110,6 +112,7 @@ def find_problems(settings: Settings) -> list[Problem]:
         if found.study is None
     ]
     problems += _attack_problems(settings.attacks_path)
+    problems += _speed_problems(settings.speeds_path)
     busy = {run.run_id for run in runs if run.status is RunStatus.RUNNING and is_alive(run)}
     items = StoredItems()
     problems += _item_problems(settings.items_path, items)
@@ -166,6 +169,14 @@ def _attack_problems(attacks_path: Path) -> Iterator[Problem]:
             yield Problem("newer_format", str(error), error.hint)
         except TrackerError as error:
             yield Problem("broken_attacks_file", str(error), ATTACKS_FILE_HINT)
+
+
+def _speed_problems(speeds_path: Path) -> Iterator[Problem]:
+    for found in read_speeds(speeds_path):
+        if isinstance(found, NewerFormatError):
+            yield Problem("newer_format", str(found), found.hint)
+        elif isinstance(found, TrackerError):
+            yield Problem("broken_speed_file", str(found), SPEED_FILE_HINT)
 
 
 def _item_problems(items_path: Path, items: StoredItems) -> Iterator[Problem]:

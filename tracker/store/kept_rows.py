@@ -33,6 +33,12 @@ KINDS = (
         lambda settings, name: settings.items_path / name,
     ),
     FiledRows(
+        "measurement of speed",
+        "speed_id",
+        ("speeds", "speed_levels"),
+        lambda settings, name: settings.speeds_path / name,
+    ),
+    FiledRows(
         "study",
         "study_id",
         ("studies", "trials", "proposals", "trainings"),

@@ -13,6 +13,7 @@ import duckdb
 
 from tracker.errors import NewerFormatError, TrackerError
 from tracker.files.items import RUN_FILE, read_run, run_folders
+from tracker.files.speeds import speed_paths
 from tracker.files.studies import study_folders, suite_run_paths
 from tracker.files.workers import WorkKind, worker_files
 from tracker.records import Run
@@ -30,6 +31,7 @@ from tracker.store.research_repair import restore_research_files
 from tracker.store.run_repair import restore_run_files
 from tracker.store.runs import UnstorableError, check_run, number_columns, write_checked_runs
 from tracker.store.snapshot_files import snapshot_paths
+from tracker.store.speeds import rebuild_speeds
 from tracker.store.study_repair import read_studies, rebuild_studies, study_lives
 from tracker.wording import counted
 
@@ -155,6 +157,7 @@ def rebuild_database(
                 write_checked_runs(connection, waiting)
                 n_studies, broken = rebuild_studies(connection, settings.studies_path)
                 broken += rebuild_attacks(connection, settings.attacks_path)
+                broken += rebuild_speeds(connection, settings.speeds_path)
                 kept = keep_rows(connection, before, settings, keeps_all=keeps_rows)
                 mark_change(connection)
             is_whole = not (preserved.lost or preserved.restored or kept.lost)
@@ -231,6 +234,7 @@ def _folders(settings: Settings) -> Iterator[Path]:
     yield from run_folders(settings.items_path)
     yield from study_folders(settings.studies_path)
     yield from suite_run_paths(settings.attacks_path)
+    yield from speed_paths(settings.speeds_path)
 
 
 def run_files(items_path: Path) -> Iterator[RunFile]:

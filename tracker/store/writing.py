@@ -13,6 +13,7 @@ import duckdb
 from tracker.private_home import create_home
 from tracker.records import Run
 from tracker.records.published import Batch, IngestOutcome, SourceFacts
+from tracker.records.speed import SpeedRun
 from tracker.records.studies import Study, SuiteRun, Trial
 from tracker.records.vintages import Vintage, VintageData
 from tracker.settings import Settings
@@ -23,6 +24,7 @@ from tracker.store.locks import WAIT_S, write_lock
 from tracker.store.reading import read
 from tracker.store.reconstruction import restore_lost_database
 from tracker.store.runs import write_run
+from tracker.store.speeds import write_speed
 from tracker.store.studies import write_study, write_trial
 from tracker.store.vintages import write_vintage
 
@@ -94,6 +96,16 @@ class Store:
         """
         with self._change() as connection:
             write_suite_run(connection, run)
+
+    def add_speeds(self, runs: Iterable[SpeedRun]) -> None:
+        """Store measurements of speed, all of them or none; replaces the same ones.
+
+        Raises:
+            StoreError: the disk is full or failing; nothing was kept.
+        """
+        with self._change() as connection:
+            for run in runs:
+                write_speed(connection, run)
 
     def source_state(self, source: str) -> ingests.SourceState:
         """The position at which the last ingest of this source ended."""

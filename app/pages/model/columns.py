@@ -56,3 +56,14 @@ CLAIM_CHECK_COLUMNS: Mapping[str, Any] = {
     "n_items": cc.NumberColumn("Items", width=65),
     "source_url": cc.LinkColumn("Link", width=160),
 }
+
+SPEED_COLUMNS: Mapping[str, Any] = {
+    "concurrency": cc.NumberColumn("At once", width=70, help="Requests under way at once"),
+    "tokens": cc.NumberColumn("Output tokens/s", format="%.1f", width=110),
+    "ttft": cc.TextColumn("First token (95% interval)", width=190),
+    "tpot": cc.TextColumn("Per token after it", width=190),
+    "e2el": cc.TextColumn("Whole answer", width=190),
+    "goodput": cc.NumberColumn("Good answers/s", format="%.3g", width=110),
+    "joules": cc.NumberColumn("J/token", format="%.3g", width=80),
+    "requests": cc.TextColumn("Answered", width=100),
+}

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app.data import model_names, queries
-from app.pages.model import agent_history, charts, hub, ladder, measured, published
+from app.pages.model import agent_history, charts, hub, ladder, measured, published, speed
 from app.widgets import (
     cached_chart,
     columns,
@@ -31,6 +31,7 @@ if runs:
     published.show_placement(runs)
     measured.show_abilities(queries.model_abilities(model_id))
     ladder.show_ladders(model_id)
+    speed.show_speeds(model_id, is_measured=True)
 
     st.header("Runs", anchor=False)
     measured.show_runs(columns.run_table(runs), model_id)
@@ -59,6 +60,7 @@ else:
     hub_id = facts.hub_id if facts else model_names.agent_repository(model_id, agents)
     is_listed = (hub_id or model_id) in model_names.hub_model_ids()
     hub_id = hub_id or (model_id if is_listed else None)
+    speed.show_speeds(model_id, is_measured=False)
     measured.show_unmeasured(model_id, is_first=not measured_ids and not is_listed, hub_id=hub_id)
     if hub_id:
         start_work.show_bench_form(hub_id, key="model")

@@ -9,15 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import os
-import re
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-import psutil
 
 from runners.engines import Continuation, ContinuationRequest, Generation, GenerationRequest, TextRequest
 from runners.engines.chat import TRIED_MESSAGES, TemplatedChat, choose_template, render_chat, try_template
@@ -35,10 +30,10 @@ from runners.engines.encoding import (
 from runners.engines.llamacpp.api import ONLY_GREEDY, LlamaApi
 from runners.engines.llamacpp.builds import PACKAGE, find_build
 from runners.engines.llamacpp.file_facts import FileFacts
-from runners.engines.llamacpp.launch import Launch
+from runners.engines.llamacpp.plan import device_of, draft_of, plan_launch
 from runners.engines.llamacpp.scoring import Scorer, by_context, until_first_error
 from runners.engines.llamacpp.server_process import LAST_WORDS_S, LlamaServer
-from runners.engines.llamacpp.spec import DRAFT_READER, MOST_CONTEXT, N_PARALLEL, SPEC
+from runners.engines.llamacpp.spec import DRAFT_READER, SPEC
 from runners.engines.llamacpp.tokenizer import LlamaTokenizer
 from runners.engines.seeds import request_seed
 from runners.engines.server.answers import StreamedAnswer
@@ -46,13 +41,11 @@ from runners.engines.server.api import DONE
 from runners.engines.server.streaming import streamed
 from runners.engines.steps import note_step
 from runners.engines.thinking import find_marks, like_a_mark
-from runners.hardware import describe_hardware
 from tracker.errors import EngineError, TransientError, UnreachableError
 from tracker.http_client import WaitingLoop
 from tracker.records import NGRAM, EngineInfo, EngineSettings, Model
 from tracker.settings import load_settings
 
-OFFLOADED = re.compile(r"offloaded (?P<n>\d+)/(?P<all>\d+) layers to GPU")
 SEEDS = 2**32 - 1  # the largest one asks llama.cpp for a random one
 # Its names for settings of ours, and the values that switch each off: the file may set others.
 NEUTRAL: Mapping[str, float] = {"top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0}
@@ -83,12 +76,10 @@ class LlamaCppEngine(TemplatedChat):
         self._facts: FileFacts = SPEC.load(SPEC.reader or "")(path)
         self.differences = self._facts.parent_differences
         self._build = find_build(load_settings())
-        self._n_parallel = settings.max_num_seqs or N_PARALLEL
-        self._max_len = settings.max_model_len or min(
-            self._facts.context_length or MOST_CONTEXT, MOST_CONTEXT
-        )
+        launch = plan_launch(path, settings, self._facts, self._build)
+        self._n_parallel, self._max_len = launch.n_parallel, launch.n_ctx // launch.n_parallel
         self.speculative = self._speculative(path)
-        self._server = LlamaServer(self._launch(path))
+        self._server = LlamaServer(launch)
         self._loop, self._api, self._is_open = WaitingLoop(), LlamaApi(self._server), True
         try:
             self._tokenizer = self._own_tokenizer()
@@ -163,31 +154,13 @@ class LlamaCppEngine(TemplatedChat):
 
     # loading
 
-    def _launch(self, path: str) -> Launch:
-        has_gpu = describe_hardware().has_gpu
-        return Launch(
-            path=path,
-            n_ctx=self._max_len * self._n_parallel,
-            n_parallel=self._n_parallel,
-            n_threads=_n_threads(),
-            n_gpu_layers=self._settings.n_gpu_layers if has_gpu or self._settings.n_gpu_layers else None,
-            kv_cache_dtype=self._settings.kv_cache_dtype or "f16",
-            program=self._build.program,
-            is_speculative=self.speculative is not None,
-            draft_path=self._draft_path(),
-        )
-
-    def _draft_path(self) -> str | None:
-        asked = self._settings.speculative
-        return None if asked is None or asked == NGRAM else str(Path(asked).expanduser().absolute())
-
     def _speculative(self, path: str) -> dict[str, str] | None:
         """How tokens are proposed, as part of the identity of texts; None: they are not.
 
         Raises:
             EngineError: the draft model does not exist, or its tokens are not those of the model.
         """
-        draft_path = self._draft_path()
+        draft_path = draft_of(self._settings)
         if self._settings.speculative is None:
             return None
         if draft_path is None:
@@ -234,21 +207,12 @@ class LlamaCppEngine(TemplatedChat):
             engine=SPEC.name,
             engine_version=self._build.number,
             dtype=self._model.quantization or "unknown",
-            device=self._device(),
+            device=device_of(self._server.said),
             max_model_len=self._max_len,
             chat_template_hash=chat_template_hash(self._tokenizer),
             quantization=self._model.quantization,
             versions=versions,
         )
-
-    def _device(self) -> str:
-        """Where the layers are: `cpu`, the card, or both."""
-        found = OFFLOADED.search(self._server.said)
-        n_layers = int(found["n"]) if found else 0
-        if not n_layers or found is None:
-            return "cpu"
-        device = describe_hardware().device
-        return device if n_layers == int(found["all"]) else f"{device} + cpu"
 
     # continuations
 
@@ -352,9 +316,3 @@ class LlamaCppEngine(TemplatedChat):
                 raise EngineError(message, reason="unsupported", hint="set `--no-thinking`")
             body["json_schema"] = dict(request.json_schema)
         return body
-
-
-def _n_threads() -> int:
-    """The cores that this process may use; threads of one core do not help llama.cpp."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(allowed, psutil.cpu_count(logical=False) or allowed))

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import replace
+from typing import TextIO
 
 import httpx2
 import psutil
@@ -40,12 +41,13 @@ MAX_STARTS = 3  # if another program takes the port in between
 class LlamaServer:
     """A running server; `base_url` and `key` reach it."""
 
-    def __init__(self, launch: Launch) -> None:
-        """Start it and wait until the model is loaded.
+    def __init__(self, launch: Launch, *, log: TextIO | None = None) -> None:
+        """Start it and wait until the model is loaded; what it says goes to `log`, or to standard error.
 
         Raises:
             EngineError: it died while loading; the reason is llama.cpp's.
         """
+        self._log = log or sys.stderr
         for attempt in range(MAX_STARTS):
             self.launch = replace(launch, port=_free_port(), key=secrets.token_urlsafe(KEY_BYTES))
             self._lines: deque[str] = deque(maxlen=MAX_LINES)
@@ -129,7 +131,7 @@ class LlamaServer:
                 if self._is_ready and USUAL.match(text):
                     continue  # several lines for each request
                 self._lines.append(text)
-                sys.stderr.write(text + "\n")
+                self._log.write(text + "\n")
 
     def _wait(self) -> None:
         url, pause_s = f"{self.base_url}/health", POLL_S[0]

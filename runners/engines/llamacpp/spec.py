@@ -28,4 +28,6 @@ SPEC = EngineSpec(
     weights=(GGUF,),
     predictor="runners.memory.llamacpp:LlamaCppMemory",
     reader="runners.models.gguf_facts:read_facts",
+    server="runners.engines.llamacpp.served:serve",
+    reserves_context=True,
 )  # fmt: skip

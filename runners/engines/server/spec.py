@@ -11,4 +11,5 @@ SPEC = EngineSpec(
     sampling=("presence_penalty", "frequency_penalty"),  # others are not of the API: servers may ignore them
     needs={"base_url": "http://127.0.0.1:8000/v1"},
     identity="runners.engines.server.identity:served_model",
+    server="runners.engines.server.served:serve",
 )

@@ -25,4 +25,5 @@ SPEC = EngineSpec(
     wants_gpu=True,
     predictor="runners.memory.vllm:VllmMemory",
     study_server="runners.research.agents.vllm_server:start_server",
+    server="runners.engines.vllm.served:serve",
 )  # fmt: skip

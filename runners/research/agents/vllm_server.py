@@ -7,48 +7,23 @@ model is predicted to need, and never what is kept for them.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import secrets
-import socket
-import subprocess
-import time
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import ceil, floor
 from pathlib import Path
-from typing import Any
 
-import httpx2
-import psutil
-
-from runners.child import PARENT
 from runners.engines.thinking import ThinkingMarks
-from runners.engines.vllm.args import CPU, engine_args, engine_environment, slice_args
-from runners.engines.vllm.errors import explain
-from runners.hardware import Gpu, Hardware, choose_cards, describe_hardware, visible_cards
+from runners.engines.vllm.server_process import Launch, VllmServer
+from runners.hardware import Hardware, choose_cards, describe_hardware
 from runners.memory.prediction import GIB, predict, require_predictor
 from runners.memory.vllm import CONTEXT_BYTES
 from runners.memory.weights import read_subject
 from runners.research.problem.tiers import TIERS
-from tracker.errors import EngineError, FieldError, ModelError, TrackerError, UnreachableError
-from tracker.http_client import MIB, AnswerLimits, fetched
-from tracker.interpreter import python_command, python_environment
+from tracker.errors import FieldError, ModelError, TrackerError, UnreachableError
 from tracker.records import EngineSettings, Model
 from tracker.records.studies import Training
-from tracker.redaction import masked
 from tracker.serialization import load_json
-from tracker.settings import keep_server_key, load_settings
+from tracker.settings import load_settings
 
-MARK = "TRACKER_MODEL_SERVER"  # environment variable that names the server's log, inherited by all it starts
-HOST = "127.0.0.1"
-KEY_VARIABLE = "VLLM_API_KEY"  # vLLM 0.32.0 guards /v1 with it, not /health
-KEY_BYTES = 32  # of a random key per start
-START_S = 3600.0  # a 400 GB checkpoint; the small ones take one to three minutes
-POLL_S = 0.5
-HEALTH = AnswerLimits(max_bytes=MIB, silence_s=5.0, total_s=5.0)  # of one look
-END_S = 20.0  # to end by itself
-LOG_TAIL_BYTES = 200_000
 CONTEXT = 40_960  # tokens: a prompt of 6,000 and 32,768 for thinking
 SEQUENCES = 8  # questions of one wave at once
 MIN_SHARE = 0.05  # of the card: vLLM then says itself that this is too little
@@ -73,69 +48,21 @@ PARSERS = {
     "Here's my thought process:": "granite",
     "<|plamo:begin_think:plamo|>": "plamo3",
 }
-SCHEMA_BACKEND = {"backend": "guidance", "disable_any_whitespace": True}  # or blanks fill the budget
 
 
-class ModelServer:
-    """A server under way; `settings` are those of the engine that asks it."""
+class ModelServer(VllmServer):
+    """A server under way for an agent."""
 
-    def __init__(self, process: subprocess.Popen[bytes], settings: EngineSettings, log_path: Path) -> None:
-        """Take over `process`, which writes to `log_path`."""
-        self.settings = settings
-        self._process = process
-        self._log_path = log_path
-
-    def check(self) -> None:
-        """Do nothing as long as the server lives.
-
-        Raises:
-            EngineError: it has died; the reason is vLLM's.
-        """
-        if self._process.poll() is not None:
-            raise explain(_tail(self._log_path), doing=f"the agent's vLLM server (log: {self._log_path})")
-
-    def check_still_there(self) -> None:
-        """As `check`, for a server that was ready once: what ends it from outside is an outage.
-
-        Raises:
-            UnreachableError: it has died, and vLLM names no cause; a new one may live.
-            EngineError: it has died of a cause that would end a new one too.
-        """
-        try:
-            self.check()
-        except EngineError as error:
-            if error.reason != "engine_died":
-                raise
-            raise UnreachableError(str(error), hint=error.hint) from error
-
-    def wait_until_ready(self) -> None:
-        """Wait for the model to be loaded.
-
-        Raises:
-            EngineError: the server died, or was not ready in time.
-        """
-        url = f"{(self.settings.base_url or '').removesuffix('/v1')}/health"
-        give_up_at = time.monotonic() + START_S
-        while time.monotonic() < give_up_at:
-            self.check()
-            with contextlib.suppress(httpx2.HTTPError, UnreachableError, OSError):
-                if fetched(url, HEALTH).status < 400:
-                    return
-            time.sleep(POLL_S)
-        message = f"the agent's vLLM server was not ready after {START_S:.0f} s"
-        raise EngineError(message, reason="hang", hint=f"see {self._log_path}")
-
-    def close(self) -> None:
-        """End the server and everything that it started. Closing twice does nothing."""
-        processes = list(_marked(str(self._log_path)))
-        self._process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_S)
-        for process in (*processes, *_marked(str(self._log_path))):
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(processes, timeout=END_S)
-        self._process.wait()
+    @property
+    def settings(self) -> EngineSettings:
+        """Those of the engine that asks it."""
+        return EngineSettings(
+            engine="server",
+            base_url=self.base_url,
+            max_model_len=self.launch.settings.max_model_len,
+            thinking=self.launch.settings.thinking,
+            seed=self.launch.settings.seed,
+        )
 
 
 def start_server(model: Model, settings: EngineSettings, *, tier: str, log_path: Path) -> ModelServer:
@@ -152,40 +79,15 @@ def start_server(model: Model, settings: EngineSettings, *, tier: str, log_path:
     kept_bytes = training_bytes(tier, load_settings().home)
     settings = shared_settings(model, settings, hardware, tier=tier, kept_bytes=kept_bytes)
     cards = choose_cards(hardware.gpus, settings.tensor_parallel_size)
-    port = _free_port()
-    argv = server_argv(
+    launch = Launch(
         model,
         settings,
-        port=port,
         is_cpu=not hardware.has_gpu,
+        what="the agent's vLLM server",
         parser=_parser(model, settings),
         cards=cards,
     )
-    told = engine_environment(None) | (engine_environment(CPU) if not hardware.has_gpu else {})
-    # not in its arguments, which every user of the machine can list
-    key = secrets.token_urlsafe(KEY_BYTES)
-    base_url = f"http://{HOST}:{port}/v1"
-    keep_server_key(base_url, key)
-    marks = {MARK: str(log_path), PARENT: str(os.getpid()), KEY_VARIABLE: key}
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            argv,
-            cwd=log_path.parent,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env=told | python_environment() | visible_cards(cards) | marks,
-        )
-    asked = EngineSettings(
-        engine="server",
-        base_url=base_url,
-        max_model_len=settings.max_model_len,
-        thinking=settings.thinking,
-        seed=settings.seed,
-    )
-    server = ModelServer(process, asked, log_path)
+    server = ModelServer.start(launch, log_path)
     try:
         server.wait_until_ready()
     except BaseException:
@@ -264,37 +166,6 @@ def _offered_share(settings: EngineSettings, hardware: Hardware, kept_bytes: int
     return min(free, max(0.0, min((card.free_bytes - kept) / card.total_bytes for card in cards)))
 
 
-def server_argv(
-    model: Model,
-    settings: EngineSettings,
-    *,
-    port: int,
-    is_cpu: bool,
-    parser: str | None,
-    cards: Sequence[Gpu] = (),
-) -> list[str]:
-    """The command line of vLLM's server; the one place where our names become its options."""
-    argv = python_command(
-        "-m", "runners.research.agents.vllm_server_main", "--host", HOST, "--port", str(port)
-    )
-    argv += ["--served-model-name", model.model_id]
-    argv += ["--allowed-origins", "[]"]  # no page in a browser may ask it
-    argv += ["--structured-outputs-config", json.dumps(SCHEMA_BACKEND)]
-    if parser is not None:
-        argv += ["--reasoning-parser", parser]
-    own = engine_args(model, settings, device_type=CPU if is_cpu else "cuda")
-    for name, value in (slice_args(cards) | own).items():
-        argv += _option(name, value)
-    return argv
-
-
-def _option(name: str, value: Any) -> list[str]:
-    option = "--" + name.replace("_", "-")
-    if value is None or value is False:
-        return []
-    return [option] if value is True else [option, str(value)]
-
-
 def _parser(model: Model, settings: EngineSettings) -> str | None:
     """The parser of the model's thinking; None for one that does not think, or is not to."""
     if settings.thinking is False:
@@ -314,22 +185,3 @@ def parser_name(marks: ThinkingMarks | None, template: str) -> str | None:
         return "hy_v4" if "v4" in marks.start else "hy_v3"
     # a template with a switch leaves the opening mark to the model, as Qwen3's does
     return PARSERS.get(marks.start, "qwen3" if "enable_thinking" in template else "deepseek_r1")
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind((HOST, 0))
-        return int(taken.getsockname()[1])
-
-
-def _tail(path: Path) -> str:
-    with contextlib.suppress(OSError):
-        return masked(path.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace"))
-    return ""
-
-
-def _marked(mark: str) -> Iterator[psutil.Process]:
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(MARK) == mark and process.pid != os.getpid():
-                yield process

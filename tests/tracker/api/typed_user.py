@@ -90,6 +90,11 @@ def losses(home: tracker.Home) -> list[float]:
         found = assert_type(home.ladder_results("demo", suite="quick"), tracker.LadderResult)
         again = assert_type(home.repeatability("demo", "a run"), tracker.Repeatability | None)
         assert again is None or again.n_items
+        told: list[tracker.SpeedEvent] = []
+        load = tracker.SpeedLoad(sweep=(1, 4), bound=tracker.LatencyBound(ttft_s=1.0))
+        speed = home.measure_speed("demo", load=load, engine="transformers", on_event=told.append)
+        assert_type(speed, tracker.SpeedRun)
+        assert len(home.speeds(speed.model.model_id)) == len(speed.levels)
         return [rung.loss.difference for rung in found.rungs if rung.loss is not None]
     except tracker.TrackerError:
         return []

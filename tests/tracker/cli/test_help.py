@@ -18,7 +18,7 @@ from tracker.cli.help import shown_default
 WIDTH = 80
 TITLES = {
     "Arguments", "Commands", "Options", "Data", "Filters", "Axis", "Tasks", "Agent", "Engine", "Budget",
-    "Queue", "Output",
+    "Queue", "Speed", "Output",
 }  # fmt: skip
 NEGATIVES = {  # others would mean nothing
     "--no-thinking", "--no-browser", "--no-sandbox", "--no-token", "--no-transfer",
