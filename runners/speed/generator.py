@@ -29,6 +29,7 @@ from tracker.serialization import write_atomically
 from tracker.settings import Settings
 
 NAME = "vllm bench serve"
+PACKAGE = "vllm"  # and its program
 PROGRAM = Path(__file__).parent / "vllm_bench_main.py"
 VARIABLE = "TRACKER_LOAD_GENERATOR"
 KEY_VARIABLE = "OPENAI_API_KEY"  # vLLM's generator sends it as the key
@@ -75,10 +76,10 @@ def find_generator(settings: Settings) -> str:
             message = f"{VARIABLE} names `{settings.load_generator}`, which is no program"
             raise TrackerError(message, hint="the path of `python` or `vllm` in an environment with vLLM")
         beside = Path(given).with_name("python")
-        return str(beside) if Path(given).stem == "vllm" and beside.exists() else given
-    if importlib.util.find_spec("vllm") is not None:
+        return str(beside) if Path(given).stem == PACKAGE and beside.exists() else given
+    if importlib.util.find_spec(PACKAGE) is not None:
         return sys.executable
-    vllm = shutil.which("vllm")
+    vllm = shutil.which(PACKAGE)
     if vllm is not None and (beside := Path(vllm).with_name("python")).exists():
         return str(beside)
     raise TrackerError(

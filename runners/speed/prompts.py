@@ -34,7 +34,7 @@ WORDS = TEXT.split()
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class ServerProbe:
     """What the first requests showed."""
 
     endpoint: str  # after the base URL
@@ -43,7 +43,7 @@ class Probe:
     prompt_tokens: int  # of one such prompt, as the server counts
 
 
-def probe_server(server: RunningServer, load: SpeedLoad) -> Probe:
+def probe_server(server: RunningServer, load: SpeedLoad) -> ServerProbe:
     """Find the endpoint and the length of a prompt, and warm the server up; nothing is measured yet.
 
     Raises:
@@ -53,7 +53,7 @@ def probe_server(server: RunningServer, load: SpeedLoad) -> Probe:
     return asyncio.run(_probe(server, load))
 
 
-async def _probe(server: RunningServer, load: SpeedLoad) -> Probe:
+async def _probe(server: RunningServer, load: SpeedLoad) -> ServerProbe:
     generator = random.Random(SEED)
     async with ServerApi(server.base_url, api_key=server.key) as api:
         refusal: EngineError | None = None
@@ -68,13 +68,13 @@ async def _probe(server: RunningServer, load: SpeedLoad) -> Probe:
                     refusal = refusal or error
                     continue
                 return await _warmed(
-                    api, server, load, Probe(endpoint, ignores_end, TRIED_WORDS, _prompt_tokens(answer))
+                    api, server, load, ServerProbe(endpoint, ignores_end, TRIED_WORDS, _prompt_tokens(answer))
                 )
         assert refusal is not None
         raise refusal
 
 
-async def _warmed(api: ServerApi, server: RunningServer, load: SpeedLoad, first: Probe) -> Probe:
+async def _warmed(api: ServerApi, server: RunningServer, load: SpeedLoad, first: ServerProbe) -> ServerProbe:
     """The probe for prompts as long as asked for, after a few of them at once."""
     generator = random.Random(SEED + 1)
     n_words = max(1, round(load.input_tokens * first.n_words / first.prompt_tokens))
@@ -84,7 +84,7 @@ async def _warmed(api: ServerApi, server: RunningServer, load: SpeedLoad, first:
     ]
     answers = await asyncio.gather(*(api.post(first.endpoint, body) for body in bodies))
     n_tokens = sum(_prompt_tokens(answer) for answer in answers)
-    return Probe(first.endpoint, first.ignores_end, n_words, round(n_tokens / len(answers)))
+    return ServerProbe(first.endpoint, first.ignores_end, n_words, round(n_tokens / len(answers)))
 
 
 def _body(name: str, endpoint: str, text: str, *, ignores_end: bool) -> dict[str, Any]:

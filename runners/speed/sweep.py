@@ -11,7 +11,7 @@ from runners.engines.serving import RunningServer
 from runners.hardware import MemoryWatch
 from runners.speed.energy import EnergyMeter
 from runners.speed.generator import Generator, Level, Target, is_on_this_machine, level_arguments
-from runners.speed.prompts import SEED, Probe, write_prompts
+from runners.speed.prompts import SEED, ServerProbe, write_prompts
 from runners.speed.result import AskedTokens, read_level
 from tracker.records.speed import SpeedLevel, SpeedLoad, SpeedRun
 
@@ -28,7 +28,7 @@ class SweepStep:
 
 def sweep(
     server: RunningServer,
-    probe: Probe,
+    probe: ServerProbe,
     load: SpeedLoad,
     *,
     python: str,
@@ -83,7 +83,7 @@ def time_left(minutes: float | None) -> float | None:
     return None if minutes is None else time.monotonic() + 60.0 * minutes
 
 
-def _level(server: RunningServer, probe: Probe, load: SpeedLoad, place: int, folder: Path) -> Level:
+def _level(server: RunningServer, probe: ServerProbe, load: SpeedLoad, place: int, folder: Path) -> Level:
     concurrency = load.sweep[place]
     n_requests = load.requests_at(concurrency)
     prompts = folder / f"prompts-{place + 1:02}.jsonl"

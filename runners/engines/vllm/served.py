@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runners.engines.vllm.args import CPU
 from runners.engines.vllm.errors import explain
-from runners.engines.vllm.server_process import Launch, VllmServer
+from runners.engines.vllm.server_process import VllmLaunch, VllmServer
 from runners.engines.vllm.spec import SPEC
 from runners.hardware import Gpu, choose_cards, describe_hardware
 from tracker.errors import EngineError, TrackerError
@@ -66,7 +66,9 @@ def serve(model: Model, settings: EngineSettings, *, log_path: Path) -> ServedBy
         message = "vLLM has no batch-invariant mode on a CPU"
         raise EngineError(message, reason="unsupported", hint="leave out `--batch-invariant`")
     cards = choose_cards(hardware.gpus, settings.tensor_parallel_size)
-    server = ServedByVllm.start(Launch(model, settings, is_cpu=not hardware.has_gpu, cards=cards), log_path)
+    server = ServedByVllm.start(
+        VllmLaunch(model, settings, is_cpu=not hardware.has_gpu, cards=cards), log_path
+    )
     try:
         server.wait_until_ready()
         server.describe()

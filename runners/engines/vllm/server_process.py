@@ -41,7 +41,7 @@ SCHEMA_BACKEND = {"backend": "guidance", "disable_any_whitespace": True}  # or b
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
+class VllmLaunch:
     """Everything that decides how the server runs."""
 
     model: Model
@@ -53,7 +53,7 @@ class Launch:
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ServerAddress:
     """Where a server answers, and the key that it wants."""
 
     base_url: str
@@ -64,7 +64,7 @@ class VllmServer:
     """A server under way. Its key is a random one, which this process sends from now on."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], launch: Launch, log_path: Path, *, address: Address
+        self, process: subprocess.Popen[bytes], launch: VllmLaunch, log_path: Path, *, address: ServerAddress
     ) -> None:
         """Take over `process`, which writes to `log_path`."""
         self.launch = launch
@@ -72,7 +72,7 @@ class VllmServer:
         self._process, self._log_path = process, log_path
 
     @classmethod
-    def start(cls, launch: Launch, log_path: Path) -> Self:
+    def start(cls, launch: VllmLaunch, log_path: Path) -> Self:
         """Start it; it is not ready yet."""
         # the key is not in its arguments, which every user of the machine can list
         key, port = secrets.token_urlsafe(KEY_BYTES), _free_port()
@@ -92,7 +92,7 @@ class VllmServer:
                 start_new_session=True,
                 env=told | python_environment() | visible_cards(launch.cards) | marks,
             )
-        return cls(process, launch, log_path, address=Address(base_url, key))
+        return cls(process, launch, log_path, address=ServerAddress(base_url, key))
 
     @property
     def pid(self) -> int:
@@ -157,7 +157,7 @@ class VllmServer:
         self._process.wait()
 
 
-def server_argv(launch: Launch, *, port: int) -> list[str]:
+def server_argv(launch: VllmLaunch, *, port: int) -> list[str]:
     """The command line of vLLM's server; the one place where our names become its options."""
     argv = python_command("-m", "runners.engines.vllm.server_main", "--host", HOST, "--port", str(port))
     argv += ["--served-model-name", launch.model.model_id]

@@ -12,7 +12,7 @@ from math import ceil, floor
 from pathlib import Path
 
 from runners.engines.thinking import ThinkingMarks
-from runners.engines.vllm.server_process import Launch, VllmServer
+from runners.engines.vllm.server_process import VllmLaunch, VllmServer
 from runners.hardware import Hardware, choose_cards, describe_hardware
 from runners.memory.prediction import GIB, predict, require_predictor
 from runners.memory.vllm import CONTEXT_BYTES
@@ -79,7 +79,7 @@ def start_server(model: Model, settings: EngineSettings, *, tier: str, log_path:
     kept_bytes = training_bytes(tier, load_settings().home)
     settings = shared_settings(model, settings, hardware, tier=tier, kept_bytes=kept_bytes)
     cards = choose_cards(hardware.gpus, settings.tensor_parallel_size)
-    launch = Launch(
+    launch = VllmLaunch(
         model,
         settings,
         is_cpu=not hardware.has_gpu,

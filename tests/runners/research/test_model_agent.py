@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from runners.engines.thinking import ThinkingMarks
-from runners.engines.vllm.server_process import Address, Launch, VllmServer, server_argv
+from runners.engines.vllm.server_process import ServerAddress, VllmLaunch, VllmServer, server_argv
 from runners.hardware import Gpu, Hardware
 from runners.models.demo import demo_model
 from runners.research.agents import open_agent
@@ -378,8 +378,8 @@ def test_model_agent_a_server_of_ours_that_dies_pauses_the_study_unless_it_would
     log_path = tmp_path / "vllm.log"
     log_path.write_text(log)
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    launch = Launch(BIGRAM, EngineSettings(engine="vllm"), is_cpu=True)
-    server = VllmServer(process, launch, log_path, address=Address("http://127.0.0.1:1/v1"))
+    launch = VllmLaunch(BIGRAM, EngineSettings(engine="vllm"), is_cpu=True)
+    server = VllmServer(process, launch, log_path, address=ServerAddress("http://127.0.0.1:1/v1"))
     server.check_still_there()
     process.kill()
     process.communicate()
@@ -388,7 +388,7 @@ def test_model_agent_a_server_of_ours_that_dies_pauses_the_study_unless_it_would
 
 
 def test_model_agent_a_server_listens_on_this_machine_alone() -> None:
-    launch = Launch(BIGRAM, EngineSettings(engine="vllm"), is_cpu=False, parser="qwen3")
+    launch = VllmLaunch(BIGRAM, EngineSettings(engine="vllm"), is_cpu=False, parser="qwen3")
     argv = server_argv(launch, port=8123)
     assert argv[argv.index("--host") + 1] == "127.0.0.1"
     assert argv[argv.index("--allowed-origins") + 1] == "[]"
