@@ -685,6 +685,7 @@ class Home:
         repeats: int | None = None,
         thinking_budgets: int | Sequence[int] = (),
         until: float | None = None,
+        until_mean: float | None = None,
         until_better_than: str | None = None,
         minutes: float | None = None,
         executor: str | None = None,
@@ -715,6 +716,8 @@ class Home:
             thinking_budgets: Tokens of each written answer with its thinking; one run for each of several.
             until: Stop a task when the half width of its 95% interval is at most this many percentage
                 points.
+            until_mean: Stop a suite when the half width of the 95% interval of the mean of its tasks, each
+                counted equally, is at most this many points; `suite_mean` of the runs has that mean.
             until_better_than: Stop a task when this model, measured here, is told apart from `model` on the
                 items that it has answered; `against` of the runs has the difference with its interval.
             minutes: Stop cleanly after this many minutes; the scores so far are valid.
@@ -754,6 +757,7 @@ class Home:
                 else (thinking_budgets,)
             ),
             until_half_width=half_width(until),
+            until_mean_half_width=half_width(until_mean, field="until_mean"),
             until_better_than=until_better_than,
             minutes=minutes,
             executor=executor,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
@@ -54,6 +54,35 @@ class Interval:
     def half_width(self) -> float:
         """The distance to the farther end."""
         return max(self.value - self.low, self.high - self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class StratifiedDraws:
+    """Values (n,) drawn one by one without replacement: a stratum by its chance, then one of its items.
+
+    The chances of a draw may depend on all values before it, and are 0 only of a stratum with no item left.
+    """
+
+    values: Sequence[float]  # 0..1
+    strata: Sequence[int]  # of each value, from 0
+    chances: Array  # (n, K) of each stratum to be drawn, which add up to 1
+    weights: Sequence[float]  # (K,) of the strata's means, which add up to 1
+    sizes: Sequence[int]  # (K,) items of each stratum
+
+    def __post_init__(self) -> None:
+        """Check shapes and sums."""
+        n, n_strata = len(self.values), len(self.weights)
+        if len(self.strata) != n or len(self.chances) != n or len(self.sizes) != n_strata:
+            raise ValueError(f"shapes do not agree: {n} values, {n_strata} strata")
+        if self.strata and not 0 <= min(self.strata) <= max(self.strata) < n_strata:
+            raise ValueError(f"a stratum is not in 0..{n_strata - 1}")
+        if not math.isclose(math.fsum(self.weights), 1.0, abs_tol=1e-9) or min(self.weights) <= 0:
+            raise ValueError("the weights must be positive and add up to 1")
+
+    @property
+    def mean(self) -> float:
+        """The weighted mean of the strata's means; each must have a value."""
+        return _StrataTable.of(self).mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +349,141 @@ def items_for_precision(half_width: float, *, n_total: int) -> int:
     return high
 
 
+def anytime_stratified(draws: StratifiedDraws, *, half_width: float | None = None) -> Interval:
+    """The weighted mean of all items of several strata, valid at every look and at any stopping time.
+
+    Whatever decides how often each stratum is drawn: before each draw, the sum of what is known and of what
+    the draw will say about the rest (its distance from the stratum's mean so far, over its chance; Robins et
+    al., JASA 89, 1994) has the mean of all items as its expectation. The bets are those of
+    `anytime_interval`, which is the case of one stratum. The estimate is the weighted mean of the strata's
+    means.
+
+    Raises:
+        ValueError: a stratum has no value, or one is outside 0..1.
+    """
+    table = _StrataTable.of(draws)
+    mean, (floor, ceiling) = table.mean, table.possible_means
+    if floor == ceiling:
+        return Interval(mean, 0.0, mean, mean)
+    low = _last_refuted(_StrataBets(table, half_width), (floor, mean))
+    high = 1 - _last_refuted(_StrataBets(table.mirrored, half_width), (1 - ceiling, 1 - mean))
+    return Interval(mean, table.stderr, max(0.0, min(mean, low)), min(1.0, max(mean, high)))
+
+
+def refutes(draws: StratifiedDraws, mean: float, *, half_width: float | None = None) -> bool:
+    """Whether `anytime_stratified` excludes this mean, at a fraction of its cost.
+
+    Raises:
+        ValueError: a stratum has no value, or one is outside 0..1.
+    """
+    table = _StrataTable.of(draws)
+    floor, ceiling = table.possible_means
+    if not floor - 1e-9 <= mean <= ceiling + 1e-9:
+        return True
+    is_below = mean < table.mean
+    bets = _StrataBets(table if is_below else table.mirrored, half_width)
+    return float(bets(mean if is_below else 1 - mean).max()) >= math.log(2 / ALPHA)
+
+
+@dataclass(frozen=True, slots=True)
+class _StrataTable:
+    """Draws as arrays."""
+
+    sample: Array  # (n,)
+    is_of: Array  # (n, K), 1 where the value is of the stratum
+    chances: Array  # (n, K)
+    weights: Array  # (K,)
+    sizes: Array  # (K,)
+
+    @classmethod
+    def of(cls, draws: StratifiedDraws) -> _StrataTable:
+        sample = _fractions(draws.values)
+        sizes = np.asarray(draws.sizes, dtype=float)
+        is_of = np.zeros((len(sample), len(sizes)))
+        is_of[np.arange(len(sample)), np.asarray(draws.strata, dtype=int)] = 1.0
+        counts = is_of.sum(axis=0)
+        if not counts.all():
+            raise ValueError("a stratum has no value")
+        if (counts > sizes).any():
+            raise ValueError("more values than a stratum has items")
+        return cls(sample, is_of, draws.chances, np.asarray(draws.weights, dtype=float), sizes)
+
+    @property
+    def mirrored(self) -> _StrataTable:
+        """With every value taken from 1."""
+        return replace(self, sample=1 - self.sample)
+
+    @property
+    def mean(self) -> float:
+        """The weighted mean of the strata's means."""
+        return float(
+            self.weights @ ((self.is_of * self.sample[:, None]).sum(axis=0) / self.is_of.sum(axis=0))
+        )
+
+    @property
+    def possible_means(self) -> tuple[float, float]:
+        """The means that are still possible given the unseen items; they include the estimate."""
+        sums, counts = (self.is_of * self.sample[:, None]).sum(axis=0), self.is_of.sum(axis=0)
+        least, mean = float(self.weights @ (sums / self.sizes)), self.mean
+        unknown = float(self.weights @ ((self.sizes - counts) / self.sizes))
+        return (min(mean, least), max(mean, least + unknown)) if unknown else (mean, mean)
+
+    @property
+    def stderr(self) -> float | None:
+        """That of the weighted mean; None: a stratum has a single value and more items."""
+        variance = 0.0
+        for stratum, (weight, size) in enumerate(zip(self.weights, self.sizes, strict=True)):
+            values = self.sample[self.is_of[:, stratum] > 0]
+            if len(values) == size:
+                continue
+            if len(values) < 2:
+                return None
+            share = _remaining(len(values), int(size)) / len(values)
+            variance += weight**2 * share * float(values.var(ddof=1))
+        return math.sqrt(variance)
+
+
+class _StrataBets:
+    """The logarithm of the capital (n,) after each value, of bets that the mean is larger than the argument.
+
+    Everything is in units of the weight that is still unknown before a draw.
+    """
+
+    def __init__(self, table: _StrataTable, half_width: float | None) -> None:
+        sample, is_of, chances = table.sample, table.is_of, table.chances
+        weights, sizes = table.weights, table.sizes
+        n = np.arange(len(sample))
+        own = is_of.argmax(axis=1)
+        counts, sums = np.cumsum(is_of, axis=0), np.cumsum(is_of * sample[:, None], axis=0)
+        before, sums_before = counts - is_of, sums - is_of * sample[:, None]
+        unknown = weights * (sizes - before) / sizes  # (n, K)
+        self._scale = unknown.sum(axis=1)  # (n,)
+        self._known = (weights * sums_before / sizes).sum(axis=1)
+        guesses = (0.5 + sums_before) / (before + 1)
+        shares = unknown / self._scale[:, None]
+        ratios = np.divide(shares, chances, out=np.zeros_like(shares), where=shares > 0)
+        guessed = (shares * guesses).sum(axis=1)
+        self._drawn = guessed + ratios[n, own] * (sample - guesses[n, own])
+        self._least = guessed - (ratios * guesses).max(axis=1)
+        constant = np.tile(CONSTANT_BETS[:, None], (1, len(sample)))
+        if half_width is None:
+            self._bets, start = constant, np.full(len(constant), -math.log(len(constant)))
+        else:
+            means = (0.5 + sums[n, own]) / (counts[n, own] + 1)
+            squares = is_of * ((sample - means) ** 2)[:, None]
+            variances = (0.25 + np.cumsum(squares, axis=0) - squares) / (before + 1)  # of earlier values
+            spread = (shares * ratios * variances).sum(axis=1)
+            start = np.append(np.full(len(constant), (1 - TUNED_SHARE) / len(constant)), TUNED_SHARE)
+            self._bets, start = np.vstack((constant, half_width / spread)), np.log(start)
+        self._start = start[:, None]
+
+    def __call__(self, mean: float) -> Array:
+        expected = np.maximum((mean - self._known) / self._scale, self._least + 1e-12)
+        bets = np.minimum(self._bets, MAX_BET / (expected - self._least))
+        gains = np.log1p(bets * (self._drawn - expected))
+        return np.asarray(np.logaddexp.reduce(np.cumsum(gains, axis=1) + self._start, axis=0))
+
+
 def anytime_difference(a: Sequence[float], b: Sequence[float]) -> Interval:
     """Mean of `a` minus `b`, −1..1, on items drawn at random, valid at every look and any stopping time.
 
@@ -375,9 +539,14 @@ def _crossing(
 ) -> float:
     """The largest mean in `bounds` that bets on a larger one have rejected so far, or the lower bound."""
     bets = _bets(sample, half_width)
+    return _last_refuted(lambda mean: _log_capital(sample, mean, bets, n_total), bounds)
+
+
+def _last_refuted(log_capital: Callable[[float], Array], bounds: tuple[float, float]) -> float:
+    """The largest mean in `bounds` at which the capital has once been large enough, or the lower bound."""
 
     def is_refuted(mean: float) -> bool:
-        return float(_log_capital(sample, mean, bets, n_total).max()) >= math.log(2 / ALPHA)
+        return float(log_capital(mean).max()) >= math.log(2 / ALPHA)
 
     low, high = bounds
     if not is_refuted(low):

@@ -73,6 +73,21 @@ class Stopping:
         return anytime_interval(self.values, n_total=self.n_total, half_width=self.half_width)
 
 
+@dataclass(frozen=True, slots=True)
+class GivenInterval:
+    """A task whose items were drawn in another way, with its interval, which holds at every look."""
+
+    found: Interval
+    is_of_tasks: bool = False  # of a group: of the mean over its tasks, not over its items
+
+    def interval(self) -> Interval:
+        """The 95% interval."""
+        return self.found
+
+
+Ending = Stopping | GivenInterval  # of a task that was stopped early
+
+
 def item_score(metrics: Mapping[str, Any], *, metric: str, filter_name: str) -> float | None:
     """The suite's metric of one item; None if it is not a number between 0 and 1."""
     value = metrics.get(f"{metric},{filter_name}")
@@ -309,7 +324,7 @@ def group_metrics(
     return found
 
 
-def leaf_score(part: LeafItems, *, stopping: Stopping | None = None) -> TaskScore:
+def leaf_score(part: LeafItems, *, stopping: Ending | None = None) -> TaskScore:
     """The score of one task with its 95% interval.
 
     Raises:
@@ -387,7 +402,7 @@ def repeat_metrics(pooled: LeafItems, parts: Sequence[LeafItems]) -> list[TaskMe
 
 
 def group_score(
-    name: str, parts: Sequence[LeafItems], *, weight_by_size: bool, stopping: Stopping | None = None
+    name: str, parts: Sequence[LeafItems], *, weight_by_size: bool, stopping: Ending | None = None
 ) -> TaskScore:
     """The score of a group: the mean over all items, or over its tasks if the group is defined so.
 
@@ -402,7 +417,8 @@ def group_score(
         interval = stopping.interval() if stopping else _pooled(parts, items)
         written = written_answers(items, partial(_pooled, parts))
     else:
-        interval = _weighted(scores, weights)
+        is_given = isinstance(stopping, GivenInterval) and stopping.is_of_tasks
+        interval = stopping.interval() if stopping and is_given else _weighted(scores, weights)
         written = _written_in_parts(scores, sizes)
     first = scores[0]
     return TaskScore(

@@ -120,7 +120,7 @@ class TaskRun:
         `is_enough`: whether no further question is needed after these; None: only time ends the task.
         `n_likely`: how many are likely to be enough; None: unknown.
         """
-        drawn = self._in_draw_order(questions)
+        drawn = self.in_draw_order(questions)
         return self._ask_drawn(drawn, is_enough=is_enough, n_likely=n_likely)
 
     def ask_share(self, questions: Sequence[TaskQuestion], share: Share, *, n_population: int) -> None:
@@ -131,7 +131,7 @@ class TaskRun:
         """
         target, deadline = self.suite_run.job.until_half_width, self.suite_run.deadline
         is_drawn = target is not None or deadline is not None
-        order = self._in_draw_order(questions) if is_drawn else questions
+        order = self.in_draw_order(questions) if is_drawn else questions
         self.own = [question for place, question in enumerate(order) if share.has(place)]
         self.report(force=True, event="task")
         if not is_drawn:
@@ -149,7 +149,7 @@ class TaskRun:
                 )
         self.report(force=True)
 
-    def _in_draw_order(self, questions: Sequence[TaskQuestion]) -> list[TaskQuestion]:
+    def in_draw_order(self, questions: Sequence[TaskQuestion]) -> list[TaskQuestion]:
         """The questions in the random order that the seed gives."""
         order = np.random.default_rng(self.suite_run.job.settings.seed).permutation(len(questions))
         return [questions[n] for n in order]

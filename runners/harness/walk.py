@@ -27,10 +27,12 @@ from runners.harness.lm_tasks import (
     load_task,
     repeat_name,
 )
+from runners.harness.mean_run import MeanRun
 from runners.harness.paired_stopping import PairedTask
 from runners.harness.questions import TaskQuestion
 from runners.harness.sample import SAMPLE_SEED, first_docs, sampled_docs
 from runners.harness.scoring import (
+    Ending,
     LeafItems,
     Stopping,
     cut_thinking,
@@ -63,6 +65,7 @@ from tracker.records import (
 )
 from tracker.records.paired import PairedOutcome, PairedReference
 from tracker.records.shards import Share
+from tracker.records.suite_means import SuiteMean
 from tracker.stats import items_for_precision
 
 SECOND_STAGE = (
@@ -83,6 +86,7 @@ class Tally:
     n_reused_items: int = 0
     reused: Counter[str] = field(default_factory=Counter)  # items by the run that answered them
     against: list[PairedOutcome] = field(default_factory=list)
+    suite_mean: SuiteMean | None = None
     prompts: dict[PromptForm, None] = field(default_factory=dict)  # an ordered set
     prompt_tokens: int = 0
     output_tokens: int = 0
@@ -178,6 +182,9 @@ class RunningSuite:
         Raises:
             EngineError, UnreachableError: the engine died; items already answered are kept.
         """
+        if self.job.until_mean_half_width is not None:
+            self._run_to_mean(self.job.until_mean_half_width)
+            return
         for task in self.tasks:
             if self.stopped() or (self.out_of_time and not self._has_other_workers):
                 self._leave_out(task.spec)
@@ -197,12 +204,8 @@ class RunningSuite:
             return
         try:
             self.task(task.loaded)
-        except TaskUnavailableError as error:
-            self._unavailable(task.spec.task, error)
-        except EngineError as error:
-            if error.reason != "unsupported":
-                raise
-            self._unavailable(task.spec.task, error)
+        except (TaskUnavailableError, EngineError) as error:
+            self.leave_out_unsupported(task.spec.task, error)
 
     def _is_wanted(self, spec: Task) -> bool:
         """Whether the task has no condition, or one of them holds."""
@@ -252,10 +255,7 @@ class RunningSuite:
     def task(self, loaded: LoadedTask) -> None:
         """Answer and score one task."""
         self._unknown_marks().clear()
-        docs = self._docs(loaded)
-        leaf_works = [
-            self.leaves.repeated_work(leaf, docs[leaf.name] if docs else None) for leaf in loaded.leaves
-        ]
+        leaf_works = self.leaf_works(loaded)
         works = [work for repeats in leaf_works for work in repeats]
         questions = [question for work in works for question in work.questions]
         task_run = TaskRun(self, loaded.spec.task, {work.leaf.name: work for work in works}, len(questions))
@@ -274,7 +274,7 @@ class RunningSuite:
                 self._leave_out(loaded.spec)
                 return
         task_run.report(force=True, event="task")
-        stopping: Stopping | None = None
+        stopping: Ending | None = None
         target = self.job.until_half_width
         if self.job.reference is not None:
             questions = self._ask_against(self.job.reference, task_run, works)
@@ -291,7 +291,24 @@ class RunningSuite:
                 target = None if self.out_of_time else target
                 stopping = Stopping(task_run.values(questions), population, target)
         task_run.report(force=True)
-        self._refuse_refused(loaded, works)
+        self.refuse_refused(loaded, works)
+        self.score_asked(loaded, leaf_works, questions, stopping=stopping)
+
+    def leaf_works(self, loaded: LoadedTask) -> list[list[LeafWork]]:
+        """The work of each leaf, once for each repeat."""
+        docs = self._docs(loaded)
+        return [self.leaves.repeated_work(leaf, docs[leaf.name] if docs else None) for leaf in loaded.leaves]
+
+    def score_asked(
+        self,
+        loaded: LoadedTask,
+        leaf_works: Sequence[Sequence[LeafWork]],
+        questions: Sequence[TaskQuestion],
+        *,
+        stopping: Ending | None,
+    ) -> None:
+        """Count and score the items of these questions."""
+        works = [work for repeats in leaf_works for work in repeats]
         works = [work for work in works if work.part(questions).items]
         parts = [work.part(questions) for work in works]
         self.tally.n_items += sum(len(part.items) for part in parts)
@@ -318,6 +335,29 @@ class RunningSuite:
             n_likely=items_for_precision(target, n_total=population),
         )
 
+    def _run_to_mean(self, half_width: float) -> None:
+        """Ask all tasks in turn until the mean of their scores is known that well."""
+        run = MeanRun(self, half_width, [])
+        for task in self.tasks:
+            if task.loaded is None:
+                self._unavailable(task.spec.task, task.error)
+                continue
+            try:
+                run.add(task.loaded)
+            except (TaskUnavailableError, EngineError) as error:
+                self.leave_out_unsupported(task.spec.task, error)
+        run.ask()
+
+    def leave_out_unsupported(self, task: str, error: TaskUnavailableError | EngineError) -> None:
+        """Leave out a task that cannot be asked.
+
+        Raises:
+            EngineError: the engine died.
+        """
+        if isinstance(error, EngineError) and error.reason != "unsupported":
+            raise error
+        self._unavailable(task, error)
+
     def _count_own(self, works: Sequence[LeafWork]) -> None:
         """Count what the workers of this run have answered."""
         for work in works:
@@ -340,7 +380,7 @@ class RunningSuite:
             self.tally.against.append(outcome)
         return drawn
 
-    def _refuse_refused(self, loaded: LoadedTask, works: Sequence[LeafWork]) -> None:
+    def refuse_refused(self, loaded: LoadedTask, works: Sequence[LeafWork]) -> None:
         """Give up a task of which the server refused every request.
 
         Raises:
@@ -365,7 +405,7 @@ class RunningSuite:
         return sampled_docs(sizes, n=limit, seed=seed)
 
     def _score(
-        self, loaded: LoadedTask, repeats: Sequence[Sequence[LeafItems]], *, stopping: Stopping | None
+        self, loaded: LoadedTask, repeats: Sequence[Sequence[LeafItems]], *, stopping: Ending | None
     ) -> None:
         """Score the task from its leaves, each given by the items of its repeats."""
         parts = [pooled_repeats(some) for some in repeats]
@@ -419,7 +459,7 @@ class RunningSuite:
         return found
 
     def _scores_of(
-        self, loaded: LoadedTask, parts: Sequence[LeafItems], *, stopping: Stopping | None
+        self, loaded: LoadedTask, parts: Sequence[LeafItems], *, stopping: Ending | None
     ) -> list[TaskScore]:
         """The score of the group, if its tasks share one metric, and of each task whose metric is a share."""
         shares = [part for part in parts if is_share(part)]

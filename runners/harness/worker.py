@@ -314,6 +314,7 @@ def _run_suite(
         reused=_reuses(suite_run),
         prompts=tuple(tally.prompts),
         against=tuple(tally.against),
+        suite_mean=tally.suite_mean,
         thinks=suite_run.thinks,
         sampling_values=suite_run.sampling or {},
         cost=cost if others is None else with_others(cost, others),

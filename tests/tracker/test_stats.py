@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from tracker.stats import (
     Z90,
     Z95,
     Interval,
+    StratifiedDraws,
     anytime_interval,
+    anytime_stratified,
     bootstrap_interval,
     items_for_precision,
     mcnemar,
@@ -26,6 +29,7 @@ from tracker.stats import (
     paired_difference,
     published_difference,
     published_share,
+    refutes,
     share_interval,
     smallest_detectable_difference,
     stderr_of_mean,
@@ -283,6 +287,89 @@ def test_items_not_seen_bound_the_anytime_interval() -> None:
     found = anytime_interval([1.0] * 90, n_total=100)
     assert found.low >= 0.90
     assert found.high == 1.0
+
+
+def drawn(
+    tasks: list[NDArray[np.float64]], n: int, chances: tuple[float, ...], rng: np.random.Generator
+) -> StratifiedDraws:
+    """The first `n` draws, in which the chances change every ten values with what was seen."""
+    left = [list(rng.permutation(task)) for task in tasks]
+    values: list[float] = []
+    strata, known = [], []
+    for _ in range(n):
+        tilt = 1 + np.arange(len(tasks)) * (sum(values[: 10 * (len(values) // 10)]) % 3)
+        now = np.array(chances) * tilt * [bool(some) for some in left]
+        now = now / now.sum()
+        stratum = int(rng.choice(len(tasks), p=now))
+        values.append(left[stratum].pop())
+        strata.append(stratum)
+        known.append(now)
+    weights = np.full(len(tasks), 1 / len(tasks)).tolist()
+    return StratifiedDraws(values, strata, np.array(known), weights, [len(task) for task in tasks])
+
+
+@pytest.mark.parametrize("half_width", [None, 0.05])
+def test_the_stratified_interval_of_one_stratum_is_the_anytime_interval(half_width: float | None) -> None:
+    rng = np.random.default_rng(14)
+    draws = drawn([(rng.random(300) < 0.7).astype(float)], 120, (1.0,), rng)
+    expected = anytime_interval(draws.values, n_total=300, half_width=half_width)
+    found = anytime_stratified(draws, half_width=half_width)
+    assert asdict(found) == pytest.approx(asdict(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize("half_width", [None, 0.05])
+def test_the_stratified_interval_holds_at_every_look_whatever_decides_the_draws(
+    half_width: float | None,
+) -> None:
+    """Strata of other means and sizes, the last of which ends before the others."""
+    rng = np.random.default_rng(15)
+    missed = 0
+    for _ in range(150):
+        sizes, shares = (200, 100, 40), (0.9, 0.5, 0.2)
+        tasks = [(rng.random(n) < share).astype(float) for n, share in zip(sizes, shares, strict=True)]
+        truth = float(np.mean([task.mean() for task in tasks]))
+        draws = drawn(tasks, 250, (0.3, 0.5, 0.2), rng)  # no interval widens: this look stands for all
+        missed += not holds(anytime_stratified(draws, half_width=half_width), truth)
+    assert missed / 150 <= 0.05
+
+
+def test_refutes_agrees_with_the_interval_on_both_sides() -> None:
+    rng = np.random.default_rng(16)
+    tasks = [(rng.random(200) < share).astype(float) for share in (0.8, 0.4)]
+    draws = drawn(tasks, 150, (0.5, 0.5), rng)
+    found = anytime_stratified(draws, half_width=0.1)
+    for mean in (found.low - 1e-4, found.high + 1e-4, 0.0, 1.0):
+        assert refutes(draws, mean, half_width=0.1)
+    for mean in (found.low + 1e-4, found.value, found.high - 1e-4):
+        assert not refutes(draws, mean, half_width=0.1)
+
+
+def test_all_items_of_all_strata_leave_no_doubt() -> None:
+    rng = np.random.default_rng(17)
+    tasks = [np.array([1.0, 0.0, 1.0]), np.array([0.0, 0.0])]
+    assert anytime_stratified(drawn(tasks, 5, (0.5, 0.5), rng)) == Interval(1 / 3, 0.0, 1 / 3, 1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"weights": (0.5, 0.4)}, "add up to 1"),
+        ({"strata": [0, 2]}, "not in 0..1"),
+        ({"sizes": [5]}, "shapes"),
+        ({"strata": [0, 0]}, "a stratum has no value"),
+        ({"sizes": [0, 5]}, "more values than a stratum has"),
+    ],
+)
+def test_draws_that_cannot_be_are_refused(change: dict[str, object], said: str) -> None:
+    good: dict[str, object] = {
+        "values": [1.0, 0.0],
+        "strata": [0, 1],
+        "chances": np.full((2, 2), 0.5),
+        "weights": (0.5, 0.5),
+        "sizes": (5, 5),
+    }
+    with pytest.raises(ValueError, match=said):
+        anytime_stratified(StratifiedDraws(**good | change))  # type: ignore[arg-type]
 
 
 def test_the_bootstrap_agrees_with_scipy() -> None:

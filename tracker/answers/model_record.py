@@ -10,7 +10,7 @@ from pydantic_core import to_jsonable_python
 from tracker.answers.abilities import Ability, read_abilities
 from tracker.answers.models import id_of_folder, known_id
 from tracker.answers.repeatability import repeatability_document, repeated
-from tracker.answers.run_lines import outcome_rows
+from tracker.answers.run_lines import mean_row, outcome_rows
 from tracker.answers.speed import speeds_in, timed_models
 from tracker.errors import UnknownNameError
 from tracker.settings import Settings
@@ -79,6 +79,7 @@ def read_model(model: str, settings: Settings) -> ModelRecord:
         run["scores"] = [score for score in scores if score["run_id"] == run["run_id"]]
         run["repeatability"] = repeatability_document(newest.get(run["run_id"]))
         run["against"] = outcome_rows(run["against"])
+        run["suite_mean"] = mean_row(run["suite_mean"])
         run["metrics"] = [metric for metric in metrics if metric["run_id"] == run["run_id"]]
     chosen = {row["revision"] for row in revisions}
     runs = [run for run in runs if run["revision"] in chosen]

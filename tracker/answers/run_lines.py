@@ -11,6 +11,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from tracker.records.paired import PairedOutcome, PairedVerdict
+from tracker.records.suite_means import SuiteMean
 from tracker.wording import counted
 
 TOOL_FORMS = {"template": "in the chat template", "text": "as text"}
@@ -114,6 +115,35 @@ def paired_line(row: Mapping[str, Any]) -> str:
     difference = f"{100 * found.difference:+.1f} points ({ends}, 95% interval)"
     asked = f"{found.n_items:,} of {found.n_total:,} items that it answered"
     return f"{found.task}: {found.verdict} {beside} {found.reference}: {difference} on {asked}"
+
+
+def mean_document(found: SuiteMean | None) -> dict[str, Any] | None:
+    """The mean of the tasks of a run that ended once it was known, as plain JSON values."""
+    if found is None:
+        return None
+    return asdict(found) | {"tasks": list(found.tasks), "is_reached": found.is_reached}
+
+
+def mean_row(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The same for a mean as the database has it."""
+    return None if row is None else mean_document(_mean(row))
+
+
+def _mean(row: Mapping[str, Any]) -> SuiteMean:
+    values = {field.name: row[field.name] for field in fields(SuiteMean)}
+    return SuiteMean(**values | {"tasks": tuple(values["tasks"])})
+
+
+def mean_line(row: Mapping[str, Any]) -> str:
+    """The mean of the tasks of a run that ended once it was known; `row` has the fields of a `SuiteMean`."""
+    found = _mean(row)
+    interval = f"{100 * found.ci_low:.1f}–{found.ci_high:.1%}, 95% interval"
+    tasks = counted(len(found.tasks), "task")
+    end = "reached" if found.is_reached else "not reached"
+    return (
+        f"mean of {tasks}, each counted equally: {found.value:.1%} ({interval}) on {found.n_items:,} of"
+        f" {counted(found.n_total, 'item')}; ±{100 * found.wanted_half_width:g} points {end}"
+    )
 
 
 def prompt_line(prompts: Sequence[Mapping[str, Any]] | None) -> str:

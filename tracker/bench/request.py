@@ -31,6 +31,7 @@ OFFLINE_SUITE = "quick"  # by default elsewhere, and for the embedded model
 FIRST_DATA_SET = "cais/mmlu"  # of the suite that places
 MOST_HALF_WIDTH = 50.0  # percentage points: an interval that is as wide as the scale
 MOST_DIGITS = len(str(MOST_OUTPUT_TOKENS))
+UNTIL_MEAN = "--until-mean"
 PROTOCOL = (
     "num_fewshot",
     "metric",
@@ -59,6 +60,7 @@ class BenchRequest:
     thinking_budgets: tuple[int, ...] = ()  # tokens of each written answer, one run for each; empty: as is
     limit: int | None = None
     until_half_width: float | None = None
+    until_mean_half_width: float | None = None
     until_better_than: str | None = None  # a model measured here, as people name it
     minutes: float | None = None
     executor: str | None = None  # None: that of the settings
@@ -99,6 +101,7 @@ class BenchRequest:
             _check_count("thinking_budget", budget, most=MOST_OUTPUT_TOKENS, example=4096)
         check_until(self.repeats or 1, self.until_half_width)
         check_reference(self, self.repeats or 1)
+        check_mean(self, self.repeats or 1)
         _check_workers(self)
 
 
@@ -106,8 +109,14 @@ def _check_workers(request: BenchRequest) -> None:
     if request.executor is not None:
         EXECUTORS.place(request.executor)  # a wrong name costs nothing
     worker_count(request.data_parallel)
-    is_paired = request.until_better_than is not None
-    check_shareable(request.engine, request.data_parallel, is_paired=is_paired)
+    check_shareable(request.engine, request.data_parallel, in_turn=in_turn(request))
+
+
+def in_turn(request: BenchRequest) -> str | None:
+    """The option by which each answer decides what is asked next; None: there is none."""
+    if request.until_better_than is not None:
+        return "--until-better-than"
+    return None if request.until_mean_half_width is None else UNTIL_MEAN
 
 
 def _check_count(field: str, value: object, *, least: int = 1, most: int, example: object) -> None:
@@ -146,14 +155,54 @@ def check_until(repeats: int, until_half_width: float | None) -> None:
         )
 
 
-def half_width(until: float | None) -> float | None:
-    """`--until`, which is in percentage points, as a fraction of 1.
+def check_mean(request: BenchRequest, repeats: int) -> None:
+    """Refuse what cannot go with a mean of all tasks that ends the run.
+
+    Raises:
+        UsageError: another rule, a sample of the items, or repeats are asked for as well.
+    """
+    if request.until_mean_half_width is None:
+        return
+    others = {
+        "--until": request.until_half_width,
+        "--until-better-than": request.until_better_than,
+        "--limit": request.limit,
+    }
+    for flag, value in others.items():
+        if value is not None:
+            hint = "choose one of them" if flag != "--limit" else "it draws as few items as it needs from all"
+            raise UsageError(f"`{UNTIL_MEAN}` cannot be combined with `{flag}`", hint=hint)
+    if repeats > 1:
+        raise UsageError(
+            f"`{UNTIL_MEAN}` cannot be combined with repeats, which are no independent items",
+            hint="`--repeats 1`, or limit the questions with `--limit N`",
+        )
+
+
+def check_mean_of(suite: Suite) -> None:
+    """Refuse a suite whose tasks have no mean that is fixed before the first answer.
+
+    Raises:
+        UsageError: its tasks are chosen by scores, or it asks a sample of them.
+    """
+    names = ", ".join(f"`{task.task}`" for task in suite.tasks if task.when)
+    hint = "name a suite that always asks the same: `--suite anchor-small`; or use `--until N` for each task"
+    if names:
+        message = f"`{UNTIL_MEAN}`: whether suite `{suite.name}` asks {names} depends on scores"
+        raise UsageError(f"{message}, so that its mean is not fixed", hint=hint)
+    if suite.sample is not None:
+        message = f"`{UNTIL_MEAN}`: suite `{suite.name}` asks a sample of {suite.sample:,} items of each task"
+        raise UsageError(f"{message}, and the mean is one of all items", hint=hint)
+
+
+def half_width(until: float | None, *, field: str = "until") -> float | None:
+    """`--until` or `--until-mean`, which are in percentage points, as a fraction of 1.
 
     Raises:
         FieldError: it is out of range.
     """
     if until is not None and not 0 < until < MOST_HALF_WIDTH:
-        raise FieldError("until", f"must be between 0 and 50 percentage points, got {until:g}", example=1.5)
+        raise FieldError(field, f"must be between 0 and 50 percentage points, got {until:g}", example=1.5)
     return None if until is None else until / 100
 
 

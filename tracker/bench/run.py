@@ -25,7 +25,16 @@ from runners.memory.fit import changes, plan_fit
 from runners.models.resolve import resolve_model, stored_model_id, weights_format
 from runners.sandbox import run as sandbox
 from tracker.answers.models import known_id
-from tracker.bench.request import BenchRequest, check_reference, check_until, suites_of, with_suite
+from tracker.bench.request import (
+    BenchRequest,
+    check_mean,
+    check_mean_of,
+    check_reference,
+    check_until,
+    in_turn,
+    suites_of,
+    with_suite,
+)
 from tracker.bench.workers import (
     card_groups,
     check_memory,
@@ -90,7 +99,7 @@ def bench(request: BenchRequest, settings: Settings, on_event: Callable[[Event],
     request = replace(request, engine=choose_engine(request.engine, has_gpu=has_gpu, weights=weights))
     runs = _run_requests(request, suites)
     reference = paired_reference(request, suites, settings)
-    check_shareable(request.engine, request.data_parallel, is_paired=reference is not None)
+    check_shareable(request.engine, request.data_parallel, in_turn=in_turn(request))
     n_workers = count_workers(
         request.data_parallel, request.engine, hardware, has_gpu=has_gpu, place=place, name=executor
     )
@@ -169,7 +178,7 @@ def _run_requests(request: BenchRequest, suites: Sequence[Suite]) -> tuple[RunRe
     """One run for each suite, or for each suite and token budget.
 
     Raises:
-        UsageError: a suite repeats its questions, and a precision is asked for.
+        UsageError: a suite repeats its questions or has no fixed mean, and a precision is asked for.
     """
     runs = []
     for suite in suites:
@@ -180,6 +189,9 @@ def _run_requests(request: BenchRequest, suites: Sequence[Suite]) -> tuple[RunRe
         )
         check_until(asked.repeats, request.until_half_width)
         check_reference(request, asked.repeats)
+        check_mean(request, asked.repeats)
+        if request.until_mean_half_width is not None:
+            check_mean_of(asked)
         for budget in request.thinking_budgets or (None,):
             tasks = (
                 suite.tasks
@@ -242,6 +254,7 @@ def _job(request: BenchRequest, model: Model, runs: tuple[RunRequest, ...], sett
         limit=request.limit,
         sample_seed=None if request.limit is None else SAMPLE_SEED,
         until_half_width=request.until_half_width,
+        until_mean_half_width=request.until_mean_half_width,
         minutes=request.minutes,
         flush_s=settings.flush_s,
     )

@@ -44,8 +44,10 @@ def worker_count(text: str | int) -> Workers:
     return number
 
 
-def check_shareable(engine: EngineSettings, workers: Workers, *, is_paired: bool) -> None:
+def check_shareable(engine: EngineSettings, workers: Workers, *, in_turn: str | None) -> None:
     """Refuse what several workers cannot share.
+
+    `in_turn`: the option by which each answer decides what is asked next, if there is one.
 
     Raises:
         TrackerError: the model is on a server, or each answer decides whether another one is asked.
@@ -57,9 +59,9 @@ def check_shareable(engine: EngineSettings, workers: Workers, *, is_paired: bool
             f"`{FLAG}` starts several engines here, but the model is on a server",
             hint="`--concurrency N` asks the server more at once",
         )
-    if is_paired:
+    if in_turn is not None:
         raise TrackerError(
-            f"`{FLAG}` cannot be combined with `--until-better-than`, where each answer decides whether"
+            f"`{FLAG}` cannot be combined with `{in_turn}`, where each answer decides whether"
             " another one is asked",
             hint=f"leave out `{FLAG}`, or measure all items and use `tracker compare`",
         )

@@ -46,6 +46,7 @@ def bench(
     executor: Annotated[str | None, Parameter(group=ENGINE)] = None,
     data_parallel: Annotated[str, Parameter(group=ENGINE)] = "1",
     until: Annotated[float | None, Parameter(group=BUDGET)] = None,
+    until_mean: Annotated[float | None, Parameter(group=BUDGET)] = None,
     until_better_than: Annotated[str | None, Parameter(group=BUDGET)] = None,
     budget: BudgetFlags = DEFAULT_BUDGET,
     speed: SpeedFlags = DEFAULT_SPEED,
@@ -91,6 +92,9 @@ def bench(
         measured one after the other and compared.
     until
         Stop a task once its 95% interval is at most ±N percentage points.
+    until_mean
+        Stop a suite once the 95% interval of the mean of its tasks, each counted equally, is at most ±N
+        percentage points; the next items are asked where they narrow it most for their tokens.
     until_better_than
         Stop a task once MODEL is better or worse than this model measured here, on the items that it
         has answered; the 95% interval of the difference holds whenever the task stops.
@@ -154,6 +158,7 @@ def bench(
             repeats=repeats,
             thinking_budget=thinking_budget,
             until=until,
+            until_mean=until_mean,
             until_better_than=until_better_than,
             code=engine.trust_remote_code,
         )
@@ -189,6 +194,7 @@ def bench(
         repeats=repeats,
         thinking_budgets=token_budgets(thinking_budget),
         until_half_width=half_width(until),
+        until_mean_half_width=half_width(until_mean, field="until_mean"),
         until_better_than=until_better_than,
         minutes=budget.minutes,
         executor=executor,

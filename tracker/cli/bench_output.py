@@ -15,6 +15,8 @@ from tracker.answers.placement import equal_text
 from tracker.answers.run_lines import (
     by_workers,
     completed_line,
+    mean_document,
+    mean_line,
     outcome_document,
     paired_line,
     prompt_line,
@@ -69,6 +71,7 @@ def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]
         "scores": [_score_document(score) for score in run.scores],
         "metrics": [dump(metric) for metric in run.metrics],
         "against": [outcome_document(one) for one in run.against],
+        "suite_mean": mean_document(run.suite_mean),
         **placement_document(placement),
         "warnings": list(run.warnings),
     }
@@ -105,7 +108,8 @@ def print_run(console: Console, run: Run, placement: Placement | Unplaced | None
     else:
         console.print(f"{escape(one_line(title))}: no scores")
     completed = [completed_line(dump(score)) for score in run.scores if score.group is None]
-    for line in filter(None, [*completed, *(paired_line(dump(one)) for one in run.against)]):
+    means = [mean_line(dump(run.suite_mean))] if run.suite_mean is not None else []
+    for line in filter(None, [*means, *completed, *(paired_line(dump(one)) for one in run.against)]):
         console.print(escape(one_line(line)), highlight=False)
     if line := sampling_line(run.sampling, run.sampling_values, run.repeats, run.max_output_tokens):
         console.print(escape(one_line(line)), highlight=False)

@@ -15,6 +15,7 @@ from tracker.answers.repeatability import repeatability_line
 from tracker.answers.run_lines import (
     by_workers,
     completed_line,
+    mean_line,
     paired_line,
     prompt_line,
     reuse_lines,
@@ -98,6 +99,8 @@ def _print_run(out: Console, run: Row) -> None:
     out.print(Text(one_line(_cost(run)), style="dim"))
     if run["repeatability"]:
         out.print(Text(one_line(repeatability_line(run["repeatability"])), style="dim"))
+    if run["suite_mean"]:
+        out.print(Text(one_line(mean_line(run["suite_mean"]))))
     for outcome in run["against"]:
         out.print(Text(one_line(paired_line(outcome))))
     for line in (prompt_line(run["prompts"]), *reuse_lines(run["reused"])):

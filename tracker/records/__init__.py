@@ -19,6 +19,7 @@ from tracker.errors import FieldError
 from tracker.records.origins import Origin
 from tracker.records.paired import PairedOutcome, PairedReference
 from tracker.records.shards import Shard
+from tracker.records.suite_means import SuiteMean
 
 EMBEDDED_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"  # what MODEL `demo` means
 CUT_OFF = ("length", "repetition")  # reasons of answers that did not end by themselves
@@ -320,6 +321,7 @@ class Job:
     limit: int | None = None  # N items of each task
     sample_seed: int | None = None  # they are a random sample of this seed; None: the first ones
     until_half_width: float | None = None  # stop a task when its interval is this narrow
+    until_mean_half_width: float | None = None  # stop a suite when that of its tasks' mean is this narrow
     reference: PairedReference | None = None  # stop a task when it and the model are told apart
     minutes: float | None = None  # stop cleanly after this long
     fit: Mapping[str, Any] | None = None  # the check before loading, and each step of its ladder
@@ -331,8 +333,9 @@ class Job:
         """Check the ranges."""
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit must be positive, got {self.limit}")
-        if self.until_half_width is not None and not 0.0 < self.until_half_width < 0.5:
-            raise ValueError(f"until must be a fraction between 0 and 0.5, got {self.until_half_width}")
+        for until in (self.until_half_width, self.until_mean_half_width):
+            if until is not None and not 0.0 < until < 0.5:
+                raise ValueError(f"until must be a fraction between 0 and 0.5, got {until}")
         if self.minutes is not None and self.minutes <= 0:
             raise ValueError(f"minutes must be positive, got {self.minutes}")
 
@@ -526,6 +529,7 @@ class Run:
     reused: tuple[Reuse, ...] = ()  # where the reused items come from
     prompts: tuple[PromptForm, ...] = ()  # of each task; empty in runs of older versions
     against: tuple[PairedOutcome, ...] = ()  # of each task that ended once told apart from a reference
+    suite_mean: SuiteMean | None = None  # of a run that ended once it was known
     origin: Origin | None = None  # of a run that was imported; None: measured here
 
     def __post_init__(self) -> None:

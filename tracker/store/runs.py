@@ -154,6 +154,7 @@ def run_row(run: Run) -> dict[str, Any]:
             "reused": _json([dump(one) for one in run.reused]),
             "prompts": _json([dump(one) for one in run.prompts]),
             "against": _json([dump(one) for one in run.against]),
+            "suite_mean": _json(dump(run.suite_mean)) if run.suite_mean is not None else None,
             "origin": _json(dump(run.origin)) if run.origin is not None else None,
             "engine": engine.engine if engine else run.settings.engine,
             "versions": _json(dict(engine.versions) if engine else {}),
@@ -205,6 +206,7 @@ def run_of_rows(
         "reused",
         "prompts",
         "against",
+        "suite_mean",
         "origin",
         "sampling_values",
     ):

@@ -17,6 +17,7 @@ from tracker.answers.repeatability import repeatability_line
 from tracker.answers.run_lines import (
     by_workers,
     completed_line,
+    mean_line,
     paired_line,
     prompt_line,
     reuse_lines,
@@ -95,6 +96,9 @@ def show_outcome(run: Mapping[str, Any]) -> None:
     ):
         st.caption(safe_text.escaped(f"{line[0].upper()}{line[1:]}"))
     st.caption(f"Engine: {safe_text.escaped(columns.engine_phrase(run))}")
+    if run["suite_mean"]:
+        line = mean_line(run["suite_mean"])
+        st.caption(safe_text.escaped(f"{line[0].upper()}{line[1:]}"))
     for outcome in run["against"] or ():
         st.caption(safe_text.escaped(paired_line(outcome)))
     for note in (prompt_line(run["prompts"]), *reuse_lines(run["reused"])):
