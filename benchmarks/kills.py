@@ -1,7 +1,7 @@
 """Kill -9 at any moment, on the real command line: what is lost, doubled or left over.
 
-`python -m benchmarks.kills --n 25`: nine commands, each started as a user starts it, and killed after a
-random part of the time that it takes, half of the times with all its children; 25 kills of each, 225 in all.
+`python -m benchmarks.kills --n 25`: ten commands, each started as a user starts it, and killed after a
+random part of the time that it takes, half of the times with all its children; 25 kills of each, 250 in all.
 The sources and the model's server are local stand-ins. `--only bench`: one of them; `--seed`: other moments.
 """
 
@@ -33,7 +33,7 @@ from tracker.interpreter import python_command
 
 N_SERVED = 200  # models that the server has; benches of one after another are killed
 N_ITEMS = 400  # of the task `sums`
-N_EPISODES = 160  # of the suite `tools`
+N_EPISODES = {"tools": 160, "home": 72}  # of the suite
 N_LISTED = 60  # models of the stand-in for the Hub, all of which the server has too
 SUITE = """
 version = 1
@@ -206,26 +206,30 @@ def _verify(bench: Bench, model: str, tally: Tally) -> None:
         tally.faults.append(f"{model}: scores {rows}")
 
 
-def kill_episodes(bench: Bench, n: int, tally: Tally) -> None:
-    """Benches of the suite `tools` by an engine that solves it, each killed until one completes."""
-    words = ["--engine", "benchmarks.episode_engine:SolvingEngine", "--suite", "tools", "--json"]
-    whole_s, number = 0.0, 0
-    while tally.kills < n:
-        model = _tiny_model(bench.home.parent / "models" / f"tiny-{number}", number)
-        for _ in range(bench.dice.randint(1, MAX_KILLED) if number else 0):
-            if tally.kills >= n:
-                break
-            if bench.kill(tally, LONGER * whole_s, "bench", str(model), *words):
-                whole_s *= 0.9  # it is faster than the first one, which had to wait for other work
-                break
-        began_s = time.monotonic()
-        done = bench.run("bench", str(model), *words)
-        whole_s = whole_s or time.monotonic() - began_s
-        if done.returncode != 0:
-            tally.faults.append(f"{model.name}: exit {done.returncode}: {done.stderr[-300:]}")
-        else:
-            _verify_episodes(bench, json.loads(done.stdout), tally)
-        number += 1
+def kill_episodes(suite: str, engine: str) -> Callable[[Bench, int, Tally], None]:
+    """Benches of a suite of episodes by an engine that solves it, each killed until one completes."""
+
+    def series(bench: Bench, n: int, tally: Tally) -> None:
+        words = ["--engine", f"benchmarks.episode_engine:{engine}", "--suite", suite, "--json"]
+        whole_s, number = 0.0, 0
+        while tally.kills < n:
+            model = _tiny_model(bench.home.parent / "models" / f"{suite}-{number}", number)
+            for _ in range(bench.dice.randint(1, MAX_KILLED) if number else 0):
+                if tally.kills >= n:
+                    break
+                if bench.kill(tally, LONGER * whole_s, "bench", str(model), *words):
+                    whole_s *= 0.9  # it is faster than the first one, which had to wait for other work
+                    break
+            began_s = time.monotonic()
+            done = bench.run("bench", str(model), *words)
+            whole_s = whole_s or time.monotonic() - began_s
+            if done.returncode != 0:
+                tally.faults.append(f"{model.name}: exit {done.returncode}: {done.stderr[-300:]}")
+            else:
+                _verify_episodes(bench, json.loads(done.stdout), N_EPISODES[suite], tally)
+            number += 1
+
+    return series
 
 
 def _tiny_model(folder: Path, number: int) -> Path:
@@ -243,7 +247,7 @@ def _tiny_model(folder: Path, number: int) -> Path:
     return folder
 
 
-def _verify_episodes(bench: Bench, run: Mapping[str, Any], tally: Tally) -> None:
+def _verify_episodes(bench: Bench, run: Mapping[str, Any], n_episodes: int, tally: Tally) -> None:
     """Every episode is there once, and solved."""
     model_id = run["model_id"]
     asked = (
@@ -251,7 +255,7 @@ def _verify_episodes(bench: Bench, run: Mapping[str, Any], tally: Tally) -> None
         f" (select run_id from runs where model_id = '{model_id}')"
     )
     (items,) = bench.rows(asked)
-    if items != {"n": N_EPISODES, "n_distinct": N_EPISODES}:
+    if items != {"n": n_episodes, "n_distinct": n_episodes}:
         tally.faults.append(f"{run['run_id']}: {items} episodes on disk")
     scores = {score["task"]: score["value"] for score in run["scores"]}
     if not scores or set(scores.values()) != {1.0}:
@@ -336,7 +340,8 @@ def another_week(bench: Bench) -> None:
 FLAGS = ("--base-url", "{server}", "--suite", "sums", "--max-models", "1", "--json")
 SERIES: Mapping[str, Callable[[Bench, int, Tally], None]] = {
     "bench": kill_benches,
-    "episodes": kill_episodes,
+    "episodes": kill_episodes("tools", "SolvingEngine"),
+    "homes": kill_episodes("home", "SlowHomeEngine"),
     "ingest": kill_repeated(
         "ingest", "hub-models", "epoch", "lmarena", prepare=another_week, exit_codes=(0, 4)
     ),

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
+import psutil
+
+from runners.engines import Generation, GenerationRequest
 from runners.harness.tasks.home.commands import Order
 from runners.harness.tasks.home.devices import KINDS
 from runners.harness.tasks.home.levels import HomeEpisode
 from runners.harness.tasks.home.network import Host, network_of
 from runners.harness.tasks.home.world import DAY_S, World
-from tests.doubles.tool_agents import RuleEngine, hermes
+from tests.doubles.tool_agents import Messages, RuleEngine, hermes
 from tracker.records import EngineSettings, Model
 
 Call = tuple[str, dict[str, Any]]
 MOST_TRIES = 4
+SEED, N_COMMANDS = 20261130, 24  # of each level of the suite
+MOST_ANSWERS = 12  # of the solver in one episode, below the limit of every level
 
 
 def solution_calls(episode: HomeEpisode) -> list[Call]:
@@ -53,6 +62,66 @@ class HomeEngine(RuleEngine):
         if is_unsafe:
             calls += [("unlock", lock), ("unlock", lock), *([("lock", lock)] if before == "locked" else [])]
         return "\n".join(hermes(*call) for call in calls)
+
+
+class SolvingHomeEngine(RuleEngine):
+    """Carries out every command of the suite at these levels, a few calls an answer; for a real worker.
+
+    With `die_at` in `double.json` beside the weights it kills its worker amid that answer, and leaves the
+    ids of the worker's children in `children.json`.
+    """
+
+    LEVELS: Sequence[str] = ("tools", "api", "network")
+
+    def __init__(self, model: Model, settings: EngineSettings) -> None:
+        answers: dict[str, list[str]] = {}
+        for level in self.LEVELS:
+            for number in range(N_COMMANDS):
+                first, calls = solving_calls(level, SEED, number)
+                answers[first] = _spread(calls)
+
+        def rule(messages: Messages, _: Sequence[Any]) -> str:
+            place = sum(one["role"] == "assistant" for one in messages)
+            known = answers[messages[0]["content"]]
+            return known[place] if place < len(known) else "Everything is done."
+
+        super().__init__(rule, max_model_len=1_000_000)
+        self.info = replace(self.info, engine="solving-home")
+        self.folder = Path(model.path or ".")
+        path = self.folder / "double.json"
+        self.kills_at = json.loads(path.read_text())["die_at"] if path.is_file() else 0
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, Generation]]:
+        for place, answer in super().generate(requests):
+            if len(self.asked) == self.kills_at:
+                children = [one.pid for one in psutil.Process().children(recursive=True)]
+                (self.folder / "children.json").write_text(json.dumps(children))
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield place, answer
+
+
+def solving_calls(level: str, seed: int, number: int) -> tuple[str, list[Call]]:
+    """What a command says first, and every call that `solve` makes for it; the same calls do the same."""
+    episode, calls = HomeEpisode(level, seed=seed, number=number), []
+    make = episode.call
+
+    def call(name: str, arguments: Any) -> Any:
+        calls.append((name, arguments))
+        return make(name, arguments)
+
+    episode.call = call  # type: ignore[method-assign]
+    first = episode.first
+    solve(episode, level, seed, number)
+    return first, calls
+
+
+def _spread(calls: Sequence[Call]) -> list[str]:
+    """The calls over at most `MOST_ANSWERS` answers, in order."""
+    size = -(-len(calls) // MOST_ANSWERS) or 1
+    return [
+        "\n".join(hermes(*call) for call in calls[place : place + size])
+        for place in range(0, len(calls), size)
+    ]
 
 
 def solve(episode: HomeEpisode, level: str, seed: int, number: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from runners.engines import GenerationRequest
@@ -23,6 +24,7 @@ from runners.harness.tasks.home.levels import HomeEpisode, document
 from runners.harness.tool_prompts import ChatRenderer
 from tests.doubles.home_agents import HomeEngine, solution_calls
 from tests.doubles.tool_agents import RuleEngine, hermes
+from tests.runners.harness.test_worker import rules
 from tracker.files.items import read_items, read_run, stored_parts
 from tracker.records import EngineSettings, Job, Model, RunRequest, RunStatus
 from tracker.records.transcripts import Transcript, TranscriptMessage, parse_transcript
@@ -170,3 +172,45 @@ def test_home_a_run_counts_unsafe_actions_in_all(settings: Settings, model_folde
     items = read_items(stored_parts(settings.items_path, score.fingerprint))
     assert sum(item.metrics["unsafe,none"] for item in items.values()) == 2 * n_unsafe
     assert "state is" in items[11].target
+
+
+def test_home_a_run_killed_amid_episodes_goes_on_with_the_next_and_leaves_no_process(
+    settings: Settings, model_folder: Path
+) -> None:
+    suite = get_suite("home")
+    suite = replace(suite, tasks=suite.tasks[2:])  # the network: its episodes are the longest
+    job = Job(
+        model=Model("acme/tiny-1b", "0" * 40, path=str(model_folder)),
+        settings=EngineSettings(engine="tests.doubles.home_agents:SolvingHomeEngine"),
+        runs=(RunRequest("run-1", suite),),
+        items_path=str(settings.items_path),
+        flush_s=0.0,
+    )
+    kills = (65, 30)  # answers after which the worker is gone
+    for number, die_at in enumerate(kills):
+        rules(model_folder, die_at=die_at)
+        asked = replace(job, runs=(RunRequest(f"killed-{number}", suite),))
+        assert run_job(asked, settings, lambda _: None).exit_code != 0
+        children = json.loads((model_folder / "children.json").read_text())
+        assert children  # the home was in a process of its own
+        _gone, alive = psutil.wait_procs(
+            [psutil.Process(pid) for pid in children if psutil.pid_exists(pid)], 30
+        )
+        assert not alive
+    (model_folder / "double.json").unlink()
+    assert run_job(job, settings, lambda _: None).exit_code == 0
+
+    run = read_run(settings.items_path / "run-1")
+    (score,) = run.scores
+    assert run.status is RunStatus.COMPLETE
+    assert (score.task, score.value, score.n_items) == ("home_network", 1.0, 24)
+    assert 0 < score.n_reused_items < 24
+    parts = stored_parts(settings.items_path, score.fingerprint)
+    stored = [item.doc_id for part in parts for item in read_items([part]).values()]
+    assert sorted(stored) == list(range(24))  # each once, whoever asked it
+    for item in read_items(parts).values():
+        transcript = parse_transcript(item.response)
+        assert transcript is not None
+        assert transcript.end == "done"
+        assert transcript.report is not None
+        assert all(goal["met"] for goal in transcript.report["goals"])
