@@ -21,6 +21,7 @@ from typing import Any
 
 from runners.research.attacks.run import AttackOutcome
 from runners.research.judgement import SeedJudgement
+from tests.builders.episode_runs import LEVELS, episode_run, store_episodes
 from tests.builders.ladders import store_ladder
 from tests.builders.some_studies import store_study, study
 from tests.builders.speeds import speed, store_speed
@@ -44,6 +45,7 @@ COMMAND_S = 120
 RESULTS = ROOT / "tests" / "fixtures" / "foreign" / "lm_eval"
 ENDS = (0, 4)  # 4: one of the sources has no key here
 N_STUDY = 90  # beyond the studies of the builder, which are in the database alone
+N_EPISODE_RUN = 90  # beyond its runs
 NOT_RUN = {
     "app": "starts the server, and prints `url`, `health`, `open_url`, `token` and `home`; with `--export`,"
     " `files`",
@@ -110,6 +112,7 @@ RUN: dict[str, Sequence[str]] = {
     "index vintages": ("index vintages",),
     "ladder": ("ladder acme/atlas-2-8b --show",),
     "leaderboard": ("leaderboard",),
+    "leaderboard --suite home": ("leaderboard --suite home",),
     "plan": ("plan Qwen3-8B",),
     "models": ("models",),
     "models --fits-gb": ("models --fits-gb 24",),
@@ -147,6 +150,9 @@ def documents() -> dict[str, list[Any]]:
         measure_published(settings, hub_id="moonshotai/Kimi-K3")
         store_study(settings, study(N_STUDY))
         store_ladder(settings, "acme/atlas-2-8b", "borealis/nimbus-4b-thinking", "delta/colossus-405b")
+        store_episodes(
+            settings, episode_run(N_EPISODE_RUN, "acme/atlas-2-8b", dict.fromkeys(LEVELS, (1.0, 0.0) * 12))
+        )
         _write_model(Path(folder) / "tiny-1b")
         found |= {
             name: [_printed(_line(line, Path(folder))) for line in lines] for name, lines in RUN.items()

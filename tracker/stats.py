@@ -138,6 +138,36 @@ def share_interval(n_hits: int, n: int) -> Interval | None:
     return Interval(n_hits / n, None, low, high)
 
 
+def median_interval(values: Sequence[float]) -> Interval | None:
+    """The median of independent values of any unit, with an interval that holds for any distribution.
+
+    Its ends are two of the values, as far from the median as binomial(n, 1/2) asks (Conover, Practical
+    Nonparametric Statistics, 3rd ed., §3.2). None with fewer than six values, which cannot give 95%.
+    """
+    ordered, n = sorted(values), len(values)
+    n_outside = 0  # values on each side that may lie beyond the ends
+    while special.bdtr(n_outside, n, 0.5) <= ALPHA / 2:
+        n_outside += 1
+    if n_outside == 0:
+        return None
+    middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+    return Interval(middle, None, ordered[n_outside - 1], ordered[n - n_outside])
+
+
+def independent_difference(a: Interval, b: Interval) -> Interval:
+    """`a` minus `b`, two estimates of different items, from both intervals.
+
+    The method MOVER (Zou and Donner, Stat. Med. 27, 2008), which for Wilson's intervals of two shares is
+    method 10 of Newcombe (Stat. Med. 17:873, 1998).
+    """
+    below, above = (
+        math.hypot(a.value - a.low, b.high - b.value),
+        math.hypot(a.high - a.value, b.value - b.low),
+    )
+    value = a.value - b.value
+    return Interval(value, None, value - below, value + above)
+
+
 def published_share(value: float, n: int) -> tuple[float, float]:
     """The ends of the 90% interval of a share of which only the value and the number of items are known.
 
@@ -156,8 +186,10 @@ def published_difference(first: float, second: float, n: int) -> tuple[float, fl
     same items differ less by chance, so it is wider than a paired one.
     """
     (low_1, high_1), (low_2, high_2) = published_share(first, n), published_share(second, n)
-    below, above = math.hypot(first - low_1, high_2 - second), math.hypot(high_1 - first, second - low_2)
-    return first - second - below, first - second + above
+    found = independent_difference(
+        Interval(first, None, low_1, high_1), Interval(second, None, low_2, high_2)
+    )
+    return found.low, found.high
 
 
 def stderr_of_mean(values: Sequence[float], *, clusters: Sequence[Hashable] | None = None) -> float | None:

@@ -212,6 +212,11 @@ def ranked_board(suite: str, task: str, columns: tuple[str, ...]) -> pd.DataFram
     return _ranked_board(snapshot(), suite, task, columns)
 
 
+def episode_counts(suite: str) -> list[dict[str, Any]]:
+    """What the runs of a suite of episodes count, and the tokens of each episode; none for other suites."""
+    return _rows(snapshot(), "episode_runs", suite=suite)
+
+
 def candidates(suite: str, task: str) -> pd.DataFrame:
     """The rows of `fit_candidates`: measured settings with their score on `task`, then Hub models."""
     return _candidates(snapshot(), suite, task)

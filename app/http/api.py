@@ -34,7 +34,15 @@ from tracker.answers.fits import fits_document, read_fits
 from tracker.answers.frontier import frontier_document, point_document
 from tracker.answers.index_places import place_columns, with_index
 from tracker.answers.ladder import ladder_document
-from tracker.answers.leaderboard import Narrowing, choose_task, exported, narrowed, ranked_rows
+from tracker.answers.leaderboard import (
+    Narrowing,
+    choose_task,
+    episodes_document,
+    exported,
+    narrowed,
+    ranked_rows,
+    read_leaderboard,
+)
 from tracker.answers.measured import measured_document
 from tracker.answers.model_record import read_model
 from tracker.answers.model_table import model_table_document
@@ -80,6 +88,22 @@ def leaderboard_route(asked: Mapping[str, str]) -> Any:
     limit = _gigabytes("fits_gb", asked["fits_gb"]) if "fits_gb" in asked else None
     shown = narrowed(ranked, Narrowing(fits_gb=limit))
     return json_rows(exported(with_index(shown, measured_models.index_places(wait_s=WAIT_S))))
+
+
+def episodes_route(asked: Mapping[str, str]) -> Any:
+    """What success costs on `?task=` of the suite of episodes `?suite=`, and what discovery costs in `home`.
+
+    By default the suite of episodes with the most scores; `?fits_gb=` filters.
+    """
+    suites = dict.fromkeys(row["suite"] for row in queries.board_tasks())
+    if not suites:
+        return []
+    default = next((suite for suite in suites if queries.episode_counts(suite)), None)
+    narrowing = Narrowing(fits_gb=_gigabytes("fits_gb", asked["fits_gb"]) if "fits_gb" in asked else None)
+    found = read_leaderboard(
+        load_settings(), suite=asked.get("suite", default), task=asked.get("task"), by=narrowing
+    )
+    return {"suite": found.suite, "task": found.task, "episodes": episodes_document(found.episodes)}
 
 
 def fits_route(asked: Mapping[str, str]) -> Any:
@@ -360,6 +384,7 @@ class ApiTable:
 OF_QUESTION = ("vintage", "axis", "only", "fits_gb", "bits", "without", "redistributable")
 TABLES: dict[str, ApiTable] = {
     "leaderboard": ApiTable(leaderboard_route, ("suite", "task", "fits_gb")),
+    "episodes": ApiTable(episodes_route, ("suite", "task", "fits_gb")),
     "fits": ApiTable(fits_route, ("gb", "context", "suite", "task")),
     "what-fits": ApiTable(what_fits_route, ("gpu", "gb", "context", "bits", "license", "limit")),
     "compare": ApiTable(compare_route, ("first", "second", "suite", "task", "published")),

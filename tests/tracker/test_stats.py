@@ -21,9 +21,11 @@ from tracker.stats import (
     anytime_interval,
     anytime_stratified,
     bootstrap_interval,
+    independent_difference,
     items_for_precision,
     mcnemar,
     mean_interval,
+    median_interval,
     normal_interval,
     normal_stderr,
     paired_difference,
@@ -605,3 +607,63 @@ def test_items_for_precision_is_where_the_interval_of_one_half_gets_that_narrow(
 
 def test_items_for_precision_are_all_where_fewer_do_not_do() -> None:
     assert items_for_precision(0.001, n_total=300) == 300
+
+
+# --- medians, and differences of independent estimates ------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [6, 7, 12, 24, 71, 160])
+def test_the_interval_of_a_median_is_that_of_scipy(n: int) -> None:
+    values = list(np.random.default_rng(n).lognormal(5, 1, n))
+    found = median_interval(values)
+    assert found is not None
+    expected = reference.quantile_test(values, p=0.5).confidence_interval(0.95)
+    assert (found.low, found.high) == (expected.low, expected.high)
+    assert found.value == pytest.approx(float(np.median(values)))
+
+
+def test_the_interval_of_a_median_needs_six_values() -> None:
+    assert median_interval([1, 2, 3, 4, 5]) is None
+    assert median_interval([]) is None
+    assert median_interval([3.0] * 6) == Interval(3.0, None, 3.0, 3.0)
+
+
+@pytest.mark.parametrize("n", [12, 24, 160])
+@pytest.mark.parametrize("kind", ["skewed", "some at the limit", "mostly at the limit"])
+def test_the_interval_of_a_median_covers_tokens_of_episodes(n: int, kind: str) -> None:
+    """Tokens are skewed, and of episodes that are cut short many are equal."""
+    rng = np.random.default_rng(n)
+    share = {"skewed": 0.0, "some at the limit": 0.3, "mostly at the limit": 0.7}[kind]
+    at_limit = rng.random((2000, n)) < share
+    draws = np.where(at_limit, 1600.0, np.minimum(rng.lognormal(5.5, 1.0, (2000, n)), 1600.0))
+    all_draws = np.where(
+        rng.random(400_000) < share, 1600.0, np.minimum(rng.lognormal(5.5, 1.0, 400_000), 1600.0)
+    )
+    truth = float(np.median(all_draws))
+    found = [median_interval(list(draw)) for draw in draws]
+    assert np.mean([one is not None and holds(one, truth) for one in found]) >= 0.94
+
+
+def test_a_difference_of_independent_shares_is_newcombes() -> None:
+    """His example, method 10: 56 of 70 minus 48 of 80 (Stat. Med. 17:873, 1998, table II)."""
+    shares = [mean_interval([1.0] * k + [0.0] * (n - k)) for k, n in ((56, 70), (48, 80))]
+    found = independent_difference(*shares)
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+
+
+def test_a_difference_of_independent_shares_covers_95_percent_over_all_shares() -> None:
+    """Exactly, for 24 items on each side: 95% on average and never far below, as Wilson's interval."""
+    n = 24
+    each = [mean_interval([1.0] * k + [0.0] * (n - k)) for k in range(n + 1)]
+    found = [[independent_difference(a, b) for b in each] for a in each]
+    low, high = (np.array([[getattr(one, end) for one in row] for row in found]) for end in ("low", "high"))
+    shares = np.linspace(0.02, 0.98, 49)
+    weights = {p: reference.binom.pmf(np.arange(n + 1), n, p) for p in shares}
+    covered = [
+        float(weights[p] @ ((low <= p - q + 1e-12) & (p - q <= high + 1e-12)) @ weights[q])
+        for p in shares
+        for q in shares
+    ]
+    assert np.mean(covered) >= 0.95
+    assert np.quantile(covered, 0.05) >= 0.935
+    assert min(covered) >= 0.91

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tracker.answers.documents import json_rows
+from tracker.answers.documents import json_row, json_rows
+from tracker.answers.episodes import LEVELS, EpisodeBoard, episode_board
 from tracker.answers.index_places import index_places, with_index
 from tracker.errors import TrackerError, UnknownNameError
 from tracker.memory_estimate import GB, NEED_COLUMNS, NEED_TEXTS, SHORT_CONTEXT, column_needed_bytes
@@ -60,6 +61,7 @@ class Leaderboard:
     suite: str
     task: str
     rows: pd.DataFrame
+    episodes: EpisodeBoard | None = None  # of a suite of episodes
 
 
 def read_leaderboard(
@@ -79,13 +81,26 @@ def read_leaderboard(
     with open_snapshot(settings) as snapshot:
         suite, task = choose_task(snapshot.query("board_tasks"), suite=suite, task=task)
         frame = read_board(snapshot, suite, (task, *columns))
-    rows = with_index(ranked_rows(frame, task, columns), index_places(settings))
-    return Leaderboard(suite, task, narrowed(rows, by or Narrowing()))
+        counts = snapshot.query("episode_runs", suite=suite)
+        at_levels = read_board(snapshot, suite, [*LEVELS])
+    by = by or Narrowing()
+    rows = narrowed(with_index(ranked_rows(frame, task, columns), index_places(settings)), by)
+    return Leaderboard(suite, task, rows, episode_board(rows, labeled_subjects(at_levels, by), counts))
 
 
 def leaderboard_document(found: Leaderboard) -> dict[str, Any]:
-    """The leaderboard as plain JSON values."""
-    return {"suite": found.suite, "task": found.task, "models": json_rows(exported(found.rows))}
+    """The leaderboard as plain JSON values; `episodes` is null where the task is not one of episodes."""
+    return {
+        "suite": found.suite,
+        "task": found.task,
+        "models": json_rows(exported(found.rows)),
+        "episodes": episodes_document(found.episodes),
+    }
+
+
+def episodes_document(found: EpisodeBoard | None) -> dict[str, Any] | None:
+    """The costs and levels of a suite of episodes as plain JSON values; null: it is none."""
+    return None if found is None else json_row(found.document())
 
 
 def choose_task(
@@ -255,6 +270,15 @@ def narrowed(ranked: pd.DataFrame, by: Narrowing) -> pd.DataFrame:
     if by.organizations:
         keep &= ranked["organization"].isin(by.organizations)
     return ranked[keep]
+
+
+def labeled_subjects(frame: pd.DataFrame, by: Narrowing) -> pd.DataFrame:
+    """Rows of several tasks that pass the filters, with a `label` that a model and settings have in all."""
+    if frame.empty:
+        return frame.assign(label="")
+    subjects = with_labels(frame.drop_duplicates([*SUBJECT]).assign(task=""))
+    kept = narrowed(with_facts(subjects), by)
+    return frame.merge(kept[[*SUBJECT, "label"]], on=[*SUBJECT])
 
 
 def measured(ranked: pd.DataFrame) -> pd.DataFrame:

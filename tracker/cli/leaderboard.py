@@ -41,10 +41,12 @@ def leaderboard(
     max_params
         Only models with at most N parameters, e.g. 8B.
     as_json
-        Print one JSON document: `suite`, `task`, `models`.
+        Print one JSON document: `suite`, `task`, `models`, and for a suite of episodes, such as `tools` or
+        `home`, `episodes`: what success costs, and what is lost where devices must be discovered.
     """
     from tracker.answers.index_place import INDEX_NOTE
     from tracker.answers.leaderboard import RANK_NOTE, Narrowing, leaderboard_document, read_leaderboard
+    from tracker.cli.leaderboard_episodes import print_episodes
 
     narrowing = Narrowing(fits_gb=fits_gb, max_params=param_limit(max_params))
     found = read_leaderboard(load_settings(), suite=suite, task=task, by=narrowing)
@@ -56,6 +58,8 @@ def leaderboard(
     console().print(_table(rows[:SHOWN]))
     if len(rows) > SHOWN:
         print(f"{len(rows) - SHOWN:,} more; `--json` lists all", file=sys.stderr)
+    if found.episodes is not None:
+        print_episodes(found.episodes)
     print(RANK_NOTE, file=sys.stderr)
     if note := index_note(rows[:SHOWN], INDEX_NOTE):
         print(note, file=sys.stderr)

@@ -98,7 +98,8 @@ class FrontierGapTool:
 class LeaderboardTool:
     """The models measured on this machine, ranked by one task, with 95% intervals and the number of items.
 
-    Models that share a rank are not significantly different. Tasks are not averaged.
+    Models that share a rank are not significantly different. Tasks are not averaged. For `tools` and `home`,
+    `episodes` has tokens and memory of success, the levels of documentation, and unsafe actions.
     """
 
     __pydantic_config__ = STRICT
@@ -115,7 +116,10 @@ class LeaderboardTool:
 
         by = Narrowing(fits_gb=self.fits_gb)
         document = leaderboard_document(read_leaderboard(settings, suite=self.suite, task=self.task, by=by))
-        rows = document["models"]
+        rows, episodes = document["models"], document["episodes"]
+        if episodes is not None:
+            cut = {key: _rows(key, episodes[key], self.limit) for key in ("costs", "levels")}
+            document["episodes"] = cut["costs"] | cut["levels"] | {"notes": episodes["notes"]}
         return Told(document | _rows("models", rows, self.limit), _newest(rows, "measured_at"), [HERE])
 
 

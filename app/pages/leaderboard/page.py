@@ -5,12 +5,21 @@ from dataclasses import replace
 import streamlit as st
 
 from app.data import indexed_rows, measured_models, queries
-from app.pages.leaderboard import charts, columns, controls
+from app.pages.leaderboard import charts, columns, controls, episodes
 from app.widgets import benchmark_links, cached_chart, downloads
 from app.widgets.dot_rows import SHOWN_MODELS
+from tracker.answers.episodes import LEVELS, episode_board
 from tracker.answers.index_place import INDEX_NOTE
 from tracker.answers.index_places import with_index
-from tracker.answers.leaderboard import RANK_NOTE, complete, exported, measured, narrowed, with_claims
+from tracker.answers.leaderboard import (
+    RANK_NOTE,
+    complete,
+    exported,
+    labeled_subjects,
+    measured,
+    narrowed,
+    with_claims,
+)
 
 st.title("Leaderboard", anchor=False)
 known = queries.board_tasks()
@@ -63,5 +72,9 @@ else:
         if shown["index"].notna().any():
             st.caption(INDEX_NOTE)
         downloads.download_buttons(exported(shown), what="Scores", name=f"leaderboard-{suite}-{task}")
+        if counts := queries.episode_counts(suite):
+            at_levels = labeled_subjects(queries.task_scores(suite, [*LEVELS]), narrowing)
+            if board := episode_board(ranked, at_levels, counts):
+                episodes.show_episodes(board, suite=suite, task=task)
 
 controls.link_to_failures(queries.open_failures())
