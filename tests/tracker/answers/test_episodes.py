@@ -120,6 +120,7 @@ def test_episodes_two_settings_of_a_model_are_two_rows_with_labels(settings: Set
     assert [one.difference for one in found.levels[1::2]] == pytest.approx([-10 / 24, -4 / 24])
 
 
+@pytest.mark.clock
 def test_episodes_every_face_for_programs_has_the_same_values(
     measured: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
