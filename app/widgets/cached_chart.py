@@ -7,7 +7,7 @@ day of its data and their source are in the chart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -16,6 +16,7 @@ import altair
 import streamlit as st
 
 from app.widgets.chart_theme import FONT_PX, TEXT_COLORS
+from tracker.records.origins import IMPORTED
 
 KEPT_CHARTS = 256  # some tens of kilobytes each
 Chart = altair.Chart | altair.LayerChart
@@ -23,6 +24,12 @@ CAPTION_PX = 44
 HERE = "measured on this machine"
 EPOCH = "Epoch AI (CC BY 4.0, modified)"
 PROGRAM = "Open-weight tracker"
+
+
+def source_of(are_imported: Iterable[bool]) -> str:
+    """Who measured the rows of a chart, of which these were imported."""
+    kinds = set(are_imported)
+    return IMPORTED if kinds == {True} else f"{HERE}; some {IMPORTED}" if True in kinds else HERE
 
 
 @dataclass(frozen=True, slots=True)

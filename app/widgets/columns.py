@@ -10,7 +10,7 @@ from streamlit import column_config as cc
 
 from app.widgets import safe_text
 from tracker.memory_estimate import NEED_COLUMNS, peak_of_need
-from tracker.records.origins import IMPORTED, is_imported_id
+from tracker.records.origins import origin_note
 
 SHOWN_DECIMALS = 3  # of a fraction: a tenth of a percent, finer than any interval here
 WHEN = "YYYY-MM-DD HH:mm"
@@ -80,9 +80,15 @@ def run_export(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 def _worded_runs(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(
         why=[row["detail"] or row["reason"] for row in rows],
-        duration=[safe_text.duration(row["duration_s"]) for row in rows],
+        duration=[safe_text.duration(stated(row, "duration_s")) for row in rows],
+        output_tokens=[stated(row, "output_tokens") for row in rows],
         answered_by=[engine_phrase(row) for row in rows],
     )
+
+
+def stated(run: Mapping[str, Any], name: str) -> float | None:
+    """A figure of a run; None where it is 0 because the file of an imported one does not say it."""
+    return None if run["origin"] and not run[name] else run[name]
 
 
 def peak_in_gib(rows: pd.DataFrame) -> pd.Series[float]:
@@ -101,8 +107,8 @@ def in_gib(amounts: pd.Series[Any]) -> pd.Series[float]:
 
 def engine_phrase(run: Mapping[str, Any]) -> str:
     """The engine of a run with its version, precision and device, as far as they are known."""
-    if is_imported_id(run["model_id"]):
-        return f"{IMPORTED}: {run['engine']}"
+    if note := origin_note(run):
+        return note
     engine = " ".join(filter(None, (run["engine"], run["engine_version"])))
     return " · ".join(filter(None, (engine, run["quantization"], run["dtype"], run["device"])))
 

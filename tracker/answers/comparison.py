@@ -11,6 +11,7 @@ import numpy as np
 
 from tracker.answers.models import known_id
 from tracker.errors import TrackerError
+from tracker.records.origins import origin_of
 from tracker.settings import Settings
 from tracker.stats import Interval, mcnemar, mean_interval, paired_difference, smallest_detectable_difference
 from tracker.store import NOTHING_MISSING, MissingItems, open_snapshot
@@ -57,6 +58,7 @@ class ComparedRun:
     dtype: str | None
     quantization: str | None
     imported_from: str | None = None  # the tool that measured it; None: measured here
+    origin_note: str | None = None  # that, its file, and when it was imported
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +245,15 @@ def _task_comparison(rows: Sequence[Row], runs: Mapping[str, Row]) -> TaskCompar
 
 def _subject(run: Row) -> ComparedRun:
     quantization = run["quantization"] or run["model_quantization"]
-    origin = run["origin"] or {}
+    origin = origin_of(run)
     return ComparedRun(
-        run["run_id"], run["revision"], run["engine"], run["dtype"], quantization, origin.get("tool")
+        run["run_id"],
+        run["revision"],
+        run["engine"],
+        run["dtype"],
+        quantization,
+        imported_from=None if origin is None else origin.tool,
+        origin_note=None if origin is None else origin.sentence,
     )
 
 

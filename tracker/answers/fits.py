@@ -12,7 +12,15 @@ import pandas as pd
 
 from tracker.answers.documents import json_rows
 from tracker.answers.index_places import index_places, with_index
-from tracker.answers.leaderboard import choose_task, exported, memory_needed, number, read_board, with_labels
+from tracker.answers.leaderboard import (
+    basis_of,
+    choose_task,
+    exported,
+    memory_needed,
+    number,
+    read_board,
+    with_labels,
+)
 from tracker.answers.models import DEMO, MOST_GB
 from tracker.errors import TrackerError
 from tracker.frontier.pareto import undominated
@@ -126,7 +134,7 @@ def fit_candidates(scores: pd.DataFrame, known: pd.DataFrame, task: str) -> pd.D
     """
     here = with_labels(scores[scores["task"] == task])
     lengths = known.set_index("model_id")["max_context"] if len(known) else pd.Series(dtype=float)
-    here = here.assign(basis=MEASURED, max_context=here["model_id"].map(lengths))
+    here = here.assign(basis=basis_of(here), max_context=here["model_id"].map(lengths))
     others = known[~known["model_id"].isin(here["model_id"])]
     others = others.assign(basis=KNOWN, label=others["model_id"])
     together = pd.concat([here, others], ignore_index=True) if len(others) else here

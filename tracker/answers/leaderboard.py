@@ -6,6 +6,7 @@ JSON routes print them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from tracker.answers.episodes import LEVELS, EpisodeBoard, episode_board
 from tracker.answers.index_places import index_places, with_index
 from tracker.errors import TrackerError, UnknownNameError
 from tracker.memory_estimate import GB, NEED_COLUMNS, NEED_TEXTS, SHORT_CONTEXT, column_needed_bytes
-from tracker.records.origins import IMPORTED, SUFFIX
+from tracker.records.origins import IMPORTED, origin_note
 from tracker.settings import Settings
 from tracker.store import Snapshot, open_snapshot
 
@@ -128,10 +129,17 @@ def choose_task(
 
 
 def read_board(snapshot: Snapshot, suite: str, tasks: Sequence[str]) -> pd.DataFrame:
-    """The best measured run of each model and settings on these tasks, one row per task."""
+    """The best measured run of each model and settings on these tasks, one row per task.
+
+    `origin_note` says where an imported one comes from; it is missing for one measured here.
+    """
     frame: pd.DataFrame = snapshot.table("board", suite=suite, tasks=sorted(tasks)).to_pandas()
     frame["measured_at"] = pd.to_datetime(frame["measured_at"], utc=True)
-    return frame
+    notes = [
+        origin_note({"origin": json.loads(text)}) if isinstance(text, str) else None
+        for text in frame.pop("origin")
+    ]
+    return frame.assign(origin_note=pd.Series(notes, index=frame.index, dtype=object))
 
 
 def with_labels(frame: pd.DataFrame, *, within: Sequence[str] = ("suite", "task")) -> pd.DataFrame:
@@ -236,14 +244,18 @@ def ranked_rows(frame: pd.DataFrame, task: str, columns: Sequence[str]) -> pd.Da
     the width of its interval in `± of c`.
     """
     ranked = with_ranks(with_labels(frame[frame["task"] == task]))
-    is_imported = ranked["model_id"].astype(str).str.endswith(SUFFIX)
-    ranked = with_facts(ranked.assign(basis=is_imported.map({True: IMPORTED, False: MEASURED})))
+    ranked = with_facts(ranked.assign(basis=basis_of(ranked)))
     for name in columns:
         other = frame[frame["task"] == name].drop_duplicates([*SUBJECT])
         half_width = (other["ci_high"] - other["ci_low"]) / 2
         beside = {f"score of {name}": other["score"], f"± of {name}": half_width}
         ranked = ranked.merge(other[[*SUBJECT]].assign(**beside), how="left", on=[*SUBJECT])
     return ranked
+
+
+def basis_of(frame: pd.DataFrame) -> pd.Series[str]:
+    """What each row of `read_board` rests on: measured here, or imported."""
+    return frame["origin_note"].notna().map({True: IMPORTED, False: MEASURED})
 
 
 def with_claims(ranked: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:

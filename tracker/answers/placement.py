@@ -41,6 +41,7 @@ from tracker.frontier.population import at_most, sizes, with_small_models
 from tracker.frontier.question import Fitted, Question, axis, fitted, window
 from tracker.frontier.tables import Tables, load_harness_scores
 from tracker.records import Run, RunStatus, Task, TaskScore
+from tracker.records.origins import IMPORTED
 from tracker.settings import Settings
 from tracker.store import open_snapshot
 from tracker.suites import LOOSE, get_suite
@@ -54,6 +55,9 @@ FIRST_ITEMS = (
 NOT_ENDED = (
     "not placed: the run did not end, so its items are no random sample; repeat the command to resume it"
 )
+
+
+NOT_HERE = f"not placed: {IMPORTED}, so how it was asked is not known"
 
 
 @cache
@@ -129,6 +133,8 @@ def paired_shift(
 def _without_place(run: Run, scales: Mapping[str, TaskScale]) -> Unplaced | None:
     """The reason why a run cannot be placed whatever its scores are."""
     tasks = [score.task for score in run.scores if score.group is None]
+    if run.origin is not None:
+        return Unplaced(NOT_HERE)
     if not any(task in scales for task in tasks):
         return Unplaced(off_scale(", ".join(tasks) or "none"))
     if run.status not in (RunStatus.COMPLETE, RunStatus.PARTIAL):

@@ -13,7 +13,6 @@ from tracker.cli.tables import cell, console, months_cell, warn_of_missing
 from tracker.errors import UsageError
 from tracker.foreign_text import one_line
 from tracker.frontier.definitions import STANDING_LAG
-from tracker.records.origins import IMPORTED
 from tracker.settings import load_settings
 
 Row = dict[str, Any]
@@ -107,7 +106,7 @@ def _subject_lines(subjects: list[tuple[str, Row]]) -> list[str]:
     for suite, subject in subjects:
         settings = [subject["engine"], subject["dtype"], subject["quantization"] or "as published"]
         if subject["imported_from"]:
-            settings = [f"{IMPORTED}: {subject['imported_from']}"]
+            settings = [subject["origin_note"]]
         revision = subject["revision"].rpartition(":")[2][:SHORT]
         line = " · ".join([*filter(None, settings), f"revision {revision}"])
         suites.setdefault(line, []).append(suite)

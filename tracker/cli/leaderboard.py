@@ -13,6 +13,8 @@ from tracker.answers.options import param_limit
 from tracker.cli import print_json
 from tracker.cli.help import FILTERS, JsonDocument
 from tracker.cli.tables import INDEX_HEADERS, cell, console, index_cells, index_note
+from tracker.foreign_text import one_line
+from tracker.records.origins import IMPORTED
 from tracker.settings import load_settings
 
 SHOWN = 50  # rows for people; `--json` gives all
@@ -45,7 +47,12 @@ def leaderboard(
         `home`, `episodes`: what success costs, and what is lost where devices must be discovered.
     """
     from tracker.answers.index_place import INDEX_NOTE
-    from tracker.answers.leaderboard import RANK_NOTE, Narrowing, leaderboard_document, read_leaderboard
+    from tracker.answers.leaderboard import (
+        RANK_NOTE,
+        Narrowing,
+        leaderboard_document,
+        read_leaderboard,
+    )
     from tracker.cli.leaderboard_episodes import print_episodes
 
     narrowing = Narrowing(fits_gb=fits_gb, max_params=param_limit(max_params))
@@ -56,6 +63,9 @@ def leaderboard(
     console().print(Text(f"{found.suite}, ranked by {found.task}"))
     rows = found.rows.to_dict("records")
     console().print(_table(rows[:SHOWN]))
+    for row in rows[:SHOWN]:
+        if row["basis"] == IMPORTED:
+            print(one_line(f"{row['label']}: {row['origin_note']}"))
     if len(rows) > SHOWN:
         print(f"{len(rows) - SHOWN:,} more; `--json` lists all", file=sys.stderr)
     if found.episodes is not None:

@@ -13,6 +13,8 @@ from tracker.answers.options import param_limit
 from tracker.cli import print_json
 from tracker.cli.help import FILTERS, JsonDocument
 from tracker.cli.tables import INDEX_HEADERS, cell, console, count, index_cells, index_note, moment, plain
+from tracker.foreign_text import one_line
+from tracker.records.origins import origin_note
 from tracker.settings import load_settings
 
 EMPTY = "no model has been measured here yet; `tracker bench demo` measures the embedded model"
@@ -72,6 +74,9 @@ def models(
         from tracker.answers.index_place import INDEX_NOTE
 
         console().print(_table(rows))
+        for row in rows:
+            if origin := origin_note(row):
+                print(one_line(f"{row['model_id']}: latest run {origin}"), file=sys.stderr)
         if note := index_note(rows, INDEX_NOTE):
             print(note, file=sys.stderr)
     else:

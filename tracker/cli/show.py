@@ -28,6 +28,7 @@ from tracker.cli.bench_speed import print_speed
 from tracker.cli.tables import cell, console, count, moment, warn_of_missing
 from tracker.foreign_text import indented, one_line
 from tracker.memory_estimate import memory_text
+from tracker.records.origins import origin_note
 from tracker.settings import load_settings
 
 Row = dict[str, Any]
@@ -78,6 +79,8 @@ def _print(out: Console, found: ModelRecord) -> None:
 def _print_run(out: Console, run: Row) -> None:
     title = f"{run['suite']} v{run['suite_version']} · {run['status']} · {moment(run['started_at'])}"
     out.print(Text(one_line(title), style="bold"))
+    if note := origin_note(run):
+        out.print(Text(one_line(note)))
     if run["reason"] or run["detail"]:
         reason = ": ".join(part for part in (run["reason"], run["detail"]) if part)
         out.print(Text(indented(reason)))
@@ -105,7 +108,7 @@ def _print_run(out: Console, run: Row) -> None:
         out.print(Text(one_line(paired_line(outcome))))
     for line in (prompt_line(run["prompts"]), *reuse_lines(run["reused"])):
         out.print(Text(one_line(line), style="dim"))
-    for warning in run["warnings"]:
+    for warning in run["warnings"][bool(run["origin"]) :]:  # the first one of an imported run is its origin
         out.print(Text(one_line(f"warning: {warning}")))
 
 
@@ -138,7 +141,8 @@ def _cost(run: Row) -> str:
     parts = [f"run {run['run_id']}", f"{run['engine']} {run['engine_version'] or ''}".strip()]
     parts += [run[name] for name in ("device", "dtype", "quantization") if run[name]]
     parts.append(f"{run['n_items']:,} items ({run['n_reused_items']:,} reused)")
-    parts.append(f"{run['duration_s']:,.1f} s")
+    if run["duration_s"] or not run["origin"]:  # many a file does not say how long it took
+        parts.append(f"{run['duration_s']:,.1f} s")
     if run["tokens_per_s"]:
         place = f"{run['device'] or 'an unknown device'}{by_workers(run['n_workers'])}"
         parts.append(f"{run['tokens_per_s']:,.0f} output tokens/s on {place}")

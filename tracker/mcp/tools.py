@@ -6,18 +6,20 @@ to the rows asked for, the day of its data, its sources, and which of its texts 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import ConfigDict, Field
 
+from tracker.records.origins import IMPORTED, origin_note
 from tracker.settings import Settings
 
 MAX_ROWS = 500
 TEXT_CHARS = 4000  # of one prompt or answer of a model; longer ones are cut, and say so
 HERE = "measured on this machine"
+ELSEWHERE = f"{IMPORTED}: the origin of each row names the program, the file and the day"
 SHORT = 200  # characters of a name
 STRICT = ConfigDict(extra="forbid")
 HIDDEN = ("path", "log_path", "cache_bytes_per_token", "overhead_bytes")  # nothing that an agent could use
@@ -120,7 +122,12 @@ class LeaderboardTool:
         if episodes is not None:
             cut = {key: _rows(key, episodes[key], self.limit) for key in ("costs", "levels")}
             document["episodes"] = cut["costs"] | cut["levels"] | {"notes": episodes["notes"]}
-        return Told(document | _rows("models", rows, self.limit), _newest(rows, "measured_at"), [HERE])
+        return Told(
+            document | _rows("models", rows, self.limit),
+            _newest(rows, "measured_at"),
+            _sources(row["origin_note"] for row in rows),
+            ("models[].origin_note",),
+        )
 
 
 @dataclass(frozen=True)
@@ -154,13 +161,10 @@ class FindModelsTool:
             rows, key = hub_models(settings, max_params=most).answer.records(), "seen_at"
             source = "Hugging Face Hub, as last ingested"
         else:
-            rows, key, source = (
-                measured_models(settings, max_params=most).records(),
-                "started_at",
-                HERE,
-            )
+            rows, key, source = measured_models(settings, max_params=most).records(), "started_at", None
         found = self._matching(rows, "model_id")
-        return Told(_rows("models", found, self.limit), _newest(found, key), [source])
+        sources = [source] if source else _sources(map(origin_note, found))
+        return Told(_rows("models", found, self.limit), _newest(found, key), sources, ("models[].origin",))
 
     def _on_index(self, settings: Settings, most: int | None) -> Told:
         from tracker.answers.frontier import index_document
@@ -200,6 +204,7 @@ class ModelTool:
         return Told(
             document | _rows("runs", runs, self.limit),
             _newest(runs, "ended_at"),
+<<<<<<< HEAD
             [HERE],
             (
                 "runs[].detail",
@@ -208,6 +213,10 @@ class ModelTool:
                 "speeds[].detail",
                 "speeds[].levels[].error",
             ),
+=======
+            _sources(map(origin_note, runs)),
+            ("runs[].detail", "runs[].warnings", "runs[].log_tail", "runs[].origin"),
+>>>>>>> d7aa521 (Imported runs: every face names the program, the file and the day, and nothing of them passes for measured here)
         )
 
 
@@ -230,7 +239,9 @@ class CompareTool:
         found = compare_named(self.first, self.second, settings, suite=self.suite, task=self.task)
         document = comparison_document(found)
         runs = [row[f"{side}_run"] for row in document["tasks"] for side in ("first", "second")]
-        return Told(document, _newest(runs, "run_id"), [HERE])
+        untrusted = ("tasks[].first_run.origin_note", "tasks[].second_run.origin_note")
+        sources = _sources(run["origin_note"] for run in runs)
+        return Told(document, _newest(runs, "run_id"), sources, untrusted)
 
 
 @dataclass(frozen=True)
@@ -280,16 +291,20 @@ class ItemsTool:
     def told(self, settings: Settings) -> Told:
         """The rows of `Home.items`, long texts cut."""
         from tracker.answers.tables import read_items
+        from tracker.store import open_snapshot
 
         found = read_items(settings, self.run_id, task=self.task, only=self.only, limit=self.limit)
         rows = [{name: _cut(value) for name, value in row.items()} for row in found.records()]
-        document = {"items": rows, "missing_parts": found.missing.n_parts}
-        keys = [
+        with open_snapshot(settings) as snapshot:
+            runs = [row for row in snapshot.query("runs") if row["run_id"] == self.run_id]
+        note = next(map(origin_note, runs), None)
+        document = {"items": rows, "missing_parts": found.missing.n_parts, "origin_note": note}
+        keys = ["origin_note"] + [
             f"items[].{name}"
             for name, kind in zip(found.columns, found.kinds, strict=True)
             if "VARCHAR" in kind
         ]
-        return Told(document, self.run_id, [HERE], keys)
+        return Told(document, self.run_id, _sources([note]), keys)
 
 
 @dataclass(frozen=True)
@@ -407,6 +422,12 @@ def _rows(key: str, rows: Sequence[Mapping[str, Any]], limit: int) -> dict[str, 
     """The first rows, without local paths, and how many there are."""
     shown = [{k: v for k, v in row.items() if k not in HIDDEN} for row in rows[:limit]]
     return {key: shown, f"n_{key}": len(rows)}
+
+
+def _sources(notes: Iterable[str | None]) -> list[str]:
+    """Who measured what has these notes on its origin; their words are those of files, so not repeated."""
+    are_imported = {note is not None for note in notes} or {False}
+    return [source for flag, source in ((False, HERE), (True, ELSEWHERE)) if flag in are_imported]
 
 
 def _newest(rows: Sequence[Mapping[str, Any]], *keys: str) -> str | None:

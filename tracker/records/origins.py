@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 IMPORTED = "imported, not measured here"  # as every face says it
 SUFFIX = " (imported)"  # of the `model_id`: nothing here has verified which weights answered
@@ -38,6 +40,27 @@ class Origin:
             f"{IMPORTED}: {self.tool}{version}, file `{self.file}`{by}, on {self.imported_at:%Y-%m-%d}"
             f" (sha256 {self.sha256[:12]}…)"
         )
+
+
+def origin_of(row: Mapping[str, Any]) -> Origin | None:
+    """The origin of a run as the database and JSON have the run; None: measured here, or it has none."""
+    found = row.get("origin")
+    if not isinstance(found, Mapping):
+        return None
+    return Origin(
+        tool=found["tool"],
+        tool_version=found["tool_version"],
+        file=found["file"],
+        sha256=found["sha256"],
+        imported_at=datetime.fromisoformat(found["imported_at"]),
+        evaluated_by=found["evaluated_by"],
+    )
+
+
+def origin_note(row: Mapping[str, Any]) -> str | None:
+    """What every face says about where an imported run comes from; None: it was measured here."""
+    origin = origin_of(row)
+    return None if origin is None else origin.sentence
 
 
 def imported_id(name: str) -> str:

@@ -4,6 +4,7 @@ import streamlit as st
 
 from app.data import published_comparisons, queries
 from app.pages.compare import published, rows, view
+from tracker.records.origins import is_imported_id
 
 st.title("Compare", anchor=False)
 measured = queries.model_ids()
@@ -13,7 +14,7 @@ if len(models) < rows.LEAST:
 elif set(models) <= set(measured):
     shared = view.shared_items(models)
     if shared.items.empty:
-        st.info(view.EMPTY)
+        st.info(view.EMPTY_IMPORTED if any(map(is_imported_id, models)) else view.EMPTY)
     else:
         view.show_scores(shared)
         view.show_solved(shared)

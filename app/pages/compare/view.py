@@ -17,6 +17,10 @@ from tracker.answers.comparison import RunsOf, shared_suites, tasks_by_run
 
 KEPT_COMPARISONS = 4  # some megabytes each
 EMPTY = "These models share no items: run `tracker bench` on them with the same suite"
+EMPTY_IMPORTED = (
+    "These models share no items: an imported run pairs with one measured here where task, metric, filter,"
+    " prompt and right answer of a question agree"
+)
 
 
 def choose_models(measured: Sequence[str], published: Sequence[str]) -> list[str]:
@@ -97,7 +101,11 @@ def show_scores(shared: Shared) -> None:
             of_tasks = f" on {', '.join(tasks)}" if len(tasks) < len(shared.runs_of) else ""
             st.caption(safe_text.escaped(f"{model}{of_tasks}: {_run(shared.runs[run_id])}"))
     day = max((run["measured_at"] for run in shared.runs.values()), default=None)
-    caption = cached_chart.ChartCaption("Scores on the shared items, 95% intervals", day and day.date())
+    caption = cached_chart.ChartCaption(
+        "Scores on the shared items, 95% intervals",
+        day and day.date(),
+        cached_chart.source_of(run["origin"] is not None for run in shared.runs.values()),
+    )
     cached_chart.render(charts.score_chart, scores, models, alt=charts.score_alt(scores), caption=caption)
     downloads.download_buttons(scores, what="Scores", name="shared-scores")
     st.header("Paired differences", anchor=False)

@@ -35,6 +35,7 @@ LEADERBOARD_COLUMNS: Mapping[str, Any] = {
         width=120,
         help="Measured on this machine, imported from another program, or claimed by a source",
     ),
+    "origin_note": cc.TextColumn("Imported from", width=420),
     **INDEX_TABLE_COLUMNS,
     "n_params": cc.NumberColumn("Parameters", format="compact", width=90),
     "license": cc.TextColumn("License", width=95),

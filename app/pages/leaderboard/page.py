@@ -20,6 +20,7 @@ from tracker.answers.leaderboard import (
     narrowed,
     with_claims,
 )
+from tracker.records.origins import IMPORTED
 
 st.title("Leaderboard", anchor=False)
 known = queries.board_tasks()
@@ -51,7 +52,10 @@ else:
                 charts.task_chart,
                 ranked.head(SHOWN_MODELS),
                 alt=charts.task_alt(task, ranked),
-                caption=cached_chart.ChartCaption(f"Score on {task} ({suite}), 95% intervals"),
+                caption=cached_chart.ChartCaption(
+                    f"Score on {task} ({suite}), 95% intervals",
+                    source=cached_chart.source_of(ranked["basis"] == IMPORTED),
+                ),
             )
         st.caption(controls.shown_phrase(shown, rows))
         table, config = columns.leaderboard_table(shown, other_tasks)

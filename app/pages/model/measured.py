@@ -42,6 +42,8 @@ def show_identity(runs: Sequence[Mapping[str, Any]]) -> None:
         "Remote code": "required" if newest["needs_remote_code"] else "not required",
         "Runs": str(len(runs)),
     }
+    if newest["origin"]:  # nothing here has seen the weights
+        facts |= {"Quantization": "not known", "Remote code": "not known"}
     show_facts(facts | ({"Folder": newest["path"]} if newest["path"] else {}))
 
 
@@ -81,9 +83,12 @@ def show_outcome(run: Mapping[str, Any]) -> None:
             "Suite": f"{run['suite']} v{run['suite_version']}",
             "Status": run["status"],
             "Started": f"{run['started_at']:%d %b %Y, %H:%M} UTC",
-            "Duration": safe_text.duration(run["duration_s"]),
+            "Duration": safe_text.duration(columns.stated(run, "duration_s")),
             "Items": f"{run['n_items']:,}",
-            "Tokens in / out": f"{run['prompt_tokens']:,} / {run['output_tokens']:,}",
+            "Tokens in / out": " / ".join(
+                safe_text.NOTHING if (n := columns.stated(run, name)) is None else f"{n:,}"
+                for name in ("prompt_tokens", "output_tokens")
+            ),
             "Tokens/s": safe_text.rate(run["tokens_per_s"]) + by_workers(safe_text.known(run["n_workers"])),
             "Device": run["device"] or "not known",
             "Time to first token": safe_text.seconds(run["ttft_s"]),

@@ -14,6 +14,7 @@ from app.widgets import (
     start_work,
     url_select,
 )
+from tracker.records.origins import is_imported_id
 
 st.title("Model", anchor=False)
 measured_ids = queries.model_ids()
@@ -30,13 +31,18 @@ if runs:
     published.show_claims(model_id)
     published.show_placement(runs)
     measured.show_abilities(queries.model_abilities(model_id))
+<<<<<<< HEAD
     ladder.show_ladders(model_id)
     speed.show_speeds(model_id, is_measured=True)
+=======
+    if not is_imported_id(model_id):
+        ladder.show_ladders(model_id)
+>>>>>>> d7aa521 (Imported runs: every face names the program, the file and the day, and nothing of them passes for measured here)
 
     st.header("Runs", anchor=False)
     measured.show_runs(columns.run_table(runs), model_id)
     downloads.download_buttons(columns.run_export(runs), what="Runs", name="runs")
-    if not runs[0]["path"]:
+    if not runs[0]["path"] and not is_imported_id(model_id):
         start_work.show_bench_form(model_id, key="model")
     run = run_links.choose_run(runs)
     measured.show_outcome(run)
@@ -48,6 +54,7 @@ if runs:
         caption = cached_chart.ChartCaption(
             f"{safe_text.visible(model_id)} on {run['suite']}: scores with 95% intervals",
             run["started_at"].date(),
+            cached_chart.source_of([run["origin"] is not None]),
         )
         cached_chart.render(charts.run_chart, scores, alt=charts.run_alt(scores), caption=caption)
         measured.show_completed(scores)

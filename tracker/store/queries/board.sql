@@ -53,7 +53,7 @@ select
     measured.asked_max_model_len, measured.thinking, measured.asked_sampling as sampling,
     runs.max_output_tokens, runs."limit",
     runs.path, runs.settings ->> 'dtype' as asked_dtype, runs.settings ->> 'quantization' as asked_quantization,
-    runs.n_params, runs.license, runs.tokens_per_s, runs.ttft_s, runs.peak_memory_bytes, runs.memory_basis,
+    runs.n_params, runs.license, runs.tokens_per_s, runs.ttft_s, runs.peak_memory_bytes, runs.memory_basis, runs.origin,
     cast(runs.fit ->> 'weights_bytes' as bigint) as weights_bytes,
     cast(runs.fit ->> 'overhead_bytes' as bigint) as overhead_bytes,
     cast(runs.fit ->> 'kv_cache_bytes' as double)

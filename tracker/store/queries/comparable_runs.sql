@@ -17,7 +17,7 @@ with scored as (
             as n_scored_items,
         case when is_repeat then regexp_replace(task_scores.task, '#1$', '') else task_scores.task end as task_asked,
         task_scores.place, task_asked as task, task_scores.metric, task_scores.filter, task_scores.fingerprint,
-        runs.engine, runs.engine_version, runs.dtype, runs.device,
+        runs.engine, runs.engine_version, runs.dtype, runs.device, runs.origin,
         coalesce(runs.quantization, runs.model_quantization) as quantization,
         coalesce(runs.ended_at, runs.started_at) as measured_at
     from runs

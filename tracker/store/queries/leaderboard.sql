@@ -43,7 +43,7 @@ select
     runs.engine, runs.engine_version, runs.dtype, runs.device, runs.quantization,
     measured.asked_max_model_len, measured.thinking, measured.asked_sampling as sampling,
     runs.max_output_tokens,
-    runs.duration_s, runs.output_tokens, runs.tokens_per_s, runs.ttft_s, runs.peak_memory_bytes, runs.memory_basis, runs.energy_j
+    runs.duration_s, runs.output_tokens, runs.tokens_per_s, runs.ttft_s, runs.peak_memory_bytes, runs.memory_basis, runs.origin, runs.energy_j
 from measured
 join runs using (run_id)
 join task_scores using (run_id, place)

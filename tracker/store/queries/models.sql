@@ -8,7 +8,7 @@ with newest as (
 
 select
     models.*, newest.n_runs, newest.run_id,
-    runs.suite, runs.status, runs.reason, runs.detail, runs.started_at, runs.engine, runs.device
+    runs.suite, runs.status, runs.reason, runs.detail, runs.started_at, runs.engine, runs.device, runs.origin
 from models
 join newest using (model_id, revision)
 join runs using (run_id)
