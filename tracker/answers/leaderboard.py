@@ -255,7 +255,8 @@ def ranked_rows(frame: pd.DataFrame, task: str, columns: Sequence[str]) -> pd.Da
 
 def basis_of(frame: pd.DataFrame) -> pd.Series[str]:
     """What each row of `read_board` rests on: measured here, or imported."""
-    return frame["origin_note"].notna().map({True: IMPORTED, False: MEASURED})
+    notes = frame.get("origin_note", pd.Series(None, index=frame.index, dtype=object))
+    return notes.notna().map({True: IMPORTED, False: MEASURED})
 
 
 def with_claims(ranked: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:

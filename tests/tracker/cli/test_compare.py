@@ -138,7 +138,7 @@ def test_the_best_measured_run_of_each_is_compared_and_its_settings_told(
     assert (row["n_items"], row["first_value"]) == (4, 0.5)
     assert row["first_run"] == {
         "run_id": whole[0].run_id, "revision": A.revision, "engine": "transformers", "dtype": "float32",
-        "quantization": None, "imported_from": None,
+        "quantization": None, "imported_from": None, "origin_note": None,
     }  # fmt: skip
     main(["compare", "atlas-8b", "bolt-7b"])
     said = capsys.readouterr().out
