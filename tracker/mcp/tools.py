@@ -204,19 +204,15 @@ class ModelTool:
         return Told(
             document | _rows("runs", runs, self.limit),
             _newest(runs, "ended_at"),
-<<<<<<< HEAD
-            [HERE],
+            _sources(map(origin_note, runs)),
             (
                 "runs[].detail",
                 "runs[].warnings",
                 "runs[].log_tail",
+                "runs[].origin",
                 "speeds[].detail",
                 "speeds[].levels[].error",
             ),
-=======
-            _sources(map(origin_note, runs)),
-            ("runs[].detail", "runs[].warnings", "runs[].log_tail", "runs[].origin"),
->>>>>>> d7aa521 (Imported runs: every face names the program, the file and the day, and nothing of them passes for measured here)
         )
 
 

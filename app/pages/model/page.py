@@ -31,13 +31,9 @@ if runs:
     published.show_claims(model_id)
     published.show_placement(runs)
     measured.show_abilities(queries.model_abilities(model_id))
-<<<<<<< HEAD
-    ladder.show_ladders(model_id)
-    speed.show_speeds(model_id, is_measured=True)
-=======
     if not is_imported_id(model_id):
         ladder.show_ladders(model_id)
->>>>>>> d7aa521 (Imported runs: every face names the program, the file and the day, and nothing of them passes for measured here)
+        speed.show_speeds(model_id, is_measured=True)
 
     st.header("Runs", anchor=False)
     measured.show_runs(columns.run_table(runs), model_id)
