@@ -138,22 +138,6 @@ def share_interval(n_hits: int, n: int) -> Interval | None:
     return Interval(n_hits / n, None, low, high)
 
 
-def median_interval(values: Sequence[float]) -> Interval | None:
-    """The median of independent values of any unit, with an interval that holds for any distribution.
-
-    Its ends are two of the values, as far from the median as binomial(n, 1/2) asks (Conover, Practical
-    Nonparametric Statistics, 3rd ed., §3.2). None with fewer than six values, which cannot give 95%.
-    """
-    ordered, n = sorted(values), len(values)
-    n_outside = 0  # values on each side that may lie beyond the ends
-    while special.bdtr(n_outside, n, 0.5) <= ALPHA / 2:
-        n_outside += 1
-    if n_outside == 0:
-        return None
-    middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
-    return Interval(middle, None, ordered[n_outside - 1], ordered[n - n_outside])
-
-
 def independent_difference(a: Interval, b: Interval) -> Interval:
     """`a` minus `b`, two estimates of different items, from both intervals.
 
