@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -87,29 +88,34 @@ def _print_run(out: Console, run: Row) -> None:
     scores = [score for score in run["scores"] if score["group"] is None]
     if scores:
         out.print(_score_table(scores))
-    for score in scores:
-        if line := completed_line(score):
-            out.print(Text(one_line(line)))
-    if line := sampling_line(
-        run["sampling"], run["sampling_values"] or {}, run["repeats"], run["max_output_tokens"]
-    ):
-        out.print(Text(one_line(line)))
-    for line in unsafe_lines(run["metrics"]):
-        out.print(Text(one_line(line)))
-    grouped = {score["task"] for score in run["scores"] if score["group"] is not None}
-    for line in metric_lines(run["metrics"], grouped=grouped):
+    for line in filter(None, _lines_on_scores(run, scores)):
         out.print(Text(one_line(line)))
     out.print(Text(one_line(_cost(run)), style="dim"))
     if run["repeatability"]:
         out.print(Text(one_line(repeatability_line(run["repeatability"])), style="dim"))
-    if run["suite_mean"]:
-        out.print(Text(one_line(mean_line(run["suite_mean"]))))
-    for outcome in run["against"]:
-        out.print(Text(one_line(paired_line(outcome))))
+    for line in _lines_on_ends(run):
+        out.print(Text(one_line(line)))
     for line in (prompt_line(run["prompts"]), *reuse_lines(run["reused"])):
         out.print(Text(one_line(line), style="dim"))
     for warning in run["warnings"][bool(run["origin"]) :]:  # the first one of an imported run is its origin
         out.print(Text(one_line(f"warning: {warning}")))
+
+
+def _lines_on_scores(run: Row, scores: list[Row]) -> Iterator[str | None]:
+    yield from map(completed_line, scores)
+    yield sampling_line(
+        run["sampling"], run["sampling_values"] or {}, run["repeats"], run["max_output_tokens"]
+    )
+    yield from unsafe_lines(run["metrics"])
+    grouped = {score["task"] for score in run["scores"] if score["group"] is not None}
+    yield from metric_lines(run["metrics"], grouped=grouped)
+
+
+def _lines_on_ends(run: Row) -> Iterator[str]:
+    """What the run was stopped on."""
+    if run["suite_mean"]:
+        yield mean_line(run["suite_mean"])
+    yield from map(paired_line, run["against"])
 
 
 def _score_table(scores: list[Row]) -> Table:
