@@ -23,8 +23,3 @@ def parity(**_):
 def as_question(doc):
     """The question as the plain task writes it."""
     return f"Q: {doc['question']}\nA:"
-
-
-def few_sums(**_):
-    """The first forty additions."""
-    return {"test": sums()["test"].select(range(40))}

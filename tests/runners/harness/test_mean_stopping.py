@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,19 +15,46 @@ from runners.harness.mean_stopping import DrawnAnswer, StrataDraw, item_cost
 from tests.builders.some_runs import items as some_items
 from tests.builders.some_runs import run as some_run
 from tests.builders.some_runs import store_runs
-from tests.runners.harness.test_worker import job, rules, run
+from tests.runners.harness.test_worker import TASKS, job, rules, run
 from tracker.answers.model_record import read_model
 from tracker.answers.run_lines import mean_document, mean_line
 from tracker.bench.request import BenchRequest, check_mean_of, half_width
 from tracker.errors import FieldError, TrackerError, UsageError
 from tracker.files.items import read_items, stored_parts
-from tracker.records import EngineSettings, RunStatus
+from tracker.records import EngineSettings, Job, RunStatus
 from tracker.records.suite_means import SuiteMean
 from tracker.serialization import dump
 from tracker.settings import Settings
 from tracker.suites import get_suite
 
+FEW = """
+
+def few_sums(**_):
+    return {"test": sums()["test"].select(range(40))}
+"""
+FEW_SUMS = "include: sums.yaml\ntask: few_sums\ncustom_dataset: !function make.few_sums\n"
+EVEN_PAIR = """
+group: even_pair
+task: [sums_a, few_sums]
+aggregate_metric_list:
+  - {metric: exact_match, aggregation: mean, weight_by_size: false, filter_list: [number]}
+metadata: {version: 1.0}
+"""
 MEAN = SuiteMean(("a", "b"), 0.5, 0.48, 0.52, 300, 4_000, 0.02)
+
+
+def with_few(made: Job, folder: Path) -> Job:
+    """The job with two more tasks: one of forty items, and a group that counts it as much as a larger one.
+
+    They lie in a copy of the folder, on whose content the fingerprints of its tasks rest.
+    """
+    shutil.copytree(TASKS, folder)
+    with (folder / "make.py").open("a") as file:
+        file.write(FEW)
+    (folder / "few_sums.yaml").write_text(FEW_SUMS)
+    (folder / "even_pair.yaml").write_text(EVEN_PAIR)
+    runs = (replace(one, suite=replace(one.suite, include_path=str(folder))) for one in made.runs)
+    return replace(made, runs=tuple(runs))
 
 
 def test_mean_stopping_ends_a_suite_on_one_interval_for_the_mean_of_its_tasks(
@@ -52,10 +80,10 @@ def test_mean_stopping_ends_a_suite_on_one_interval_for_the_mean_of_its_tasks(
 
 
 def test_mean_stopping_counts_each_task_of_a_group_equally_where_the_group_does(
-    settings: Settings, model_folder: Path
+    settings: Settings, model_folder: Path, tmp_path: Path
 ) -> None:
     made = job(settings, model_folder, "even_pair", "parity", until_mean_half_width=0.12)
-    (found,) = run(settings, made)[0].runs
+    (found,) = run(settings, with_few(made, tmp_path / "tasks"))[0].runs
     group, first, second = (score for score in found.scores if score.task != "parity")
     assert (group.task, first.group, second.group) == ("even_pair", "even_pair", "even_pair")
     assert group.value == pytest.approx((first.value + second.value) / 2)
@@ -84,9 +112,10 @@ def test_mean_stopping_a_run_that_died_asks_the_same_items_when_it_is_resumed(
 
 
 def test_mean_stopping_a_run_that_asks_everything_knows_the_mean_exactly(
-    settings: Settings, model_folder: Path
+    settings: Settings, model_folder: Path, tmp_path: Path
 ) -> None:
-    (found,) = run(settings, job(settings, model_folder, "few_sums", until_mean_half_width=0.001))[0].runs
+    made = job(settings, model_folder, "few_sums", until_mean_half_width=0.001)
+    (found,) = run(settings, with_few(made, tmp_path / "tasks"))[0].runs
     (score,), mean = found.scores, found.suite_mean
     assert mean is not None
     assert (mean.n_items, mean.ci_low, mean.ci_high) == (40, score.value, score.value)
