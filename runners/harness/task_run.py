@@ -86,12 +86,14 @@ class TaskRun:
             return
         sink = ItemSink(suite_run.items_path, suite_run.run.run_id, suite_run.job.flush_s)
         started = time.monotonic()
+        suite_run.note_marks(None)  # of questions of ours that are in no task
         answered = answer(suite_run.engine, wanted, stop=lambda: suite_run.stopped() or suite_run.out_of_time)
         try:
             with closing(answered):
                 for question, item in answered:
                     work = self.works[question.leaf.name]
                     work.items[item.doc_id] = item
+                    suite_run.note_marks(question.leaf.name)
                     sink.add(work.fingerprint, item)
                     suite_run.tally.count(item)
                     self.report()

@@ -51,7 +51,7 @@ from runners.harness.scoring import (
     unscored_items,
 )
 from runners.harness.task_run import TaskRun
-from tracker.errors import EngineError, TrackerError
+from tracker.errors import EngineError, TrackerError, UnreachableError
 from tracker.records import (
     Condition,
     Item,
@@ -67,6 +67,7 @@ from tracker.records.paired import PairedOutcome, PairedReference
 from tracker.records.shards import Share
 from tracker.records.suite_means import SuiteMean
 from tracker.stats import items_for_precision
+from tracker.wording import counted
 
 SECOND_STAGE = (
     "the second stage was not started: there was no time left to find out which tasks suit the model"
@@ -132,6 +133,39 @@ def _prepared(spec: Task, suite: Suite, *, cache_path: Path) -> PreparedTask:
         return PreparedTask(spec, error=error)
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedTask:
+    """A task with its questions, and the items that are stored of it."""
+
+    loaded: LoadedTask
+    leaf_works: list[list[LeafWork]]
+
+    @property
+    def name(self) -> str:
+        """The name of the task."""
+        return self.loaded.spec.task
+
+    @property
+    def works(self) -> list[LeafWork]:
+        """The work of its leaves, one for each repeat."""
+        return [work for repeats in self.leaf_works for work in repeats]
+
+    @property
+    def questions(self) -> list[TaskQuestion]:
+        """All questions of its leaves."""
+        return [question for work in self.works for question in work.questions]
+
+    @property
+    def budget(self) -> int:
+        """The tokens that its longest answer may have."""
+        return max((leaf.max_output_tokens or 0 for leaf in self.loaded.leaves), default=0)
+
+    def run(self, suite_run: RunningSuite) -> TaskRun:
+        """The task in progress."""
+        works = {work.leaf.name: work for work in self.works}
+        return TaskRun(suite_run, self.name, works, len(self.questions))
+
+
 @dataclass(slots=True)
 class RunningSuite:
     """One run in progress; `tally` holds its totals."""
@@ -150,6 +184,7 @@ class RunningSuite:
     share: Share | None = None  # what this worker of several asks in this round; None: everything
     scores_first: bool = False  # with a share: tasks without conditions have been asked, by all workers
     asks: bool = True  # whether missing answers are asked; False: scores are computed from what is there
+    marks: dict[str, Counter[str]] = field(default_factory=dict)  # unknown ones in the answers of each leaf
     leaves: LeafPlanner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -185,27 +220,110 @@ class RunningSuite:
         if self.job.until_mean_half_width is not None:
             self._run_to_mean(self.job.until_mean_half_width)
             return
-        for task in self.tasks:
+        together: list[LoadedTask] = []
+        for spec, task in ((task.spec, task) for task in self.tasks):
+            if not self._joins(task, together):
+                self._run_together(together)
+                together = []
             if self.stopped() or (self.out_of_time and not self._has_other_workers):
-                self._leave_out(task.spec)
+                self._leave_out(spec)
                 continue
-            if not self._is_wanted(task.spec):
-                self.excluded.add(task.spec.task)
+            if not self._is_wanted(spec):
+                self.excluded.add(spec.task)
                 continue
-            self._run_task(task if task.loaded or task.error else self._loaded_late(task.spec))
+            ready = task if task.loaded or task.error else self._loaded_late(spec)
+            if ready.loaded is None:
+                self._unavailable(spec.task, ready.error)
+            elif self._may_join(ready.loaded, together):
+                together.append(ready.loaded)
+            else:
+                self._run_together(together)
+                self._run_together([ready.loaded])
+                together = []
+        self._run_together(together)
 
     def _loaded_late(self, spec: Task) -> PreparedTask:
         """A task whose conditions hold, with its data."""
         return _prepared(spec, self.run.suite, cache_path=self.items_path.parent / "cache")
 
-    def _run_task(self, task: PreparedTask) -> None:
-        if task.loaded is None:
-            self._unavailable(task.spec.task, task.error)
-            return
+    @staticmethod
+    def _joins(task: PreparedTask, together: Sequence[LoadedTask]) -> bool:
+        """Whether it can be known now if the task is wanted: no condition asks for a score of these."""
+        names = {loaded.spec.task for loaded in together}
+        return not any(condition.task in names for condition in task.spec.when)
+
+    def _may_join(self, loaded: LoadedTask, together: Sequence[LoadedTask]) -> bool:
+        """Whether a task may be asked in one stream with others.
+
+        Answers must be written, by an engine that begins them in order; what is told apart, or known
+        precisely enough, ends each task for itself.
+        """
+        if not getattr(self.engine, "begins_in_order", False) or self.job.shard is not None:
+            return False
+        if self.job.reference is not None or self.job.until_half_width is not None:
+            return False
+        taken = {leaf.name for other in together for leaf in other.leaves}
+        return all(
+            leaf.is_written and leaf.episode is None and leaf.name not in taken for leaf in loaded.leaves
+        )
+
+    def _run_together(self, tasks: Sequence[LoadedTask]) -> None:
+        """Ask tasks in one stream, so that the tail of one is filled by the next, and score each.
+
+        Raises:
+            EngineError, UnreachableError: the engine died; items already answered are kept.
+        """
+        planned: list[PlannedTask] = []
+        for loaded in tasks:
+            try:
+                planned.append(PlannedTask(loaded, self.leaf_works(loaded)))
+            except (TaskUnavailableError, EngineError) as error:
+                self.leave_out_unsupported(loaded.spec.task, error)
         try:
-            self.task(task.loaded)
+            self._ask_together(planned)
+        except (EngineError, UnreachableError):
+            for task in planned:
+                if task.run(self).has_all(task.questions):
+                    self._finish(task)
+            raise
+        for task in planned:
+            is_begun = any(work.items for work in task.works)
+            if len(tasks) > 1 and not is_begun and (self.stopped() or self.out_of_time):
+                self._leave_out(task.loaded.spec)
+            else:
+                self._finish(task)
+
+    def _ask_together(self, planned: Sequence[PlannedTask]) -> None:
+        """Ask the questions of several tasks: longest budgets first, or in their order if time may run out.
+
+        What one of them cannot do ends this, and each is then asked by itself.
+        """
+        if len(planned) < 2 or any(len(q.requests) != 1 for task in planned for q in task.questions):
+            return
+        works = {work.leaf.name: work for task in planned for work in task.works}
+        n_total = sum(len(task.questions) for task in planned)
+        run = TaskRun(self, counted(len(planned), "task"), works, n_total)
+        if self.deadline is None:
+            ordered = sorted(planned, key=lambda task: -task.budget)
+            questions = [question for task in ordered for question in task.questions]
+        else:
+            questions = [question for task in planned for question in run.in_draw_order(task.questions)]
+        run.report(force=True, event="task")
+        try:
+            run.ask(questions)
+        except TaskUnavailableError:
+            return
+        except EngineError as error:
+            if error.reason != "unsupported":
+                raise
+        finally:
+            run.report(force=True)
+
+    def _finish(self, task: PlannedTask) -> None:
+        try:
+            self._task(task)
         except (TaskUnavailableError, EngineError) as error:
-            self.leave_out_unsupported(task.spec.task, error)
+            self.leave_out_unsupported(task.name, error)
 
     def _is_wanted(self, spec: Task) -> bool:
         """Whether the task has no condition, or one of them holds."""
@@ -252,13 +370,10 @@ class RunningSuite:
         self.tally.warnings.append(message)
         self.emit(Event("unavailable", self.run.run_id, task, message=message))
 
-    def task(self, loaded: LoadedTask) -> None:
-        """Answer and score one task."""
-        self._unknown_marks().clear()
-        leaf_works = self.leaf_works(loaded)
-        works = [work for repeats in leaf_works for work in repeats]
-        questions = [question for work in works for question in work.questions]
-        task_run = TaskRun(self, loaded.spec.task, {work.leaf.name: work for work in works}, len(questions))
+    def _task(self, planned: PlannedTask) -> None:
+        """Ask what is missing of one task, and score it."""
+        loaded, leaf_works, works = planned.loaded, planned.leaf_works, planned.works
+        questions, task_run = planned.questions, planned.run(self)
         # Also where only a sample of them is asked: the score stands for all items of the task.
         population = sum(leaf.n_docs for leaf in loaded.leaves)
         if self.share is not None:
@@ -408,6 +523,7 @@ class RunningSuite:
         self, loaded: LoadedTask, repeats: Sequence[Sequence[LeafItems]], *, stopping: Ending | None
     ) -> None:
         """Score the task from its leaves, each given by the items of its repeats."""
+        asked = [one for some in repeats for one in some]
         parts = [pooled_repeats(some) for some in repeats]
         scores = self._scores_of(loaded, parts, stopping=stopping)
         for some in repeats:
@@ -434,16 +550,20 @@ class RunningSuite:
             ):
                 if problem:
                     self.warn(problem)
-        if marked := marked_answers(loaded.spec.task, parts, hidden=self._unknown_marks()):
+        hidden: Counter[str] = sum((self.marks.get(one.leaf.name, Counter()) for one in asked), Counter())
+        if marked := marked_answers(loaded.spec.task, parts, hidden=hidden):
             self.warn(marked)
         for difference in getattr(self.engine, "differences", ()):
             if difference not in self.tally.warnings:
                 self.warn(difference)
 
-    def _unknown_marks(self) -> Counter[str]:
-        """The marks that the engine noticed since the task began."""
-        marks: Counter[str] | None = getattr(self.engine, "unknown_marks", None)
-        return Counter() if marks is None else marks
+    def note_marks(self, leaf: str | None) -> None:
+        """Note the unknown marks that the engine has seen since the last time as those of a leaf's answer."""
+        seen: Counter[str] | None = getattr(self.engine, "unknown_marks", None)
+        if seen:
+            if leaf is not None:
+                self.marks.setdefault(leaf, Counter()).update(seen)
+            seen.clear()
 
     def _scores_of_repeats(self, loaded: LoadedTask, repeats: Sequence[LeafItems]) -> list[TaskScore]:
         """The score of each repeat of a task, as parts of its own."""

@@ -519,3 +519,107 @@ def test_thinking_is_switched_off_where_the_budget_cannot_hold_it(
     assert {request.prompt.startswith("<think>") for request in switched.asked} == {thinks}
     told = [warning for warning in found.tally.warnings if "thinking is switched off" in warning]
     assert len(told) == (not thinks)
+
+
+THREE = (Task("sums_few_shot"), Task("sums_a", max_output_tokens=64), Task("sums_b", max_output_tokens=32))
+
+
+class SteadyEngine(OrderedEngine):
+    """Needs a little longer for every seventh question."""
+
+    @staticmethod
+    def n_steps(place: int) -> int:
+        return 6 if place % 7 == 6 else 1 + place % 3
+
+
+class DyingEngine(SteadyEngine):
+    """Dies at its hundredth answer."""
+
+    def answer(self, place: int, request: GenerationRequest) -> Generation:
+        if len(self.asked) > 100:
+            raise EngineError("no memory left", reason="out_of_memory")
+        return super().answer(place, request)
+
+
+def test_tasks_whose_answers_are_written_are_one_stream_and_score_what_each_scores_alone(
+    settings: Settings, engine: DiceEngine, tmp_path: Path
+) -> None:
+    other = settings.model_copy(update={"home": tmp_path / "other"})
+    ordered, three = OrderedEngine(engine.folder), suite(tasks=THREE, repeats=2)
+    together = walked(settings, ordered, three).tally
+    alone = walked(other, engine, three).tally
+    assert ordered.n_calls == 1
+    assert [one.max_output_tokens for one in ordered.asked[-5:]] == [16] * 5
+    assert sorted(one.max_output_tokens for one in ordered.asked[:5]) == [64] * 5  # longest budgets first
+    assert together.scores == alone.scores
+    assert (together.metrics, together.n_items) == (alone.metrics, alone.n_items)
+    for one, same in zip(together.scores, alone.scores, strict=True):
+        assert items_of(settings, one) == items_of(other, same)
+    assert walked(settings, ordered, three, run_id="run-2").tally.n_reused_items == together.n_items
+    assert ordered.n_calls == 1
+
+
+class PickyEngine(OrderedEngine):
+    """Cannot write as many as 64 tokens."""
+
+    def answer(self, place: int, request: GenerationRequest) -> Generation:
+        if request.max_output_tokens == 64:
+            raise EngineError("too many tokens", reason="unsupported")
+        return super().answer(place, request)
+
+
+def test_tasks_of_one_stream_are_asked_alone_if_the_engine_cannot_do_one_of_them(
+    settings: Settings, engine: DiceEngine
+) -> None:
+    picky = PickyEngine(engine.folder)
+    tally = walked(settings, picky, suite(tasks=THREE)).tally
+    assert [(score.task, score.n_items) for score in tally.scores] == [("sums_few_shot", 40), ("sums_b", 40)]
+    assert (tally.unavailable, picky.n_calls) == (["sums_a"], 4)
+    assert tally.n_reused_items == 0
+
+
+def test_tasks_of_one_stream_are_asked_in_their_order_if_time_may_run_out(
+    settings: Settings, engine: DiceEngine
+) -> None:
+    steady = SteadyEngine(engine.folder)
+    tally = walked(settings, steady, suite(tasks=THREE), has_deadline=True, n_answers=62).tally
+    first, second = tally.scores
+    assert (steady.n_calls, first.task, first.n_items, second.task) == (1, "sums_few_shot", 40, "sums_a")
+    order, items = np.random.default_rng(0).permutation(40), items_of(settings, second)
+    n_first = next(n for n, place in enumerate(order) if int(place) not in items)
+    assert 0 < second.n_items == n_first < 22
+    assert [one for one in tally.warnings if "not started" in one] == ["task `sums_b` was not started"]
+
+
+def test_tasks_of_one_stream_that_are_complete_are_scored_if_the_engine_dies(
+    settings: Settings, engine: DiceEngine
+) -> None:
+    dying = DyingEngine(engine.folder)
+    request = RunRequest("run-1", suite(tasks=THREE))
+    job = Job(
+        model_in(engine.folder), EngineSettings(engine=ENGINE), (request,), str(settings.items_path), limit=40
+    )
+    tasks = prepare(request.suite, cache_path=settings.home / "cache")
+    run = RunningSuite(dying, job, request, tasks, lambda event: None, lambda: False)
+    with pytest.raises(EngineError, match="no memory left"):
+        run.run_tasks()
+    assert [(score.task, score.n_items) for score in run.tally.scores] == [("sums_a", 40), ("sums_b", 40)]
+    tally = walked(settings, OrderedEngine(engine.folder), request.suite, run_id="run-2").tally
+    assert (tally.n_items, tally.n_reused_items) == (120, 100)
+
+
+def test_a_task_of_a_stream_whose_own_code_fails_leaves_the_others_alone(
+    settings: Settings, engine: DiceEngine
+) -> None:
+    ordered = OrderedEngine(engine.folder)
+    tasks = (THREE[0], Task("no_such_field"), *THREE[1:])
+    tally = walked(settings, ordered, suite(tasks=tasks)).tally
+    assert [score.task for score in tally.scores] == [task.task for task in THREE]
+    assert (tally.unavailable, ordered.n_calls) == (["no_such_field"], 1)
+
+
+def test_tasks_on_an_engine_that_sorts_are_asked_one_after_the_other(
+    settings: Settings, engine: DiceEngine
+) -> None:
+    walked(settings, engine, suite(tasks=THREE))
+    assert [one.max_output_tokens for one in engine.asked] == [16] * 40 + [64] * 40 + [32] * 40
