@@ -94,7 +94,7 @@ class Generator:
     def __init__(self, python: str, folder: Path, *, key: str, is_local: bool) -> None:
         """Prepare it; `is_local`: the server is on this machine, so no proxy is in between."""
         self.version = ""
-        self._python, self._folder = python, folder
+        self._python, self._folder, self._is_local = python, folder, is_local
         self._environment = python_environment() | {"VLLM_LOGGING_STREAM": "ext://sys.stderr"}
         self._environment.pop(KEY_VARIABLE, None)
         if key:
@@ -114,7 +114,10 @@ class Generator:
             OutOfTimeError: the time is over.
             EngineError: the server died, or the generator (reason `generator_failed`).
         """
-        plan = {"levels": [{"arguments": one.arguments, "result": str(one.result)} for one in levels]}
+        plan = {
+            "is_local": self._is_local,
+            "levels": [{"arguments": one.arguments, "result": str(one.result)} for one in levels],
+        }
         write_atomically(self._folder / PLAN, json.dumps(plan).encode())
         with (self._folder / LOG).open("wb") as log:
             process = subprocess.Popen(
