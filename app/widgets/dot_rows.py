@@ -15,8 +15,7 @@ from app.widgets.safe_text import interval, percent
 
 SHOWN_MODELS = 15  # rows in one chart: a screen; the table has them all
 ROW_PX = 40  # a line of text above a dot
-AXIS_PX = 26  # the percent labels below
-MIN_PX = 86  # less cuts the name in a chart of one row
+AXIS_PX = 66  # the percent labels below, and the first row's name, which Vega keeps below the title
 DOT_PX2 = 95
 TEXT_DY = -15
 NAME_PX = 22  # where names start: room for a rank of two digits
@@ -62,7 +61,7 @@ def draw_dot_rows(
     columns = [*about, *says, "mark", "place", "score", "ci_low", "ci_high", "chance"]
     base = alt.Chart(rows[columns]).encode(y=alt.Y(field="place", type="ordinal", axis=None), tooltip=tooltip)
     marks = [_track(base), (tick or _chance)(base), *_score(base), *_texts(base, name_px)]
-    return alt.LayerChart(layer=marks, height=max(MIN_PX, ROW_PX * len(rows) + AXIS_PX))
+    return alt.LayerChart(layer=marks, height=ROW_PX * len(rows) + AXIS_PX)
 
 
 def score_axis(field: str) -> alt.X:

@@ -48,7 +48,7 @@ def show_ladders(model_id: str) -> None:
     """Show the ladders of this model, the newest first; without one, the command that measures it."""
     found = ladders.ladders_of(model_id)
     if not found:
-        st.caption(safe_text.escaped(NO_LADDER.format(model=model_id)))
+        st.caption(safe_text.with_commands(NO_LADDER.format(model=model_id)))
         return
     st.header("Quantization", anchor=False)
     for place, ladder in enumerate(found):

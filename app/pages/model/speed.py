@@ -21,7 +21,7 @@ def show_speeds(model_id: str, *, is_measured: bool) -> None:
     found = measured_speeds.model_speeds(model_id)
     if not found:
         if is_measured:
-            st.caption(safe_text.escaped(NO_SPEED.format(model=shlex.quote(model_id))))
+            st.caption(safe_text.with_commands(NO_SPEED.format(model=shlex.quote(model_id))))
         return
     st.header("Speed", anchor=False)
     for place, run in enumerate(found[:NEWEST]):
