@@ -11,7 +11,6 @@ import json
 import queue
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,7 @@ from urllib.parse import urlsplit
 
 from tracker.errors import EngineError, TrackerError
 from tracker.installation import install_command
-from tracker.interpreter import python_environment
+from tracker.interpreter import python_command, python_environment
 from tracker.loopback import NAMES
 from tracker.redaction import masked
 from tracker.serialization import write_atomically
@@ -78,7 +77,7 @@ def find_generator(settings: Settings) -> str:
         beside = Path(given).with_name("python")
         return str(beside) if Path(given).stem == PACKAGE and beside.exists() else given
     if importlib.util.find_spec(PACKAGE) is not None:
-        return sys.executable
+        return python_command()[0]
     vllm = shutil.which(PACKAGE)
     if vllm is not None and (beside := Path(vllm).with_name("python")).exists():
         return str(beside)
