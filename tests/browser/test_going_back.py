@@ -36,14 +36,14 @@ VIEW = """() => {
     const held = all('input').map(box => `${box.ariaLabel}: ${box.value} ${box.checked}`);
     return [location.href, ...words, ...held].join('\\n');
 }"""
-# resolves with the view once it has been the same for half a second
+# resolves with the view once it has been the same for two seconds: a server with other work draws in parts
 STEADY = f"""() => new Promise(done => {{
-    let before = null, n = 0;
+    let before = null, since = 0;
     const look = () => {{
-        const now = ({VIEW})();
-        n = now === before ? n + 1 : 0;
+        const now = ({VIEW})(), at = performance.now();
+        since = now === before ? since : at;
         before = now;
-        n < 30 ? requestAnimationFrame(look) : done(now);
+        at - since < 2000 ? requestAnimationFrame(look) : done(now);
     }};
     look();
 }})"""
