@@ -38,6 +38,16 @@ class Background(Generic[Answer]):
         except TimeoutError:
             return None
 
+    def finished(self, key: object) -> Answer | None:
+        """The answer if it has been computed; nothing is begun.
+
+        Raises:
+            TrackerError: `compute` raised it.
+        """
+        with self._lock:
+            job = self._jobs.get(key)
+        return job.result() if job is not None and job.done() and not job.cancelled() else None
+
     def _run(self, key: object, job: Future[Answer], compute: Callable[[], Answer]) -> None:
         with self._turn:
             try:

@@ -1,4 +1,4 @@
-"""The published benchmarks for the pages and the JSON route; kept per snapshot and day."""
+"""The published benchmarks for the pages and the JSON route; kept until they change."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def page(name: str) -> BenchmarkAnswer:
     Raises:
         UnknownNameError: there is none of that name.
     """
-    return _page(f"{_key()} {queries.now():%Y-%m-%d}", name, frontier_views.tables(), summaries())
+    return _page(
+        f"{queries.snapshot()} {_key()} {queries.now():%Y-%m-%d}", name, frontier_views.tables(), summaries()
+    )
 
 
 def address(name: str) -> str:
@@ -70,7 +72,7 @@ def score_frame(found: BenchmarkAnswer) -> pd.DataFrame:
 
 
 def _key() -> str:
-    return f"{queries.snapshot()} {frontier_views.tables().digest}"
+    return f"{queries.state('vintages')} {frontier_views.tables().digest}"
 
 
 @st.cache_resource(max_entries=KEPT_LISTS, show_spinner=False)

@@ -116,7 +116,7 @@ def frontier(question: Question) -> Frontier:
     known = tables(question, is_fitted=answers.needs_scores(question))
     is_drawn = answers.is_fitted(known, question)
     found = drawn(question) if is_drawn else None
-    key = f"{queries.snapshot()} {known.digest} {queries.now():%Y-%m-%d} {question}"
+    key = f"{queries.state('vintages')} {known.digest} {queries.now():%Y-%m-%d} {question}"
     return _frontier(key, not is_drawn or found is not None, known, question, found)
 
 

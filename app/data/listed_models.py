@@ -1,4 +1,4 @@
-"""All models with a place on the index, for the page and the JSON route; kept per snapshot and state."""
+"""All models with a place on the index, for the page and the JSON route; kept until they change."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from tracker.answers.model_table import ListedModel, model_table
 from tracker.frontier.question import Question
 from tracker.frontier.tables import Tables
 
-KEPT = 4  # with and without intervals, of the newest snapshot and the one before
+KEPT = 4  # with and without intervals, the newest and the one before
 FACTS = ("license", "max_context")
 
 
 def listed_models() -> tuple[ListedModel, ...]:
     """Every model, the best first; intervals once they are computed."""
     found, known = frontier_views.frontier(Question()), frontier_views.tables()
-    return _listed(f"{queries.snapshot()} {known.digest} {found.has_intervals}", found, known)
+    measured = hash(tuple(queries.model_ids()))
+    key = f"{queries.state('hub_sizes')} {known.digest} {found.as_of} {found.has_intervals} {measured}"
+    return _listed(key, found, known)
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)

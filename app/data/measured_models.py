@@ -40,8 +40,7 @@ def measured(question: Question, *, wait_s: float | None = None) -> MeasuredAnsw
         drawn = _background().ready(
             _key(known, question, is_drawn=True), lambda: _placed(known, question, found), wait_s=wait_s
         )
-        if drawn is not None:
-            return drawn
+        return drawn or _background().finished(_key(known, question, is_drawn=False))
     return _background().ready(
         _key(known, question, is_drawn=False),
         lambda: _placed(known, question, _central(known, question)),

@@ -9,7 +9,7 @@ import streamlit as st
 from app.data import frontier_views, queries
 from tracker.frontier.facts import ModelFacts
 
-KEPT = 2  # of the newest snapshot and the one before
+KEPT = 2  # the newest and the one before
 
 
 def listed_names(measured: Sequence[str], agents: Sequence[str] = ()) -> list[str]:
@@ -20,13 +20,17 @@ def listed_names(measured: Sequence[str], agents: Sequence[str] = ()) -> list[st
 
 
 def with_page() -> frozenset[str]:
-    """Every model that has a page; kept per snapshot, since a page asks for it several times."""
-    return _with_page(f"{queries.snapshot()} {frontier_views.tables().digest}")
+    """Every model that has a page; kept until one is added, since a page asks for it several times."""
+    measured, agents, on_hub = queries.model_ids(), queries.agent_models(), hub_model_ids()
+    key = f"{frontier_views.tables().digest} {hash((*measured, '', *agents))} {hash(on_hub)}"
+    return _with_page(key, measured, agents, on_hub)
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
-def _with_page(key: str) -> frozenset[str]:
-    return hub_model_ids().union(listed_names(queries.model_ids(), queries.agent_models()))
+def _with_page(
+    key: str, _measured: Sequence[str], _agents: Sequence[str], _on_hub: frozenset[str]
+) -> frozenset[str]:
+    return _on_hub.union(listed_names(_measured, _agents))
 
 
 def index_facts(name: str) -> ModelFacts | None:
@@ -51,8 +55,8 @@ def agent_repository(name: str, agents: Sequence[str]) -> str | None:
 
 
 def hub_model_ids() -> frozenset[str]:
-    """The Hub repositories with a known size, claim or place on the index; kept per snapshot."""
-    return _hub_model_ids(f"{queries.snapshot()} {frontier_views.tables().digest}")
+    """The Hub repositories with a known size, claim or place on the index; kept until they change."""
+    return _hub_model_ids(f"{queries.state('hub_sizes', 'model_claims')} {frontier_views.tables().digest}")
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)

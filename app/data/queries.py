@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ import streamlit as st
 
 from app.data.running_benches import Running, running_benches
 from app.data.running_studies import UnderWay, under_way
+from app.data.table_states import TableStates
 from tracker.answers.abilities import Ability, read_abilities
 from tracker.answers.agent_board import StudyRow
 from tracker.answers.bench_progress import expected_total
 from tracker.answers.comparison import newest_comparable
 from tracker.answers.fits import KNOWN_MODELS, fit_candidates
-from tracker.answers.leaderboard import ranked_rows, read_board
+from tracker.answers.leaderboard import ranked_rows, read_board, read_episode_counts
 from tracker.answers.repeatability import repeatability, repeatability_document
 from tracker.answers.token_share import TokenShare, token_share
 from tracker.errors import StoreError, TrackerError
@@ -42,6 +43,7 @@ PAIR_CANDIDATES = 20  # models measured last, among which a pair to compare is l
 KEPT_TABLES = 12  # a suite's scores of 5,000 models are about 10 MB
 LATEST_RUNS = 200  # a few weeks of work; also the size of the download
 MISSING_TTL_S = 60.0  # a disk can lose a file without a new snapshot
+KEPT_LASTING = 6  # of what changes seldom
 KEPT_ITEMS = 8  # an item or a prompt with its reply can take megabytes
 PREVIEW_CHARS = 160  # what fits into a table cell
 ALL_ITEMS = 10**9  # more than any task has
@@ -131,6 +133,20 @@ def published() -> datetime | None:
     return published_at(load_settings())
 
 
+def state(*names: str) -> str:
+    """A key that changes with the rows of the tables that these reads use, and not with each snapshot.
+
+    The reads use no items.
+    """
+    shown, settings = snapshot(), load_settings()
+    return _states(settings.home).of(names, shown, lambda: open_snapshot(settings))
+
+
+@st.cache_resource(show_spinner=False)
+def _states(home: Path) -> TableStates:
+    return TableStates()
+
+
 @st.cache_resource(max_entries=1, show_spinner=False)
 def _forget_others(newest: str) -> None:
     """Clear the caches of older snapshots, once per snapshot."""
@@ -146,7 +162,7 @@ def source_ingests() -> pd.DataFrame:
     """The newest ingest of each source: the columns of `ingests`, and the `url` of the source."""
     rows = _rows(snapshot(), "ingests")
     frame = pd.DataFrame(rows).drop_duplicates("source") if rows else pd.DataFrame()
-    urls = {row["source"]: row["url"] for row in _rows(snapshot(), "sources")}
+    urls = {row["source"]: row["url"] for row in _lasting_rows(state("sources"), "sources")}
     frame = frame.drop(columns=["problems", "raw_sha256", "resume"], errors="ignore")
     return (
         frame.assign(url=frame["source"].map(urls)).sort_values("source", ignore_index=True)
@@ -214,7 +230,18 @@ def ranked_board(suite: str, task: str, columns: tuple[str, ...]) -> pd.DataFram
 
 def episode_counts(suite: str) -> list[dict[str, Any]]:
     """What the runs of a suite of episodes count, and the tokens of each episode; none for other suites."""
-    return _rows(snapshot(), "episode_runs", suite=suite)
+    return _episode_counts(snapshot(), suite)
+
+
+@st.cache_resource(max_entries=KEPT_TABLES, show_spinner=False)
+def _episode_counts(snapshot: str, suite: str) -> list[dict[str, Any]]:
+    with open_snapshot(load_settings()) as store:
+        return read_episode_counts(store, suite)
+
+
+def suites_of_episodes() -> set[str]:
+    """The suites with runs whose tasks are episodes."""
+    return {row["suite"] for row in _rows(snapshot(), "runs_of_episodes")}
 
 
 def candidates(suite: str, task: str) -> pd.DataFrame:
@@ -249,7 +276,7 @@ def hub_ids() -> set[str]:
 
 
 def _claims() -> pd.DataFrame:
-    return _table(snapshot(), "model_claims", times=("seen_at",))
+    return _lasting_table(state("model_claims"), "model_claims", times=("seen_at",))
 
 
 def claimed_and_measured(model_id: str) -> pd.DataFrame:
@@ -263,7 +290,7 @@ def hub_sizes() -> pd.DataFrame:
     Columns: `model_id organization kind n_params n_params_at_least weights_bytes license gated max_context
     released_at downloads trending`.
     """
-    return _table(snapshot(), "hub_sizes", times=("released_at",), n=KNOWN_MODELS)
+    return _lasting_table(state("hub_sizes"), "hub_sizes", times=("released_at",), n=KNOWN_MODELS)
 
 
 def open_failures(model_id: str | None = None) -> pd.DataFrame:
@@ -273,7 +300,7 @@ def open_failures(model_id: str | None = None) -> pd.DataFrame:
 
 def score_series() -> list[dict[str, Any]]:
     """One row per ingested series of scores: `source benchmark variant unit n_models`."""
-    return _rows(snapshot(), "series")
+    return _lasting_rows(state("series"), "series")
 
 
 def ingest_health() -> list[dict[str, Any]]:
@@ -303,7 +330,12 @@ def measured_models() -> list[dict[str, Any]]:
 
 def model_ids() -> list[str]:
     """The IDs of the models measured here, sorted."""
-    return sorted({row["model_id"] for row in _rows(snapshot(), "models")}, key=str.casefold)
+    return list(_model_ids(snapshot()))
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _model_ids(snapshot: str) -> tuple[str, ...]:
+    return tuple(sorted({row["model_id"] for row in _rows(snapshot, "models")}, key=str.casefold))
 
 
 def newest_models(n: int) -> list[str]:
@@ -391,7 +423,7 @@ def runs_of_task(task: str) -> dict[str, str]:
 
 def studies() -> list[dict[str, Any]]:
     """The auto-research studies, newest first; the columns of the query of that name."""
-    return _rows(snapshot(), "studies", study_id=None, tier=None, track=None)
+    return _lasting_rows(state("studies"), "studies", study_id=None, tier=None, track=None)
 
 
 def newest_study_day() -> date | None:
@@ -407,18 +439,21 @@ def agent_models() -> list[str]:
 
 def complete_studies() -> list[StudyRow]:
     """The complete studies, which the agent leaderboard compares."""
-    return [StudyRow(**row) for row in _rows(snapshot(), "research_board", tier=None, track=None)]
+    return [
+        StudyRow(**row)
+        for row in _lasting_rows(state("research_board"), "research_board", tier=None, track=None)
+    ]
 
 
 def attack_suite() -> dict[str, Any] | None:
     """The newest complete run of the suite of scripted attacks; None if there was none."""
-    rows = _rows(snapshot(), "attack_suite")
+    rows = _lasting_rows(state("attack_suite"), "attack_suite")
     return rows[0] if rows else None
 
 
 def study_curves() -> pd.DataFrame:
     """The gain of each study after each trial; the columns of the query `research_curves`."""
-    return _table(snapshot(), "research_curves")
+    return _lasting_table(state("research_curves"), "research_curves")
 
 
 def trials(study_id: str) -> list[dict[str, Any]]:
@@ -447,6 +482,16 @@ def _rows(snapshot: str, name: str, **params: Any) -> list[dict[str, Any]]:
 
     `snapshot` is only part of the cache's key.
     """
+    return _read_rows(name, params)
+
+
+@st.cache_resource(max_entries=KEPT_LASTING, show_spinner=False)
+def _lasting_rows(state: str, name: str, **params: Any) -> list[dict[str, Any]]:
+    """The same for a read without items, kept until its tables change."""
+    return _read_rows(name, params)
+
+
+def _read_rows(name: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:
     with open_snapshot(load_settings()) as store:
         return store.query(name, **{key: list(v) if isinstance(v, tuple) else v for key, v in params.items()})
 
@@ -454,6 +499,16 @@ def _rows(snapshot: str, name: str, **params: Any) -> list[dict[str, Any]]:
 @st.cache_resource(max_entries=KEPT_TABLES, show_spinner=False)
 def _table(snapshot: str, name: str, *, times: tuple[str, ...] = (), **params: Any) -> pd.DataFrame:
     """The same as a frame, shared because a copy per session is expensive; do not modify it."""
+    return _read_table(name, times, params)
+
+
+@st.cache_resource(max_entries=KEPT_LASTING, show_spinner=False)
+def _lasting_table(state: str, name: str, *, times: tuple[str, ...] = (), **params: Any) -> pd.DataFrame:
+    """The same for a read without items, kept until its tables change."""
+    return _read_table(name, times, params)
+
+
+def _read_table(name: str, times: Sequence[str], params: Mapping[str, Any]) -> pd.DataFrame:
     with open_snapshot(load_settings()) as store:
         frame = store.table(name, **params).to_pandas()
     for column in times:
@@ -474,9 +529,8 @@ def _abilities(snapshot: str, model_id: str) -> tuple[Ability, ...]:
 
 @st.cache_resource(max_entries=KEPT_TABLES, show_spinner=False)
 def _item_scores(snapshot: str, run_id: str) -> pd.DataFrame:
-    columns = ["place", "task", "doc_id", "doc_hash", "score", "cluster"]
     with open_snapshot(load_settings()) as store:
-        return pd.DataFrame(store.query("item_scores", run_id=run_id), columns=columns)
+        return store.table("item_scores", run_id=run_id).to_pandas()
 
 
 @st.cache_data(max_entries=KEPT_ANSWERS, show_spinner=False, ttl=MISSING_TTL_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -25,18 +26,19 @@ class SearchEntry:
 
 def entries() -> dict[str, SearchEntry]:
     """Every entry by its label: pages, benchmarks, models, then the items of models measured here."""
-    return _entries(f"{queries.snapshot()} {frontier_views.tables().digest}")
+    measured, agents = queries.model_ids()[:MOST_MEASURED], queries.agent_models()
+    key = f"{frontier_views.tables().digest} {hash((*measured, '', *agents))}"
+    return _entries(key, measured, agents)
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
-def _entries(key: str) -> dict[str, SearchEntry]:
+def _entries(key: str, _measured: Sequence[str], _agents: Sequence[str]) -> dict[str, SearchEntry]:
     found = [SearchEntry(f"Page: {page.entry.title}", f"pages/{page.name}/page.py") for page in find_pages()]
     found += [
         SearchEntry(f"Benchmark: {name}", "pages/benchmarks/page.py", benchmarks.PARAMETER, name)
         for name in benchmarks.names()
     ]
-    measured = queries.model_ids()[:MOST_MEASURED]
-    names = model_names.listed_names(measured, queries.agent_models())
+    names = model_names.listed_names(_measured, _agents)
     found += [SearchEntry(f"Model: {name}", "pages/model/page.py", "model", name) for name in names]
-    found += [SearchEntry(f"Items: {name}", "pages/items/page.py", "items_of", name) for name in measured]
+    found += [SearchEntry(f"Items: {name}", "pages/items/page.py", "items_of", name) for name in _measured]
     return {entry.label: entry for entry in found}

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from app.data import measured_models, queries
+from app.data import frontier_views, measured_models, queries
 from tracker.answers.cards import CardAsked, card_with, find_card
-from tracker.answers.catalog import Catalog, is_new, read_catalog
+from tracker.answers.catalog import Catalog, OpenModel, catalog_models, is_new, read_catalog
 from tracker.answers.index_place import IndexPlaces
 from tracker.answers.leaderboard import choose_task
 from tracker.answers.what_fits import WhatFits, WhatFitsAsked, models_that_fit
@@ -54,4 +54,14 @@ def _read(key: str, _places: IndexPlaces | None) -> Catalog:
     tasks = queries.board_tasks()
     suite, task = choose_task(tasks, suite=None, task=None) if tasks else ("", "")
     board = queries.task_scores(suite, (task,)) if tasks else None
-    return read_catalog(load_settings(), _places, board)  # it holds the places, so their id stays theirs
+    # it holds the places, so their id stays theirs
+    return read_catalog(load_settings(), _places, board, None if _places is None else _open_models())
+
+
+def _open_models() -> tuple[OpenModel, ...]:
+    return _models(f"{queries.state('known_models')} {frontier_views.tables().digest}")
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def _models(key: str) -> tuple[OpenModel, ...]:
+    return catalog_models(load_settings())

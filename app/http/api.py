@@ -98,7 +98,8 @@ def episodes_route(asked: Mapping[str, str]) -> Any:
     suites = dict.fromkeys(row["suite"] for row in queries.board_tasks())
     if not suites:
         return []
-    default = next((suite for suite in suites if queries.episode_counts(suite)), None)
+    of_episodes = queries.suites_of_episodes()
+    default = next((suite for suite in suites if suite in of_episodes), None)
     narrowing = Narrowing(fits_gb=_gigabytes("fits_gb", asked["fits_gb"]) if "fits_gb" in asked else None)
     found = read_leaderboard(
         load_settings(), suite=asked.get("suite", default), task=asked.get("task"), by=narrowing

@@ -85,12 +85,15 @@ class Catalog:
 
 
 def read_catalog(
-    settings: Settings, places: IndexPlaces | None = None, board: pd.DataFrame | None = None
+    settings: Settings,
+    places: IndexPlaces | None = None,
+    board: pd.DataFrame | None = None,
+    models: tuple[OpenModel, ...] | None = None,
 ) -> Catalog:
     """The catalog of this home: models, places and scores.
 
-    `places` and `board`, the rows of `read_board` on the task of the leaderboard's first page, are computed
-    unless given.
+    `models`, those of `catalog_models`, `places` and `board`, the rows of `read_board` on the task of the
+    leaderboard's first page, are computed unless given.
     """
     if is_new(settings):
         rows, shapes = load_catalog(), _shapes()
@@ -100,7 +103,7 @@ def read_catalog(
 
     places = index_places(settings) if places is None else places
     board = _first_board(settings) if board is None else board
-    return Catalog(open_models(settings), places, _scores(board))
+    return Catalog(open_models(settings) if models is None else models, places, _scores(board))
 
 
 def catalog_models(settings: Settings) -> tuple[OpenModel, ...]:

@@ -70,41 +70,18 @@ def read_bests(snapshot: Snapshot, at: datetime) -> list[Row]:
     cards = np.array([*MEMORY_GB, np.inf])
     with np.errstate(invalid="ignore"):
         smallest = cards[np.searchsorted(cards[:-1] * GB, np.where(np.isnan(needed), np.inf, needed))]
-    run_ids = runs["run_id"].to_pylist()
-    needs = dict(zip(run_ids, smallest.tolist(), strict=True))
-    leading = leading_scores(snapshot.table("values_of_runs", run_ids=run_ids), needs)
-    leaders, tasks = ([pair[side] for pair in leading] for side in (0, 1))
+    fits = np.isfinite(smallest)
+    leading = snapshot.query(
+        "leading_scores",
+        run_ids=runs["run_id"].filter(pa.array(fits)).to_pylist(),
+        needs=smallest[fits].tolist(),
+        without=list(WITHOUT_RECORDS),
+    )
+    leaders, tasks = ([row[name] for row in leading] for name in ("run_id", "task"))
     in_full = runs.filter(pc.is_in(runs["run_id"], value_set=pa.array(leaders, pa.string()))).to_pylist()
     by_run = {row["run_id"]: row for row in in_full}
     scores = snapshot.query("scores_of_tasks", run_ids=leaders, tasks=tasks)
     return [by_run[row["run_id"]] | row for row in scores]
-
-
-def leading_scores(values: pa.Table, needs: Mapping[str, float | None]) -> list[tuple[str, str]]:
-    """Run and task of each score of `values_of_runs` whose run needs less memory than every better one.
-
-    `needs`: memory by run, in any unit; a run without one leads nothing. Of equal scores, the better one
-    is that of the model whose name comes first.
-    """
-    values = values.filter(pc.invert(pc.is_in(values["suite"], value_set=pa.array(WITHOUT_RECORDS))))
-    if not len(values):
-        return []
-    codes = {name: values[name].combine_chunks().dictionary_encode() for name in values.column_names[:-1]}
-    names = {name: code.dictionary.to_pylist() for name, code in codes.items()}
-    place = {name: code.indices.to_numpy() for name, code in codes.items()}
-    by_name = np.argsort(np.argsort(np.array(names["model_id"], dtype=object)))[place["model_id"]]
-    value = values["value"].to_numpy()
-    order = np.lexsort((by_name, -value, place["task"], place["suite"]))
-    needed = [np.inf if (need := needs.get(run_id)) is None else float(need) for run_id in names["run_id"]]
-    of_score = np.array(needed)[place["run_id"]][order]
-    suite, task = place["suite"][order], place["task"][order]
-    starts = np.flatnonzero((np.diff(suite) != 0) | (np.diff(task) != 0)) + 1
-    leads = [
-        first + np.flatnonzero(group < np.concatenate(([np.inf], np.minimum.accumulate(group)[:-1])))
-        for first, group in zip((0, *starts), np.split(of_score, starts), strict=True)
-    ]
-    found = order[np.concatenate(leads)]
-    return [(names["run_id"][place["run_id"][i]], names["task"][place["task"][i]]) for i in found]
 
 
 def _bests(rows: Iterable[Row]) -> dict[tuple[str, str, int], Row]:

@@ -82,11 +82,20 @@ def read_leaderboard(
     with open_snapshot(settings) as snapshot:
         suite, task = choose_task(snapshot.query("board_tasks"), suite=suite, task=task)
         frame = read_board(snapshot, suite, (task, *columns))
-        counts = snapshot.query("episode_runs", suite=suite)
+        counts = read_episode_counts(snapshot, suite)
         at_levels = read_board(snapshot, suite, [*LEVELS])
     by = by or Narrowing()
     rows = narrowed(with_index(ranked_rows(frame, task, columns), index_places(settings)), by)
     return Leaderboard(suite, task, rows, episode_board(rows, labeled_subjects(at_levels, by), counts))
+
+
+def read_episode_counts(snapshot: Snapshot, suite: str) -> list[dict[str, Any]]:
+    """What the runs of a suite of episodes count, and the tokens of each episode; none for other suites.
+
+    Rows of the read `episode_runs`. Only the items of those runs are opened.
+    """
+    runs = [row["run_id"] for row in snapshot.query("runs_of_episodes", suite=suite)]
+    return snapshot.query("episode_runs", run_ids=runs) if runs else []
 
 
 def leaderboard_document(found: Leaderboard) -> dict[str, Any]:

@@ -46,6 +46,7 @@ HAS_ITEMS = """not exists (
 NARROWING = {
     "fingerprint": "and fingerprint = $fingerprint",
     "run_id": "and run_id = $run_id",
+    "run_ids": "and run_id in (select unnest($run_ids))",
     "model_id": "and runs.model_id = $model_id",
     "first": "and runs.model_id in ($first, $second)",
     "second": "",
@@ -161,8 +162,8 @@ def wanted_parts(
 ) -> tuple[list[Path], frozenset[Path]]:
     """The whole parts that a read with these parameters may need, oldest run first, and the damaged ones.
 
-    `fingerprint`, `run_id` and the parameters that name models narrow the list; a run's items are those in
-    its folder and those that its scores reuse from other runs.
+    `fingerprint`, `run_id`, `run_ids` and the parameters that name models narrow the list; a run's items are
+    those in its folder and those that its scores reuse from other runs.
 
     Raises:
         NewerFormatError: a newer version of this program wrote one of the parts.

@@ -27,8 +27,9 @@ from tracker.store.database import (
     store_errors,
 )
 from tracker.store.item_parts import MissingItems
-from tracker.store.reading import Answer, T, Take, read, read_table, select, select_into
+from tracker.store.reading import Answer, T, Take, query_sql, read, read_table, select, select_into
 from tracker.store.relations import Relation, lists_tables
+from tracker.store.table_states import table_hash, tables_of
 
 PUBLISH_HINT = "`tracker store publish` creates a new one"
 USE = "use snapshot"
@@ -76,9 +77,9 @@ class Snapshot:
             return read(self.connection, name, params, items_path=self.items_path)
 
     def table(self, name: str, **params: Any) -> pa.Table:
-        """The rows of `queries/<name>.sql`, which reads no items, as one table: for many thousand rows."""
+        """The rows of `queries/<name>.sql` as one table, for many thousand rows; times have no zone."""
         with store_errors(self._path):
-            return read_table(self.connection, name, params)
+            return read_table(self.connection, name, params, items_path=self.items_path)
 
     def select(self, sql: str, relations: Sequence[Relation] = ()) -> Answer:
         """The answer to one SELECT, DESCRIBE or similar over the tables, `items` and these relations.
@@ -132,6 +133,16 @@ class Snapshot:
             connection.close()
             raise
         return Snapshot(connection, path=self.path, items_path=self.items_path, shared=self)
+
+    def tables_of(self, *names: str) -> frozenset[str]:
+        """The tables that these named reads use; that they may read items too is not said."""
+        with store_errors(self._path):
+            return frozenset().union(*(tables_of(self.connection, query_sql(name)) for name in names))
+
+    def table_hash(self, table: str) -> str:
+        """The hash of the rows of a table: the same in two snapshots, unless a row differs."""
+        with store_errors(self._path):
+            return table_hash(self.connection, table)
 
     def change_id(self) -> str:
         """Id of the last write that the snapshot contains."""

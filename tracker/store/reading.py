@@ -108,18 +108,29 @@ def read(
         UnknownNameError: no such query, or no such parameter of it.
     """
     sql, bound = _bound(name, params)
-    answer, missing = _run(connection, sql, bound, whole_answer, items_path=items_path)
+    answer, missing = _run(
+        connection, sql, bound, lambda: whole_answer(connection.execute(sql, bound)), items_path=items_path
+    )
     return replace(answer, missing=missing)
 
 
-def read_table(connection: duckdb.DuckDBPyConnection, name: str, params: dict[str, Any]) -> pa.Table:
+def read_table(
+    connection: duckdb.DuckDBPyConnection, name: str, params: dict[str, Any], *, items_path: Path
+) -> pa.Table:
     """The rows of one named read as a table, for many thousand rows; times are UTC without a zone.
 
     Raises:
         UnknownNameError: no such query, or no such parameter of it.
     """
     sql, bound = _bound(name, params)
-    return connection.sql(sql, params=bound).to_arrow_table()
+    table, _ = _run(
+        connection,
+        sql,
+        bound,
+        lambda: connection.sql(sql, params=bound).to_arrow_table(),
+        items_path=items_path,
+    )
+    return table
 
 
 def _bound(name: str, params: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -174,7 +185,7 @@ def select_into(
             bind_items(connection, [])
             comment(connection, "items", ITEMS_COMMENT, COLUMN_COMMENTS)
         bind(connection, relations, sql)
-        return _run(connection, sql, {}, take, items_path=items_path)
+        return _run(connection, sql, {}, lambda: take(connection.execute(sql)), items_path=items_path)
     except duckdb.OutOfMemoryException as error:
         raise TrackerError(OUT_OF_MEMORY, hint=MEMORY_HINT) from error
     except duckdb.Error as error:
@@ -240,18 +251,18 @@ def _run(
     connection: duckdb.DuckDBPyConnection,
     sql: str,
     params: dict[str, Any],
-    take: Take[T],
+    ask: Callable[[], T],
     *,
     items_path: Path,
 ) -> tuple[T, MissingItems]:
-    """What `take` makes of the rows of `sql`; unreadable parts are left out."""
+    """The answer of `ask`, which runs `sql` with `params`; unreadable parts are left out."""
     if not _ITEMS.search(sql) or lists_tables(sql):
-        return take(connection.execute(sql, params)), NOTHING_MISSING
+        return ask(), NOTHING_MISSING
     for n_left in reversed(range(LISTINGS)):
         parts, damaged = wanted_parts(connection, items_path, params)
         try:
             bind_items(connection, parts)
-            taken = take(connection.execute(sql, params))
+            taken = ask()
         except _OF_STATEMENT:
             raise
         except duckdb.Error:
@@ -262,7 +273,7 @@ def _run(
                 raise
             parts, damaged = [part for part in parts if part not in broken], damaged | broken
             bind_items(connection, parts)
-            taken = take(connection.execute(sql, params))
+            taken = ask()
         break
     if not all(part.exists() for part in parts):
         parts, damaged = wanted_parts(connection, items_path, params)

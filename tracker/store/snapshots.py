@@ -205,9 +205,8 @@ def _tell(sentence: str) -> None:
 
 
 def _open(settings: Settings, name: str | None) -> Snapshot:
-    if name is None:
-        return open_copy(None, settings.items_path)
-    return _kept_open.reader(settings.snapshots_path / f"{name}{SUFFIX}", settings.items_path)
+    path = None if name is None else settings.snapshots_path / f"{name}{SUFFIX}"
+    return _kept_open.reader(path, settings.items_path)
 
 
 def keep_open() -> None:
@@ -227,8 +226,8 @@ class _KeptOpen:
         self._lock = threading.Lock()
         self._newest: Snapshot | None = None
 
-    def reader(self, path: Path, items_path: Path) -> Snapshot:
-        """A snapshot of that file for one reader.
+    def reader(self, path: Path | None, items_path: Path) -> Snapshot:
+        """A snapshot of that file for one reader; None: an empty one, which takes 0.1 s to set up.
 
         Raises:
             StoreError: it is missing, unreadable, or of another version than this program.

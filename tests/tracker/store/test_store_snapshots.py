@@ -80,6 +80,23 @@ def test_snapshots_a_process_that_keeps_the_newest_open_reads_the_same(
         last.select("attach 'other.duckdb'")
 
 
+def test_snapshots_a_process_that_keeps_the_newest_open_reads_an_empty_home_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshots, "_kept_open", snapshots._KeptOpen())
+    keep_open()
+    with ThreadPoolExecutor(4) as readers:
+        counts = list(readers.map(lambda _: _n_runs(settings), range(12)))
+    assert counts == [0] * 12
+    with open_snapshot(settings) as empty, open_snapshot(settings) as beside:
+        for one in (empty, beside):
+            assert one.select("select count(*) from items").rows == [(0,)]
+            assert one.select("select comment from duckdb_tables() where table_name = 'runs'").rows
+        store_runs(settings, run(1))
+        assert _n_runs(settings) == 1
+        assert not empty.query("runs")
+
+
 def test_snapshots_listing_tables_between_two_reads_of_items_changes_neither(settings: Settings) -> None:
     store_runs(settings, run(1))
     with open_snapshot(settings) as snapshot:

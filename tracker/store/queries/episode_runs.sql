@@ -1,6 +1,6 @@
 -- One row per run and task of episodes: what its metrics count, and the tokens of each episode, fewest first.
 -- A task is one of episodes if its metrics count calls and turns; of a group, the episodes of all its tasks.
--- $suite: only of this one; null for all.
+-- $run_ids: of these runs, see `runs_of_episodes`.
 with episodes as (
     select
         run_id, task_metrics.task,
@@ -11,7 +11,7 @@ with episodes as (
     from task_metrics
     join runs using (run_id)
     where runs.status in ('complete', 'partial')
-      and ($suite is null or runs.suite = $suite)
+      and run_id in (select unnest($run_ids))
     group by run_id, task_metrics.task
     having mean_calls is not null and mean_turns is not null
 ),
