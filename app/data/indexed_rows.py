@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from app.data import measured_models, queries
-from tracker.answers.fits import best_fits, output_speed, with_frontier
+from tracker.answers.fits import best_fits, output_speed, stream_speed, with_frontier
 from tracker.answers.index_place import IndexPlaces
 from tracker.answers.index_places import with_index
 
@@ -20,11 +20,12 @@ KEPT = 3  # tables of some megabytes
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CardRows:
-    """The models that fit a card, and those measured with `on_frontier`, by either cost."""
+    """The models that fit a card, and those measured with `on_frontier`, by each cost."""
 
     fits: pd.DataFrame
     by_memory: pd.DataFrame
-    by_speed: pd.DataFrame
+    by_speed: pd.DataFrame  # of their runs
+    by_stream: pd.DataFrame  # of one request at a time, by a load generator
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,4 +72,6 @@ def _card_rows(
     fits = with_index(best_fits(every, memory_gb=memory_gb, context=context), _places)
     by_memory = with_frontier(fits, cost=fits[f"needs {context}"], context=context)
     by_speed = with_frontier(fits, cost=-output_speed(fits), context=context)
-    return _KeptCard(_places, CardRows(fits, by_memory, by_speed))
+    streams = fits.assign(device=fits["speed_device"])
+    by_stream = with_frontier(streams, cost=-stream_speed(streams), context=context)
+    return _KeptCard(_places, CardRows(fits, by_memory, by_speed, by_stream))

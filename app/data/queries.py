@@ -26,6 +26,7 @@ from tracker.answers.bench_progress import expected_total
 from tracker.answers.comparison import newest_comparable
 from tracker.answers.fits import KNOWN_MODELS, fit_candidates
 from tracker.answers.leaderboard import ranked_rows, read_board, read_episode_counts
+from tracker.answers.measured_speed import read_measured_speeds
 from tracker.answers.repeatability import repeatability, repeatability_document
 from tracker.answers.token_share import TokenShare, token_share
 from tracker.errors import StoreError, TrackerError
@@ -256,7 +257,8 @@ def _ranked_board(snapshot: str, suite: str, task: str, columns: tuple[str, ...]
 
 @st.cache_resource(max_entries=KEPT_TABLES, show_spinner=False)
 def _candidates(snapshot: str, suite: str, task: str) -> pd.DataFrame:
-    return fit_candidates(task_scores(suite, (task,)), hub_sizes(), task)
+    speeds = read_measured_speeds(load_settings())
+    return fit_candidates(task_scores(suite, (task,)), hub_sizes(), task, speeds)
 
 
 def claims_on(task: str) -> pd.DataFrame:

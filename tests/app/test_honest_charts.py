@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from app.pages.frontier.record_names import named_records
-from app.pages.run_it.charts import SPEED, offer_chart
+from app.pages.run_it.charts import RUN_SPEED, offer_chart
 from app.widgets.cached_chart import EPOCH, ChartCaption, captioned
 from app.widgets.chart_theme import TEXT_COLORS
 from app.widgets.dot_rows import NAME_PX, name_px
@@ -26,7 +26,7 @@ OFFERS = pd.DataFrame(
         "ci_high": [0.28, 0.301, 0.32],
         "on_frontier": [True, True, False],
         "needed_gib": [4.0, 9.0, 12.0],
-        SPEED: [1200.0, 90.0, 11.0],
+        RUN_SPEED: [1200.0, 90.0, 11.0],
         "device": ["H100", "H100", "cpu"],
     }
 )
@@ -73,12 +73,12 @@ def test_whole_intervals_are_within_the_axis_of_scores() -> None:
 
 
 def test_speeds_of_several_devices_are_marked_and_not_joined() -> None:
-    several = offer_chart(OFFERS, cost=SPEED, title="Tokens per second").to_dict()
+    several = offer_chart(OFFERS, cost=RUN_SPEED, title="Tokens per second").to_dict()
     assert not layers(several, "line")
     (dots,) = layers(several, "point")
     assert dots["encoding"]["shape"]["scale"]["domain"] == ["H100", "cpu"]
     assert "measured on" in [one["title"] for one in dots["encoding"]["tooltip"]]
-    one = offer_chart(OFFERS.head(2), cost=SPEED, title="Tokens per second").to_dict()
+    one = offer_chart(OFFERS.head(2), cost=RUN_SPEED, title="Tokens per second").to_dict()
     assert layers(one, "line")[0]["mark"]["interpolate"] == "step-before"
 
 

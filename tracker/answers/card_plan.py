@@ -1,6 +1,7 @@
 """Which card would run a model: the smallest that holds it at each number of bits.
 
-Ordered by memory: no price has a dated source here. The memory is that of `tracker.answers.what_fits`.
+Ordered by memory: no price has a dated source here. Memory and speed are those of
+`tracker.answers.what_fits`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tracker.answers.cards import CardAsked, asked
-from tracker.answers.catalog import OpenModel, catalog_models
-from tracker.answers.what_fits import ESTIMATE, EXACT, LEVELS, WhatFitsAsked
+from tracker.answers.catalog import OpenModel, catalog_models, catalog_speeds
+from tracker.answers.measured_speed import MeasuredSpeed, speed_phrase
+from tracker.answers.what_fits import ESTIMATE, EXACT, LEVELS, SPEED_MEASURED, WhatFitsAsked, timed
 from tracker.errors import TrackerError, UnknownNameError
 from tracker.frontier.facts import Card
 from tracker.frontier.tables import load_cards
@@ -33,8 +35,15 @@ class PlannedCard:
     kind: str
     memory_gb: float  # that a model may take
     needed_bytes: int
-    tokens_per_s: float | None  # estimated from the bandwidth
+    tokens_per_s: float | None
     released_year: int
+    speed_basis: str | None  # measured, estimated from bandwidth
+    speed_concurrency: int | None  # requests under way at once; null here and below: not measured
+    speed_prompt_tokens: int | None  # of one request
+    speed_engine: str | None
+    speed_device: str | None
+    speed_measured_on: str | None  # day, ISO 8601
+    speed_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,8 @@ def answer_card_plan(name: str, wanted: WhatFitsAsked, settings: Settings) -> Ca
     levels = sorted(LEVELS) if wanted.bits is None else [wanted.bits]
     levels = [bits for bits in levels if bits <= model.published_bits] or [model.published_bits]
     shown = wanted.limit or CARDS_SHOWN
-    rows = [row for bits in levels for row in _smallest(model, bits, wanted.context)[:shown]]
+    speeds = catalog_speeds(settings).get(model.model_id.casefold(), ())
+    rows = [row for bits in levels for row in _smallest(model, bits, wanted.context, speeds)[:shown]]
     basis = ESTIMATE if model.shape is None else EXACT
     return CardPlan(model, wanted.context, tuple(rows), basis)
 
@@ -94,11 +104,22 @@ def _find(name: str, models: Sequence[OpenModel]) -> OpenModel:
     raise error
 
 
-def _smallest(model: OpenModel, bits: float, context: int) -> list[PlannedCard]:
+def measured_plan_lines(plan: CardPlan) -> list[str]:
+    """One line for each speed of the plan that was measured, and on what."""
+    return [
+        f"{row.bits:g} bits: {row.tokens_per_s:,.1f} tokens/s {speed_phrase(asdict(row))}"
+        for row in plan.rows
+        if row.speed_basis == SPEED_MEASURED
+    ]
+
+
+def _smallest(
+    model: OpenModel, bits: float, context: int, speeds: Sequence[MeasuredSpeed]
+) -> list[PlannedCard]:
     """The cards that hold it: fewest first, then the least memory, the newest and fastest of equal ones."""
     needed = model.needed_bytes(bits, context)
     for n_cards in COUNTS:
-        found = [_planned(model, bits, context, one) for one in _holding(needed, n_cards)]
+        found = [_planned(model, bits, context, one, speeds) for one in _holding(needed, n_cards)]
         if found:
             return sorted(found, key=lambda row: (row.memory_gb, -(row.tokens_per_s or 0.0), row.card))
     return []
@@ -114,7 +135,9 @@ def _may_be_several(card: Card) -> bool:
     return card.kind != "unified"
 
 
-def _planned(model: OpenModel, bits: float, context: int, found: CardAsked) -> PlannedCard:
+def _planned(
+    model: OpenModel, bits: float, context: int, found: CardAsked, speeds: Sequence[MeasuredSpeed]
+) -> PlannedCard:
     card = found.card
     assert card is not None
     return PlannedCard(
@@ -125,6 +148,6 @@ def _planned(model: OpenModel, bits: float, context: int, found: CardAsked) -> P
         kind=card.kind,
         memory_gb=found.memory_gb,
         needed_bytes=model.needed_bytes(bits, context),
-        tokens_per_s=model.tokens_per_s(bits, context, card.bandwidth_gb_s),
         released_year=card.released_year,
+        **timed(model, found, bits, context, speeds),
     )

@@ -16,6 +16,11 @@ SEVERAL = re.compile(r"(\d{1,2})\s*[x×]\s*(.+)", re.IGNORECASE)
 MAKERS = re.compile(
     r"\b(?:nvidia|geforce|amd|radeon|intel|apple|instinct|tesla|graphics|gpu|laptop)\b|\(.\)|[\s_/-]+"
 )
+# The names that drivers give to some cards of data centers, as `_plain` leaves them, and those of the table.
+DRIVER_NAMES = (
+    (re.compile(r"h100(?:80gb)?hbm3"), "h100sxm"),
+    (re.compile(r"a100(?:sxm4|pcie)(?=\d)"), "a100"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,7 @@ class CardAsked:
     n_cards: int = 1
     card: Card | None = None  # its row in the table
     is_here: bool = False  # whether it is this machine's
+    cpu: str | None = None  # the processor, if it is what runs a model
 
 
 def find_card(name: str) -> CardAsked:
@@ -71,8 +77,15 @@ def asked(card: Card, *, n_cards: int = 1) -> CardAsked:
 def named_card(device: str, cards: Iterable[Card] | None = None) -> Card | None:
     """The row of the table for a driver's name, such as `NVIDIA GeForce RTX 4090`; None if there is none."""
     wanted = _plain(device)
-    found = [card for card in cards or load_cards() if _plain(card.card) in wanted]
+    for of_driver, of_table in DRIVER_NAMES:
+        wanted = of_driver.sub(of_table, wanted)
+    found = [card for card in cards or load_cards() if _is_named(_plain(card.card), wanted)]
     return max(found, key=lambda card: len(card.card), default=None)
+
+
+def _is_named(card: str, device: str) -> bool:
+    """Whether the device's name has the card's, with no zero after it: an A100 is no A10."""
+    return re.search(rf"{re.escape(card)}(?!0)", device) is not None
 
 
 def _match(name: str, cards: tuple[Card, ...]) -> Card:

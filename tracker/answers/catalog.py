@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tracker.answers.index_place import IndexPlace, IndexPlaces
+from tracker.answers.measured_speed import MeasuredSpeed, by_model, measured_speeds
 from tracker.frontier.facts import CatalogRow, ModelShape
 from tracker.frontier.tables import Tables, load_catalog, load_shapes
 from tracker.memory_estimate import BITS, CACHE_FRACTION, GB, OVERHEAD_BYTES, SHORT_CONTEXT, stored_bits
@@ -30,7 +31,7 @@ DENSE_PARAMS = 60e9  # a larger model is a mixture more often than not: without 
 ACTIVE = re.compile(r"-A(\d{1,3}(?:\.\d)?)B(?![A-Za-z0-9])")  # in a name: Qwen3-30B-A3B
 MAX_COPIES = 3
 KNOWN_MODELS = 5000
-SCORE_COLUMNS = ["model_id", "task", "score", "tokens_per_s"]
+SCORE_COLUMNS = ["model_id", "task", "score", "tokens_per_s", "device", "measured_at"]
 NO_PLACES = IndexPlaces({}, {}, {})
 Row = Mapping[str, Any]
 
@@ -77,11 +78,14 @@ class OpenModel:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The models by name, their places on the index, and the best score measured here of each."""
+    """The models by name, their places on the index, and what was measured here of each."""
 
     models: tuple[OpenModel, ...]
     places: IndexPlaces = NO_PLACES
-    scores: Mapping[str, Row] = field(default_factory=dict)  # by repository in lower case
+    scores: Mapping[str, Row] = field(default_factory=dict)  # the best, by repository in lower case
+    speeds: Mapping[str, tuple[MeasuredSpeed, ...]] = field(
+        default_factory=dict
+    )  # likewise; the newest first
 
 
 def read_catalog(
@@ -103,12 +107,29 @@ def read_catalog(
 
     places = index_places(settings) if places is None else places
     board = _first_board(settings) if board is None else board
-    return Catalog(open_models(settings) if models is None else models, places, _scores(board))
+    models = open_models(settings) if models is None else models
+    return Catalog(models, places, _scores(board), catalog_speeds(settings))
 
 
 def catalog_models(settings: Settings) -> tuple[OpenModel, ...]:
     """The models of the catalog of this home, without places and scores."""
     return _shipped_models(load_catalog(), _shapes()) if is_new(settings) else open_models(settings)
+
+
+def catalog_speeds(settings: Settings) -> dict[str, tuple[MeasuredSpeed, ...]]:
+    """Speeds measured here by repository in lower case; those of a quantized copy also under its parent."""
+    if is_new(settings):
+        return {}
+    from tracker.store import open_snapshot, snapshot_id
+
+    if snapshot_id(settings) is None:
+        return {}
+    with open_snapshot(settings) as snapshot:
+        speeds = measured_speeds(snapshot)
+        listed = snapshot.query("known_models", license=None, max_params=None) if speeds else []
+    timed = {speed.model_id.casefold() for speed in speeds}
+    copies = [row for row in listed if row["kind"] == "quantized" and row["name"].casefold() in timed]
+    return by_model(speeds, {row["name"].casefold(): row["base_models"] or () for row in copies})
 
 
 def is_new(settings: Settings) -> bool:

@@ -21,6 +21,12 @@ from tracker.answers.leaderboard import (
     read_board,
     with_labels,
 )
+from tracker.answers.measured_speed import (
+    MeasuredSpeed,
+    measured_speeds,
+    speed_columns,
+    speed_of_weights,
+)
 from tracker.answers.models import DEMO, MOST_GB
 from tracker.errors import TrackerError
 from tracker.frontier.pareto import undominated
@@ -88,7 +94,8 @@ def read_fits(
         if tasks or suite or task:
             suite, task = choose_task(tasks, suite=suite, task=task)
         scores = read_board(snapshot, suite or "", (task or "",))
-    every = fit_candidates(scores, known, task or "")
+        speeds = measured_speeds(snapshot)
+    every = fit_candidates(scores, known, task or "", speeds)
     if among is not None and among.license is not None:
         every = every[every["license"].fillna("").str.contains(among.license, case=False, regex=False)]
     if among is not None and among.max_params is not None:
@@ -127,10 +134,13 @@ def fits_document(found: CardFits) -> dict[str, Any]:
     }
 
 
-def fit_candidates(scores: pd.DataFrame, known: pd.DataFrame, task: str) -> pd.DataFrame:
+def fit_candidates(
+    scores: pd.DataFrame, known: pd.DataFrame, task: str, speeds: Sequence[MeasuredSpeed] = ()
+) -> pd.DataFrame:
     """One row per model and settings measured on `task`, then the other models listed by the Hub.
 
-    `scores`: rows of the read `board`; `known`: rows of the read `hub_sizes`.
+    `scores`: rows of the read `board`; `known`: rows of the read `hub_sizes`. Each has the newest of `speeds`
+    of its weights in `speed_tokens_per_s` and beside it, whatever device it was measured on.
     """
     here = with_labels(scores[scores["task"] == task])
     lengths = known.set_index("model_id")["max_context"] if len(known) else pd.Series(dtype=float)
@@ -138,7 +148,39 @@ def fit_candidates(scores: pd.DataFrame, known: pd.DataFrame, task: str) -> pd.D
     others = known[~known["model_id"].isin(here["model_id"])]
     others = others.assign(basis=KNOWN, label=others["model_id"])
     together = pd.concat([here, others], ignore_index=True) if len(others) else here
-    return with_memory(together.reset_index(drop=True))
+    return with_memory(_with_speeds(together.reset_index(drop=True), speeds))
+
+
+def _with_speeds(frame: pd.DataFrame, speeds: Sequence[MeasuredSpeed]) -> pd.DataFrame:
+    """`frame` with the columns of the speed of each row's weights; empty where none was measured."""
+    by_id: dict[str, list[MeasuredSpeed]] = {}
+    for speed in speeds:
+        by_id.setdefault(speed.model_id, []).append(speed)
+    rows: list[dict[str, Any]] = [{} for _ in range(len(frame))]
+    for place in np.flatnonzero(frame["model_id"].isin(by_id.keys())):
+        row = frame.iloc[place]
+        found = _newest_speed(row, by_id[row["model_id"]])
+        if found is not None:
+            rows[place] = speed_columns(found) | {"speed_tokens_per_s": found.tokens_per_s}
+    columns = ("speed_tokens_per_s", *speed_columns(None))
+    return frame.assign(
+        **{
+            name: pd.Series([row.get(name) for row in rows], index=frame.index, dtype=object)
+            for name in columns
+        }
+    )
+
+
+def _newest_speed(row: pd.Series[Any], speeds: Sequence[MeasuredSpeed]) -> MeasuredSpeed | None:
+    """The newest of a model's speeds with the row's weights; of a model from the Hub, those as published."""
+    if row["basis"] == KNOWN:
+        return next((speed for speed in speeds if speed.is_published), None)
+    return speed_of_weights(
+        speeds,
+        revision=_text(row, "revision"),
+        dtype=_text(row, "dtype"),
+        quantization=_text(row, "quantization"),
+    )
 
 
 def with_memory(frame: pd.DataFrame) -> pd.DataFrame:
@@ -214,5 +256,10 @@ def _text(row: pd.Series[Any], name: str) -> str | None:
 
 
 def output_speed(frame: pd.DataFrame) -> pd.Series[float]:
-    """Measured output tokens per second; missing if it was not measured."""
+    """Output tokens per second of a row's run; missing if it was not measured."""
     return number(frame, "tokens_per_s")
+
+
+def stream_speed(frame: pd.DataFrame) -> pd.Series[float]:
+    """Output tokens per second of one request at a time, by a load generator; missing: not measured so."""
+    return number(frame, "speed_tokens_per_s").where(number(frame, "speed_concurrency") == 1)

@@ -1,19 +1,27 @@
 """What can I run: the open models that fit a card, best first, before anything is ingested or measured.
 
 The models are those of the index and of the third party's estimates that are shipped, with their shapes, and
-in a home those that the Hub was seen to have. Memory and speed are estimates with their basis; a score is
-that of the published weights, and what quantization costs is not known here.
+in a home those that the Hub was seen to have. Memory and speed are estimates with their basis, unless the
+speed was measured on the card; a score is that of the published weights, and what quantization costs is not
+known here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from tracker.answers.cards import CardAsked
 from tracker.answers.catalog import EXPERTS_FRACTION, REACHED_FRACTION, Catalog, OpenModel, read_catalog
 from tracker.answers.index_place import ESTIMATED, PUBLISHED, IndexPlace
+from tracker.answers.measured_speed import (
+    MeasuredSpeed,
+    is_on_card,
+    speed_columns,
+    speed_on_card,
+    speed_phrase,
+)
 from tracker.errors import FieldError
 from tracker.memory_estimate import (
     GB,
@@ -27,7 +35,8 @@ from tracker.settings import Settings
 LEVELS = (16.0, 8.0, 4.0)  # bits of a weight, the best first
 MOST_CONTEXT = 2**27  # tokens
 EXACT, ESTIMATE = "shape of the model", "estimated from its size"
-SPEED_ESTIMATE, MEASURED_HERE = "estimated from bandwidth", "measured here"
+SPEED_ESTIMATE, SPEED_MEASURED, SPEED_OF_RUN = "estimated from bandwidth", "measured", "measured in a run"
+MEASURED_HERE = "measured here"
 PARENT, OWN = "parent's", "published"
 NOT_MEASURED = "not measured"
 
@@ -74,7 +83,13 @@ class ModelThatFits:
     needed_bytes_by_bits: Mapping[str, int]  # at 4, 8 and 16 bits, whether it fits or not
     memory_basis: str
     tokens_per_s: float | None
-    speed_basis: str | None
+    speed_basis: str | None  # measured, measured in a run, estimated from bandwidth
+    speed_concurrency: int | None  # requests under way at once; null here and below: not measured
+    speed_prompt_tokens: int | None  # of one request
+    speed_engine: str | None
+    speed_device: str | None
+    speed_measured_on: str | None  # day, ISO 8601
+    speed_id: str | None
     quantization_loss: str | None  # None: no fewer bits than published
     score: float | None  # measured here
     task: str | None
@@ -160,7 +175,6 @@ def _row(
     place = catalog.places.of({"model_id": model.model_id})
     here = catalog.scores.get(model.model_id.casefold(), {})
     is_reduced = bits < model.published_bits
-    speed, speed_basis = _speed(model, card, bits, asked.context, here)
     return ModelThatFits(
         model_id=model.model_id,
         index=place.index if place else None,
@@ -176,8 +190,7 @@ def _row(
         needed_bytes=needed[bits],
         needed_bytes_by_bits={f"{level:g}": needed[level] for level in sorted(LEVELS)},
         memory_basis=ESTIMATE if model.shape is None else EXACT,
-        tokens_per_s=speed,
-        speed_basis=speed_basis,
+        **_speed(model, card, bits, asked.context, catalog),
         quantization_loss=NOT_MEASURED if is_reduced else None,
         score=here.get("score"),
         task=here.get("task"),
@@ -187,17 +200,52 @@ def _row(
     )
 
 
-def _speed(
-    model: OpenModel, card: CardAsked, bits: float, context: int, here: Mapping[str, Any]
-) -> tuple[float | None, str | None]:
-    """Output tokens per second, and where the number comes from."""
-    measured = here.get("tokens_per_s")
-    if card.is_here and isinstance(measured, float) and measured > 0:
-        return measured, MEASURED_HERE
-    if card.bandwidth_gb_s is None:
-        return None, None
-    estimate = model.tokens_per_s(bits, context, card.bandwidth_gb_s)
-    return estimate, None if estimate is None else SPEED_ESTIMATE
+def timed(
+    model: OpenModel, card: CardAsked, bits: float, context: int, speeds: Sequence[MeasuredSpeed]
+) -> dict[str, Any]:
+    """Output tokens per second on a card, measured or estimated, with the columns that say which."""
+    found = speed_on_card(
+        speeds, card, model_id=model.model_id, bits=bits, published_bits=model.published_bits
+    )
+    if found is not None:
+        of_card = {"tokens_per_s": found.tokens_per_s, "speed_basis": SPEED_MEASURED}
+    elif card.bandwidth_gb_s is None:
+        of_card = {"tokens_per_s": None, "speed_basis": None}
+    else:
+        estimate = model.tokens_per_s(bits, context, card.bandwidth_gb_s)
+        of_card = {"tokens_per_s": estimate, "speed_basis": None if estimate is None else SPEED_ESTIMATE}
+    return of_card | speed_columns(found)
+
+
+def _speed(model: OpenModel, card: CardAsked, bits: float, context: int, catalog: Catalog) -> dict[str, Any]:
+    """`timed`; on this machine, the speed of a run rather than an estimate."""
+    key = model.model_id.casefold()
+    found = timed(model, card, bits, context, catalog.speeds.get(key, ()))
+    here = catalog.scores.get(key, {})
+    of_run, device = here.get("tokens_per_s"), here.get("device")
+    is_of_run = (
+        card.is_here and isinstance(of_run, float) and of_run > 0 and is_on_card(device, card.cpu, card)
+    )
+    if found["speed_basis"] == SPEED_MEASURED or not is_of_run:
+        return found
+    day = here["measured_at"].date().isoformat()
+    of_card = {"tokens_per_s": of_run, "speed_basis": SPEED_OF_RUN}
+    return found | of_card | {"speed_device": device, "speed_measured_on": day}
+
+
+def speed_text(row: ModelThatFits) -> str | None:
+    """What the speed of a row is, for people: an estimate, or what it was measured on; None: no speed."""
+    is_measured = row.speed_basis in (SPEED_MEASURED, SPEED_OF_RUN)
+    return speed_phrase(asdict(row)) if is_measured else row.speed_basis
+
+
+def measured_lines(found: WhatFits) -> list[str]:
+    """One line for each speed in the answer that was measured, and on what."""
+    return [
+        f"{row.model_id}: {row.tokens_per_s:,.1f} tokens/s {speed_phrase(asdict(row))}"
+        for row in found.rows
+        if row.speed_basis in (SPEED_MEASURED, SPEED_OF_RUN)
+    ]
 
 
 def _evidence(place: IndexPlace | None, *, is_reduced: bool) -> str | None:
@@ -222,7 +270,8 @@ def _notes(asked: WhatFitsAsked) -> tuple[str, ...]:
     return (
         f"weights at {levels} ({STORED_NOTE}), the cache of one sequence of {asked.context:,} tokens in 16"
         f" bits, {OVERHEAD_BYTES / GB:g} GB for the engine",
-        f"speed: an estimate until it is measured here, {REACHED_FRACTION:.0%} of the card's bandwidth"
-        f" ({EXPERTS_FRACTION:.0%} for experts) over the bytes read for a token",
+        f"speed: an estimate until it is measured on the card (`tracker bench MODEL --speed`),"
+        f" {REACHED_FRACTION:.0%} of its bandwidth ({EXPERTS_FRACTION:.0%} for experts) over the bytes read"
+        " for a token",
         "an index below the published bits is the parent's: what quantization costs is not measured",
     )

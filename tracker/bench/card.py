@@ -34,7 +34,9 @@ def card_of(gpu: str | None = None, *, memory_gb: float | None = None) -> CardAs
 def this_card(hardware: Hardware) -> CardAsked:
     """The cards of this machine, or its main memory if it has none."""
     if not hardware.gpus:
-        return CardAsked("this machine's main memory", hardware.ram_bytes / GB, None, is_here=True)
+        return CardAsked(
+            "this machine's main memory", hardware.ram_bytes / GB, None, is_here=True, cpu=hardware.cpu
+        )
     first = hardware.gpus[0]
     known = named_card(first.name)
     alike = [card for card in hardware.gpus if card.name == first.name]

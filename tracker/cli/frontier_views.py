@@ -156,7 +156,7 @@ def contamination(
 @app.command
 def pareto(
     *,
-    cost: Literal["params", "price", "memory", "time"] = "params",
+    cost: Literal["params", "price", "memory", "time", "speed"] = "params",
     task: str | None = None,
     vintage: Vintage = None,
     as_json: JsonDocument = False,
@@ -167,9 +167,10 @@ def pareto(
     ----------
     cost
         params: parameters of open models; price: US dollars per million output tokens; memory and time: peak
-        memory and time per output token of models measured here.
+        memory and time per output token of models measured here; speed: time per output token of one request
+        at a time, as `tracker bench MODEL --speed` measured it.
     task
-        With `--cost memory` or `time`: use the score on this task instead of the index.
+        With `--cost memory`, `time` or `speed`: use the score on this task instead of the index.
     as_json
         Print one JSON document: `cost`, `axis`, `models`.
     """
@@ -192,7 +193,7 @@ def pareto(
     elif task is not None:
         raise UsageError(
             f"`--task` cannot be combined with `--cost {cost}`, which uses published scores",
-            hint="use `--cost memory` or `--cost time`",
+            hint="use `--cost memory`, `--cost time` or `--cost speed`",
         )
     else:
         question = Question(vintage=day("vintage", vintage))
@@ -295,18 +296,28 @@ def outlook(
     print_notes(document)
 
 
-COSTS = {"params": "parameters", "price": "$ per Mtok output", "memory": "peak memory", "time": "tokens/s"}
+COSTS = {
+    "params": "parameters",
+    "price": "$ per Mtok output",
+    "memory": "peak memory",
+    "time": "tokens/s",
+    "speed": "tokens/s, one request",
+}
 
 
 def _print_pareto(document: dict[str, Any]) -> None:
     cost, axis = document["cost"], document["axis"]
+    is_measured = any(row["measured_on"] for row in document["models"])
     table = Table("model", COSTS[cost], Column(cell(axis)), "90% interval", "on the frontier")
+    if is_measured:
+        table.add_column("measured on")
     digits = 1 if axis == "index" else 3
     for row in document["models"]:
         if row["on_frontier"] or row["probability"] >= 0.05:
             table.add_row(
                 cell(row["model"]), _spent(cost, row["cost"]), number(row["value"], digits),
                 interval(row["ci_low"], row["ci_high"], digits), f"{row['probability']:.0%}",
+                *([cell(f"{row['device'] or 'unknown'}, {row['measured_on']}")] if is_measured else []),
             )  # fmt: skip
     console().print(table)
     print_notes(document)
@@ -317,7 +328,7 @@ def _spent(cost: str, value: float) -> str:
         return count(int(value))
     if cost == "memory":
         return f"{value / 1e9:.2f} GB"
-    return f"{1.0 / value:,.1f}" if cost == "time" else f"{value:g}"
+    return f"{1.0 / value:,.1f}" if cost in ("time", "speed") else f"{value:g}"
 
 
 @app.command

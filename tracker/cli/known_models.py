@@ -42,6 +42,7 @@ def print_known(filters: dict[str, Any], *, fits_gb: float | None, as_json: bool
 def print_fits(filters: dict[str, Any], *, fits_gb: float, as_json: bool) -> None:
     """Print the models that fit in `fits_gb`: those with a score first, then the larger ones of the Hub."""
     from tracker.answers.fits import Among, fits_document, read_fits
+    from tracker.answers.measured_speed import measured_text
 
     check_memory(fits_gb)
     found = read_fits(load_settings(), memory_gb=fits_gb, among=Among(**filters))
@@ -54,6 +55,9 @@ def print_fits(filters: dict[str, Any], *, fits_gb: float, as_json: bool) -> Non
         print(NO_FIT.format(n=found.n_models) if found.n_models else EMPTY, file=sys.stderr)
         return
     console().print(_fits_table(rows[:SHOWN], found.task))
+    for row in rows[:SHOWN]:
+        if text := measured_text(row):
+            print(one_line(f"{row['model_id']}: server {text}"))
     _print_end(rows)
 
 
@@ -69,18 +73,29 @@ def _print_end(rows: list[dict[str, Any]]) -> None:
 
 def _fits_table(rows: list[dict[str, Any]], task: str | None) -> Table:
     table = Table(header_style="bold")
-    names = ("model", "needs about", task or "score", "tokens/s", "device", "parameters", "license", "basis")
+    names = (
+        "model",
+        "needs about",
+        task or "score",
+        "tokens/s",
+        "device",
+        "server tokens/s",
+        "parameters",
+        "license",
+        "basis",
+    )
     for name in (*names, *INDEX_HEADERS):
         left = {"model", "device", "license", "basis", *INDEX_HEADERS[:2]}
         table.add_column(name, justify="left" if name in left else "right")
     for row in rows:
-        score, speed = row.get("score"), row.get("tokens_per_s")
+        score, speed, served = row.get("score"), row.get("tokens_per_s"), row["speed_tokens_per_s"]
         table.add_row(
             cell(row["model_id"]),
             f"{row['needed_bytes'] / GB:.1f} GB",
             cell(None if score is None else f"{score:.1%}"),
             cell(None if speed is None else f"{speed:,.0f}"),
             cell(None if speed is None else row.get("device")),
+            cell(None if served is None else f"{served:,.0f}"),
             size_of(row),
             cell(row["license"]),
             cell(row["basis"]),

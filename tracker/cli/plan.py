@@ -5,11 +5,12 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from tracker.answers.card_plan import CardPlan, answer_card_plan, card_plan_document
+from tracker.answers.card_plan import CardPlan, answer_card_plan, card_plan_document, measured_plan_lines
 from tracker.answers.what_fits import WhatFitsAsked
 from tracker.cli import print_json
 from tracker.cli.help import JsonFlag
 from tracker.cli.tables import console
+from tracker.cli.what_fits import SPEED_WORDS
 from tracker.foreign_text import one_line
 from tracker.memory_estimate import GB, SHORT_CONTEXT
 from tracker.settings import load_settings
@@ -26,7 +27,8 @@ def plan(
     """Show the smallest cards that would run a model, at 4, 8 and 16 bits.
 
     Works offline, for the models that are shipped with the program or that an ingest saw. Cards are ordered
-    by memory; speed is estimated from their bandwidth.
+    by memory; speed is the one measured on a card (`tracker bench MODEL --speed`), else estimated from its
+    bandwidth.
 
     Parameters
     ----------
@@ -54,12 +56,15 @@ def _print(found: CardPlan) -> None:
         out.print("no machine with up to 8 of the known cards holds it")
         return
     table = Table(header_style="bold")
-    for name in ("bits", "needs", "card", "memory", "tokens/s (estimate)"):
-        table.add_column(name, justify="left" if name == "card" else "right")
+    for name in ("bits", "needs", "card", "memory", "tokens/s", "speed"):
+        table.add_column(name, justify="left" if name in ("card", "speed") else "right")
     for row in found.rows:
         card = row.card if row.n_cards == 1 else f"{row.n_cards}× {row.card}"
         speed = "–" if row.tokens_per_s is None else f"{row.tokens_per_s:,.0f}"
-        cells = (f"{row.bits:g}", f"{row.needed_bytes / GB:,.1f} GB", card, f"{row.memory_gb:g} GB", speed)
-        table.add_row(*cells)
+        needs = f"{row.needed_bytes / GB:,.1f} GB"
+        basis = SPEED_WORDS.get(row.speed_basis, "measured")
+        table.add_row(f"{row.bits:g}", needs, card, f"{row.memory_gb:g} GB", speed, basis)
     out.print(table)
+    for line in measured_plan_lines(found):
+        out.print(Text(one_line(line)), soft_wrap=True)
     out.print(f"ordered by memory (basis: {found.memory_basis}); prices are not known here")

@@ -6,13 +6,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tracker.answers.what_fits import ModelThatFits, WhatFits
+from tracker.answers.what_fits import SPEED_ESTIMATE, ModelThatFits, WhatFits, measured_lines
 from tracker.foreign_text import one_line
 from tracker.memory_estimate import GB
 
 BOUNDS = {"at_least": "≥ ", "at_most": "≤ "}
-COLUMNS = ("model", "index", "evidence", "behind at release", "bits", "needs", "tokens/s", "license")
-TEXT_COLUMNS = ("model", "evidence", "license")
+COLUMNS = ("model", "index", "evidence", "behind at release", "bits", "needs", "tokens/s", "speed", "license")
+TEXT_COLUMNS = ("model", "evidence", "speed", "license")
+SPEED_WORDS = {SPEED_ESTIMATE: "estimate", None: "–"}  # else measured
 
 
 def print_what_fits(out: Console, found: WhatFits) -> None:
@@ -33,6 +34,8 @@ def print_what_fits(out: Console, found: WhatFits) -> None:
     out.print(table)
     of = f"{len(found.rows)} of {found.n_fitting} that fit, {found.n_models} known"
     out.print(f"{of}; scores as of {found.as_of}; behind: of closed models, on the day of release")
+    for line in measured_lines(found):
+        out.print(Text(one_line(line)), soft_wrap=True)
     for note in found.notes:
         out.print(Text(f"note: {note}"), soft_wrap=True)
 
@@ -49,5 +52,6 @@ def _cells(row: ModelThatFits) -> tuple[str, ...]:
         f"{row.bits:g}",
         f"{row.needed_bytes / GB:,.1f} GB",
         speed,
+        SPEED_WORDS.get(row.speed_basis, "measured"),
         one_line(row.license or "–"),
     )

@@ -61,14 +61,14 @@ def pareto_frontier(axis: Axis, cost: Mapping[str, float]) -> tuple[Offer, ...]:
     return offers(candidates)
 
 
-def offers(candidates: Candidates) -> tuple[Offer, ...]:
+def offers(candidates: Candidates, *, least: int = LEAST_MODELS) -> tuple[Offer, ...]:
     """Every candidate with its standing, cheapest first.
 
     Raises:
-        TrackerError: there are fewer than two.
+        TrackerError: there are fewer than `least`.
     """
     costs, value, draws = candidates.cost, candidates.value, candidates.draws
-    if len(candidates.models) < LEAST_MODELS:
+    if len(candidates.models) < least:
         raise TrackerError(
             f"a frontier needs two models with a cost and a score; there are {len(candidates.models)}"
         )

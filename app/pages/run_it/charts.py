@@ -22,7 +22,8 @@ SHAPES = {
     "third": "triangle-up",
     "fourth": "circle",
 }  # of the points by color; lines are squares in the legend
-SPEED = "tokens_per_s"  # the column of a frame that depends on the device
+RUN_SPEED, SERVER_SPEED = "tokens_per_s", "speed_tokens_per_s"
+SPEEDS = (RUN_SPEED, SERVER_SPEED)  # columns of a frame that depend on the device; more is better
 UNKNOWN_DEVICE = "unknown device"
 DEVICE_SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down")
 SHOWN_POINTS = 300  # the best; more would overlap
@@ -49,7 +50,7 @@ def offer_chart(frame: pd.DataFrame, *, cost: str, title: str, task: str = "") -
         device=best["device"].fillna(UNKNOWN_DEVICE) if "device" in best else UNKNOWN_DEVICE,
     )
     about = {"label": "model", "says_score": "score", "says_interval": "95% interval", "says_cost": title}
-    if cost == SPEED:
+    if cost in SPEEDS:
         about["device"] = "measured on"
     columns = [*about, "cost", "score", "ci_low", "ci_high", "on_frontier", "name", "side", "lift"]
     base = alt.Chart(points[columns]).encode(
@@ -58,7 +59,7 @@ def offer_chart(frame: pd.DataFrame, *, cost: str, title: str, task: str = "") -
     )
     known = points[["score", "ci_low", "ci_high"]].astype(float)
     scores = _Scores(task, low=float(known.min().min()), high=float(known.max().max()))
-    devices = sorted(points["device"].unique()) if cost == SPEED else []
+    devices = sorted(points["device"].unique()) if cost in SPEEDS else []
     return alt.LayerChart(layer=_offers(base, scores, cost=cost, devices=devices), height=HEIGHT_PX)
 
 
@@ -82,7 +83,7 @@ def _offers(base: alt.Chart, scores: _Scores, *, cost: str, devices: Sequence[st
     # nothing stands between two models: what costs less than the next one scores as the one before, and what
     # should be faster than one scores as the next
     line = base.transform_filter("datum.on_frontier").mark_line(
-        strokeWidth=1.5, opacity=0.6, interpolate="step-before" if cost == SPEED else "step-after"
+        strokeWidth=1.5, opacity=0.6, interpolate="step-before" if cost in SPEEDS else "step-after"
     )
     bar = base.mark_rule(strokeWidth=3, opacity=0.22, strokeCap="round")
     dot = base.mark_point(filled=True, size=70)

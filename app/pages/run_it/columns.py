@@ -11,16 +11,21 @@ from streamlit import column_config as cc
 from app.widgets import safe_text
 from app.widgets.columns import GIB_FORMAT, PEAK_HELP, SHOWN_DECIMALS, filled_columns, in_gib, peak_in_gib
 from app.widgets.index_columns import INDEX_TABLE_COLUMNS, months_phrase, with_index_texts
-from tracker.answers.what_fits import WhatFits
+from tracker.answers.leaderboard import number
+from tracker.answers.measured_speed import measured_text
+from tracker.answers.what_fits import WhatFits, speed_text
 from tracker.frontier.definitions import STANDING_LAG
 from tracker.memory_estimate import GB
 
+SERVER_HELP = "Of the model's server, by a load generator: see the next column for the device and the load"
 FIT_COLUMNS: Mapping[str, Any] = {
     "label": cc.TextColumn("Model", width=230, pinned=True),
     "basis": cc.TextColumn("Basis", width=150),
     "score": cc.ProgressColumn("Score", format="percent", min_value=0.0, max_value=1.0, width=130),
     "interval": cc.TextColumn("95% interval", width=120),
-    "tokens_per_s": cc.NumberColumn("Tokens/s", format="%.0f", help="Measured output tokens per second"),
+    "tokens_per_s": cc.NumberColumn("Tokens/s", format="%.0f", help="Output tokens per second of its run"),
+    "speed_tokens_per_s": cc.NumberColumn("Server tokens/s", format="%.0f", width=115, help=SERVER_HELP),
+    "speed_text": cc.TextColumn("Server speed", width=260),
     "peak_memory_gib": cc.NumberColumn("Peak memory", format=GIB_FORMAT, help=PEAK_HELP),
     **INDEX_TABLE_COLUMNS,
     "n_params": cc.NumberColumn("Parameters", format="compact", width=90),
@@ -53,6 +58,7 @@ CATALOG_COLUMNS: Mapping[str, Any] = {
     "bits": cc.NumberColumn("Bits", format="%g", width=60, help="Of a weight, the most that fit"),
     "needed": cc.TextColumn("Memory needed", width=115),
     "speed": cc.NumberColumn("Tokens/s", format="%.0f", width=85, help="For a named card; see below"),
+    "speed_text": cc.TextColumn("Speed is", width=150, help="An estimate until it is measured on the card"),
     "license": cc.TextColumn("License", width=110),
 }
 
@@ -69,6 +75,7 @@ def catalog_table(found: WhatFits) -> pd.DataFrame:
             "bits": row.bits,
             "needed": f"{row.needed_bytes / GB:.1f} GB",
             "speed": row.tokens_per_s,
+            "speed_text": speed_text(row),
             "license": row.license,
         }
         for row in found.rows
@@ -82,6 +89,8 @@ def fit_table(rows: pd.DataFrame, contexts: Sequence[int]) -> tuple[pd.DataFrame
     shown = with_index_texts(rows).assign(
         interval=[safe_text.interval(low, high) for low, high in ends],
         score=rows["score"].round(SHOWN_DECIMALS),
+        speed_tokens_per_s=number(rows, "speed_tokens_per_s"),
+        speed_text=[measured_text(row) for row in rows.to_dict("records")],
         **needs,
     )
     if "peak_memory_bytes" in rows:

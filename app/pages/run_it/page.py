@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app.data import indexed_rows, queries
-from app.pages.run_it import over_time, view, what_fits
+from app.pages.run_it import charts, over_time, view, what_fits
 from app.widgets import downloads, start_work
 from tracker.answers.fits import fit_commands
 from tracker.answers.leaderboard import exported
@@ -31,7 +31,13 @@ if tasks or not known.empty:
             view.show_offers(
                 view.with_gib(found.by_memory), cost="needed_gib", title="Memory needed (GiB)", task=task
             )
-            view.show_offers(found.by_speed, cost="tokens_per_s", title="Output tokens per second", task=task)
+            view.show_offers(
+                found.by_speed, cost=charts.RUN_SPEED, title="Output tokens per second", task=task
+            )
+            if not found.by_stream.empty:
+                view.show_offers(
+                    found.by_stream, cost=charts.SERVER_SPEED, title=view.STREAM_TITLE, task=task
+                )
         name = view.choose_model(fits)
         st.code(
             fit_commands(fits, name, memory_gb=memory_gb, context=context),

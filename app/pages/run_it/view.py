@@ -15,6 +15,7 @@ from tracker.answers.fits import CONTEXTS, KNOWN
 
 DEFAULT_CONTEXT = "4,096 tokens"
 LENGTHS = {f"{context:,} tokens": context for context in CONTEXTS}
+STREAM_TITLE = "Output tokens per second, one request at a time"
 NOTE = (
     "Memory is estimated for one sequence: weights, KV cache and engine overhead. For models measured here"
     " the estimate uses the checkpoint's headers; for others it uses the size of the weights and covers only"
