@@ -145,7 +145,7 @@ def test_json_route_over_time_ends_with_the_gap_of_today(client: TestClient) -> 
         ("/api/frontier.json?redistributable=yes", "`redistributable` must be one of false, true; got `yes`"),
         ("/api/frontier.json?axis=CritPt&redistributable=true", "no benchmark is called `CritPt`"),
         ("/api/frontier.json?only=open", "`only` must be one of private, public; got `open`"),
-        ("/api/pareto.json?cost=joy", "`cost` must be one of params, price, memory, time; got `joy`"),
+        ("/api/pareto.json?cost=joy", "`cost` must be one of params, price, memory, time, speed; got `joy`"),
         ("/api/frontier.json?bits=4", "`bits` needs `fits_gb`"),
         ("/api/frontier.json?fit_gb=24", "no parameter is called `fit_gb`"),
         ("/api/frontier.json?without=a&without=b", "`without` is given twice"),

@@ -76,7 +76,12 @@ def test_pareto_without_a_task_runs_that_can_be_placed_stand_on_the_index(settin
 def test_pareto_runs_of_different_devices_carry_a_warning(settings: Settings) -> None:
     measured(settings, *THREE, device=("cpu", "NVIDIA H100", "cpu"))
     found = measured_offers(settings, MeasuredCost.TIME, task="sums")
-    assert found.notes == ("measured on different devices, so costs are not comparable: NVIDIA H100, cpu",)
+    assert found.notes == (
+        "measured on different devices, so costs are not comparable: NVIDIA H100, cpu",
+        "on the frontier: among the models measured on the same device",
+    )
+    of_memory = measured_offers(settings, MeasuredCost.MEMORY, task="sums")
+    assert [note.partition(":")[0] for note in of_memory.notes] == [found.notes[0].partition(":")[0]]
 
 
 def test_pareto_one_model_is_no_frontier(settings: Settings) -> None:
