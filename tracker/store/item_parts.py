@@ -50,6 +50,7 @@ NARROWING = {
     "model_id": "and runs.model_id = $model_id",
     "first": "and runs.model_id in ($first, $second)",
     "second": "",
+    "of_runs": "and run_id in (select unnest($of_runs::varchar[]))",  # of a user's statement
 }
 COLUMN_TYPES = {
     pa.string(): "varchar",
@@ -172,6 +173,9 @@ def wanted_parts(
     if _condition(params):
         fingerprints = {fingerprint for fingerprint, *_ in _scores(connection, params)}
         fingerprints.add(str(params.get("fingerprint")))
+        # of an item that was answered twice, the row of the first run counts, wherever its part is
+        for run_id in params.get("of_runs") or ():
+            fingerprints |= set(_listed(f"{items_path}/{run_id}") if run_id == Path(run_id).name else ())
     for _ in range(LISTINGS):
         found = listed_parts(items_path, fingerprints, also_of=params.get("run_id"))
         checks = {path: _check(path) for path in found}

@@ -18,6 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from tracker.errors import TrackerError, UnknownNameError, near_names
+from tracker.store.asked_runs import asked_runs
 from tracker.store.database import first_line
 from tracker.store.item_parts import (
     COLUMN_COMMENTS,
@@ -185,7 +186,9 @@ def select_into(
             bind_items(connection, [])
             comment(connection, "items", ITEMS_COMMENT, COLUMN_COMMENTS)
         bind(connection, relations, sql)
-        return _run(connection, sql, {}, lambda: take(connection.execute(sql)), items_path=items_path)
+        runs = asked_runs(connection, sql) if _ITEMS.search(sql) else None
+        narrowing = {} if runs is None else {"of_runs": list(runs)}
+        return _run(connection, sql, narrowing, lambda: take(connection.execute(sql)), items_path=items_path)
     except duckdb.OutOfMemoryException as error:
         raise TrackerError(OUT_OF_MEMORY, hint=MEMORY_HINT) from error
     except duckdb.Error as error:
