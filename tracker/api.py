@@ -683,6 +683,7 @@ class Home:
         system: str | None = None,
         sampling: str | None = None,
         repeats: int | None = None,
+        replicate: int = 1,
         thinking_budgets: int | Sequence[int] = (),
         until: float | None = None,
         until_mean: float | None = None,
@@ -713,6 +714,8 @@ class Home:
             sampling: How tokens of written answers are chosen: `"task"`, `"greedy"` or `"model"`, which is as
                 the model's own `generation_config.json` says. Default: as the suite says, else as the task.
             repeats: Ask each question with a sampled answer this many times.
+            replicate: Which measurement of the same this is: 2 asks every item a second time, whatever has
+                been answered. `Home.repeatability` tells how many items changed; it counts nowhere else.
             thinking_budgets: Tokens of each written answer with its thinking; one run for each of several.
             until: Stop a task when the half width of its 95% interval is at most this many percentage
                 points.
@@ -751,6 +754,7 @@ class Home:
             system=system,
             sampling=sampling,
             repeats=repeats,
+            replicate=replicate,
             thinking_budgets=(
                 tuple(thinking_budgets)
                 if isinstance(thinking_budgets, Iterable) and not isinstance(thinking_budgets, str)

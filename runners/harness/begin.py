@@ -31,6 +31,7 @@ def new_run(job: Job, request: RunRequest, *, pid: int) -> Run:
         sample_seed=None if limit is None else sample_seed,
         sampling=request.suite.sampling,
         repeats=request.suite.repeats,
+        replicate=job.replicate,
         max_output_tokens=request.max_output_tokens,
         harness_version=installed_version("lm_eval", extra="cpu"),
     )

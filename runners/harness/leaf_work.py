@@ -184,6 +184,8 @@ class LeafPlanner:
             parts["sampling"] = values
         if repeat:
             parts["repeat"] = repeat
+        if job.replicate > 1:
+            parts["replicate"] = job.replicate
         if runs_remote_code(job.model, job.settings):  # of this repository, at this commit
             parts["remote_code"] = job.model.revision
         return parts

@@ -1,7 +1,8 @@
 """How often a model gives other answers when a suite is measured again: the flip rate of two runs.
 
-The same weights answer the same items again: by another engine, on another device, with other settings.
-Answers that a later run reused are no second answers, so runs with the same fingerprints are not compared.
+The same weights answer the same items again: by another engine, on another device, with other settings, or
+with the same as a replicate. Answers that a later run reused are no second answers, so runs with the same
+fingerprints are not compared.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from tracker.stats import mean_interval
 from tracker.store import Snapshot, open_snapshot
 
 Row = Mapping[str, Any]
-FIELDS = ("engine", "engine_version", "dtype", "quantization", "device", "max_model_len", "attention")
+FIELDS = (
+    "engine", "engine_version", "dtype", "quantization", "device", "max_model_len", "attention", "sampling",
+    "max_output_tokens",
+)  # fmt: skip
 DONE = ("complete", "partial")
 
 
@@ -29,6 +33,7 @@ class Repeatability:
     earlier_run_id: str
     suite: str
     differs: tuple[str, ...]  # what is known to differ: engine, device, or settings such as `kv_cache_dtype`
+    replicate: int  # which measurement of the same the run is
     n_items: int
     n_flips: int  # items with another score
     flip_rate: float  # its 95% interval is for other items of their kind
@@ -40,6 +45,8 @@ class Repeatability:
 
 def repeatability(run_id: str, model_id: str, settings: Settings) -> Repeatability | None:
     """A run against the newest earlier one whose answers it does not reuse; None: there is none.
+
+    A replicate is compared with a run of the same settings, if there is one; no other run with a replicate.
 
     Raises:
         UnknownNameError: the model has no such run.
@@ -62,9 +69,13 @@ def repeated(
         one
         for one in runs
         if one["status"] in DONE and one["run_id"] < run_id and all(one[name] == run[name] for name in same)
+        if _replicate(run) > 1 or _replicate(one) == 1
     ]
+    others.sort(key=lambda one: one["run_id"], reverse=True)
+    if _replicate(run) > 1:
+        others.sort(key=lambda one: len(_differences(run, one)) > 0)
     own = _fingerprints(scores, run_id)
-    for other in sorted(others, key=lambda one: one["run_id"], reverse=True):
+    for other in others:
         theirs = _fingerprints(scores, other["run_id"])
         recomputed = {task for task in own.keys() & theirs.keys() if own[task] != theirs[task]}
         if recomputed and (found := _compared(run, other, recomputed, snapshot)) is not None:
@@ -84,6 +95,8 @@ def repeatability_line(row: Mapping[str, Any]) -> str:
     if row["changed_text_fraction"] is not None:
         line += f", {row['changed_text_fraction']:.0%} of {row['n_written']:,} texts changed,"
     differs = f"; what differs: {', '.join(row['differs'])}" if row["differs"] else ""
+    if row["replicate"] > 1 and not differs:
+        differs = "; asked again with the same settings"
     return f"{line} since run {row['earlier_run_id']}{differs}"
 
 
@@ -118,9 +131,14 @@ def _compared(
     texts = [a["text_hash"] != b["text_hash"] for a, b in pairs if a["is_written"] and b["is_written"]]
     rate = mean_interval(flips, clusters=clusters)
     return Repeatability(
-        run["run_id"], other["run_id"], run["suite"], _differences(run, other), len(pairs), int(sum(flips)),
+        run["run_id"], other["run_id"], run["suite"], _differences(run, other), _replicate(run), len(pairs),
+        int(sum(flips)),
         rate.value, rate.low, rate.high, len(texts), sum(texts) / len(texts) if texts else None,
     )  # fmt: skip
+
+
+def _replicate(run: Row) -> int:
+    return run["replicate"] or 1
 
 
 def _key(row: Row) -> tuple[Any, ...]:

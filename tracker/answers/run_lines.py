@@ -90,6 +90,16 @@ def sampling_line(
     return " · ".join(parts)
 
 
+def replicate_line(replicate: int | None) -> str:
+    """What a run that asked everything again is; empty of a first measurement."""
+    if replicate in (None, 1):
+        return ""
+    return (
+        f"replicate {replicate}: every item was asked again, to see how many change their score; it counts in"
+        " no other answer"
+    )
+
+
 def outcome_document(outcome: PairedOutcome) -> dict[str, Any]:
     """The model beside its reference on one task, as plain JSON values."""
     return asdict(outcome) | {"verdict": outcome.verdict.value}

@@ -18,6 +18,7 @@ from tracker.records import (
     MOST_ITEMS,
     MOST_OUTPUT_TOKENS,
     MOST_REPEATS,
+    MOST_REPLICATES,
     SAMPLING,
     EngineSettings,
     Suite,
@@ -62,6 +63,7 @@ class BenchRequest:
     until_half_width: float | None = None
     until_mean_half_width: float | None = None
     until_better_than: str | None = None  # a model measured here, as people name it
+    replicate: int = 1  # of 2 and more every item is asked again
     minutes: float | None = None
     executor: str | None = None  # None: that of the settings
     data_parallel: Workers = 1  # workers that share the job
@@ -97,6 +99,7 @@ class BenchRequest:
             _check_count("limit", self.limit, most=MOST_ITEMS, example=100)
         if self.repeats is not None:
             _check_count("repeats", self.repeats, most=MOST_REPEATS, example=4)
+        _check_count("replicate", self.replicate, most=MOST_REPLICATES, example=2)
         for budget in self.thinking_budgets:
             _check_count("thinking_budget", budget, most=MOST_OUTPUT_TOKENS, example=4096)
         check_until(self.repeats or 1, self.until_half_width)

@@ -255,6 +255,7 @@ def _job(request: BenchRequest, model: Model, runs: tuple[RunRequest, ...], sett
         sample_seed=None if request.limit is None else SAMPLE_SEED,
         until_half_width=request.until_half_width,
         until_mean_half_width=request.until_mean_half_width,
+        replicate=request.replicate,
         minutes=request.minutes,
         flush_s=settings.flush_s,
     )
@@ -339,6 +340,7 @@ def _refused_run(run: RunRequest, model: Model, request: BenchRequest, error: Mo
         sample_seed=None if (request.limit or run.suite.sample) is None else SAMPLE_SEED,
         sampling=run.suite.sampling,
         repeats=run.suite.repeats,
+        replicate=request.replicate,
         max_output_tokens=run.max_output_tokens,
     )
 

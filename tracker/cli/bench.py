@@ -41,6 +41,7 @@ def bench(
     system: Annotated[str | None, Parameter(group=TASKS)] = None,
     sampling: Annotated[str | None, Parameter(group=TASKS)] = None,
     repeats: Annotated[int | None, Parameter(group=TASKS)] = None,
+    replicate: Annotated[int, Parameter(group=TASKS)] = 1,
     thinking_budget: Annotated[str | None, Parameter(group=TASKS)] = None,
     engine: EngineFlags = DEFAULT_ENGINE,
     executor: Annotated[str | None, Parameter(group=ENGINE)] = None,
@@ -87,6 +88,9 @@ def bench(
     repeats
         Ask each question with a sampled answer K times; gives the mean with its interval, and
         pass^K with its standard error.
+    replicate
+        Measure the same once more: 2 asks every item a second time, whatever has been answered, in a run of
+        its own, which tells how many items change their score and counts in no other answer.
     thinking_budget
         Tokens of each written answer with its thinking, such as 8k; several, such as 1k,4k,16k, are
         measured one after the other and compared.
@@ -131,8 +135,10 @@ def bench(
             system=system,
             sampling=sampling,
             repeats=repeats,
+            replicate=None if replicate == 1 else replicate,
             thinking_budget=thinking_budget,
             until=until,
+            until_mean=until_mean,
             until_better_than=until_better_than,
             executor=executor,
             data_parallel=None if data_parallel == "1" else data_parallel,
@@ -156,6 +162,7 @@ def bench(
             system=system,
             sampling=sampling,
             repeats=repeats,
+            replicate=None if replicate == 1 else replicate,
             thinking_budget=thinking_budget,
             until=until,
             until_mean=until_mean,
@@ -192,6 +199,7 @@ def bench(
         system=system,
         sampling=sampling,
         repeats=repeats,
+        replicate=replicate,
         thinking_budgets=token_budgets(thinking_budget),
         until_half_width=half_width(until),
         until_mean_half_width=half_width(until_mean, field="until_mean"),

@@ -20,6 +20,7 @@ from tracker.answers.run_lines import (
     outcome_document,
     paired_line,
     prompt_line,
+    replicate_line,
     sampling_line,
     unsafe_lines,
 )
@@ -51,6 +52,7 @@ def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]
         "sampling": run.sampling,
         "sampling_values": dict(run.sampling_values),
         "repeats": run.repeats,
+        "replicate": run.replicate,
         "max_output_tokens": run.max_output_tokens,
         "sample_seed": run.sample_seed,
         "n_items": run.n_items,
@@ -111,9 +113,9 @@ def print_run(console: Console, run: Run, placement: Placement | Unplaced | None
     means = [mean_line(dump(run.suite_mean))] if run.suite_mean is not None else []
     for line in filter(None, [*means, *completed, *(paired_line(dump(one)) for one in run.against)]):
         console.print(escape(one_line(line)), highlight=False)
-    if line := sampling_line(run.sampling, run.sampling_values, run.repeats, run.max_output_tokens):
-        console.print(escape(one_line(line)), highlight=False)
-    for line in unsafe_lines([dump(metric) for metric in run.metrics]):
+    asked = sampling_line(run.sampling, run.sampling_values, run.repeats, run.max_output_tokens)
+    unsafe = unsafe_lines([dump(metric) for metric in run.metrics])
+    for line in filter(None, [asked, replicate_line(run.replicate), *unsafe]):
         console.print(escape(one_line(line)), highlight=False)
     grouped = {score.task for score in run.scores if score.group is not None}
     for line in metric_lines([dump(metric) for metric in run.metrics], grouped=grouped):

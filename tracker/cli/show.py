@@ -19,6 +19,7 @@ from tracker.answers.run_lines import (
     mean_line,
     paired_line,
     prompt_line,
+    replicate_line,
     reuse_lines,
     sampling_line,
     unsafe_lines,
@@ -106,6 +107,7 @@ def _lines_on_scores(run: Row, scores: list[Row]) -> Iterator[str | None]:
     yield sampling_line(
         run["sampling"], run["sampling_values"] or {}, run["repeats"], run["max_output_tokens"]
     )
+    yield replicate_line(run["replicate"])
     yield from unsafe_lines(run["metrics"])
     grouped = {score["task"] for score in run["scores"] if score["group"] is not None}
     yield from metric_lines(run["metrics"], grouped=grouped)

@@ -25,6 +25,7 @@ EMBEDDED_MODEL_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"  # what MODEL `demo` m
 CUT_OFF = ("length", "repetition")  # reasons of answers that did not end by themselves
 SAMPLING = ("task", "greedy", "model")  # as the task says; most probable token; as the checkpoint says
 MOST_REPEATS = 1_000  # of one question
+MOST_REPLICATES = 1_000  # of one measurement
 MOST_OUTPUT_TOKENS = 10_000_000  # of one answer: more than any context has
 MOST_PATTERN_TOKENS = 10_000  # of a repeated pattern, and times that it repeats
 EXAMPLE_LIMITS = "max_pattern_size=64,min_count=8"
@@ -323,6 +324,7 @@ class Job:
     until_half_width: float | None = None  # stop a task when its interval is this narrow
     until_mean_half_width: float | None = None  # stop a suite when that of its tasks' mean is this narrow
     reference: PairedReference | None = None  # stop a task when it and the model are told apart
+    replicate: int = 1  # of 2 and more every item is asked again, whatever others answered
     minutes: float | None = None  # stop cleanly after this long
     fit: Mapping[str, Any] | None = None  # the check before loading, and each step of its ladder
     warnings: tuple[str, ...] = ()  # shown before loading, stored with every run
@@ -524,6 +526,7 @@ class Run:
     sampling: str = "task"  # one of `SAMPLING`
     sampling_values: Mapping[str, Any] = field(default_factory=dict)  # those of the checkpoint, for `model`
     repeats: int = 1  # times that each question with a sampled answer was asked
+    replicate: int = 1  # which measurement of the same this is; only the first counts in other answers
     max_output_tokens: int | None = None  # budget that was asked for; None: as suite and tasks say
     harness_version: str = ""
     reused: tuple[Reuse, ...] = ()  # where the reused items come from
@@ -540,6 +543,7 @@ class Run:
         if self.status is RunStatus.FAILED and not self.reason:
             raise ValueError(f"{self.run_id}: a failed run needs a reason")
         _check_count(self.run_id, "repeats", self.repeats, most=MOST_REPEATS)
+        _check_count(self.run_id, "replicate", self.replicate, most=MOST_REPLICATES)
         if self.max_output_tokens is not None:
             _check_count(self.run_id, "max_output_tokens", self.max_output_tokens, most=MOST_OUTPUT_TOKENS)
 

@@ -154,7 +154,7 @@ def _question(run: Run) -> str:
         run.limit,
         run.sample_seed,
     ]
-    asked += [run.sampling, dict(run.sampling_values), run.repeats, run.max_output_tokens]
+    asked += [run.sampling, dict(run.sampling_values), run.repeats, run.replicate, run.max_output_tokens]
     return json.dumps([*asked, dump(run.settings)], sort_keys=True)
 
 

@@ -141,6 +141,7 @@ def run_row(run: Run) -> dict[str, Any]:
             "sampling": run.sampling,
             "sampling_values": _json(dict(run.sampling_values)),
             "repeats": run.repeats,
+            "replicate": run.replicate,
             "max_output_tokens": run.max_output_tokens,
             "status": run.status.value,
             "reason": run.reason,

@@ -20,6 +20,7 @@ from tracker.answers.run_lines import (
     mean_line,
     paired_line,
     prompt_line,
+    replicate_line,
     reuse_lines,
     sampling_line,
     unsafe_lines,
@@ -100,6 +101,8 @@ def show_outcome(run: Mapping[str, Any]) -> None:
         run["sampling"], run["sampling_values"] or {}, run["repeats"], run["max_output_tokens"]
     ):
         st.caption(safe_text.escaped(f"{line[0].upper()}{line[1:]}"))
+    if line := replicate_line(run["replicate"]):
+        st.caption(f"{line[0].upper()}{line[1:]}")
     st.caption(f"Engine: {safe_text.escaped(columns.engine_phrase(run))}")
     if run["suite_mean"]:
         line = mean_line(run["suite_mean"])

@@ -11,7 +11,7 @@ with scored as (
         cast(settings ->> 'thinking' as boolean) as thinking,
         coalesce(sampling, 'task') as asked_sampling, max_output_tokens
     from runs
-    where status in ('complete', 'partial')
+    where status in ('complete', 'partial') and coalesce(replicate, 1) = 1
       and ($suite is null or suite = $suite)
 ),
 

@@ -8,7 +8,7 @@ with scored as (
         runs.origin is not null as is_imported
     from runs
     join task_scores using (run_id)
-    where runs.status in ('complete', 'partial') and task_scores."group" is null
+    where runs.status in ('complete', 'partial') and coalesce(runs.replicate, 1) = 1 and task_scores."group" is null
 ),
 
 newest as (

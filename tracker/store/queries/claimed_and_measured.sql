@@ -13,7 +13,7 @@ with named as (
 newest as (
     select model_id, suite, arg_max(run_id, (("limit" is null)::integer, run_id)) as run_id
     from runs
-    where status in ('complete', 'partial') and origin is null
+    where status in ('complete', 'partial') and origin is null and coalesce(replicate, 1) = 1
     group by model_id, suite
 ),
 

@@ -22,7 +22,7 @@ with scored as (
         coalesce(runs.ended_at, runs.started_at) as measured_at
     from runs
     join task_scores using (run_id)
-    where runs.status in ('complete', 'partial')
+    where runs.status in ('complete', 'partial') and coalesce(runs.replicate, 1) = 1
       and ($models is null or list_contains($models::text[], runs.model_id))
 )
 

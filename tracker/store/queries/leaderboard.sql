@@ -10,7 +10,7 @@ with scored as (
         cast(settings ->> 'thinking' as boolean) as thinking,
         coalesce(sampling, 'task') as asked_sampling
     from runs
-    where status in ('complete', 'partial')
+    where status in ('complete', 'partial') and coalesce(replicate, 1) = 1
       and ($suite is null or suite = $suite)
       and ($model_id is null or model_id = $model_id)
 ),

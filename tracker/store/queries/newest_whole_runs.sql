@@ -4,7 +4,7 @@ with newest as (
     select model_id, suite, max(run_id) as run_id
     from runs
     where status = 'complete' and "limit" is null and max_output_tokens is null and started_at <= $at
-      and origin is null
+      and origin is null and coalesce(replicate, 1) = 1
     group by model_id, suite
 )
 

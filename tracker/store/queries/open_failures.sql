@@ -8,6 +8,7 @@ where status = 'failed'
       from runs as later
       where later.model_id = failed.model_id
         and later.suite = failed.suite
+        and coalesce(later.replicate, 1) = coalesce(failed.replicate, 1)
         and later.status in ('complete', 'partial')
         and later.started_at > failed.started_at
   )

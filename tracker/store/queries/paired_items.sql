@@ -23,7 +23,7 @@ with scored as (
         task_asked as task, task_scores.metric, task_scores.filter, task_scores.fingerprint, task_scores.n_items
     from runs
     join task_scores using (run_id)
-    where runs.status in ('complete', 'partial')
+    where runs.status in ('complete', 'partial') and coalesce(runs.replicate, 1) = 1
       and runs.model_id in ($first, $second)
       and ($suite is null or runs.suite = $suite or is_imported)
       and ($task is null or task_asked = $task)

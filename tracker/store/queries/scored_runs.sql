@@ -27,5 +27,5 @@ select
 from runs
 join scored using (run_id)
 left join hub on hub.name = lower(runs.model_id)
-where runs.status in ('complete', 'partial') and runs.origin is null
+where runs.status in ('complete', 'partial') and runs.origin is null and coalesce(runs.replicate, 1) = 1
 order by runs.run_id desc
