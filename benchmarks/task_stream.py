@@ -2,8 +2,10 @@
 
 `python -m benchmarks.task_stream [--slots N] [--json]`: the real harness on a simulated engine with its own
 clock, which works on `slots` answers at once. Tasks have the sizes of those of `anchor-reasoning`, and of the
-second stage of `place` for a model that thinks; lengths are lognormal, cut at 32,000 tokens. Steps and
-lengths are assumptions; what is measured is the order in which the harness asks.
+second stage of `place` for a model that thinks; lengths are lognormal, cut at 32,000 tokens. Then again with
+expected lengths, whose logarithms correlate with those of the answers to 0, 0.4, 0.7 and 1. The bound is what
+nobody can beat who knows all lengths: the longest answer, or all tokens over all slots. Steps and lengths are
+assumptions; what is measured is the order in which the harness asks.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,17 +29,20 @@ from tracker.records import EngineSettings, Job, Model, RunRequest, Suite, Task
 
 ENGINE = "tests.doubles.engines:ArithmeticEngine"
 SPREAD, MOST_TOKENS = 0.8, 32_000
+CORRELATIONS = (0.0, 0.4, 0.7, 1.0)
 GPQA, AIME, MATH = 8_000, 12_000, 4_000  # tokens: medians of a model that thinks
-SUITES: Mapping[str, Sequence[tuple[int, int]]] = {  # questions of each task, and the median of their answers
+Parts = Sequence[tuple[int, int]]  # questions of each task, and the median of their answers
+SUITES: Mapping[str, Parts] = {
     "anchor-reasoning": ((198, GPQA), (30, AIME), (30, AIME), (1_324, MATH)),
     "place, second stage": ((198, GPQA), (200, MATH)),
 }
+PROMPT = "{median}: {question}"
 TASK = """\
 task: part_{number}
 custom_dataset: !function make.sums
 test_split: test
 output_type: generate_until
-doc_to_text: "{median}: {{{{question}}}}"
+doc_to_text: "{prompt}"
 doc_to_target: "0"
 generation_kwargs: {{until: [], max_gen_toks: 32768, do_sample: false}}
 metric_list: [{{metric: exact_match, aggregation: mean, higher_is_better: true}}]
@@ -63,50 +69,94 @@ SPEEDS = {"8B": Speed(6.0, 0.02), "1B": Speed(2.0, 0.005)}
 
 
 class StreamEngine(ArithmeticEngine):
-    """Keeps all slots filled with what it was given, and says how long that took on its own clock."""
+    """Keeps all slots filled with what it was given, and counts its steps."""
 
-    def __init__(self, model: Model, *, slots: int, speed: Speed, in_order: bool) -> None:
+    def __init__(self, model: Model, *, slots: int, in_order: bool) -> None:
         super().__init__(model, EngineSettings())
         self.begins_in_order = in_order
-        self._slots, self._speed = slots, speed
-        self.took_ms = self.full_ms = 0.0
+        self._slots = slots
+        self.n_steps = self.n_tokens = self.longest = 0
 
     def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, Generation]]:
         left = [n_tokens(request.prompt) for request in requests]
-        speed = self._speed
+        self.longest = max(self.longest, *left)
         for n_steps, n_busy, done in slot_steps(left, slots=self._slots):
-            self.took_ms += n_steps * (speed.step_ms + speed.each_ms * n_busy)
-            # what these tokens take where every slot is in use
-            self.full_ms += n_steps * n_busy * (speed.step_ms / self._slots + speed.each_ms)
+            self.n_steps += n_steps
+            self.n_tokens += n_steps * n_busy
             for place in done:
                 yield place, Generation("0", "stop", 7, left[place])
+
+    def told(self, speed: Speed) -> dict[str, float]:
+        """Minutes, the share of the speed of full slots, and the share of what is possible."""
+        of_tokens = self.n_tokens * speed.each_ms
+        n_least = max(self.longest, math.ceil(self.n_tokens / self._slots))
+        took = self.n_steps * speed.step_ms + of_tokens
+        bound = n_least * speed.step_ms + of_tokens
+        return {
+            "minutes": took / 60_000,
+            "busy": (self.n_tokens / self._slots * speed.step_ms + of_tokens) / took,
+            "bound_minutes": bound / 60_000,
+            "of_bound": bound / took,
+        }
 
 
 def n_tokens(prompt: str) -> int:
     """The length of an answer, the same whenever it is asked for."""
-    dice = np.random.default_rng(int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big"))
-    median = int(prompt.partition(":")[0])
-    return int(min(dice.lognormal(np.log(median), SPREAD), MOST_TOKENS))
+    return _length(prompt, _dice(prompt).standard_normal())
 
 
-def asked(parts: Sequence[tuple[int, int]], *, slots: int, speed: Speed, in_order: bool) -> dict[str, float]:
-    """Minutes on the engine's clock for all tasks, and the share of the speed of full slots."""
+def expected_length(prompt: str, correlation: float) -> int:
+    """What another model's answer tells of its length: both logarithms correlate so."""
+    dice = _dice(prompt)
+    own, other = dice.standard_normal(2)
+    return _length(prompt, correlation * (correlation * own + math.sqrt(1 - correlation**2) * other))
+
+
+def _dice(prompt: str) -> np.random.Generator:
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big"))
+
+
+def _length(prompt: str, deviation: float) -> int:
+    return int(min(int(prompt.partition(":")[0]) * math.exp(SPREAD * deviation), MOST_TOKENS))
+
+
+def expected_lengths(parts: Parts, correlation: float) -> dict[str, tuple[int, ...]]:
+    """Of each task, as the driver hands them to a job."""
+    return {
+        f"part_{number}": tuple(
+            expected_length(PROMPT.format(median=median, question=f"{number} + {n} ="), correlation)
+            for n in range(n_items)
+        )
+        for number, (n_items, median) in enumerate(parts)
+    }
+
+
+def asked(
+    parts: Parts, *, slots: int, in_order: bool = True, correlation: float | None = None
+) -> StreamEngine:
+    """The engine after all tasks.
+
+    `correlation`: that of expected lengths; None: nothing is known.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "make.py").write_text(MAKE)
         for number, (n_items, median) in enumerate(parts):
-            text = TASK.format(number=number, n_items=n_items, median=median)
+            prompt = PROMPT.format(median=median, question="{{question}}")
+            text = TASK.format(number=number, n_items=n_items, prompt=prompt)
             (folder / f"part_{number}.yaml").write_text(text)
         tasks = tuple(Task(f"part_{number}") for number in range(len(parts)))
         suite = Suite("parts", 1, "", tasks, include_path=name)
         model, request = Model("acme/simulated", "0" * 40, path=name), RunRequest("run-1", suite)
-        engine = StreamEngine(model, slots=slots, speed=speed, in_order=in_order)
-        job = Job(model, EngineSettings(engine=ENGINE), (request,), str(folder / "items"))
+        engine = StreamEngine(model, slots=slots, in_order=in_order)
+        expected = {} if correlation is None else expected_lengths(parts, correlation)
+        settings, items_path = EngineSettings(engine=ENGINE), str(folder / "items")
+        job = Job(model, settings, (request,), items_path, expected_tokens=expected)
         prepared = prepare(suite, cache_path=folder / "cache")
         run = RunningSuite(engine, job, request, prepared, lambda _: None, lambda: False)
         run.run_tasks()
     assert run.tally.n_items == sum(n for n, _ in parts)
-    return {"minutes": engine.took_ms / 60_000, "busy": engine.full_ms / engine.took_ms}
+    return engine
 
 
 def main() -> None:
@@ -114,28 +164,32 @@ def main() -> None:
     parser.add_argument("--slots", type=int, nargs="*", default=[64, 256, 1024])
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    found = [
-        {
-            "suite": name,
-            "model": size,
-            "slots": slots,
-            "in turn": asked(parts, slots=slots, speed=speed, in_order=False),
-            "one stream": asked(parts, slots=slots, speed=speed, in_order=True),
-        }
-        for name, parts in SUITES.items()
-        for size, speed in SPEEDS.items()
-        for slots in given.slots
-    ]
+    found = []
+    for name, parts in SUITES.items():
+        for slots in given.slots:
+            engines = _engines(parts, slots)
+            for size, speed in SPEEDS.items():
+                told = {order: engine.told(speed) for order, engine in engines.items()}
+                found.append({"suite": name, "model": size, "slots": slots, "orders": told})
+                if not given.json:
+                    print(f"{name}, {size}, {slots} slots", *map(_line, told.items()), sep="\n", flush=True)
     if given.json:
         print(json.dumps(found, indent=2))
-        return
-    for row in found:
-        before, after = row["in turn"], row["one stream"]
-        print(
-            f"{row['suite']}, {row['model']}, {row['slots']} slots: {before['minutes']:.1f} min in turn,"
-            f" {after['minutes']:.1f} min in one stream ({before['minutes'] / after['minutes']:.2f} times),"
-            f" {before['busy']:.0%} → {after['busy']:.0%} of full speed"
-        )
+
+
+def _engines(parts: Parts, slots: int) -> dict[str, StreamEngine]:
+    found = {"in turn": asked(parts, slots=slots, in_order=False), "one stream": asked(parts, slots=slots)}
+    for correlation in CORRELATIONS:
+        found[f"expected, {correlation:g}"] = asked(parts, slots=slots, correlation=correlation)
+    return found
+
+
+def _line(told: tuple[str, dict[str, float]]) -> str:
+    order, found = told
+    return (
+        f"  {order}: {found['minutes']:.1f} min, {found['busy']:.0%} of the speed of full slots,"
+        f" {found['of_bound']:.0%} of the bound of {found['bound_minutes']:.1f} min"
+    )
 
 
 if __name__ == "__main__":

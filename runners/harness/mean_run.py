@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from runners.harness.leaf_work import LeafWork
 from runners.harness.lm_tasks import LoadedTask, TaskUnavailableError
 from runners.harness.mean_stopping import DrawnAnswer, StrataDraw, item_cost
+from runners.harness.planned_task import PlannedTask
 from runners.harness.questions import TaskQuestion
 from runners.harness.scoring import GivenInterval
 from runners.harness.task_run import TaskRun
@@ -26,23 +26,11 @@ if TYPE_CHECKING:
     from runners.harness.walk import RunningSuite
 
 
-@dataclass(slots=True)
-class MeanTask:
+@dataclass(frozen=True, slots=True)
+class MeanTask(PlannedTask):
     """A task of the mean, with its strata."""
 
-    loaded: LoadedTask
-    leaf_works: list[list[LeafWork]]
     strata: list[list[TaskQuestion]]  # each in the order in which its items are drawn
-
-    @property
-    def name(self) -> str:
-        """The name of the task."""
-        return self.loaded.spec.task
-
-    @property
-    def works(self) -> list[LeafWork]:
-        """The work of its leaves."""
-        return [work for repeats in self.leaf_works for work in repeats]
 
     @property
     def n_total(self) -> int:

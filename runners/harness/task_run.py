@@ -137,7 +137,7 @@ class TaskRun:
         self.own = [question for place, question in enumerate(order) if share.has(place)]
         self.report(force=True, event="task")
         if not is_drawn:
-            self.ask(self.own)
+            self.ask(self.suite_run.longest_first(self.own))
         else:
             wanted = None if target is None else target * math.sqrt(share.n_turns)
             n_total = max(n_population // share.n_turns, len(self.own))

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from runners.engines import (
-    Engine,
-)
+from runners.engines import Engine
+from runners.harness.answer_order import longest_first
 from runners.harness.answering import thinks
 from runners.harness.events import Event
 from runners.harness.leaf_work import LeafPlanner, LeafWork
@@ -29,6 +28,7 @@ from runners.harness.lm_tasks import (
 )
 from runners.harness.mean_run import MeanRun
 from runners.harness.paired_stopping import PairedTask
+from runners.harness.planned_task import PlannedTask
 from runners.harness.questions import TaskQuestion
 from runners.harness.sample import SAMPLE_SEED, first_docs, sampled_docs
 from runners.harness.scoring import (
@@ -131,39 +131,6 @@ def _prepared(spec: Task, suite: Suite, *, cache_path: Path) -> PreparedTask:
         return PreparedTask(spec, load_task(spec, suite, cache_path=cache_path))
     except TaskUnavailableError as error:
         return PreparedTask(spec, error=error)
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedTask:
-    """A task with its questions, and the items that are stored of it."""
-
-    loaded: LoadedTask
-    leaf_works: list[list[LeafWork]]
-
-    @property
-    def name(self) -> str:
-        """The name of the task."""
-        return self.loaded.spec.task
-
-    @property
-    def works(self) -> list[LeafWork]:
-        """The work of its leaves, one for each repeat."""
-        return [work for repeats in self.leaf_works for work in repeats]
-
-    @property
-    def questions(self) -> list[TaskQuestion]:
-        """All questions of its leaves."""
-        return [question for work in self.works for question in work.questions]
-
-    @property
-    def budget(self) -> int:
-        """The tokens that its longest answer may have."""
-        return max((leaf.max_output_tokens or 0 for leaf in self.loaded.leaves), default=0)
-
-    def run(self, suite_run: RunningSuite) -> TaskRun:
-        """The task in progress."""
-        works = {work.leaf.name: work for work in self.works}
-        return TaskRun(suite_run, self.name, works, len(self.questions))
 
 
 @dataclass(slots=True)
@@ -294,7 +261,7 @@ class RunningSuite:
                 self._finish(task)
 
     def _ask_together(self, planned: Sequence[PlannedTask]) -> None:
-        """Ask the questions of several tasks: longest budgets first, or in their order if time may run out.
+        """Ask the questions of several tasks: longest answers first, or in their order if time may run out.
 
         What one of them cannot do ends this, and each is then asked by itself.
         """
@@ -304,8 +271,7 @@ class RunningSuite:
         n_total = sum(len(task.questions) for task in planned)
         run = TaskRun(self, counted(len(planned), "task"), works, n_total)
         if self.deadline is None:
-            ordered = sorted(planned, key=lambda task: -task.budget)
-            questions = [question for task in ordered for question in task.questions]
+            questions = self.longest_first([question for task in planned for question in task.questions])
         else:
             questions = [question for task in planned for question in run.in_draw_order(task.questions)]
         run.report(force=True, event="task")
@@ -318,6 +284,12 @@ class RunningSuite:
                 raise
         finally:
             run.report(force=True)
+
+    def longest_first(self, questions: Sequence[TaskQuestion]) -> list[TaskQuestion]:
+        """The questions in the order that leaves the engine idle least, if it begins them in order."""
+        if not getattr(self.engine, "begins_in_order", False):
+            return list(questions)
+        return longest_first(questions, self.job.expected_tokens)
 
     def _finish(self, task: PlannedTask) -> None:
         try:
@@ -396,7 +368,7 @@ class RunningSuite:
             values = task_run.values(questions)
             stopping = Stopping(values, population, None, by_difference=True) if values else None
         elif self.deadline is None and target is None:
-            task_run.ask(questions)
+            task_run.ask(self.longest_first(questions))
         else:
             n_asked = len(questions)
             questions = self._ask_until_spent(task_run, questions, population)

@@ -25,6 +25,7 @@ from runners.memory.fit import changes, plan_fit
 from runners.models.resolve import resolve_model, stored_model_id, weights_format
 from runners.sandbox import run as sandbox
 from tracker.answers.models import known_id
+from tracker.bench.expected_tokens import expected_tokens
 from tracker.bench.request import (
     BenchRequest,
     check_mean,
@@ -109,6 +110,7 @@ def bench(request: BenchRequest, settings: Settings, on_event: Callable[[Event],
         try:
             model = resolve_named(request.model, request.engine, settings)
             job = replace(_job(request, model, runs, settings), reference=reference)
+            job = replace(job, expected_tokens=expected_tokens(job, settings))
             job = _fitted(job, hardware, place, n_workers)
         except ModelError as error:
             return _refuse(request, model, runs, error, settings)

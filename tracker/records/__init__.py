@@ -330,6 +330,8 @@ class Job:
     warnings: tuple[str, ...] = ()  # shown before loading, stored with every run
     flush_s: float = 5.0  # between writes of answers: a kill loses at most this much work
     shard: Shard | None = None  # the part of one of several workers; None: one worker asks everything
+    # how long answers may become: of each task, by `doc_id`; 0: unknown. It decides which of them begin first
+    expected_tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -45,6 +45,7 @@ HAS_ITEMS = """not exists (
 # Parameters of a read that narrow the scores whose items it wants.
 NARROWING = {
     "fingerprint": "and fingerprint = $fingerprint",
+    "fingerprints": "and list_contains($fingerprints::text[], fingerprint)",
     "run_id": "and run_id = $run_id",
     "run_ids": "and run_id in (select unnest($run_ids))",
     "model_id": "and runs.model_id = $model_id",
@@ -163,8 +164,8 @@ def wanted_parts(
 ) -> tuple[list[Path], frozenset[Path]]:
     """The whole parts that a read with these parameters may need, oldest run first, and the damaged ones.
 
-    `fingerprint`, `run_id`, `run_ids` and the parameters that name models narrow the list; a run's items are
-    those in its folder and those that its scores reuse from other runs.
+    `fingerprint` or `fingerprints`, `run_id` or `run_ids` and the parameters that name models narrow the list;
+    a run's items are those in its folder and those that its scores reuse from other runs.
 
     Raises:
         NewerFormatError: a newer version of this program wrote one of the parts.
