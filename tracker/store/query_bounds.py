@@ -40,7 +40,7 @@ class QueryLimits:
 
     timeout: float = 60.0  # seconds
     max_rows: int = 100_000
-    memory_bytes: int = 1_000_000_000  # that the worker may take besides what it has when it starts
+    memory_bytes: int = 800_000_000  # that the worker may take besides the 0.15 GB that it starts with
     threads: int = 4
     answer_bytes: int = 64 << 20  # of all rows, as they are sent
 
