@@ -208,3 +208,22 @@ def public_classes() -> dict[str, list[str]]:
 def test_architecture_public_classes_have_unique_names() -> None:
     shared = {name: places for name, places in public_classes().items() if len(places) > 1}
     assert {name: places for name, places in shared.items() if name not in SHARED_NAMES} == {}
+
+
+def test_options_that_do_not_go_together_end_as_wrong_usage() -> None:
+    """Exit code 2, as README says, whichever command or request finds it."""
+    wrong = []
+    for path in sorted(Path("tracker").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)):
+                continue
+            said = "".join(
+                part.value
+                for argument in node.exc.args[:1]
+                for part in ast.walk(argument)
+                if isinstance(part, ast.Constant) and isinstance(part.value, str)
+            )
+            kind = ast.unparse(node.exc.func)
+            if "cannot be combined" in said and kind not in ("UsageError", "click.UsageError"):
+                wrong.append(f"{path}:{node.lineno} {kind}: {said}")
+    assert not wrong

@@ -79,7 +79,7 @@ class BenchRequest:
             if value is not None and not 0 < value < math.inf:
                 raise FieldError(field, f"must be more than 0, got {value:g}", example=example)
         if self.include_path is not None and not self.tasks:
-            raise TrackerError(
+            raise UsageError(
                 "`--include-path` needs `--task`", hint="name one of its tasks with `--task NAME`"
             )
         for field in PROTOCOL:

@@ -8,7 +8,7 @@ from typing import Literal
 from runners.engines import is_served
 from runners.executors import DEFAULT_EXECUTOR, Executor
 from runners.hardware import GIB, Hardware, choose_cards
-from tracker.errors import FieldError, TrackerError
+from tracker.errors import FieldError, TrackerError, UsageError
 from tracker.records import EngineSettings, Job, is_count
 from tracker.records.shards import MOST_WORKERS
 from tracker.wording import counted
@@ -55,12 +55,12 @@ def check_shareable(engine: EngineSettings, workers: Workers, *, in_turn: str | 
     if workers == 1:
         return
     if is_served(engine.engine) or engine.base_url is not None:
-        raise TrackerError(
+        raise UsageError(
             f"`{FLAG}` starts several engines here, but the model is on a server",
             hint="`--concurrency N` asks the server more at once",
         )
     if in_turn is not None:
-        raise TrackerError(
+        raise UsageError(
             f"`{FLAG}` cannot be combined with `{in_turn}`, where each answer decides whether"
             " another one is asked",
             hint=f"leave out `{FLAG}`, or measure all items and use `tracker compare`",

@@ -277,4 +277,4 @@ def refuse_beside(flag: str, *, hint: str, **given: object) -> None:
         if value or (value is not None and name in ZERO_OR_NO)
     ]
     if wrong:
-        raise TrackerError(f"`{flag}` cannot be combined with `{wrong[0]}`", hint=hint)
+        raise UsageError(f"`{flag}` cannot be combined with `{wrong[0]}`", hint=hint)

@@ -11,7 +11,7 @@ from rich.table import Table
 from tracker.cli import print_json
 from tracker.cli.help import JsonDocument
 from tracker.cli.tables import cell, console
-from tracker.errors import TrackerError
+from tracker.errors import UsageError
 from tracker.exchange.export_runs import HUB, ExportOutcome, ExportRequest, export_results
 from tracker.foreign_text import one_line, printable
 from tracker.settings import load_settings
@@ -57,7 +57,7 @@ def export(
         Print one JSON document: `folder`, `files`, `held_back`, `dry_run`.
     """
     if write and (dry_run or format != HUB):
-        raise TrackerError(
+        raise UsageError(
             "`--write` applies to `--format hub` alone", hint="other formats are written at once"
         )
     request = ExportRequest(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from tracker.cli import print_json
 from tracker.cli.help import JsonDocument
 from tracker.cli.tables import console
-from tracker.errors import TrackerError
+from tracker.errors import TrackerError, UsageError
 from tracker.foreign_text import one_line
 from tracker.records.published import IngestOutcome
 from tracker.settings import load_settings
@@ -40,7 +40,7 @@ def ingest(
     from tracker.ingest.run import ingest as run_ingest
 
     if accept and not source:
-        raise TrackerError("`--accept` needs the name of a source", hint="`tracker ingest epoch --accept`")
+        raise UsageError("`--accept` needs the name of a source", hint="`tracker ingest epoch --accept`")
     settings = load_settings()
     moment = day(since, flag="--since") if since else None
     with bench_lock(settings, what="ingest"):

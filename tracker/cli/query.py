@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from tracker.answers.shipped import answer_sql
 from tracker.cli.tables import csv_cell, plain, print_rows, warn_of_missing
-from tracker.errors import TrackerError
+from tracker.errors import UsageError
 from tracker.foreign_text import json_text
 from tracker.settings import load_settings
 from tracker.store import Answer, QueryLimits
@@ -45,7 +45,7 @@ def query(
         Print CSV with a header line; a text that a spreadsheet would take for a formula begins with `'`.
     """
     if json and csv:
-        raise TrackerError("`--json` and `--csv` cannot be combined", hint="give one of them")
+        raise UsageError("`--json` and `--csv` cannot be combined", hint="give one of them")
     answer = answer_sql(sql, load_settings(), QueryLimits(timeout=timeout, max_rows=max_rows))
     warn_of_missing(answer.missing)
     if json:

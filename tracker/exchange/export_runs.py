@@ -20,7 +20,7 @@ from typing import Any
 import tracker
 from tracker.answers.models import known_id
 from tracker.answers.tables import read_items
-from tracker.errors import StoreError, TrackerError, UnknownNameError
+from tracker.errors import StoreError, TrackerError, UnknownNameError, UsageError
 from tracker.exchange.export_tables import FORMATS, ExportedTables, HeldBack, check_tables, write_tables
 from tracker.exchange.hub_results import HUB_TASKS, hub_file, hub_result
 from tracker.files.items import read_run
@@ -57,9 +57,9 @@ class ExportRequest:
         is_table = self.kind in FORMATS
         if is_table and (self.model or self.suite):
             hint = "`tracker query` selects rows"
-            raise TrackerError("tables are exported whole, without `--model` and `--suite`", hint=hint)
+            raise UsageError("tables are exported whole, without `--model` and `--suite`", hint=hint)
         if not is_table and self.tables:
-            raise TrackerError(f"`--table` does not apply to `{self.kind}`", hint=f"use {', '.join(FORMATS)}")
+            raise UsageError(f"`--table` does not apply to `{self.kind}`", hint=f"use {', '.join(FORMATS)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tracker.errors import TrackerError
+from tracker.errors import TrackerError, UsageError
 from tracker.frontier.axis import Axis
 from tracker.frontier.cache import cached_draws, cached_upper_ends
 from tracker.frontier.dataset import Array, Dataset, newest_vintage, select
@@ -148,7 +148,7 @@ def _benchmark_axis(tables: Tables, question: Question) -> Axis:
     if question.benchmark is None:
         raise TrackerError("the index axis needs a fitted index")
     if question.only is not None or question.reported_by is not None:
-        raise TrackerError(
+        raise UsageError(
             "`--only` and `--reported-by` apply to the index and cannot be combined with `--benchmark`",
             hint="omit one of the options",
         )

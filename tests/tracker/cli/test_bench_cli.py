@@ -162,7 +162,7 @@ def test_a_wrong_word_is_told_with_a_hint(
 @pytest.mark.usefixtures("home")
 def test_task_files_without_a_task_are_not_passed_over(model_folder: Path) -> None:
     done = command("bench", str(model_folder), "--engine", ENGINE, "--include-path", TASKS)
-    check_clear(done, code=1, says="`--include-path` needs `--task`", hint="--task NAME")
+    check_clear(done, code=2, says="`--include-path` needs `--task`", hint="--task NAME")
 
 
 @pytest.mark.usefixtures("home")

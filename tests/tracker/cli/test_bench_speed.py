@@ -206,8 +206,8 @@ def test_speed_a_context_that_is_too_short_says_what_fits(generator: str) -> Non
         (("--sweep", "0"), 1, "`--sweep` must be between 1"),
         (("--goodput", "speed:3"), 1, "`--goodput` must name ttft, tpot, e2el"),
         (("--output-tokens", "1"), 1, "`--output-tokens` must be at least 2"),
-        (("--suite", "quick"), 1, "`--speed` cannot be combined with `--suite`"),
-        (("--queue",), 1, "`--speed` cannot be combined with `--queue`"),
+        (("--suite", "quick"), 2, "`--speed` cannot be combined with `--suite`"),
+        (("--queue",), 2, "`--speed` cannot be combined with `--queue`"),
     ],
 )
 def test_speed_arguments_that_mean_nothing_are_refused(

@@ -108,5 +108,5 @@ def test_ingest_says_what_is_missing_how_much_was_left_out_and_how_to_accept(
 
 def test_accept_needs_the_name_of_a_source(capsys: Capture) -> None:
     code, _, err = tracker(capsys, "ingest", "--accept")
-    assert code != 0
+    assert code == 2
     assert "needs the name of a source" in err
