@@ -8,6 +8,7 @@ unclear.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,8 +25,14 @@ OPENING = re.compile(rf"^\s*<{{3,12}}\s*{_SEARCH_WORD}\b[^\n]{{0,200}}$", re.IGN
 DIVIDER = re.compile(rf"^\s*={{3,12}}\s*{_REPLACE_WORD}?:?\s*$", re.IGNORECASE)
 CLOSING = re.compile(rf"^\s*(?:>{{5,12}}|>{{3,4}}\s*{_REPLACE_WORD}\b)[^\n]{{0,400}}$", re.IGNORECASE)
 FENCE = re.compile(r"^\s*(?:```|~~~)")
-_SEARCH_LABEL = re.compile(rf"^[\s*#_]*{_SEARCH_WORD}[\s*_]*:[\s*_]*$", re.IGNORECASE)
-_REPLACE_LABEL = re.compile(rf"^[\s*#_]*{_REPLACE_WORD}(?:\s+WITH)?[\s*_]*:[\s*_]*$", re.IGNORECASE)
+_THESE = r"(?:\s+(?:this|these|the)(?:\s+(?:line|lines|code|block))?)"
+_SEARCH_LABEL = re.compile(
+    rf"^[\s*#_]*(?:{_SEARCH_WORD}[\s*_]*:|(?:REPLACE|CHANGE)(?:{_THESE}\s*:?)?)[\s*_]*$", re.IGNORECASE
+)
+_REPLACE_LABEL = re.compile(
+    rf"^[\s*#_]*(?:{_REPLACE_WORD}(?:\s+WITH)?[\s*_]*:|(?:WITH|BY|TO){_THESE}?[\s*_]*:?)[\s*_]*$",
+    re.IGNORECASE,
+)
 _HUNK = re.compile(r"^@@(?:\s|$|@)")
 _DIFF_HEAD = re.compile(
     r"^(?:diff --git |index [0-9a-f]|(?:---|\+\+\+) |new file|old mode|new mode|similarity )"
@@ -54,13 +61,17 @@ _NEW_KEYS = (
 )
 _PATCH_KEYS = ("patch", "diff", "input")
 _FILE_KEYS = ("file_text", "content", "contents", "code", "script", "new_content")
+_COMMAND_KEYS = ("command", "cmd")  # a list of words, the last of which may be a patch
 _INNER_KEYS = (
-    "arguments", "parameters", "input", "function", "args", "edits", "changes", "replacements", "blocks",
-    "patches", "tool_calls", "edit",
+    *_COMMAND_KEYS, "arguments", "parameters", "input", "function", "args", "edits", "changes",
+    "replacements", "blocks", "patches", "tool_calls", "edit",
 )  # fmt: skip
-_KEYS = "|".join((*_OLD_KEYS, *_PATCH_KEYS, *_FILE_KEYS, "arguments"))
-_CALL = re.compile(rf"[{{,]\s{{0,40}}[\"'“”]?(?:{_KEYS})[\"'“”]?\s{{0,40}}:")
+_KEYS = "|".join((*_OLD_KEYS, *_PATCH_KEYS, *_FILE_KEYS, "arguments", *_COMMAND_KEYS))
+_CALL = re.compile(rf"[{{,\n]\s{{0,40}}[\"'“”]?(?:{_KEYS})[\"'“”]?\s{{0,40}}:")
 _CALL_TAG = re.compile(r"</?(?:tool_call|function|invoke)\b[^<>\n]{0,80}>")
+_ARGUMENT = re.compile(r"<arg_key>\s{0,20}(\w{1,20})\s{0,20}</arg_key>\s{0,20}<arg_value>")
+_QUOTED = re.compile(r"^>[ ]?(?=<{5,12}\s|={5,12}\s*$|>{5,12}\s)", re.MULTILINE)  # a block within a quotation
+N_MARKS = 3  # of one block
 MAX_WRAPPINGS = 6
 
 
@@ -98,6 +109,7 @@ def read_edits(text: str) -> Edits:
     Raises:
         ValueError: there are none, one is cut off, or the answer has several forms at once.
     """
+    text = _plain(text)
     lines = text.splitlines()
     first = next((n for n, line in enumerate(lines) if OPENING.match(line)), None)
     if first is not None:
@@ -109,6 +121,16 @@ def read_edits(text: str) -> Edits:
     if found:
         return found[0][1]
     raise ValueError(f"the reply has no SEARCH/REPLACE block; use this form:\n{EXAMPLE}")
+
+
+def _plain(text: str) -> str:
+    """The answer without what a chat's display has made of it, none of which is ever meant as code."""
+    text = text.lstrip("\ufeff").replace("\u00a0", " ")
+    if "&lt;&lt;&lt;&lt;" in text and "<<<<" not in text:
+        text = html.unescape(text)
+    if len(_QUOTED.findall(text)) >= N_MARKS:
+        text = re.sub(r"^>[ ]?", "", text, flags=re.MULTILINE)
+    return _ARGUMENT.sub(r"<parameter=\1>", text).replace("</arg_value>", "</parameter>")
 
 
 def passage(search: Sequence[str], replace: Sequence[str]) -> Passage:
@@ -301,7 +323,9 @@ def _in_document(document: object, n_around: int = 0) -> Iterator[Edits]:
         for item in document:
             yield from _in_document(item, n_around + 1)
     elif isinstance(document, str) and n_around:
-        if document.lstrip().startswith(("{", "[")):
+        if _PATCH_BEGIN.match(document) and (patch := _patch(document, document.splitlines())) is not None:
+            yield patch
+        elif document.lstrip().startswith(("{", "[")):
             for inner in documents(document):
                 yield from _in_document(inner, n_around + 1)
     elif isinstance(document, dict):
@@ -312,8 +336,8 @@ def _in_object(document: Mapping[str, object], n_around: int) -> Iterator[Edits]
     rationale = next(
         (v for k in ("rationale", "reason", "thought") if isinstance(v := document.get(k), str)), ""
     )
-    old = next((v for key in _OLD_KEYS if isinstance(v := document.get(key), str)), None)
-    new = next((v for key in _NEW_KEYS if isinstance(v := document.get(key), str)), None)
+    old = next((v for key in _OLD_KEYS if (v := _lines_of(document.get(key))) is not None), None)
+    new = next((v for key in _NEW_KEYS if (v := _lines_of(document.get(key))) is not None), None)
     if old is not None and new is not None:
         yield Edits((Passage(old=old, new=new),), rationale=rationale)
         return
@@ -326,6 +350,13 @@ def _in_object(document: Mapping[str, object], n_around: int) -> Iterator[Edits]
         if key in document:
             for edits in _in_document(document[key], n_around + 1):
                 yield Edits(edits.passages, edits.code, edits.rationale or rationale)
+
+
+def _lines_of(value: object) -> str | None:
+    """A text, or the lines of one in a list."""
+    if isinstance(value, list) and value and all(isinstance(line, str) for line in value):
+        return "\n".join(value)
+    return value if isinstance(value, str) else None
 
 
 def _embedded(key: str, text: str) -> Edits | None:

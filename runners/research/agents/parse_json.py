@@ -21,6 +21,24 @@ MAX_RATIONALE_CHARS = 200  # asked for; a model that is not kept to it may write
 KEPT_RATIONALE_CHARS = 2000
 MAX_NOTE_CHARS = 300  # of what a model writes down for itself in one trial
 MAX_WRAPPINGS = 6  # objects around the one with the changes, such as a call's `function` and `arguments`
+_PLAIN_NUMBER = r"[-+]?[\d.][\d._]{0,30}(?:[eE][-+]?\d{1,3})?"
+_MOVED_NUMBER = rf"(?P<value>(?:{_PLAIN_NUMBER}[ \t]{{0,4}}(?:→|->|=>)[ \t]{{0,4}})?{_PLAIN_NUMBER})"
+# a line that is nothing but a value and its remark; the end of the text may be in the middle of a number
+PLAIN_VALUE = re.compile(
+    r"^[ \t]{0,12}(?:[-*•][ \t]{1,4})?(?:name:[ \t]{1,4})?"
+    r"[`*\"']{0,3}(?P<name>[A-Za-z_][\w.]{0,60})[`*\"']{0,3}"
+    r"(?::[ \t]{0,4}(?:float|int)[ \t]{0,4}(?==)|[ \t]{0,4}\n[ \t]{0,12}value(?=:))?[ \t]{0,4}[:=][ \t]{0,4}"
+    rf"[`*\"']{{0,3}}{_MOVED_NUMBER}[`*\"']{{0,3}}[,;]?[ \t]{{0,8}}(?:[#(][^\n]{{0,400}}\n|\n)",
+    re.MULTILINE,
+)
+TAGGED_VALUE = re.compile(
+    r"<(?:parameter(?:=|[ ]name=)[\"']?)?(?P<name>[A-Za-z_]\w{0,60})[\"']?>\s{0,8}"
+    rf"{_MOVED_NUMBER}\s{{0,8}}</"
+)
+CALLED = re.compile(r"\s*(?:`{3}\w{0,10}\s)?\s*\w{1,40}\(([^()]{1,2000})\)\s*(?:`{3})?\s*")
+ARGUMENT = re.compile(
+    rf"(?:^|,)\s{{0,8}}(?P<name>\w{{1,60}})\s{{0,4}}=\s{{0,4}}{_MOVED_NUMBER}(?=\s{{0,8}}(?:,|$))"
+)
 Value = float | int | str | bool
 
 RATIONALES = ("rationale", "reason", "reasoning", "explanation", "why", "hypothesis", "thought", "thoughts")
@@ -77,11 +95,33 @@ def read_reply(text: str, current: Mapping[str, Value] | None = None) -> Reply:
     found = _last_changes(documents(text), known)
     if found is None and (plain := text.translate(TYPOGRAPHIC)) != text:
         found = _last_changes(documents(plain), known)
+    if found is None and "{" not in text:
+        found = _plain_values(text, known)
     if found is None:
         if "{" not in text:
             raise ValueError("the answer has no JSON object")
         raise ValueError('the answer has no complete JSON object with "changes" in it')
     return Reply(found.rationale, _changes(found.raw, known), found.notes)
+
+
+def _plain_values(text: str, known: Mapping[str, Value]) -> _Stated | None:
+    """Values on lines of their own, such as `beta2 = 0.98` or `- beta2: 0.95 → 0.98`, in tags, or in a call.
+
+    A number that ends the answer may be cut off: something has to follow it.
+
+    Raises:
+        ValueError: a number has two values.
+    """
+    pairs = [found.group("name", "value") for found in PLAIN_VALUE.finditer(text)]
+    pairs += [found.group("name", "value") for found in TAGGED_VALUE.finditer(text)]
+    if (call := CALLED.fullmatch(text)) is not None:
+        pairs += [found.group("name", "value") for found in ARGUMENT.finditer(call.group(1))]
+    values: dict[str, str] = {}
+    for said, value in pairs:
+        name = _known_name(said, known)
+        if name in known and values.setdefault(name, value) != value:
+            raise ValueError(f"the answer names `{name}` with several values: give one JSON object")
+    return _Stated(values) if values else None
 
 
 @dataclass(frozen=True, slots=True)

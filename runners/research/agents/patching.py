@@ -65,9 +65,10 @@ def patched(script: str, reply: str) -> Patched:
 def _with_passages(cut: Regions, edits: Edits) -> str:
     """The editable part after all passages; each is looked for in what the ones before it left."""
     _check_passages(edits.passages)
+    passages = tuple(dict.fromkeys(edits.passages))  # a draft and the same again as the answer
     region = cut.editable
     missing: list[tuple[int, NoPlaceError]] = []
-    for number, one in enumerate(edits.passages, start=1):
+    for number, one in enumerate(passages, start=1):
         try:
             region = _applied(one, region, cut, number=number)
         except NoPlaceError as error:
@@ -76,9 +77,9 @@ def _with_passages(cut: Regions, edits: Edits) -> str:
         return region
     number, first = missing[0]
     others = ""
-    if len(edits.passages) > 1:
-        fitting = len(edits.passages) - len(missing)
-        others = f"; of {len(edits.passages)} blocks {fitting} fit, and none was applied"
+    if len(passages) > 1:
+        fitting = len(passages) - len(missing)
+        others = f"; of {len(passages)} blocks {fitting} fit, and none was applied"
     raise NoPlaceError(f"{first}{others}", first.near)
 
 

@@ -201,7 +201,64 @@ CODE_FORMS: dict[str, tuple[str, str]] = {
         TUNED,
     ),
     "<search> and <replace>": (f"<search>\n{BETA2}\n</search>\n<replace>\n{NEW_BETA2}\n</replace>", TUNED),
+    "a patch as words of a command": (
+        json.dumps({"cmd": ["apply_patch", f"*** Begin Patch\n@@\n{DIFF_LINES}\n*** End Patch"]}),
+        TUNED,
+    ),
+    "a patch for a shell": (
+        f"```bash\napply_patch <<'EOF'\n*** Begin Patch\n@@\n{DIFF_LINES}\n*** End Patch\nEOF\n```",
+        TUNED,
+    ),
+    "a diff with wrong counts": (
+        f"```diff\n--- a/train.py\n+++ b/train.py\n@@ -1,99 +1,3 @@ class Tunables:\n{DIFF_LINES}\n```",
+        TUNED,
+    ),
+    "JSON with a comment and a comma too many": (
+        f'{{\n // longer\n "old_str": {json.dumps(BETA2)},\n "new_str": {json.dumps(NEW_BETA2)},\n}}',
+        TUNED,
+    ),
+    "JSON with lists of lines": (json.dumps({"old": [BETA1, BETA2], "new": [BETA1, NEW_BETA2]}), TUNED),
+    "a call with keys and values in tags": (
+        f"<tool_call>edit\n<arg_key>old_str</arg_key>\n<arg_value>{BETA2}</arg_value>\n"
+        f"<arg_key>new_str</arg_key>\n<arg_value>{NEW_BETA2}</arg_value></tool_call>",
+        TUNED,
+    ),
+    "a call with named parameters": (
+        f'<invoke name="edit">\n<parameter name="old_str">{BETA2}</parameter>\n'
+        f'<parameter name="new_str">{NEW_BETA2}</parameter>\n</invoke>',
+        TUNED,
+    ),
+    "a call after a mark": (
+        f"[TOOL_CALLS][{json.dumps({'name': 'edit', 'arguments': {'old': BETA2, 'new': NEW_BETA2}})}]",
+        TUNED,
+    ),
+    "replace this with that": (
+        f"Replace\n```python\n{BETA2}\n```\nwith\n```python\n{NEW_BETA2}\n```",
+        TUNED,
+    ),
+    "change these lines to": (
+        f"Change these lines:\n```python\n{BETA2}\n```\nTo:\n```python\n{NEW_BETA2}\n```",
+        TUNED,
+    ),
+    "in a quotation": ("".join(f"> {line}\n" for line in PLAIN.splitlines()), TUNED),
+    "escaped for HTML": (PLAIN.replace("<", "&lt;").replace(">", "&gt;"), TUNED),
+    "the same block twice": (f"{PLAIN}\nSo, once more:\n{PLAIN}", TUNED),
+    "another fence around it": (f"````markdown\nHere:\n```python\n{PLAIN}```\n````", TUNED),
+    "a function in a list": (
+        "1. This:\n\n   ```python\n"
+        + "".join(f"   {line}\n" for line in NEW_LR_SCALE.split("\n"))
+        + "   ```",
+        SCALED,
+    ),
+    "an open fence in the thinking": (
+        f"<think>\n```python\ndef lr_scale():\n    x\n</think>\n{PLAIN}",
+        TUNED,
+    ),
     # drift
+    "a mark before the text and blanks that do not break": (
+        "\ufeff" + block(BETA2.replace(" ", "\u00a0"), NEW_BETA2),
+        TUNED,
+    ),
     "wrong character in a comment": (block(BETA2.replace("§", "S"), NEW_BETA2), TUNED),
     "dropped empty line": (
         block(
@@ -317,6 +374,16 @@ CODE_REFUSED: dict[str, tuple[str, str]] = {
     "a patch cut off": (f"*** Begin Patch\n*** Update File: train.py\n@@\n{DIFF_LINES}", "does not end with"),
     "a fence cut off": (f"```python\n{NEW_LR_SCALE}", "ends inside its code"),
     "the same": (f"```python\n{LR_SCALE}\n```", "nothing would change"),
+    "two alternatives": (
+        f"{block(BETA2, NEW_BETA2)}or\n{block(BETA2, NEW_BETA2.replace('8', '9'))}",
+        "of 2 blocks 1 fit, and none was",
+    ),
+    "two alternatives as diffs": (
+        f"```diff\n@@\n{DIFF_LINES}\n```\nor\n```diff\n@@\n{DIFF_LINES.replace('0.98', '0.99')}\n```",
+        "of 2 blocks 1 fit, and none was",
+    ),
+    "a line of a diff cut off": (f"```diff\n@@\n{DIFF_LINES[:-1]}", "ends inside its code"),
+    "no change": ("NO CHANGE", "has no SEARCH/REPLACE block"),
     "a call to do something": ("```python\ndef f():\n    pass\nprint(1)\n```", "not clear where `print(1)`"),
 }
 
@@ -433,6 +500,14 @@ PARAMS_FORMS: dict[str, str] = {
     "a reason under another name": ONE.replace("rationale", "explanation"),
     "all numbers again": wrapped(changes={t.name: t.default for t in PARAMS_ASK.space} | {"beta2": 0.98}),
     "many braces before": "{" * 1000 + ONE,
+    "lines of a list": "I try:\n- **beta2**: 0.95 → 0.98\nThat is all.",
+    "YAML": "```yaml\nrationale: why\nchanges:\n  - name: beta2\n    value: 0.98\n```",
+    "TOML": "```toml\nbeta2 = 0.98\n```",
+    "Python": "```python\nbeta2: float = 0.98  # longer memory\n```",
+    "a line with its reason": "beta2 = 0.98 (longer memory)\nNothing else.",
+    "a call of Python": 'propose(beta2=0.98, rationale="why")',
+    "a parameter in tags": '<invoke name="propose"><parameter name="beta2">0.98</parameter></invoke>',
+    "a tag of its own": "<changes><beta2>0.98</beta2></changes>",
 }  # fmt: skip
 PARAMS_REFUSED: dict[str, tuple[str, str]] = {
     "a wish": ("Raise beta2 to 0.98.", "has no JSON object"),
@@ -455,6 +530,8 @@ PARAMS_REFUSED: dict[str, tuple[str, str]] = {
     "an endless number": (ONE.replace("0.98", '"1e999"'), "`beta2` must be a number"),
     "the same": (ONE.replace("0.98", "0.95"), "nothing would change"),
     "too many": (wrapped(changes=dict.fromkeys(("beta1", "beta2", "eps", "n_head", "d_head"), 0.7)), "more"),
+    "a line that may be cut off": ("beta2 = 0.9", "has no JSON object"),
+    "two values on lines": ("beta2 = 0.98\nor\nbeta2 = 0.99\n.", "with several values"),
     "no value": ('{"changes": [{"name": "beta2"}]}', 'must have a "name" and a "value"'),
 }  # fmt: skip
 
@@ -495,6 +572,14 @@ HOSTILE = {
     "tags": "<search>x</search>" * (LONG // 18),
     "blanks": '{"a"' + " " * LONG + "{",
     "quotes": '{"' + '"x' * (LONG // 2),
+    "keys in tags": "<arg_key>a</arg_key>" * (LONG // 20),
+    "parameters": '<parameter name="old_str">' * (LONG // 26),
+    "patches": "*** Begin Patch\n" * (LONG // 16),
+    "values": "beta2 = 1\nbeta3: " * (LONG // 17),
+    "names": "a" * LONG,
+    "arguments": "f(" + "a=1," * (LONG // 4),
+    "quotations": "> <<<<<<< SEARCH\n" * (LONG // 17),
+    "labels": "Replace\nx\nwith\n" * (LONG // 15),
 }
 
 
