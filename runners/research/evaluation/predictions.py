@@ -5,14 +5,20 @@ Of a task that predicts classes it is trusted: bits per row, from labels that no
 The script gets the rows of all held-out splits without their labels and writes log-probabilities. They are
 normalized here, so that they cannot add up to more than one, and compared here.
 
+Nobody can see how such a training begins. So each one gets its columns and classes in an order of its own,
+which follows from its seed and from rows that no script sees: whoever begins with the same numbers under each
+seed begins at another place of the table each time, and the best of many beginnings is none there.
+
 A self-reported score is read from what the script prints, and nothing is checked.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +27,37 @@ from scipy import special
 from runners.research.corpora.build import TRAIN, Corpus
 from runners.research.corpora.documents import HELD_OUT
 from runners.research.corpora.tables import TABLES, Rows, rows_of
+from tracker.records.studies import Split
 
 DIGITS = 7  # of a score
 LEAST_NATS = -50.0  # of a log-probability: one row that is said to be impossible must not decide everything
+
+
+@dataclass(frozen=True, slots=True)
+class TableOrder:
+    """The order of one training's columns, and the name that each class has there."""
+
+    columns: NDArray[np.int64]
+    classes: NDArray[np.int64]  # by the class of the table
+
+
+def table_order(corpus: Corpus, seed: int) -> TableOrder:
+    """The same for each training under `seed`; not to be guessed by who has not seen the rows of `test`."""
+    unseen = hashlib.sha256(np.array(corpus.tokens(str(Split.TEST))).tobytes()).hexdigest()
+    mark = hashlib.sha256(f"order {unseen} {seed}".encode()).digest()
+    draw = np.random.default_rng(int.from_bytes(mark))
+    table = TABLES[corpus.meta.name]
+    return TableOrder(draw.permutation(table.n_features), draw.permutation(table.n_classes))
 
 
 def task_data(corpus: Corpus, seed: int, n_train: int) -> tuple[bytes, Mapping[str, int]]:
     """The file that the script reads, and its sizes: training rows with labels, then rows without."""
     train = _rows(corpus, TRAIN)
     chosen = train[np.random.default_rng(seed).permutation(len(train))[:n_train]]
-    asked = np.concatenate([_rows(corpus, split)[:, :-1] for split in HELD_OUT])
+    order = table_order(corpus, seed)
+    named = order.classes[chosen[:, -1].astype(np.int64)].astype(chosen.dtype)
+    chosen = np.column_stack((chosen[:, order.columns], named))
+    asked = np.concatenate([_rows(corpus, split)[:, order.columns] for split in HELD_OUT])
     table = TABLES[corpus.meta.name]
     sizes = {"n_train": len(chosen), "n_features": table.n_features, "n_classes": table.n_classes}
     return chosen.tobytes() + np.ascontiguousarray(asked).tobytes(), sizes
@@ -41,8 +68,8 @@ def prediction_bytes(corpus: Corpus) -> int:
     return 4 * TABLES[corpus.meta.name].n_classes * sum(len(_rows(corpus, split)) for split in HELD_OUT)
 
 
-def scored(content: bytes, corpus: Corpus, splits: Sequence[str]) -> dict[str, float] | None:
-    """Split → mean bits per row; None where a prediction is not finite.
+def scored(content: bytes, corpus: Corpus, splits: Sequence[str], *, seed: int) -> dict[str, float] | None:
+    """Split → mean bits per row of the training under `seed`; None where a prediction is not finite.
 
     Raises:
         ValueError: it has not one float32 per row and class.
@@ -55,8 +82,9 @@ def scored(content: bytes, corpus: Corpus, splits: Sequence[str]) -> dict[str, f
         return None
     found: dict[str, float] = {}
     at = 0
+    classes = table_order(corpus, seed).classes
     for split in HELD_OUT:
-        labels: NDArray[np.int64] = _rows(corpus, split)[:, -1].astype(np.int64)
+        labels: NDArray[np.int64] = classes[_rows(corpus, split)[:, -1].astype(np.int64)]
         part = said[at : at + len(labels)]
         at += len(labels)
         if split in splits:

@@ -240,7 +240,7 @@ class TrainingAttempt:
                 TrainingStatus.CRASHED, "no_predictions", "the training left no `predictions.bin`"
             )
         try:
-            found = scored(content, corpus, self.splits)
+            found = scored(content, corpus, self.splits, seed=self.blank.seed)
         except ValueError as error:
             raise TrainingRefusedError(TrainingStatus.CRASHED, "wrong_shape", str(error)) from error
         if found is None:

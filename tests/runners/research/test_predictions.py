@@ -15,7 +15,13 @@ import pytest
 
 from runners.research.corpora.build import HELD_OUT, TRAIN, Corpus, corpus, prepared
 from runners.research.corpora.tables import DIGITS, rows_of
-from runners.research.evaluation.predictions import prediction_bytes, reported, scored, task_data
+from runners.research.evaluation.predictions import (
+    prediction_bytes,
+    reported,
+    scored,
+    table_order,
+    task_data,
+)
 from runners.research.problem import script, space
 from runners.research.problem.tiers import FILE, TaskKind, kept_task, tier
 from runners.research.training.cache import train
@@ -25,6 +31,7 @@ from tracker.records.studies import Change, TrainingStatus
 
 pytest.importorskip("sklearn")
 TASK = tier("digits")
+SEED = 5
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +55,34 @@ def test_predictions_the_script_gets_no_label_of_a_held_out_row(table: Corpus) -
     assert len(values) == 800 * 65 + n_held_out * 64
     shown = values[800 * 65 :].reshape(-1, 64)
     held = np.concatenate([rows_of("digits", np.array(table.tokens(split))) for split in HELD_OUT])
-    assert (shown == held[:, :64]).all()
+    assert (np.sort(shown, axis=1) == np.sort(held[:, :64], axis=1)).all()
 
 
 def test_predictions_training_rows_come_in_the_order_of_their_seed(table: Corpus) -> None:
     first, again, other = (task_data(table, seed=seed, n_train=800)[0] for seed in (3, 3, 4))
     assert first == again
     assert first[: 800 * 65 * 4] != other[: 800 * 65 * 4]
-    assert first[800 * 65 * 4 :] == other[800 * 65 * 4 :]
+
+
+def test_predictions_columns_and_classes_are_in_another_order_under_each_seed(table: Corpus) -> None:
+    orders = [table_order(table, seed) for seed in range(1, 41)]
+    for each in orders:
+        assert sorted(each.columns) == list(range(64))
+        assert sorted(each.classes) == list(range(10))
+    at_home = np.mean([(a.columns == b.columns).mean() for a in orders for b in orders if a is not b])
+    assert at_home == pytest.approx(1 / 64, abs=0.005)
+    content, _ = task_data(table, seed=3, n_train=1)
+    (row,) = np.frombuffer(content, dtype="<f4")[:65].reshape(1, 65)
+    order = table_order(table, 3)
+    train = rows_of("digits", np.array(table.tokens(TRAIN)))
+    (found,) = [whole for whole in train if (whole[order.columns] == row[:64]).all()]
+    assert order.classes[int(found[-1])] == row[64]
+
+
+def test_predictions_the_order_is_not_known_to_who_knows_the_seed(tmp_path: Path) -> None:
+    one, other = (prepared(DIGITS.keyed(secret * 64), tmp_path) for secret in "ab")
+    assert (table_order(one, 1).columns != table_order(other, 1).columns).any()
+    assert (table_order(one, 1).columns == table_order(one, 1).columns).all()
 
 
 def test_predictions_no_row_stands_in_two_splits_and_a_secret_changes_them(tmp_path: Path) -> None:
@@ -71,7 +98,7 @@ def test_predictions_no_row_stands_in_two_splits_and_a_secret_changes_them(tmp_p
 
 def answers(of: Corpus, *, right: float) -> bytes:
     """Log-probabilities with `right` more nats for the right class, under every split."""
-    every = np.concatenate([labels(of, split) for split in HELD_OUT])
+    every = table_order(of, SEED).classes[np.concatenate([labels(of, split) for split in HELD_OUT])]
     said = np.zeros((len(every), 10), dtype="<f4")
     said[np.arange(len(every)), every] = right
     return said.tobytes()
@@ -85,21 +112,21 @@ def answers(of: Corpus, *, right: float) -> bytes:
 def test_predictions_are_normalized_and_scored_in_bits_per_row(
     right: float, expected: float, table: Corpus
 ) -> None:
-    found = scored(answers(table, right=right), table, ("val", "test"))
+    found = scored(answers(table, right=right), table, ("val", "test"), seed=SEED)
     assert found == {"val": pytest.approx(expected, abs=1e-5), "test": pytest.approx(expected, abs=1e-5)}
 
 
 def test_predictions_that_add_up_to_more_than_one_gain_nothing(table: Corpus) -> None:
     said = np.full((prediction_bytes(table) // 40, 10), 30.0, dtype="<f4")  # every class is certain
-    assert scored(said.tobytes(), table, ("val",)) == {"val": pytest.approx(math.log2(10))}
+    assert scored(said.tobytes(), table, ("val",), seed=SEED) == {"val": pytest.approx(math.log2(10))}
 
 
 def test_predictions_of_a_wrong_size_or_not_finite_have_no_score(table: Corpus) -> None:
     whole = np.frombuffer(answers(table, right=1.0), dtype="<f4").copy()
     with pytest.raises(ValueError, match=f"expected {prediction_bytes(table)}"):
-        scored(whole.tobytes()[:-4], table, ("val",))
+        scored(whole.tobytes()[:-4], table, ("val",), seed=SEED)
     whole[-1] = np.nan
-    assert scored(whole.tobytes(), table, ("val",)) is None
+    assert scored(whole.tobytes(), table, ("val",), seed=SEED) is None
 
 
 def test_predictions_the_numbers_of_the_task_are_those_of_its_script() -> None:
@@ -119,7 +146,7 @@ def test_predictions_the_shipped_script_learns_within_seconds(table: Corpus, tmp
     environment = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    found = scored((tmp_path / "predictions.bin").read_bytes(), table, HELD_OUT)
+    found = scored((tmp_path / "predictions.bin").read_bytes(), table, HELD_OUT, seed=1)
     assert found is not None
     assert all(0.2 < bits < 0.8 for bits in found.values())
 
