@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +31,7 @@ DTYPES = {  # torch's name of a storage or of a type → bytes of one number, an
     "ShortStorage": (2, "<i2"), "IntStorage": (4, "<i4"), "LongStorage": (8, "<i8"), "BoolStorage": (1, "u1"),
     "ComplexFloatStorage": (8, "<f4"), "ComplexDoubleStorage": (16, "<f8"),
 }  # fmt: skip
+ARCHIVE_MARK = b"PK"  # that a ZIP archive begins with
 RAW = (1, "u1")  # a type that is not known: each byte is a number
 
 
@@ -76,6 +78,33 @@ class StoredCheckpoint:
                         yield _decoded(file.read(weight.n_bytes), weight.read_as, most=most)
         except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError) as error:
             raise ValueError(f"a weight cannot be read: {error}") from error
+
+
+def rewritten(checkpoint: StoredCheckpoint, path: Path) -> Path:
+    """The same archive in its plainest form at `path`: what is counted here is all that torch can then read.
+
+    Readers of odd archives disagree about what is in them, so a file with two lists of its blocks could show
+    a small model here and a large one there. A file that is no archive stays as it is: all of it is counted.
+
+    Raises:
+        ValueError: it begins like an archive, and cannot be read as one.
+    """
+    with checkpoint.path.open("rb") as file:
+        if not checkpoint.weights and file.read(len(ARCHIVE_MARK)) != ARCHIVE_MARK:
+            return checkpoint.path
+    blocks = {weight.entry: weight.n_bytes for weight in checkpoint.weights}
+    try:
+        with zipfile.ZipFile(checkpoint.path) as archive, zipfile.ZipFile(path, "w") as plain:
+            infos = {info.filename: info for info in archive.infolist()}
+            for name, info in infos.items():
+                most = blocks.get(name, MAX_INDEX_BYTES)
+                if info.file_size > most:
+                    raise ValueError(f"`{name[:60]}` in the checkpoint has more than {most:,} bytes")
+                with archive.open(info) as entry, plain.open(name, "w", force_zip64=True) as copy:
+                    shutil.copyfileobj(entry, copy)
+    except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"the checkpoint cannot be read: {error}") from error
+    return path
 
 
 def _decoded(block: bytes, read_as: str, *, most: int) -> NDArray[np.float32]:

@@ -39,7 +39,7 @@ from runners.research.evaluation.cheat_checks import (
     start_finding,
     untrained_finding,
 )
-from runners.research.evaluation.checkpoint import StoredCheckpoint, read_checkpoint
+from runners.research.evaluation.checkpoint import StoredCheckpoint, read_checkpoint, rewritten
 from runners.research.evaluation.logits_client import (
     AnswerError,
     LogitsServer,
@@ -105,6 +105,7 @@ class Evaluation:
     startup_cpu_s: float = 0.0  # the same with what the script makes torch import
     cpu_s: float = 0.0  # of all servers
     work_s: float = 0.0  # of the first server's loading and answering; wall-clock time on a GPU
+    prepare_s: float = 0.0  # of these, before its first answer; CPU seconds
     favours: Favours = NO_FAVOURS  # of the altered windows
     starts: tuple[WeightStart, ...] = ()  # of two untrained models
     finding: Finding | None = None  # why the model is refused
@@ -159,6 +160,12 @@ def evaluate(model: TrainedModel, spec: EvaluationSpec, *, sandbox: Sandbox, fol
     found = Evaluation({}, n_params=checkpoint.n_params, finding=_size_finding(checkpoint, spec))
     if found.finding is not None:
         return found
+    if spec.is_probed:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            model = replace(model, checkpoint=rewritten(checkpoint, folder / "checkpoint.pt"))
+        except ValueError as error:
+            return replace(found, problem=AnswerError("unreadable_checkpoint", str(error)))
     draw = secrets.SystemRandom()
     windows = with_training_text(held_out_windows(spec), spec, draw)
     probes = drawn_probes(windows, spec, draw) if spec.is_probed else []
@@ -196,6 +203,7 @@ def evaluate(model: TrainedModel, spec: EvaluationSpec, *, sandbox: Sandbox, fol
         torch_cpu_s=first.torch_cpu_s,
         startup_cpu_s=first.startup_cpu_s,
         work_s=first.work_cpu_s if is_cpu else first.work_wall_s,
+        prepare_s=first.prepare_cpu_s,
     )
 
 

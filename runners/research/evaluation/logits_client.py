@@ -61,7 +61,7 @@ class WeightStart:
 
     name: str
     n_numbers: int
-    cosine: float  # of its values under the two seeds
+    cosine: float | None  # of its values under the two seeds; None: it has one value throughout
 
 
 @dataclass(slots=True)
@@ -77,6 +77,8 @@ class LogitsServer:
     startup_cpu_s: float = 0.0  # the same with `modules`
     work_began_s: float = 0.0  # on our clock, when the script was let in
     work_wall_s: float = 0.0
+    n_answers: int = 0
+    prepared_cpu_s: float = 0.0  # up to its first answer
     end: SandboxEnd | None = None
     _at_work: SandboxedProcess | None = field(default=None, init=False)
     _buffer: bytearray = field(default_factory=bytearray, init=False)
@@ -128,6 +130,18 @@ class LogitsServer:
         """CPU seconds of loading and answering, without the imports before."""
         return 0.0 if self.end is None else max(0.0, self.end.cpu_s - self.startup_cpu_s)
 
+    @property
+    def prepare_cpu_s(self) -> float:
+        """CPU seconds of loading and of the first answer beyond what a later one takes.
+
+        An answer is kept and compared, so what changes the model has to come before the first one.
+        """
+        if self.end is None or not self.n_answers:
+            return self.work_cpu_s
+        before = max(0.0, self.prepared_cpu_s - self.startup_cpu_s)
+        later = max(0.0, self.end.cpu_s - self.prepared_cpu_s)
+        return max(0.0, before - later / max(1, self.n_answers - 1))
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -159,8 +173,10 @@ class LogitsServer:
                 raise AnswerError(
                     str(said["problem"]), f"the checkpoint cannot be loaded: {self._last_words()}"
                 )
-            starts = [(str(name), int(n), float(cosine)) for name, n, cosine in said.get("starts", ())]
-            return tuple(WeightStart(*each) for each in starts)
+            return tuple(
+                WeightStart(str(name), int(n), None if cosine is None else float(cosine))
+                for name, n, cosine in said.get("starts", ())
+            )
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise AnswerError("no_answer", "the model's process does not follow the protocol") from error
 
@@ -208,6 +224,10 @@ class LogitsServer:
             block = self._read(min(size - n, 1 << 20))
             view[n : n + len(block)] = block
             n += len(block)
+        self.n_answers += 1
+        if self.n_answers == 1:
+            self._at_work_now().look()
+            self.prepared_cpu_s = self._at_work_now().cpu_s
         if self._buffer:
             raise AnswerError("wrong_shape", "the model returned more values than (B, T, V)")
         return np.frombuffer(answer, dtype="<f4").reshape(B, T, vocab_size)

@@ -58,19 +58,19 @@ def raw(tensor: torch.Tensor) -> memoryview:
     return memoryview((ctypes.c_char * size).from_address(tensor.data_ptr()))
 
 
-def likeness(first: Any, second: Any) -> list[tuple[str, int, float]]:
-    """(name, numbers, cosine) of each weight that is drawn at random, between two untrained models.
+def likeness(first: Any, second: Any) -> list[tuple[str, int, float | None]]:
+    """(name, numbers, cosine) of each weight, between two untrained models.
 
-    A weight with one value throughout, such as zeros or a gain of ones, is not drawn.
+    A weight with one value throughout, such as zeros or a gain of ones, is not drawn: it has no cosine.
     """
-    found = []
+    found: list[tuple[str, int, float | None]] = []
     others = second.state_dict()
     for name, weight in first.state_dict().items():
         a, b = (each.detach().flatten().cpu().to(torch.float64) for each in (weight, others[name]))
         a, b = a - a.mean(), b - b.mean()
         size = float(a.norm() * b.norm())
-        if a.numel() > 1 and len(a) == len(b) and size > 0:
-            found.append((name, a.numel(), abs(float(a @ b)) / size))
+        is_drawn = a.numel() > 1 and len(a) == len(b) and size > 0
+        found.append((name, a.numel(), abs(float(a @ b)) / size if is_drawn else None))
     return found
 
 

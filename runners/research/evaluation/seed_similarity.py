@@ -2,10 +2,11 @@
 
 The evaluator asks a script how a training begins, but a script can tell a training from being asked. The
 weights cannot lie so easily: trainings that begin at one point stay near each other whatever text they see,
-and those that begin at two have nothing in common. Only weights that a script claims to draw under the seed
-are compared: others, such as zeros or a fixed table, may end alike. What counts is numbers, of any type, not
-weights: those of a few small decoys do not outvote the rest, nor do many, since the shipped script's size is
-the measure. A script that also shuffles its units by the seed would pass.
+and those that begin at two have nothing in common. All weights of the checkpoint are compared but those that
+a script is known to begin with one value, or with a fixed table: they may end alike. What counts is numbers,
+of any type, not weights: those of a few small decoys do not outvote the rest, nor do many, since the shipped
+script's size is the measure. A script that also shuffles its units by the seed would pass, and so would one
+that brings enough decoys along and says that all else begins with one value.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from runners.research.evaluation.cheat_checks import (
     ALIKE_SHARE,
     DRAW_ADVICE,
+    LEAST_DRAWN,
     MIN_ALIKE_NUMBERS,
     Finding,
     is_alike,
@@ -38,6 +40,11 @@ def likeness_finding(
     checkpoint: Path, folder: Path, *, seed: int, starts: Sequence[WeightStart], n_shipped: int
 ) -> Finding | None:
     """Keep the sketch of a checkpoint in `folder`, and compare it with those of other seeds there."""
+    drawn = {each.name for each in starts if not is_alike(each.cosine, each.n_numbers)}
+    n_drawn = sum(each.n_numbers for each in read_checkpoint(checkpoint).weights if each.name in drawn)
+    if n_drawn < LEAST_DRAWN * n_shipped:
+        detail = f"only {n_drawn:,} numbers of the checkpoint are among those that start differently"
+        return Finding("seed", f"{detail} under two seeds: {DRAW_ADVICE}")
     mine = sketch(checkpoint, starts)
     others = [path for path in sorted(folder.glob("*.npz")) if path.stem != str(seed)]
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,18 +62,18 @@ def likeness_finding(
 
 
 def sketch(checkpoint: Path, starts: Sequence[WeightStart]) -> dict[str, NDArray[np.float32]]:
-    """Name → numbers of each weight that is drawn unlike under two seeds; empty if it is no checkpoint.
+    """Name → numbers of each weight that may not end alike under two seeds; empty if it is no checkpoint.
 
-    A weight that its own process did not mention begins with one value throughout, and may end alike.
+    Those are all but the ones that begin with one value throughout or with the same numbers.
     """
-    fixed = {each.name for each in starts if is_alike(each.cosine, each.n_numbers)}
-    drawn = {each.name for each in starts} - fixed
+    fixed = {(each.name, each.n_numbers) for each in starts if is_alike(each.cosine, each.n_numbers)}
     known = read_checkpoint(checkpoint)
     found: dict[str, NDArray[np.float32]] = {}
     small: list[NDArray[np.float32]] = []
     try:
         chosen = sorted(
-            (each for each in known.weights if each.name in drawn), key=lambda each: -each.n_numbers
+            (each for each in known.weights if (each.name, each.n_numbers) not in fixed),
+            key=lambda each: -each.n_numbers,
         )
         for place, numbers in enumerate(known.all_numbers(chosen, most=SKETCHED)):
             if not np.isfinite(numbers).all():

@@ -23,6 +23,7 @@ from runners.research.evaluation.evaluator import (
     Evaluation,
     EvaluationSpec,
     evaluate,
+    needed_modules,
 )
 from runners.research.evaluation.logits_client import TrainedModel
 from runners.research.evaluation.predictions import prediction_bytes, reported, scored, task_data
@@ -41,6 +42,7 @@ from tracker.errors import DiskFullError
 from tracker.interpreter import python_command
 from tracker.records.studies import Change, Training, TrainingStatus
 
+LAUNCH = Path(__file__).with_name("launch.py")
 HANDED_OUT = "-"  # to the script: its sequences come on standard input
 MAX_SCRIPT_BYTES = 100_000  # the shipped one has 18,000: no room for a table of answers
 MAX_TEXT_BYTES = 1 << 20  # of the curve and of the report
@@ -137,6 +139,8 @@ class TrainingAttempt:
         tier, corpus = self.context.tier, self.context.corpus
         self.out.mkdir()
         (self.work / "script.py").write_text(self._script())
+        if LAUNCH.name in self._inputs():
+            shutil.copyfile(LAUNCH, self.work / LAUNCH.name)
         inside = self.context.sandbox.inside
         config = {
             "data": HANDED_OUT if is_handed_out(tier) else inside("data.bin", self.work / "data.bin"),
@@ -182,8 +186,11 @@ class TrainingAttempt:
         return text
 
     def _inputs(self) -> dict[str, Path]:
-        names = ("script.py", "config.json", *(() if is_handed_out(self.context.tier) else ("data.bin",)))
-        return {name: self.work / name for name in names}
+        tier = self.context.tier
+        files = {name: self.work / name for name in ("script.py", "config.json")}
+        if not is_handed_out(tier):
+            return files | {"data.bin": self.work / "data.bin"}
+        return files | ({LAUNCH.name: self.work / LAUNCH.name} if tier.device == "cpu" else {})
 
     def _input_hashes(self) -> dict[str, str]:
         found = {}
@@ -205,6 +212,9 @@ class TrainingAttempt:
         )
         inside = [sandbox.inside(name, inputs[name]) for name in ("script.py", "config.json")]
         is_cpu = tier.device == "cpu"
+        if LAUNCH.name in inputs:
+            modules = ",".join(needed_modules(inputs["script.py"].read_text()))
+            inside = [sandbox.inside(LAUNCH.name, inputs[LAUNCH.name]), modules, *inside]
         if not is_handed_out(tier):  # all of it counts
             end = sandbox.run(python_command(*inside), spec)
             return end, {"head_s": 0.0, "steps_s": round(end.cpu_s if is_cpu else end.wall_s, 3)}
@@ -218,7 +228,8 @@ class TrainingAttempt:
         end = process.wait()
         total_s = end.cpu_s if is_cpu else end.wall_s
         steps_s = handout.steps_s(total_s)
-        return end, {"head_s": round(total_s - steps_s, 3), "steps_s": round(steps_s, 3)}
+        head_s = max(0.0, total_s - steps_s - handout.let_in_s)
+        return end, {"head_s": round(head_s, 3), "steps_s": round(steps_s, 3)}
 
     def _check_end(self, end: SandboxEnd) -> None:
         if end.status in STATUS_OF_END:
@@ -341,6 +352,7 @@ def evidence_of(found: Evaluation) -> dict[str, float]:
         "held_out_nats": round(found.held_out.nats, 5),
         "training_nats": round(found.training.nats, 5),
         "evaluation_work_s": round(found.work_s, 3),
+        "prepare_s": round(found.prepare_s, 3),
         "torch_cpu_s": round(found.torch_cpu_s, 3),
     } | dict(zip(FAVOURS_KEPT, (float(sums.n), sums.total, sums.squares), strict=True))
 

@@ -51,7 +51,7 @@ from tracker.records.studies import (
 from tracker.serialization import dump_json, load_json, write_atomically
 
 BASELINE_HINT = "`tracker doctor` says what works on this machine"
-VERSION = "3"  # of training and evaluator: another one gives other keys
+VERSION = "4"  # of training and evaluator: another one gives other keys
 KEPT_SPLITS = (str(Split.VAL), str(Split.SELECT))  # always measured, and shared by all studies of a home
 # of a tier: what cannot change a result, and the script, which has its own place
 NOT_IN_KEY = ("description", "choices", "limits", "program", "numbers", "script")
@@ -188,7 +188,9 @@ def _cost_finding(training: Training, seen: Evaluation, shipped: Training, budge
 
 def _cost(training: Training) -> TrainingCost:
     told = training.evidence
-    return TrainingCost(told["head_s"], told["steps_s"], told["evaluation_work_s"], training.bpb)
+    return TrainingCost(
+        told["head_s"], told["steps_s"], told["evaluation_work_s"], training.bpb, told["prepare_s"]
+    )
 
 
 def _script_cost_finding(training: Training, shipped: Training) -> Finding | None:

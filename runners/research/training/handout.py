@@ -1,9 +1,9 @@
 """The sequences of a training, handed out by a pipe as it takes them, so that our own side sees its pace.
 
 Starting takes longer than a short training, and on a card compiling takes longer than many, and both vary.
-What is compared is therefore the computing from a moment on: on a CPU from the first sequence taken, on a
-card from a twentieth of them, by when everything is compiled. Whoever computed more before has had no more
-text than that.
+What is compared is therefore the computing from a moment on. On a CPU a first byte lets the script in when
+all is imported, and the steps begin with the first sequence taken. On a card they begin with a twentieth of
+the sequences, by when everything is compiled. Whoever computed more before has had no more text than that.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from typing import IO
 
 CARD_HEAD_SHARE = 0.05  # of the sequences: several steps, also of batches four times as large
 CPU_PIPE_BYTES, CARD_PIPE_BYTES = 1 << 12, 1 << 16  # as much as it holds; less shows the pace more finely
-FIRST_LOOK_S = 0.002  # between two looks at whether the first byte was taken
+FIRST_LOOK_S = 0.002  # between two looks at whether a byte was taken
+LET_IN = b"\n"  # before the text on a CPU: `launch.py` takes it when it has imported what is needed
 
 
 @dataclass(slots=True)
@@ -34,7 +35,8 @@ class Handout:
     head_share: float = 0.0
     pipe_bytes: int = CPU_PIPE_BYTES
     most_s: float = 0.0  # of computing after the head, after which the text ends; 0: when all is taken
-    head_s: float | None = None  # what the clock said when the head was taken; None: it never was
+    let_in_s: float = 0.0  # what the clock said when the script was let in
+    head_s: float | None = None  # the same when the head was taken; None: it never was
     _thread: threading.Thread | None = None
 
     def begin(self, pipe: IO[bytes], clock: Callable[[], float]) -> None:
@@ -62,12 +64,11 @@ class Handout:
         with contextlib.suppress(OSError, ValueError), self.data.open("rb") as file, pipe:
             capacity = fcntl.fcntl(pipe.fileno(), fcntl.F_GETPIPE_SZ)
             if not self.head_share:
+                self.let_in_s = _taken_at(pipe, LET_IN, clock)
                 # a pipe takes no more until a whole page was read: text that is there could be read, and
                 # trained on, before the clock starts, so only one byte is
-                n_written = os.write(pipe.fileno(), file.read(1))
-                while _n_unread(pipe):
-                    time.sleep(FIRST_LOOK_S)
-                self.head_s = clock()
+                self.head_s = _taken_at(pipe, file.read(1), clock)
+                n_written = 1
             while (block := file.read(capacity)) and not self._is_spent(clock):
                 view = memoryview(block)
                 while view:
@@ -75,6 +76,14 @@ class Handout:
                     n_written, view = n_written + n, view[n:]
                     if self.head_s is None and n_written - capacity > head:  # the rest is not yet taken
                         self.head_s = clock()
+
+
+def _taken_at(pipe: IO[bytes], byte: bytes, clock: Callable[[], float]) -> float:
+    """What the clock says when a byte is taken that is alone in the pipe."""
+    os.write(pipe.fileno(), byte)
+    while _n_unread(pipe):
+        time.sleep(FIRST_LOOK_S)
+    return clock()
 
 
 def _n_unread(pipe: IO[bytes]) -> int:

@@ -38,6 +38,7 @@ FOUND_BY: dict[str, str | tuple[str, ...]] = {
     "large_table": "too_many_parameters",
     "learn_from_questions": "not_repeatable",
     "link": "link_in_output",
+    "lying_beginning": "seed",
     "long_script": "script_too_large",
     "many_files": "disk_limit",
     "many_steps": "too_much_computing",
@@ -48,12 +49,15 @@ FOUND_BY: dict[str, str | tuple[str, ...]] = {
     "peek_in_large_batches": "not_repeatable",
     "peek_later": "not_repeatable",
     "pickle_bomb": "unsafe_checkpoint",
+    "pretrain_before_text": "too_much_computing",
     "random_answers": "not_repeatable",
     "shape_told_lookahead": "not_",
     "short_lived_children": "not permitted",
     "tamper_save": "unreadable_checkpoint",
     "tell_what_is_asked": "ended during evaluation",
+    "train_before_answering": "too_much_computing",
     "train_before_the_clock": "too_much_computing",
+    "two_directories": "unreadable_checkpoint",
     "train_while_evaluated": ("too_much_computing", "evaluation_time"),
 }
 HONEST = Training("k", 1, TrainingStatus.OK, bpb={"val": 2.0, "select": 2.0})

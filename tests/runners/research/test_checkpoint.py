@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from runners.research.evaluation.checkpoint import StoredCheckpoint, read_checkpoint
+from runners.research.evaluation.checkpoint import StoredCheckpoint, read_checkpoint, rewritten
 from tests.doubles.hostile_pickles import WRITES, Touching
 
 STATE = {"a": torch.ones(10, 10), "b": torch.zeros(7)}
@@ -103,3 +103,29 @@ def test_checkpoint_numbers_are_read_in_their_type(dtype: torch.dtype, tmp_path:
     read = found.numbers(found.weights[0], most=100)
     assert (found.weights[0].name, read.tolist()) == ("a", [float(i) for i in range(-8, 8)])
     assert found.numbers(found.weights[0], most=4).tolist() == [-8.0, -4.0, 0.0, 4.0]
+
+
+def test_checkpoint_is_rewritten_with_what_was_counted_and_nothing_else(tmp_path: Path) -> None:
+    checkpoint = saved(tmp_path / "c.pt", STATE)
+    content = (tmp_path / "c.pt").read_bytes()
+    (tmp_path / "c.pt").write_bytes(b"PK" + bytes(5_000) + content)
+    plain = rewritten(read_checkpoint(tmp_path / "c.pt"), tmp_path / "plain.pt")
+    found = torch.load(plain, weights_only=True)["state"]
+    assert found.keys() == STATE.keys()
+    assert all(torch.equal(weight, STATE[name]) for name, weight in found.items())
+    assert plain.stat().st_size < len(content) + 2_000
+    assert read_checkpoint(plain).weights == checkpoint.weights
+
+
+def test_checkpoint_that_only_begins_like_an_archive_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.pt").write_bytes(b"PK\x03\x04" + bytes(200))
+    with pytest.raises(ValueError, match="cannot be read"):
+        rewritten(read_checkpoint(tmp_path / "c.pt"), tmp_path / "plain.pt")
+
+
+def test_checkpoint_of_another_form_stays_as_it_is(tmp_path: Path) -> None:
+    large = {"a": torch.ones(100, 100)}
+    torch.save({"state": large}, tmp_path / "c.pt", _use_new_zipfile_serialization=False)
+    checkpoint = read_checkpoint(tmp_path / "c.pt")
+    assert rewritten(checkpoint, tmp_path / "plain.pt") == tmp_path / "c.pt"
+    assert checkpoint.n_params > 8_000

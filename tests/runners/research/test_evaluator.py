@@ -175,7 +175,9 @@ def test_evaluator_an_untrained_model_knows_no_text(nats: float, expected: str |
     assert (found and found.reason) == expected
 
 
-SHIPPED = TrainingCost(1.2, 8.0, 2.5, {"val": 2.6})  # of the tier `cpu-2026-11`, in CPU seconds
+SHIPPED = TrainingCost(
+    0.1, 8.0, 2.5, {"val": 2.6}, prepare_s=0.1
+)  # of the tier `cpu-2026-11`, in CPU seconds
 
 
 @pytest.mark.parametrize(
@@ -185,7 +187,10 @@ SHIPPED = TrainingCost(1.2, 8.0, 2.5, {"val": 2.6})  # of the tier `cpu-2026-11`
         (replace(SHIPPED, steps_s=11.9), None),
         (replace(SHIPPED, steps_s=16.0), "training"),
         (replace(SHIPPED, steps_s=4.0), None),
-        (replace(SHIPPED, head_s=6.0), "starting"),
+        (replace(SHIPPED, head_s=6.0), "training, 5.9 s of it before"),
+        (replace(SHIPPED, prepare_s=6.0), "training, 5.9 s of it before"),
+        (replace(SHIPPED, steps_s=10.0, head_s=2.0, prepare_s=2.0), "13.8 s of compute in training, 3.8 s"),
+        (replace(SHIPPED, steps_s=9.0, head_s=0.5, prepare_s=0.5), None),
         (replace(SHIPPED, eval_s=9.5), "evaluation"),
     ],
     ids=[
@@ -194,6 +199,9 @@ SHIPPED = TrainingCost(1.2, 8.0, 2.5, {"val": 2.6})  # of the tier `cpu-2026-11`
         "each step twice",
         "a tiny model",
         "work beforehand",
+        "work before it answers",
+        "some of each",
+        "a slower start",
         "a long evaluation",
     ],
 )
@@ -204,11 +212,11 @@ def test_evaluator_computing_must_be_that_of_the_tokens(spent: TrainingCost, exp
     assert not (found and found.is_proof), "a budget that is passed is no cheat"
 
 
-def test_evaluator_importing_the_compiler_is_not_work() -> None:
+def test_evaluator_on_a_card_importing_the_compiler_is_not_work() -> None:
     """`torch.optim` imports it: some two seconds, which the shipped script does not pay."""
-    spent = replace(SHIPPED, head_s=5.0)
-    assert cheat_checks.cost_finding(spent, SHIPPED, CPU_SLACK) is not None
-    assert cheat_checks.cost_finding(spent, SHIPPED, CPU_SLACK, import_s=2.5) is None
+    spent = replace(SHIPPED, head_s=64.0)
+    assert cheat_checks.cost_finding(spent, SHIPPED, CARD_SLACK) is not None
+    assert cheat_checks.cost_finding(spent, SHIPPED, CARD_SLACK, import_s=2.5) is None
 
 
 @pytest.mark.parametrize(
@@ -338,13 +346,33 @@ def test_evaluator_small_weights_that_began_alike_are_compared_together(tmp_path
 
 
 def test_evaluator_a_table_that_begins_at_zero_may_end_alike_under_every_seed(tmp_path: Path) -> None:
+    found = [tables_found(tmp_path, [*DRAWN, WeightStart("table", 16384, None)], seed) for seed in (1, 2)]
+    assert found == [None, None]
+
+
+def test_evaluator_a_weight_that_nobody_spoke_of_may_not_end_alike(tmp_path: Path) -> None:
+    for size in (16384, 99):
+        folder = tmp_path / str(size)
+        starts = [*DRAWN, WeightStart("table", size, None)] if size == 99 else DRAWN
+        found = [tables_found(folder, starts, seed) for seed in (1, 2)]
+        assert [each and each.reason for each in found] == [None, "seed"]
+
+
+def test_evaluator_what_is_said_to_be_drawn_is_in_the_checkpoint(tmp_path: Path) -> None:
+    elsewhere = [WeightStart(f"other.{each.name}", each.n_numbers, 0.01) for each in DRAWN]
+    found = tables_found(tmp_path, elsewhere, 1)
+    assert found
+    assert "only 0 numbers of the checkpoint" in found.detail
+
+
+def tables_found(folder: Path, starts: Sequence[WeightStart], seed: int) -> Finding | None:
+    """The finding on a model of three weights and a table that is the same under each seed."""
+    folder.mkdir(exist_ok=True)
     table = {"table": torch.randn(128, 128, generator=torch.Generator().manual_seed(1))}
-    for seed in (1, 2):
-        torch.save({"config": {}, "state": weights(seed, seed) | table}, tmp_path / "checkpoint.pt")
-        found = seed_similarity.likeness_finding(
-            tmp_path / "checkpoint.pt", tmp_path / "kept", seed=seed, starts=DRAWN, n_shipped=N_SHIPPED
-        )
-        assert found is None
+    torch.save({"config": {}, "state": weights(seed, seed) | table}, folder / "checkpoint.pt")
+    return seed_similarity.likeness_finding(
+        folder / "checkpoint.pt", folder / "kept", seed=seed, starts=starts, n_shipped=N_SHIPPED
+    )
 
 
 def test_evaluator_what_is_no_checkpoint_has_no_weights_to_compare(tmp_path: Path) -> None:
@@ -357,6 +385,7 @@ def test_evaluator_what_is_no_checkpoint_has_no_weights_to_compare(tmp_path: Pat
     [
         (DRAWN, None),
         ([*DRAWN[:2], WeightStart("c", 4096, 1.0)], None),
+        ([*DRAWN, WeightStart("d", 10**6, None)], None),
         ([DRAWN[0], WeightStart("b", 4096, 1.0), WeightStart("c", 4096, 0.9)], "alike"),
         ([*DRAWN, WeightStart("b", 6000, 1.0), WeightStart("decoy", 10**6, 0.0)], None),
         ([*DRAWN, WeightStart("b", 7000, 1.0), WeightStart("decoy", 10**6, 0.0)], "alike"),
@@ -367,6 +396,7 @@ def test_evaluator_what_is_no_checkpoint_has_no_weights_to_compare(tmp_path: Pat
     ids=[
         "drawn",
         "one fixed",
+        "zeros",
         "most fixed",
         "fixed table",
         "outvoted",

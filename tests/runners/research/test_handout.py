@@ -21,7 +21,8 @@ from runners.research.problem import script as scripts
 from runners.research.problem import train
 from runners.research.problem.tiers import SMOKE
 from runners.research.training import cache
-from runners.research.training.handout import CARD_HEAD_SHARE, CARD_PIPE_BYTES, Handout
+from runners.research.training.attempt import LAUNCH
+from runners.research.training.handout import CARD_HEAD_SHARE, CARD_PIPE_BYTES, LET_IN, Handout
 from runners.sandbox.run import Sandbox, SandboxSpec, find, make_readable
 from tracker.interpreter import python_command
 from tracker.records.studies import Change, TrainingStatus
@@ -74,20 +75,23 @@ def test_handout_the_clock_starts_before_there_is_text_to_compute_on(tmp_path: P
     (tmp_path / "data.bin").write_bytes(b"abc" * 5000)
     reading, writing = os.pipe()
     handout = Handout(tmp_path / "data.bin")
-    handout.begin(os.fdopen(writing, "wb", buffering=0), lambda: 25.0)
+    seconds = iter([20.0, 25.0])
+    handout.begin(os.fdopen(writing, "wb", buffering=0), lambda: next(seconds))
+    assert os.read(reading, 4096) == LET_IN
     assert os.read(reading, 4096) == b"a", "a page that nobody has read whole would be there to train on"
     with os.fdopen(reading, "rb") as file:
         assert file.read() == (b"abc" * 5000)[1:]
-    assert (handout.steps_s(60.0), handout.head_s) == (35.0, 25.0)
+    assert (handout.steps_s(60.0), handout.let_in_s, handout.head_s) == (35.0, 20.0, 25.0)
 
 
 def test_handout_a_budget_in_seconds_ends_the_text(tmp_path: Path) -> None:
     (tmp_path / "data.bin").write_bytes(bytes(20_000))
     reading, writing = os.pipe()
-    seconds = iter([10.0, 10.5, 11.0, 11.5, 12.0])
+    seconds = iter([9.0, 10.0, 10.5, 11.0, 11.5, 12.0])
     handout = Handout(tmp_path / "data.bin", most_s=1.5)
     handout.begin(os.fdopen(writing, "wb", buffering=0), lambda: next(seconds))
     with os.fdopen(reading, "rb") as file:
+        assert file.read(1) == LET_IN
         assert len(file.read()) == 1 + 2 * 4096
     assert (handout.steps_s(11.8), handout.head_s) == (pytest.approx(1.8), 10.0)
 
@@ -138,9 +142,11 @@ def trained(sandbox: Sandbox, work: Path, data: bytes, *, is_handed_out: bool) -
         "params": dict(SMOKE.params),
     }  # fmt: skip
     inputs["config.json"].write_text(json.dumps(config))
+    inputs["launch.py"] = Path(shutil.copyfile(LAUNCH, work / "launch.py"))
     given = {name: path for name, path in inputs.items() if name != "data.bin" or not is_handed_out}
     make_readable(given.values())
-    argv = python_command(*(sandbox.inside(name, inputs[name]) for name in ("script.py", "config.json")))
+    inside = [sandbox.inside(name, inputs[name]) for name in ("launch.py", "script.py", "config.json")]
+    argv = python_command(inside[0], "", *inside[1:])
     spec = SandboxSpec(given, out, SMOKE.limits, {"OMP_NUM_THREADS": "1"})
     process = sandbox.start(argv, spec, with_pipes=True, reads_stdout=True)
     assert process.process.stdin is not None
@@ -152,6 +158,7 @@ def trained(sandbox: Sandbox, work: Path, data: bytes, *, is_handed_out: bool) -
         steps_s = handout.steps_s(end.cpu_s)
         assert 0.0 < steps_s < end.cpu_s
         assert handout.head_s == pytest.approx(end.cpu_s - steps_s)
+        assert 0.0 < handout.let_in_s <= handout.head_s
     copy = work / "checkpoint.pt"
     shutil.copyfile(out / "checkpoint.pt", copy)
     found: dict[str, torch.Tensor] = torch.load(copy, weights_only=True)["state"]
