@@ -164,8 +164,8 @@ def wanted_parts(
 ) -> tuple[list[Path], frozenset[Path]]:
     """The whole parts that a read with these parameters may need, oldest run first, and the damaged ones.
 
-    `fingerprint` or `fingerprints`, `run_id` or `run_ids` and the parameters that name models narrow the list;
-    a run's items are those in its folder and those that its scores reuse from other runs.
+    The parameters in `NARROWING` narrow the list; a run's items are those in its folder and those that its
+    scores reuse from other runs.
 
     Raises:
         NewerFormatError: a newer version of this program wrote one of the parts.

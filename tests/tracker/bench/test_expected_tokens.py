@@ -118,6 +118,13 @@ def test_expected_tokens_are_none_where_items_are_drawn(settings: Settings, ends
     assert expected_tokens(job(**ends_early), settings) == {}
 
 
+def test_expected_tokens_of_a_store_that_cannot_be_read_are_none_and_end_no_bench(settings: Settings) -> None:
+    measured(settings, 1, model(), {0: 10, 1: 20})
+    for snapshot in settings.snapshots_path.glob("*.duckdb"):
+        snapshot.write_bytes(b"no database")
+    assert expected_tokens(job(), settings) == {}
+
+
 def test_expected_tokens_are_bounded(settings: Settings) -> None:
     measured(settings, 1, model(), {0: 10, 99_999: 20, 100_000: 30, 10**9: 40})
     (found,) = expected_tokens(job(), settings).values()
