@@ -389,6 +389,12 @@ class LoadedTask:
     weight_by_size: bool = True  # a group's score is the mean over items, not over leaves
     rules: tuple[GroupRule, ...] = ()  # of a group
 
+    @property
+    def is_mean_of_tasks(self) -> bool:
+        """Whether it is a group whose score counts its tasks equally, each the mean of its items."""
+        is_equal = self.is_group and not self.weight_by_size
+        return is_equal and all(leaf.is_mean(leaf.metric) for leaf in self.leaves)
+
 
 def load_task(spec: Task, suite: Suite, *, cache_path: Path) -> LoadedTask:
     """Load the task with its data.

@@ -39,4 +39,5 @@ class PlannedTask:
     def run(self, suite_run: RunningSuite) -> TaskRun:
         """The task in progress."""
         works = {work.leaf.name: work for work in self.works}
-        return TaskRun(suite_run, self.name, works, len(self.questions))
+        equal = self.loaded.is_mean_of_tasks
+        return TaskRun(suite_run, self.name, works, len(self.questions), is_mean_of_tasks=equal)

@@ -16,8 +16,16 @@ from runners.harness.answering import ItemSink, answer
 from runners.harness.events import Event
 from runners.harness.leaf_work import LeafWork
 from runners.harness.questions import TaskQuestion
+from runners.harness.scoring import Ending, GivenInterval, Stopping
 from tracker.records.shards import Share
-from tracker.stats import anytime_interval, items_for_precision
+from tracker.stats import (
+    Interval,
+    StratifiedDraws,
+    anytime_interval,
+    anytime_stratified,
+    items_for_precision,
+    refutes,
+)
 from tracker.wording import agreeing, counted
 
 if TYPE_CHECKING:
@@ -73,6 +81,7 @@ class TaskRun:
     n_total: int
     last_report: float = 0.0
     own: Sequence[TaskQuestion] | None = None  # the part of one of several workers
+    is_mean_of_tasks: bool = False  # of a group that counts its tasks equally, whatever their sizes
 
     def ask(self, questions: Sequence[TaskQuestion], *, is_over: Callable[[], bool] = lambda: False) -> None:
         """Ask the questions that have no item yet, until all are answered or what is answered is enough.
@@ -146,15 +155,36 @@ class TaskRun:
             else:
                 self._ask_drawn(
                     self.own,
-                    is_enough=lambda drawn: self.half_width(drawn, n_total=n_total) <= wanted,
+                    is_enough=lambda drawn: self.is_precise(drawn, wanted, n_total=n_total),
                     n_likely=items_for_precision(wanted, n_total=n_total),
                 )
         self.report(force=True)
 
     def in_draw_order(self, questions: Sequence[TaskQuestion]) -> list[TaskQuestion]:
         """The questions in the random order that the seed gives."""
-        order = np.random.default_rng(self.suite_run.job.settings.seed).permutation(len(questions))
-        return [questions[n] for n in order]
+        rng = np.random.default_rng(self.suite_run.job.settings.seed)
+        drawn = [questions[n] for n in rng.permutation(len(questions))]
+        if not self._takes_turns or len(drawn) < self.n_total:
+            return drawn
+        tasks: dict[str, list[TaskQuestion]] = {}
+        for question in drawn:
+            tasks.setdefault(question.leaf.name, []).append(question)
+        left, order = list(tasks.values()), []
+        for point in rng.random(len(drawn)).tolist():
+            place = int(point * len(left))
+            order.append(left[place].pop())
+            if not left[place]:
+                del left[place]
+        return order
+
+    @property
+    def _takes_turns(self) -> bool:
+        """Whether each task of the group is the next one with the same chance, as long as it has items.
+
+        Of a sample of a group, the next item is any of those left with the same chance: a task whose part of
+        the sample is asked has other items, which could not be drawn.
+        """
+        return self.is_mean_of_tasks and self.n_total == sum(w.leaf.n_docs for w in self.works.values())
 
     def _ask_drawn(
         self,
@@ -224,13 +254,54 @@ class TaskRun:
         scores = (self.works[q.leaf.name].items[q.doc_id].score for q in questions)
         return tuple(score for score in scores if score is not None)
 
-    def half_width(self, questions: Sequence[TaskQuestion], *, n_total: int) -> float:
-        """Half the anytime interval of the mean over these questions; infinite if they have no scores."""
-        values = self.values(questions)
-        if not values:
-            return float("inf")
-        target = self.suite_run.job.until_half_width
-        return anytime_interval(values, n_total=n_total, half_width=target).half_width
+    def is_precise(self, questions: Sequence[TaskQuestion], half_width: float, *, n_total: int) -> bool:
+        """Whether the score of the `n_total` questions, by these, is known that well at every look."""
+        if not self.is_mean_of_tasks:
+            values = self.values(questions)
+            target = self.suite_run.job.until_half_width
+            return bool(values) and (
+                anytime_interval(values, n_total=n_total, half_width=target).half_width <= half_width
+            )
+        draws = self.draws(questions, n_total=n_total)
+        if draws is None:
+            return False
+        ends = (draws.mean - half_width, draws.mean + half_width)
+        return all(refutes(draws, end, half_width=half_width) for end in ends)
+
+    def ending(self, questions: Sequence[TaskQuestion], target: float | None, *, n_total: int) -> Ending:
+        """Where the task ended, and what the interval of its score is; `target` None: the time was up."""
+        found = self.mean_of_tasks(questions, n_total=n_total) if self.is_mean_of_tasks and target else None
+        if found is not None:
+            return GivenInterval(found, is_of_tasks=True)
+        return Stopping(self.values(questions), n_total, target)
+
+    def mean_of_tasks(self, questions: Sequence[TaskQuestion], *, n_total: int) -> Interval | None:
+        """The mean over the tasks of a group, each counted equally, at every look; None: one has no score."""
+        draws = self.draws(questions, n_total=n_total)
+        if draws is None:
+            return None
+        return anytime_stratified(draws, half_width=self.suite_run.job.until_half_width)
+
+    def draws(self, questions: Sequence[TaskQuestion], *, n_total: int) -> StratifiedDraws | None:
+        """Questions in draw order, as draws of one task each; None: one of the tasks has no score."""
+        places = {name: place for place, name in enumerate(self.works)}
+        sizes = np.array([work.leaf.n_docs for work in self.works.values()], dtype=float)
+        drawn = np.array([places[question.leaf.name] for question in questions], dtype=int)
+        taken = (drawn[:, None] == np.arange(len(sizes))).astype(float)  # (N, K)
+        sizes = np.maximum(np.round(sizes * n_total / sizes.sum()), taken.sum(axis=0))
+        left = sizes - (taken.cumsum(axis=0) - taken)
+        chances = (left > 0).astype(float) if self._takes_turns else left
+        items = [self.works[question.leaf.name].items[question.doc_id] for question in questions]
+        known = [place for place, item in enumerate(items) if item.score is not None]
+        if len(set(drawn[known].tolist())) < len(sizes):
+            return None
+        return StratifiedDraws(
+            [float(items[place].score or 0.0) for place in known],
+            drawn[known].tolist(),
+            (chances / chances.sum(axis=1, keepdims=True))[known],
+            [1 / len(sizes)] * len(sizes),
+            sizes.astype(int).tolist(),
+        )
 
     def report(self, *, force: bool = False, event: Literal["task", "progress"] = "progress") -> None:
         """Report the task's progress, at most every half second."""

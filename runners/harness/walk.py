@@ -273,7 +273,8 @@ class RunningSuite:
         if self.deadline is None:
             questions = self.longest_first([question for task in planned for question in task.questions])
         else:
-            questions = [question for task in planned for question in run.in_draw_order(task.questions)]
+            draws = (task.run(self).in_draw_order(task.questions) for task in planned)
+            questions = [question for drawn in draws for question in drawn]
         run.report(force=True, event="task")
         try:
             run.ask(questions)
@@ -376,7 +377,7 @@ class RunningSuite:
             is_repeated = any(len(repeats) > 1 for repeats in leaf_works)
             if len(questions) < n_asked and not is_repeated:
                 target = None if self.out_of_time else target
-                stopping = Stopping(task_run.values(questions), population, target)
+                stopping = task_run.ending(questions, target, n_total=population)
         task_run.report(force=True)
         self.refuse_refused(loaded, works)
         self.score_asked(loaded, leaf_works, questions, stopping=stopping)
@@ -579,7 +580,7 @@ class RunningSuite:
 
 def _is_precise(task_run: TaskRun, target: float, population: int, questions: Sequence[TaskQuestion]) -> bool:
     """Whether the score on these is known to the half width that was asked for."""
-    return task_run.half_width(questions, n_total=population) <= target
+    return task_run.is_precise(questions, target, n_total=population)
 
 
 def _by_leaf(parts: Sequence[LeafItems], leaf_works: Sequence[Sequence[LeafWork]]) -> list[list[LeafItems]]:
