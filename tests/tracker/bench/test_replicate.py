@@ -13,6 +13,7 @@ from runners.executors.jobs import forget_job, reap_orphans
 from tests.builders.some_runs import model as some_model
 from tests.builders.some_runs import run as some_run
 from tests.builders.some_runs import score, store_runs
+from tests.doubles.app_visit import said, visit
 from tests.doubles.command import command
 from tests.runners.harness.test_worker import assert_each_item_once, job, rules, run, start_parent, wait_for
 from tracker.answers.repeatability import repeatability, repeatability_line
@@ -117,6 +118,8 @@ def test_a_replicate_says_what_it_is_wherever_its_run_is_shown(
     assert replicate_line(2) in command("show", some_model().model_id).stdout
     shown = json.loads(command("show", some_model().model_id, "--json").stdout)["runs"]
     assert [one["replicate"] for one in shown] == [2, 1]
+    line = replicate_line(2)
+    assert line.capitalize() in said(visit("model", model=some_model().model_id))
     assert (replicate_line(1), replicate_line(None)) == ("", "")
 
 
