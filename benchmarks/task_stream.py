@@ -1,11 +1,11 @@
-"""How busy a card stays with the tasks of a suite: asked in one stream, against one after the other.
+"""How busy a card stays with the tasks of a load: asked in one stream, against one after the other.
 
-`python -m benchmarks.task_stream [--slots N] [--json]`: the real harness on a simulated engine with its own
-clock, which works on `slots` answers at once. Tasks have the sizes of those of `anchor-reasoning`, and of the
-second stage of `place` for a model that thinks; lengths are lognormal, cut at 32,000 tokens. Then again with
-expected lengths, whose logarithms correlate with those of the answers to 0, 0.4, 0.7 and 1. The bound is what
-nobody can beat who knows all lengths: the longest answer, or all tokens over all slots. Steps and lengths are
-assumptions; what is measured is the order in which the harness asks.
+`python -m benchmarks.task_stream [--load NAME] [--slots N] [--json]`: the real harness on a simulated engine
+with its own clock, which works on `slots` answers at once. Tasks have the sizes of those of
+`anchor-reasoning`, of the second stage of `place` for a model that thinks, or of three suites; lengths are
+lognormal, cut at 32,000 tokens. Then again with expected lengths, whose logarithms correlate with those of
+the answers to 0, 0.4, 0.7 and 1. The bound is what nobody can beat who knows all lengths: the longest answer,
+or all tokens over all slots. Steps and lengths are assumptions; the order of the questions is the harness's.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.simulated_slots import slot_steps
 from runners.engines import Generation, GenerationRequest
+from runners.harness.suite_stream import ask_suites_together
 from runners.harness.walk import RunningSuite, prepare
 from tests.doubles.engines import ArithmeticEngine
 from tracker.records import EngineSettings, Job, Model, RunRequest, Suite, Task
@@ -32,9 +34,11 @@ SPREAD, MOST_TOKENS = 0.8, 32_000
 CORRELATIONS = (0.0, 0.4, 0.7, 1.0)
 GPQA, AIME, MATH = 8_000, 12_000, 4_000  # tokens: medians of a model that thinks
 Parts = Sequence[tuple[int, int]]  # questions of each task, and the median of their answers
-SUITES: Mapping[str, Parts] = {
-    "anchor-reasoning": ((198, GPQA), (30, AIME), (30, AIME), (1_324, MATH)),
-    "place, second stage": ((198, GPQA), (200, MATH)),
+REASONING: Parts = ((198, GPQA), (30, AIME), (30, AIME), (1_324, MATH))
+LOADS: Mapping[str, Sequence[Parts]] = {
+    "anchor-reasoning": (REASONING,),
+    "place, second stage": (((198, GPQA), (200, MATH)),),
+    "anchor-reasoning, instruct and code": (REASONING, ((541, 1_500),), ((164, 3_000), (500, 3_000))),
 }
 PROMPT = "{median}: {question}"
 TASK = """\
@@ -132,12 +136,19 @@ def expected_lengths(parts: Parts, correlation: float) -> dict[str, tuple[int, .
 
 
 def asked(
-    parts: Parts, *, slots: int, in_order: bool = True, correlation: float | None = None
+    suites: Sequence[Parts],
+    *,
+    slots: int,
+    in_order: bool = True,
+    in_one_window: bool = True,
+    correlation: float | None = None,
 ) -> StreamEngine:
     """The engine after all tasks.
 
-    `correlation`: that of expected lengths; None: nothing is known.
+    `in_one_window`: those of all suites. `correlation`: that of expected lengths; None: nothing is known.
     """
+    parts = [part for of_suite in suites for part in of_suite]
+    expected = {} if correlation is None else expected_lengths(parts, correlation)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "make.py").write_text(MAKE)
@@ -145,42 +156,61 @@ def asked(
             prompt = PROMPT.format(median=median, question="{{question}}")
             text = TASK.format(number=number, n_items=n_items, prompt=prompt)
             (folder / f"part_{number}.yaml").write_text(text)
-        tasks = tuple(Task(f"part_{number}") for number in range(len(parts)))
-        suite = Suite("parts", 1, "", tasks, include_path=name)
-        model, request = Model("acme/simulated", "0" * 40, path=name), RunRequest("run-1", suite)
+        tasks = iter([Task(f"part_{number}") for number in range(len(parts))])
+        requests = tuple(
+            RunRequest(
+                f"run-{n}", Suite(f"suite-{n}", 1, "", tuple(islice(tasks, len(some))), include_path=name)
+            )
+            for n, some in enumerate(suites)
+        )
+        model, settings = Model("acme/simulated", "0" * 40, path=name), EngineSettings(engine=ENGINE)
         engine = StreamEngine(model, slots=slots, in_order=in_order)
-        expected = {} if correlation is None else expected_lengths(parts, correlation)
-        settings, items_path = EngineSettings(engine=ENGINE), str(folder / "items")
-        job = Job(model, settings, (request,), items_path, expected_tokens=expected)
-        prepared = prepare(suite, cache_path=folder / "cache")
-        run = RunningSuite(engine, job, request, prepared, lambda _: None, lambda: False)
-        run.run_tasks()
-    assert run.tally.n_items == sum(n for n, _ in parts)
+        job = Job(model, settings, requests, str(folder / "items"), expected_tokens=expected)
+        runs = [
+            RunningSuite(
+                engine,
+                job,
+                one,
+                prepare(one.suite, cache_path=folder / "cache"),
+                lambda _: None,
+                lambda: False,
+            )
+            for one in requests
+        ]
+        if in_one_window:
+            ask_suites_together(runs)
+        for run in runs:
+            run.run_tasks()
+    assert sum(run.tally.n_items for run in runs) == sum(n for n, _ in parts)
     return engine
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--slots", type=int, nargs="*", default=[64, 256, 1024])
+    parser.add_argument("--load", choices=LOADS, nargs="*")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     found = []
-    for name, parts in SUITES.items():
+    for name in given.load or LOADS:
         for slots in given.slots:
-            engines = _engines(parts, slots)
+            engines = _engines(LOADS[name], slots)
             for size, speed in SPEEDS.items():
                 told = {order: engine.told(speed) for order, engine in engines.items()}
-                found.append({"suite": name, "model": size, "slots": slots, "orders": told})
+                found.append({"load": name, "model": size, "slots": slots, "orders": told})
                 if not given.json:
                     print(f"{name}, {size}, {slots} slots", *map(_line, told.items()), sep="\n", flush=True)
     if given.json:
         print(json.dumps(found, indent=2))
 
 
-def _engines(parts: Parts, slots: int) -> dict[str, StreamEngine]:
-    found = {"in turn": asked(parts, slots=slots, in_order=False), "one stream": asked(parts, slots=slots)}
+def _engines(suites: Sequence[Parts], slots: int) -> dict[str, StreamEngine]:
+    found = {"tasks in turn": asked(suites, slots=slots, in_order=False, in_one_window=False)}
+    if len(suites) > 1:
+        found["suites in turn"] = asked(suites, slots=slots, in_one_window=False)
+    found["one stream"] = asked(suites, slots=slots)
     for correlation in CORRELATIONS:
-        found[f"expected, {correlation:g}"] = asked(parts, slots=slots, correlation=correlation)
+        found[f"expected, {correlation:g}"] = asked(suites, slots=slots, correlation=correlation)
     return found
 
 

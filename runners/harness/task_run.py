@@ -17,6 +17,7 @@ from runners.harness.events import Event
 from runners.harness.leaf_work import LeafWork
 from runners.harness.questions import TaskQuestion
 from runners.harness.scoring import Ending, GivenInterval, Stopping
+from tracker.records import Item
 from tracker.records.shards import Share
 from tracker.stats import (
     Interval,
@@ -90,7 +91,7 @@ class TaskRun:
             EngineError, UnreachableError: the engine died; items already answered are kept.
         """
         suite_run = self.suite_run
-        wanted = [q for q in questions if q.doc_id not in self.works[q.leaf.name].items]
+        wanted = self.missing(questions)
         if not suite_run.asks:
             return
         sink = ItemSink(suite_run.items_path, suite_run.run.run_id, suite_run.job.flush_s)
@@ -100,12 +101,7 @@ class TaskRun:
         try:
             with closing(answered):
                 for question, item in answered:
-                    work = self.works[question.leaf.name]
-                    work.items[item.doc_id] = item
-                    suite_run.note_marks(question.leaf.name)
-                    sink.add(work.fingerprint, item)
-                    suite_run.tally.count(item)
-                    self.report()
+                    self.keep(question, item, sink)
                     if is_over():
                         break
         finally:
@@ -114,6 +110,19 @@ class TaskRun:
             suite_run.tally.answering_s += took
             if any(isinstance(one, GenerationRequest) for question in wanted for one in question.requests):
                 suite_run.tally.generation_s += took
+
+    def missing(self, questions: Sequence[TaskQuestion]) -> list[TaskQuestion]:
+        """Those of the questions that have no item yet."""
+        return [question for question in questions if not self._has_item(question)]
+
+    def keep(self, question: TaskQuestion, item: Item, sink: ItemSink) -> None:
+        """Count a new item, and give it to `sink` to be stored."""
+        work = self.works[question.leaf.name]
+        work.items[item.doc_id] = item
+        self.suite_run.note_marks(question.leaf.name)
+        sink.add(work.fingerprint, item)
+        self.suite_run.tally.count(item)
+        self.report()
 
     def ask_until_spent(
         self,

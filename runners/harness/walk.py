@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -95,6 +95,8 @@ class Tally:
     generation_s: float = 0.0
     answering_s: float = 0.0
     ttfts_s: list[float] = field(default_factory=list)
+    prefilled_tokens: int = 0  # this and the next: of a window that was shared with other suites
+    energy_j: float | None = None
 
     def count(self, item: Item) -> None:
         """Add the cost of one newly answered item."""
@@ -152,6 +154,8 @@ class RunningSuite:
     scores_first: bool = False  # with a share: tasks without conditions have been asked, by all workers
     asks: bool = True  # whether missing answers are asked; False: scores are computed from what is there
     marks: dict[str, Counter[str]] = field(default_factory=dict)  # unknown ones in the answers of each leaf
+    certain: dict[str, PlannedTask] = field(default_factory=dict)  # asked together with those of other suites
+    fatal: BaseException | None = None  # which ended that
     leaves: LeafPlanner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -184,6 +188,9 @@ class RunningSuite:
         Raises:
             EngineError, UnreachableError: the engine died; items already answered are kept.
         """
+        if self.fatal is not None:
+            self._finish_complete([*self.certain.values()])
+            raise self.fatal
         if self.job.until_mean_half_width is not None:
             self._run_to_mean(self.job.until_mean_half_width)
             return
@@ -192,7 +199,8 @@ class RunningSuite:
             if not self._joins(task, together):
                 self._run_together(together)
                 together = []
-            if self.stopped() or (self.out_of_time and not self._has_other_workers):
+            is_over = self.stopped() or (self.out_of_time and not self._has_other_workers)
+            if is_over and not self._is_begun(self.certain.get(spec.task)):
                 self._leave_out(spec)
                 continue
             if not self._is_wanted(spec):
@@ -243,19 +251,17 @@ class RunningSuite:
         planned: list[PlannedTask] = []
         for loaded in tasks:
             try:
-                planned.append(PlannedTask(loaded, self.leaf_works(loaded)))
+                known = self.certain.get(loaded.spec.task)
+                planned.append(known or PlannedTask(loaded, self.leaf_works(loaded)))
             except (TaskUnavailableError, EngineError) as error:
                 self.leave_out_unsupported(loaded.spec.task, error)
         try:
             self._ask_together(planned)
         except (EngineError, UnreachableError):
-            for task in planned:
-                if task.run(self).has_all(task.questions):
-                    self._finish(task)
+            self._finish_complete(planned)
             raise
         for task in planned:
-            is_begun = any(work.items for work in task.works)
-            if len(tasks) > 1 and not is_begun and (self.stopped() or self.out_of_time):
+            if len(tasks) > 1 and not self._is_begun(task) and (self.stopped() or self.out_of_time):
                 self._leave_out(task.loaded.spec)
             else:
                 self._finish(task)
@@ -285,6 +291,35 @@ class RunningSuite:
                 raise
         finally:
             run.report(force=True)
+
+    @staticmethod
+    def _is_begun(task: PlannedTask | None) -> bool:
+        return task is not None and any(work.items for work in task.works)
+
+    def _finish_complete(self, planned: Sequence[PlannedTask]) -> None:
+        """Score those that have all their answers."""
+        for task in planned:
+            if task.run(self).has_all(task.questions):
+                self._finish(task)
+
+    def plan_certain(self, *, taken: Collection[str]) -> list[PlannedTask]:
+        """Plan the tasks with written answers that are asked whatever others score, and remember them.
+
+        Not those of which another run asks items, by their fingerprints in `taken`, nor any if the order of
+        all tasks matters, since time may run out.
+        """
+        if self.deadline is not None or self.job.until_mean_half_width is not None:
+            return []
+        loaded = [task.loaded for task in self.tasks if task.loaded is not None]
+        for task in loaded:
+            if not self._may_join(task, [one.loaded for one in self.certain.values()]):
+                continue
+            with suppress(TaskUnavailableError, EngineError):  # its turn tells
+                planned = PlannedTask(task, self.leaf_works(task))
+                is_single = all(len(question.requests) == 1 for question in planned.questions)
+                if is_single and not any(work.fingerprint in taken for work in planned.works):
+                    self.certain[planned.name] = planned
+        return [*self.certain.values()]
 
     def longest_first(self, questions: Sequence[TaskQuestion]) -> list[TaskQuestion]:
         """The questions in the order that leaves the engine idle least, if it begins them in order."""

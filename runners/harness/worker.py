@@ -29,6 +29,7 @@ from runners.harness.begin import new_run
 from runners.harness.endings import exit_code, expected, failed
 from runners.harness.events import Event, encode, read_job
 from runners.harness.shared_job import OtherWorkers, SharedJob, with_others
+from runners.harness.suite_stream import ask_suites_together
 from runners.harness.walk import PreparedTask, RunningSuite, prepare
 from runners.models.consent import code_files
 from runners.models.resolve import fetch_model
@@ -220,20 +221,27 @@ class Session:
         """Ask what is missing in each suite and score it; once the engine has died, the rest fail alike."""
         fatal: BaseException | None = None
         code = 0
-        for request in self.job.runs:
-            run = replace(self.runs[request.run_id], engine=engine.info)
+        suites = [
+            RunningSuite(
+                engine, self.job, one, self.tasks[one.run_id], self.reporter.emit, self.stop, deadline
+            )
+            for one in self.job.runs
+        ]
+        if len(suites) > 1 and others is None and not self.stop():
+            for known in self.runs.values():
+                self.keep(replace(known, engine=engine.info))
+            ask_suites_together(suites)
+        for suite in suites:
+            run = replace(self.runs[suite.run.run_id], engine=engine.info)
             if fatal is None and self.stop():
                 fatal = KeyboardInterrupt()
-            if fatal is not None:
+            if fatal is not None and not suite.certain:
                 self.end(failed(run, fatal))
                 continue
+            if fatal is not None and not isinstance(fatal, KeyboardInterrupt):
+                suite.fatal = fatal
             self.keep(run)
-            tasks = self.tasks[request.run_id]
-            run, fatal = _run_suite(
-                RunningSuite(engine, self.job, request, tasks, self.reporter.emit, self.stop, deadline),
-                run,
-                None if others is None else others.of_run(run.run_id),
-            )
+            run, fatal = _run_suite(suite, run, None if others is None else others.of_run(run.run_id))
             cost = with_memory(replace(run.cost, load_s=load_s), engine, watch, fit=self.job.fit)
             if others is not None:
                 cost, run = others.with_memory(cost), others.with_warnings(run)
@@ -293,16 +301,16 @@ def _run_suite(
         limit = suite_run.engine.info.max_model_len
         prompts = f"{counted(n_cut, 'prompt')} {agreeing(n_cut, 'was', 'were')} truncated"
         suite_run.warn(f"{prompts} on the left to the model's {limit} tokens")
-    tally = suite_run.tally
+    tally, joules = suite_run.tally, watch.energy_j
     spoke = tally.generated_tokens and tally.generation_s
     cost = Cost(
         duration_s=tally.answering_s,
         prompt_tokens=tally.prompt_tokens,
-        prefilled_tokens=suite_run.engine.prefilled_tokens - prefilled,
+        prefilled_tokens=suite_run.engine.prefilled_tokens - prefilled + tally.prefilled_tokens,
         output_tokens=tally.output_tokens,
         tokens_per_s=tally.generated_tokens / tally.generation_s if spoke else None,
         ttft_s=statistics.median(tally.ttfts_s) if tally.ttfts_s else None,
-        energy_j=watch.energy_j,
+        energy_j=joules if tally.energy_j is None else tally.energy_j + (joules or 0.0),
     )
     run = replace(
         run,
