@@ -15,7 +15,16 @@ from tests.builders.some_runs import run as some_run
 from tests.builders.some_runs import score, store_runs
 from tests.doubles.app_visit import said, visit
 from tests.doubles.command import command
-from tests.runners.harness.test_worker import assert_each_item_once, job, rules, run, start_parent, wait_for
+from tests.runners.harness.test_worker import (
+    ENGINE,
+    TASKS,
+    assert_each_item_once,
+    job,
+    rules,
+    run,
+    start_parent,
+    wait_for,
+)
 from tracker.answers.repeatability import repeatability, repeatability_line
 from tracker.answers.run_lines import replicate_line
 from tracker.bench.request import BenchRequest
@@ -82,6 +91,23 @@ def test_a_replicate_killed_amid_its_answers_goes_on_and_counts_only_itself(
     assert n_flips > 20
     assert repeatability_line(asdict(found)).endswith("since run run-1; asked again with the same settings")
     assert repeatability("run-4", MODEL, quick) is None
+
+
+def test_a_replicate_is_asked_for_by_a_flag_and_reuses_nothing(
+    settings: Settings, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACKER_HOME", str(settings.home))
+    asked = ("bench", str(model_folder), "--engine", ENGINE, "--task", "sums", "--include-path", TASKS)
+    found = []
+    for more in ((), ("--replicate", "2"), ("--replicate", "2")):
+        ended = command(*asked, "--limit", "12", *more, "--json")
+        assert ended.returncode == 0, ended.stderr
+        found.append(json.loads(ended.stdout))
+    assert [(one["replicate"], one["n_items"], one["n_reused_items"]) for one in found] == [
+        (1, 12, 0),
+        (2, 12, 0),
+        (2, 12, 12),  # the same command again goes on with the same measurement
+    ]
 
 
 def test_a_replicate_is_in_no_ranking_comparison_or_placement(settings: Settings) -> None:
