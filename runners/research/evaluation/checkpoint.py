@@ -96,10 +96,10 @@ def rewritten(checkpoint: StoredCheckpoint, path: Path) -> Path:
     try:
         with zipfile.ZipFile(checkpoint.path) as archive, zipfile.ZipFile(path, "w") as plain:
             infos = {info.filename: info for info in archive.infolist()}
+            beside = sum(info.file_size for name, info in infos.items() if name not in blocks)
+            if beside > MAX_INDEX_BYTES:
+                raise ValueError(f"the checkpoint has {beside:,} bytes beside its weights")
             for name, info in infos.items():
-                most = blocks.get(name, MAX_INDEX_BYTES)
-                if info.file_size > most:
-                    raise ValueError(f"`{name[:60]}` in the checkpoint has more than {most:,} bytes")
                 with archive.open(info) as entry, plain.open(name, "w", force_zip64=True) as copy:
                     shutil.copyfileobj(entry, copy)
     except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError) as error:

@@ -123,6 +123,16 @@ def test_checkpoint_that_only_begins_like_an_archive_is_refused(tmp_path: Path) 
         rewritten(read_checkpoint(tmp_path / "c.pt"), tmp_path / "plain.pt")
 
 
+def test_checkpoint_with_much_beside_its_weights_is_not_unpacked(tmp_path: Path) -> None:
+    saved(tmp_path / "c.pt", STATE)
+    with zipfile.ZipFile(tmp_path / "c.pt", "a", zipfile.ZIP_DEFLATED) as archive:
+        for i in range(5):
+            archive.writestr(f"c/extra{i}", bytes(2 << 20))
+    with pytest.raises(ValueError, match="bytes beside its weights"):
+        rewritten(read_checkpoint(tmp_path / "c.pt"), tmp_path / "plain.pt")
+    assert (tmp_path / "plain.pt").stat().st_size < 1000
+
+
 def test_checkpoint_of_another_form_stays_as_it_is(tmp_path: Path) -> None:
     large = {"a": torch.ones(100, 100)}
     torch.save({"state": large}, tmp_path / "c.pt", _use_new_zipfile_serialization=False)
