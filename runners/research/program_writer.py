@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from runners.child import die_with_parent
+from runners.child import Pipe, die_with_parent, heartbeat, own_stdout
 from runners.engines import is_served, open_engine
 from runners.models.resolve import fetch_model
 from runners.research.agents.asking import ModelDialog, ModelQuery, question_seed
@@ -26,6 +26,7 @@ from tracker.serialization import dump_versioned, write_atomically
 from tracker.wording import counted
 
 WRITTEN = "written.json"
+SIGN_OF_LIFE = b"\n"
 SHOWN_VERSIONS = 8  # the newest, with their reasons and gains
 MAX_REASON_CHARS = 300
 FENCE = re.compile(r"^(`{3,}|~{3,})")
@@ -133,4 +134,6 @@ def _written(ledger: SearchLedger) -> ProgramVersion:
 
 if __name__ == "__main__":
     die_with_parent()
-    sys.exit(main(sys.argv))
+    with heartbeat(Pipe(own_stdout()), lambda: SIGN_OF_LIFE):  # on a CPU, writing takes minutes
+        code = main(sys.argv)
+    sys.exit(code)

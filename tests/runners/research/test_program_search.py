@@ -6,6 +6,8 @@ Studies are stood in for by a small class that gains what the words of a program
 from __future__ import annotations
 
 import random
+import subprocess
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,10 +17,11 @@ import pytest
 
 from runners.research.comparability import PROGRAM
 from runners.research.program_search import SearchSeeds, StudyOrder, run_search
-from runners.research.program_writer import WRITTEN, main, read_program, writing_messages
+from runners.research.program_writer import SIGN_OF_LIFE, WRITTEN, main, read_program, writing_messages
 from tests.doubles.openai_double import running_server
 from tracker.errors import TrackerError
 from tracker.files.programs import PROGRAMS_FORMAT, SearchLedger
+from tracker.interpreter import python_command
 from tracker.records import EngineSettings, Model
 from tracker.records.programs import (
     JudgedVersion,
@@ -270,9 +273,7 @@ def test_program_writer_asks_the_model_of_the_search(tmp_path: Path) -> None:
     searched_first = JudgedVersion(ProgramVersion(1, WORSE, "be brief"), 0, ProgramVerdict.REJECTED)
     ledger.write_verdict(searched_first)
     with running_server(reply=lambda prompt: f"Be bold.\n~~~~\n{BETTER.strip()}\n~~~~") as server:
-        settings = EngineSettings(engine="server", base_url=server.url, concurrency=1)
-        spec = AgentSpec("model", "acme/bigram", Model("acme/bigram", "server"), settings)
-        ledger.write_search(replace(ledger.read_search(), proposer_spec=spec))
+        with_proposer(ledger, server.url)
         assert main(["", str(tmp_path)]) == 0
         asked = server.requests[-1]
     raw = (tmp_path / WRITTEN).read_bytes()
@@ -280,3 +281,30 @@ def test_program_writer_asks_the_model_of_the_search(tmp_path: Path) -> None:
     assert (version.version, version.text.strip(), version.problem) == (2, BETTER.strip(), None)
     assert version.prompt_tokens > 0
     assert "version 1: be brief: not tried; rejected" in asked["messages"][1]["content"]
+
+
+@pytest.mark.studies
+def test_program_writer_shows_that_it_lives_while_the_model_writes(tmp_path: Path) -> None:
+    """Whoever is silent for two minutes is ended, and small models take longer on a CPU."""
+    ledger, heard = begun(tmp_path, 2), threading.Event()
+
+    def reply(prompt: str) -> str:
+        assert heard.wait(60)
+        return f"Be bold.\n~~~~\n{BETTER.strip()}\n~~~~"
+
+    with running_server(reply=reply) as server:
+        with_proposer(ledger, server.url)
+        argv = python_command("-m", "runners.research.program_writer", str(tmp_path))
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, cwd=tmp_path) as writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == SIGN_OF_LIFE
+            heard.set()
+            assert writer.wait(60) == 0
+    assert (tmp_path / WRITTEN).is_file()
+
+
+def with_proposer(ledger: SearchLedger, url: str) -> None:
+    """Let a served model write the versions."""
+    settings = EngineSettings(engine="server", base_url=url, concurrency=1)
+    spec = AgentSpec("model", "acme/bigram", Model("acme/bigram", "server"), settings)
+    ledger.write_search(replace(ledger.read_search(), proposer_spec=spec))
