@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, fields
 from functools import lru_cache
 from urllib.parse import urlencode
@@ -45,7 +46,18 @@ def page(name: str) -> BenchmarkAnswer:
 
 def address(name: str) -> str:
     """The address of a benchmark's page; empty if it has none."""
-    return f"benchmarks?{urlencode({PARAMETER: name})}" if name in _names(_key()) else ""
+    return page_address(name) if name in _names(_key()) else ""
+
+
+def addresses(benchmarks: Iterable[str]) -> list[str]:
+    """`address` of each."""
+    known = _names(_key())
+    return [page_address(name) if name in known else "" for name in benchmarks]
+
+
+def page_address(name: str) -> str:
+    """The address of the page of one of `names`."""
+    return f"benchmarks?{urlencode({PARAMETER: name})}"
 
 
 def names() -> tuple[str, ...]:

@@ -17,14 +17,17 @@ PAGE = "pages/benchmarks/page.py"
 
 def linked(name: str) -> str:
     """The name as Markdown, with a link if the benchmark has a page."""
-    address, text = benchmarks.address(name), safe_text.escaped(name)
-    return f"[{text}]({address})" if address else text
+    return _link(name) if benchmarks.address(name) else safe_text.escaped(name)
+
+
+def _link(name: str) -> str:
+    return f"[{safe_text.escaped(name)}]({benchmarks.page_address(name)})"
 
 
 def with_links(text: str) -> str:
     """Escaped text of a change, in which the benchmark after “on” leads to its page."""
     pattern, names = _mentions(benchmarks.names())
-    return pattern.sub(lambda found: linked(names[found[0]]), text, count=1)
+    return pattern.sub(lambda found: _link(names[found[0]]), text, count=1)
 
 
 @lru_cache(maxsize=2)

@@ -30,10 +30,11 @@ def choose_models(measured: Sequence[str], published: Sequence[str]) -> list[str
         TrackerError: the link names a model that is neither measured here nor published.
     """
     newest = queries.newest_pair()
+    here = set(measured)
     first = newest if len(newest) >= rows.LEAST else published_comparisons.best_of_each_group()
     return url_select.select_many(
         f"Models ({rows.LEAST} to {rows.MOST})",
-        [*measured, *(name for name in published if name not in measured)],
+        [*measured, *(name for name in published if name not in here)],
         key="compare",
         first=first,
         most=rows.MOST,

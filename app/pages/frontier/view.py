@@ -163,7 +163,7 @@ def show_lags(question: Question, *, is_of_board: bool) -> None:
     if len(shown) > charts.SHOWN_LAGS:
         st.caption(f"The {charts.SHOWN_LAGS} largest lags of {len(shown)}; the download has all.")
     if not shown.empty:
-        linked = shown.assign(href=[benchmarks.address(name) for name in shown["benchmark"]])
+        linked = shown.assign(href=benchmarks.addresses(shown["benchmark"]))
         age = frontier_views.lags_age(Question() if is_of_board else question)
         caption = cached_chart.ChartCaption(
             "Lag of open models by benchmark (G3)", age.day, cached_chart.EPOCH

@@ -90,7 +90,7 @@ def fit_table(rows: pd.DataFrame, contexts: Sequence[int]) -> tuple[pd.DataFrame
         interval=[safe_text.interval(low, high) for low, high in ends],
         score=rows["score"].round(SHOWN_DECIMALS),
         speed_tokens_per_s=number(rows, "speed_tokens_per_s"),
-        speed_text=[measured_text(row) for row in rows.to_dict("records")],
+        speed_text=_measured_texts(rows),
         **needs,
     )
     if "peak_memory_bytes" in rows:
@@ -101,6 +101,15 @@ def fit_table(rows: pd.DataFrame, contexts: Sequence[int]) -> tuple[pd.DataFrame
         if name == "interval":
             config |= {f"needs {context}": _need_column(context) for context in contexts}
     return filled_columns(shown, config), config
+
+
+def _measured_texts(rows: pd.DataFrame) -> pd.Series[Any]:
+    """`measured_text` of each row; a few of thousands have one."""
+    texts = pd.Series(None, index=rows.index, dtype=object)
+    if "speed_id" in rows:
+        is_measured = rows["speed_id"].notna()
+        texts.loc[is_measured] = [measured_text(row) for row in rows[is_measured].to_dict("records")]
+    return texts
 
 
 def _need_column(context: int) -> Any:
