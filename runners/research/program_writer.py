@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from runners.child import Pipe, die_with_parent, heartbeat, own_stdout
-from runners.engines import is_served, open_engine
+from runners.engines import engine_spec, is_served, open_engine
 from runners.models.resolve import fetch_model
 from runners.research.agents.asking import ModelDialog, ModelQuery, question_seed
 from runners.research.agents.drafts import without_drafts
@@ -21,6 +22,7 @@ from runners.research.agents.prompting import Message
 from runners.research.comparability import LIMITS, MAX_PROGRAM_BYTES
 from tracker.errors import TrackerError
 from tracker.files.programs import PROGRAMS_FORMAT, SearchLedger
+from tracker.records import EngineSettings
 from tracker.records.programs import JudgedVersion, ProgramVerdict, ProgramVersion
 from tracker.serialization import dump_versioned, write_atomically
 from tracker.wording import counted
@@ -29,6 +31,7 @@ WRITTEN = "written.json"
 SIGN_OF_LIFE = b"\n"
 SHOWN_VERSIONS = 8  # the newest, with their reasons and gains
 MAX_REASON_CHARS = 300
+LOOP = "max_pattern_size=256,min_count=4"
 FENCE = re.compile(r"^(`{3,}|~{3,})")
 SYSTEM = (
     "You improve the instructions that a language model reads before it tunes the training of a small "
@@ -74,6 +77,14 @@ def read_program(text: str, number: int, *, proposer: str) -> ProgramVersion:
     return ProgramVersion(number, "\n".join(fences[-1][1]).strip() + "\n", rationale, proposer)
 
 
+def without_loops(settings: EngineSettings) -> EngineSettings:
+    """With these an answer ends once it is a loop: a small model would write until its context is full."""
+    takes_it = "repetition_detection" in engine_spec(settings.engine).settings
+    if not takes_it or settings.repetition_detection is not None:
+        return settings
+    return replace(settings, repetition_detection=LOOP)
+
+
 def _line(judged: JudgedVersion) -> str:
     gain = "not tried" if judged.gain_bpb is None else f"{judged.gain_bpb:+.4f}"
     kept = "kept" if judged.verdict is ProgramVerdict.ACCEPTED else f"{judged.verdict}"
@@ -108,7 +119,7 @@ def _written(ledger: SearchLedger) -> ProgramVersion:
             best = found.version if found.verdict is ProgramVerdict.ACCEPTED else best
         number += 1
     assert best is not None
-    engine = open_engine(fetch_model(spec.model, spec.settings), spec.settings)
+    engine = open_engine(fetch_model(spec.model, spec.settings), without_loops(spec.settings))
     try:
         dialog = ModelDialog(
             engine, is_server=is_served(spec.settings.engine), thinking=spec.settings.thinking

@@ -17,12 +17,19 @@ import pytest
 
 from runners.research.comparability import PROGRAM
 from runners.research.program_search import SearchSeeds, StudyOrder, run_search
-from runners.research.program_writer import SIGN_OF_LIFE, WRITTEN, main, read_program, writing_messages
+from runners.research.program_writer import (
+    SIGN_OF_LIFE,
+    WRITTEN,
+    main,
+    read_program,
+    without_loops,
+    writing_messages,
+)
 from tests.doubles.openai_double import running_server
 from tracker.errors import TrackerError
 from tracker.files.programs import PROGRAMS_FORMAT, SearchLedger
 from tracker.interpreter import python_command
-from tracker.records import EngineSettings, Model
+from tracker.records import EngineSettings, Model, RepetitionLimits
 from tracker.records.programs import (
     JudgedVersion,
     ProgramPair,
@@ -266,6 +273,17 @@ def test_program_writer_the_version_in_an_answer_is_read(answer: str) -> None:
 def test_program_writer_an_answer_without_a_version_is_an_invalid_one() -> None:
     assert read_program("I would be bold.", 3, proposer="demo").problem
     assert read_program("<think>~~~~\nx\n~~~~", 3, proposer="demo").problem
+
+
+def test_program_writer_ends_loops_where_the_engine_can() -> None:
+    plain = EngineSettings(engine="transformers")
+    asked = without_loops(plain).repetition_detection
+    assert asked is not None
+    assert RepetitionLimits.parse(asked).are_reached([1, 2, 3] * 300)
+    assert not RepetitionLimits.parse(asked).are_reached(list(range(900)))
+    own = replace(plain, repetition_detection="max_pattern_size=8,min_count=9")
+    for kept in (own, replace(plain, engine="llamacpp")):
+        assert without_loops(kept) == kept
 
 
 def test_program_writer_asks_the_model_of_the_search(tmp_path: Path) -> None:
