@@ -29,6 +29,8 @@ from tracker.records import EngineInfo, EngineSettings
 from tracker.records.speed import SpeedStatus
 from tracker.settings import Settings
 
+pytestmark = pytest.mark.clock
+
 NAME = "Qwen/Qwen3-8B"
 H100 = "H100 SXM"
 SPEED = level(1).output_tokens_per_s

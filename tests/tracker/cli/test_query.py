@@ -249,7 +249,7 @@ def test_a_mistake_in_sql_is_a_user_error(tracker: Any, filled: Settings) -> Non
     assert said.code == 1
     assert said.document["error"] == 'SQL: Referenced column "modelid" not found in FROM clause!'
     assert tracker("query", "delete from runs").code == 1
-    assert tracker("query", "select 1", "--json", "--csv").code == 1
+    assert tracker("query", "select 1", "--json", "--csv").code == 2
 
 
 def test_what_a_model_wrote_cannot_steer_the_terminal(tracker: Any, settings: Settings) -> None:

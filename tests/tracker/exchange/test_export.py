@@ -197,7 +197,7 @@ def test_export_refuses_what_it_cannot_do(tmp_path: Path, built: Settings) -> No
         ExportRequest("xlsx")
     with pytest.raises(TrackerError, match="without `--model`"):
         ExportRequest("csv", model="demo")
-    assert command("export", str(tmp_path / "new"), "--write").returncode == 1
+    assert command("export", str(tmp_path / "new"), "--write").returncode == 2
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
