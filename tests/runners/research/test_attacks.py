@@ -33,7 +33,7 @@ FOUND_BY: dict[str, str | tuple[str, ...]] = {
     "fixed_seed_late": "seed",
     "frozen_region": "frozen_region",
     "hidden_computing": "not permitted",
-    "huge_first_step": "too_much_computing",
+    "huge_first_step": ("too_much_computing", "time_limit"),
     "large_checkpoint": "checkpoint_too_large",
     "large_table": "too_many_parameters",
     "learn_from_questions": "not_repeatable",
