@@ -1,9 +1,10 @@
 """`tracker store compact`: the many small parts of ended runs become few large ones; every row stays.
 
 For each run: the rows of its parts with one fingerprint are written to a new part, which names the parts that
-it replaces; it is read back and compared; once it is on the disk, the old ones are deleted. Between the two a
+it replaces; it is read back and compared; once it is on the disk, the old ones may be deleted. Until then a
 reader finds both, and passes over those that are replaced (`item_parts.replaced_parts`), so a kill at any
-moment loses and doubles nothing. The next `compact`, or a repair, deletes what a killed one left.
+moment loses and doubles nothing. The next `compact`, or a repair, deletes what a killed one left. The old
+parts of many runs are deleted together: a reader that listed them begins again once, not once per run.
 
 Left as they are: runs that are under way or not stored yet, and parts that this version could not write again
 as they are: damaged ones, those of newer versions, and an item that was answered twice.
@@ -50,6 +51,9 @@ JOINED_ITEMS = 100_000  # at most in a part that is written
 JOINED_BYTES = (
     2**27
 )  # at most in it in memory, which bounds the memory that is needed: about four times as much
+WAITING_BYTES = (
+    2**30
+)  # of replaced parts, about, that wait to be deleted: the disk has room for them once more
 CHANGED = "a part has columns that this version does not know"
 TWICE = "an item was answered twice"
 DIFFERENT = "what was written could not be read back"
@@ -96,10 +100,20 @@ def compact(
         folders = ended_runs(settings)
         counts = [len(list(folder.glob(PART_GLOB))) for folder in folders]
         n_done = 0
-        for folder, n_parts in zip(folders, counts, strict=True):
-            _compact_run(settings, folder, done, wait_s=wait_s)
-            n_done += n_parts
-            on_step(CompactionStep(n_done, sum(counts)))
+        waiting: list[Path] = []
+        n_bytes = 0
+        try:
+            for folder, n_parts in zip(folders, counts, strict=True):
+                replaced = _compact_run(folder, done)
+                waiting += replaced
+                n_bytes += sum(path.stat().st_size for path in replaced)
+                if n_bytes > WAITING_BYTES:
+                    remove_parts(settings, waiting, wait_s=wait_s)
+                    waiting, n_bytes = [], 0
+                n_done += n_parts
+                on_step(CompactionStep(n_done, sum(counts)))
+        finally:
+            remove_parts(settings, waiting, wait_s=wait_s)
     return done
 
 
@@ -141,7 +155,8 @@ def remove_parts(settings: Settings, paths: Sequence[Path], *, wait_s: float = W
                 path.unlink(missing_ok=True)
 
 
-def _compact_run(settings: Settings, folder: Path, done: Compacted, *, wait_s: float) -> None:
+def _compact_run(folder: Path, done: Compacted) -> list[Path]:
+    """Join the parts of a run; returns those that others replace now and that may be deleted."""
     for unfinished in folder.glob(f"*{JOINING}"):  # of a killed compaction: we hold the lock
         unfinished.unlink(missing_ok=True)
     groups: dict[str, list[Path]] = {}
@@ -159,11 +174,11 @@ def _compact_run(settings: Settings, folder: Path, done: Compacted, *, wait_s: f
             done.left.append(f"{counted(len(parts), 'part')} `{folder / fingerprint}-*.parquet`: {error}")
     if old:
         _sync(folder)
-        remove_parts(settings, old, wait_s=wait_s)
         done.n_runs += 1
-    for path in folder.glob(PART_GLOB):
+    for path in set(folder.glob(PART_GLOB)) - set(old):
         done.n_parts_after += 1
         done.bytes_after += path.stat().st_size
+    return old
 
 
 class _LeftAloneError(Exception):

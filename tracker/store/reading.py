@@ -23,7 +23,6 @@ from tracker.store.database import first_line
 from tracker.store.item_parts import (
     COLUMN_COMMENTS,
     ITEMS_COMMENT,
-    LISTINGS,
     NOTHING_MISSING,
     MissingItems,
     bind_items,
@@ -261,7 +260,8 @@ def _run(
     """The answer of `ask`, which runs `sql` with `params`; unreadable parts are left out."""
     if not _ITEMS.search(sql) or lists_tables(sql):
         return ask(), NOTHING_MISSING
-    for n_left in reversed(range(LISTINGS)):
+    before: list[Path] | None = None
+    while True:
         parts, damaged = wanted_parts(connection, items_path, params)
         try:
             bind_items(connection, parts)
@@ -269,8 +269,9 @@ def _run(
         except _OF_STATEMENT:
             raise
         except duckdb.Error:
-            if n_left and not all(part.exists() for part in parts):
-                continue  # some were joined or removed since they were listed
+            if parts != before and not all(part.exists() for part in parts):
+                before = parts
+                continue  # some were joined or removed since they were listed: another process gets on
             broken = set(unreadable_parts(parts))
             if not broken:
                 raise

@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 
@@ -34,10 +35,11 @@ from tracker.locks import exclusive_lock
 from tracker.records import Run, RunStatus
 from tracker.serialization import VERSION_KEY
 from tracker.settings import Settings
-from tracker.store import Store, check, compact, open_snapshot, publish, rebuild, repair
+from tracker.store import Store, check, compact, open_snapshot, publish, reading, rebuild, repair
 from tracker.store import compaction as compaction_module
 from tracker.store.archive import export_home, import_home
 from tracker.store.item_parts import wanted_parts
+from tracker.store.locks import write_lock
 
 N_CHUNKS, CHUNK = 7, 5
 N_ITEMS = N_CHUNKS * CHUNK
@@ -336,6 +338,57 @@ def test_compaction_readers_beside_it_always_find_every_item(filled: Settings) -
         reader.join()
     assert answers
     assert all(answers)
+
+
+def test_compaction_a_reader_begins_again_as_often_as_its_parts_are_replaced(
+    filled: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(filled) as store:
+        for number in range(3, 15):
+            store.add_run(chunked(filled, replace(run(number), scores=run(1).scores[:1])))
+    publish(filled)
+    expected = rows(filled)
+    monkeypatch.setattr(compaction_module, "WAITING_BYTES", 0)
+    bind, left = reading.bind_items, list(range(1, 15))
+
+    def slowly(connection: duckdb.DuckDBPyConnection, parts: Sequence[Path]) -> None:
+        bind(connection, parts)
+        if left:  # between the listing of the parts and their reading another run is compacted
+            number = left.pop()
+            monkeypatch.setattr(
+                compaction_module, "ended_runs", lambda settings: [settings.items_path / run(number).run_id]
+            )
+            assert compact(filled).n_runs == 1
+
+    monkeypatch.setattr(reading, "bind_items", slowly)
+    assert rows(filled) == expected
+    assert not left
+
+
+def test_compaction_replaced_parts_are_deleted_together(
+    filled: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    compact(filled, lambda _: counts.append(len(parts_of(filled))))
+    assert counts == [42 + 3, 42 + 6]
+    assert len(parts_of(filled)) == 6
+    with Store.open(filled) as store:
+        for number in (3, 4):
+            store.add_run(chunked(filled, replace(run(number), scores=run(1).scores[:1])))
+    monkeypatch.setattr(compaction_module, "WAITING_BYTES", 1)  # as with a gigabyte of them
+    counts.clear()
+    compact(filled, lambda _: counts.append(len(parts_of(filled))))
+    assert counts == [20, 20, 14, 8]
+
+
+def test_compaction_a_busy_store_keeps_what_was_joined(filled: Settings) -> None:
+    before = rows(filled)
+    with write_lock(filled.db_path, wait_s=0), pytest.raises(BusyError):
+        compact(filled, wait_s=0)
+    assert len(parts_of(filled)) == 42 + 6
+    assert rows(filled) == before
+    assert compact(filled).n_parts_after == 6
+    assert rows(filled) == before
 
 
 def test_compaction_and_export_wait_for_each_other(filled: Settings, tmp_path: Path) -> None:
