@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from tracker.cli import print_json
 from tracker.cli.flags import DEFAULT_ENGINE, EngineFlags
 from tracker.cli.help import AGENT, JsonDocument
-from tracker.cli.research import AgentName, Tier
+from tracker.cli.research_flags import AgentName, Tier
 from tracker.settings import load_settings
 
 

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from tracker.cli import print_json
 from tracker.cli.help import AGENT
-from tracker.cli.research import (
+from tracker.cli.research_flags import (
     CLIENT,
     HarnessCommand,
     HarnessVariables,

@@ -6,6 +6,8 @@ import inspect
 import io
 import itertools
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -63,6 +65,19 @@ def test_help_of_every_flag_says_what_it_does() -> None:
             found = command.assemble_argument_collection(parse_docstring=True)
             bare += [(path, each.name) for each in found if each.show and not each.parameter.help]
     assert bare == []
+
+
+def test_help_lists_every_command_with_a_sentence() -> None:
+    script = """
+from tracker.cli import COMMANDS
+from tracker.cli.command_line import command_line
+for command in (command for group in COMMANDS.values() for command in group):
+    command_line([command.name, "--help"], exit_on_error=False)
+"""  # in a process of its own: here other tests have loaded commands that are loaded when they run
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    listed = re.findall(r"^│ ([a-z][a-z-]+)  +(.*?) *│$", shown, re.MULTILINE)
+    assert {"improve-program", "serve", "compact"} <= {name for name, _ in listed}
+    assert [name for name, said in listed if not said] == []
 
 
 def test_help_groups_have_titles_from_one_small_set(texts: dict[tuple[str, ...], str]) -> None:
