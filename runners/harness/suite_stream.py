@@ -1,8 +1,10 @@
 """Several suites of one load in one window, so that the tail of one suite's answers is filled by another's.
 
 What is certain to be asked is asked together, before the suites are run one by one; each then finds its
-answers, and scores, counts and ends as if it had asked them alone. Time and energy of the window are divided
-by the tokens that were written for each suite, what was computed of prompts by those that were read.
+answers, and scores, counts and ends as if it had asked them alone. Where time may run out, suites and tasks
+are begun in their order, and those after a task that is asked for itself wait for it. Time and energy of the
+window are divided by the tokens that were written for each suite, what was computed of prompts by those that
+were read.
 """
 
 from __future__ import annotations
@@ -88,6 +90,8 @@ def _runs(suites: Sequence[RunningSuite]) -> list[TaskRun]:
         )
         if run.missing([question for work in works for question in work.questions]):
             found.append(run)
+        if suite.deadline is not None and not suite.is_wholly_certain:
+            break
     return found
 
 
@@ -95,13 +99,13 @@ def _ask(runs: Sequence[TaskRun]) -> None:
     first = runs[0].suite_run
     owners = {id(work.leaf): run for run in runs for work in run.works.values()}
     sinks = {id(run): ItemSink(first.items_path, run.suite_run.run.run_id, first.job.flush_s) for run in runs}
-    questions = [
-        question for run in runs for work in run.works.values() for question in run.missing(work.questions)
-    ]
+    questions = [question for run in runs for question in run.missing(run.suite_run.certain_questions())]
+    if first.deadline is None:
+        questions = first.longest_first(questions)
     for run in runs:
         run.report(force=True, event="task")
     first.note_marks(None)
-    answered = answer(first.engine, first.longest_first(questions), stop=first.stopped)
+    answered = answer(first.engine, questions, stop=lambda: first.stopped() or first.out_of_time)
     try:
         with closing(answered):
             for question, item in answered:

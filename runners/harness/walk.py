@@ -276,11 +276,9 @@ class RunningSuite:
         works = {work.leaf.name: work for task in planned for work in task.works}
         n_total = sum(len(task.questions) for task in planned)
         run = TaskRun(self, counted(len(planned), "task"), works, n_total)
+        questions = self._in_order(planned)
         if self.deadline is None:
-            questions = self.longest_first([question for task in planned for question in task.questions])
-        else:
-            draws = (task.run(self).in_draw_order(task.questions) for task in planned)
-            questions = [question for drawn in draws for question in drawn]
+            questions = self.longest_first(questions)
         run.report(force=True, event="task")
         try:
             run.ask(questions)
@@ -305,21 +303,43 @@ class RunningSuite:
     def plan_certain(self, *, taken: Collection[str]) -> list[PlannedTask]:
         """Plan the tasks with written answers that are asked whatever others score, and remember them.
 
-        Not those of which another run asks items, by their fingerprints in `taken`, nor any if the order of
-        all tasks matters, since time may run out.
+        Not those of which another run asks items, by their fingerprints in `taken`. Where time may run out,
+        the order of the tasks matters: then only those before the first that is not certain.
         """
-        if self.deadline is not None or self.job.until_mean_half_width is not None:
+        if self.job.until_mean_half_width is not None:
             return []
-        loaded = [task.loaded for task in self.tasks if task.loaded is not None]
-        for task in loaded:
-            if not self._may_join(task, [one.loaded for one in self.certain.values()]):
-                continue
-            with suppress(TaskUnavailableError, EngineError):  # its turn tells
-                planned = PlannedTask(task, self.leaf_works(task))
-                is_single = all(len(question.requests) == 1 for question in planned.questions)
-                if is_single and not any(work.fingerprint in taken for work in planned.works):
-                    self.certain[planned.name] = planned
+        for task in self.tasks:
+            if (planned := self._planned_certain(task.loaded, taken=taken)) is not None:
+                self.certain[planned.name] = planned
+            elif self.deadline is not None:
+                break
         return [*self.certain.values()]
+
+    def _planned_certain(self, loaded: LoadedTask | None, *, taken: Collection[str]) -> PlannedTask | None:
+        if loaded is None or not self._may_join(loaded, [one.loaded for one in self.certain.values()]):
+            return None
+        with suppress(TaskUnavailableError, EngineError):  # its turn tells
+            planned = PlannedTask(loaded, self.leaf_works(loaded))
+            is_single = all(len(question.requests) == 1 for question in planned.questions)
+            if is_single and not any(work.fingerprint in taken for work in planned.works):
+                return planned
+        return None
+
+    @property
+    def is_wholly_certain(self) -> bool:
+        """Whether every task of the suite is asked together with those of other suites."""
+        return len(self.certain) == len(self.tasks)
+
+    def certain_questions(self) -> list[TaskQuestion]:
+        """The questions of the tasks that are asked together with those of other suites, task by task."""
+        return self._in_order([*self.certain.values()])
+
+    def _in_order(self, planned: Sequence[PlannedTask]) -> list[TaskQuestion]:
+        """The questions task by task; where time may run out, those of each in random order."""
+        found: list[TaskQuestion] = []
+        for task in planned:
+            found += task.questions if self.deadline is None else task.run(self).in_draw_order(task.questions)
+        return found
 
     def longest_first(self, questions: Sequence[TaskQuestion]) -> list[TaskQuestion]:
         """The questions in the order that leaves the engine idle least, if it begins them in order."""

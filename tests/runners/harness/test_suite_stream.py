@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from runners.child import Pipe
 from runners.engines import Generation, GenerationRequest
 from runners.hardware import MemoryWatch
+from runners.harness import walk
 from runners.harness.events import decode
 from runners.harness.worker import JobStop, Reporter, Session
 from tests.runners.harness.test_sampling import (
@@ -173,6 +177,55 @@ def test_suites_whose_order_matters_follow_each_other(
     measured(settings, ordered, FIRST, SECOND, **options)
     budgets = [one.max_output_tokens for one in ordered.asked]
     assert budgets.index(64) > max(n for n, budget in enumerate(budgets) if budget == 16)
+
+
+class NotingEngine(OrderedEngine):
+    """Notes the budgets of the answers of each call, in the order in which they are begun."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.begun: list[list[int]] = []
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> Iterator[tuple[int, Generation]]:
+        self.begun.append([request.max_output_tokens for request in requests])
+        yield from super().generate(requests)
+
+
+def test_suites_under_a_time_budget_are_one_window_in_their_order(
+    settings: Settings, engine: DiceEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = replace(FIRST, tasks=(Task("sums_few_shot"),))
+    mixed = replace(SECOND, tasks=(*SECOND.tasks, Task("parity"), Task("sums")))
+    noting = NotingEngine(engine.folder)
+    runs = measured(settings, noting, written, mixed, minutes=60.0)
+    assert [run.status for run in runs] == [RunStatus.COMPLETE] * 2
+    window, after_parity = noting.begun
+    assert (window, after_parity) == ([16] * 40 + [64] * 40 + [32] * 40, [16] * 40)
+
+
+def test_suites_out_of_time_score_the_first_of_each_draw_that_all_have_an_answer(
+    settings: Settings, engine: DiceEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = replace(FIRST, tasks=(Task("sums_few_shot"),))
+    ended = OrderedEngine(engine.folder)
+    is_over = SimpleNamespace(monotonic=lambda: math.inf if len(ended.asked) >= 100 else 0.0)
+    monkeypatch.setattr(walk, "time", is_over)
+    first, second = measured(settings, ended, written, SECOND, minutes=60.0)
+    assert len(ended.asked) == 100
+    assert [(run.status, run.reason) for run in (first, second)] == [(RunStatus.PARTIAL, "time_budget")] * 2
+    order = np.random.default_rng(0).permutation(40).tolist()
+    for run in (first, second):
+        for score in run.scores:
+            has_items = items_of(settings, run)[score.task]
+            assert score.n_items == next((n for n, doc in enumerate(order) if doc not in has_items), 40)
+    assert [score.task for score in first.scores + second.scores][:2] == ["sums_few_shot", "sums_a"]
+    n_behind = 100 - first.n_items - second.n_items
+    told = [int(text.split()[2]) for run in (first, second) for text in run.warnings if "behind" in text]
+    assert sum(told) == n_behind > 0
+    monkeypatch.undo()
+    again = measured(settings, engine, written, SECOND, numbers="34")
+    assert sum(run.n_reused_items for run in again) == 100
+    assert [run.status for run in again] == [RunStatus.COMPLETE] * 2
 
 
 def test_suites_on_an_engine_that_sorts_follow_each_other(settings: Settings, engine: DiceEngine) -> None:
