@@ -40,10 +40,12 @@ def run_job(
     *,
     executor: str = DEFAULT_EXECUTOR,
     cards: Sequence[Sequence[str]] = ((),),
+    interrupts: Sequence[float] | None = None,
 ) -> JobEnd:
     """Run the job; every run has a final `run.json` afterwards.
 
-    `cards`: for each worker the UUIDs of its cards; none: the executor gives it some.
+    `cards`: for each worker the UUIDs of its cards; none: the executor gives it some. `interrupts`: times of
+    the user's interrupts, which grow; None: they are caught here, if this is the main thread.
 
     Call `forget_job` once the runs are stored elsewhere; until then the next start finds them again.
 
@@ -57,16 +59,17 @@ def run_job(
     place = open_executor(executor, settings)
     first = job.runs[0].run_id
     log_path = settings.home / "jobs" / first / "worker.log"
-    with catch_interrupts() as interrupts:
+    caught = catch_interrupts() if interrupts is None else contextlib.nullcontext(interrupts)
+    with caught as stops:
         run_ids = [request.run_id for request in job.runs]
         write_worker_file(settings, WorkKind.BENCH, first, runs=run_ids, executor=executor)
         for request in job.runs:  # under our own process id until the worker has started
             _write(Path(job.items_path), new_run(job, request, pid=os.getpid()))
         if len(cards) > 1:
-            crew = Crew(place, job, on_event, log_path=log_path, interrupts=interrupts, cards=cards)
+            crew = Crew(place, job, on_event, log_path=log_path, interrupts=stops, cards=cards)
             end = crew.run()
         else:
-            end = place.run(job, on_event, log_path=log_path, interrupts=interrupts)
+            end = place.run(job, on_event, log_path=log_path, interrupts=stops)
         runs = tuple(_final(Path(job.items_path), run_id, end) for run_id in run_ids)
         return JobEnd(end.exit_code(if_killed=EXIT_KILLED), runs, log_path)
 

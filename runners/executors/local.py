@@ -37,7 +37,7 @@ class LocalExecutor:
         job_path = log_path.with_name("job.json")
         write_job(job_path, job)
         hardware = describe_hardware()
-        n_workers = job.shard.count if job.shard else 1
+        n_workers = job.shard.count if job.shard else job.n_beside + 1
         free_bytes = hardware.free_ram_bytes // n_workers
         watch = WorkerWatch(LOADING_S, memory_limit_bytes=loading_limit_bytes(job, free_bytes=free_bytes))
 
@@ -79,13 +79,15 @@ def loading_limit_bytes(job: Job, *, free_bytes: int) -> float:
 
 
 def environment(job: Job, hardware: Hardware) -> Mapping[str, str]:
-    """The cards that the worker may use; without any, workers of one job share the processor's cores."""
-    if job.shard is None or not (job.shard.cards or not hardware.gpus):
+    """The cards that the worker may use; without any, workers at the same time share the cores."""
+    cards, n_sharing = job.cards, job.n_beside + 1
+    if job.shard is not None:
+        cards, n_sharing = job.shard.cards, job.shard.count
+    if cards:
+        return visible_cards([card for card in hardware.gpus if card.uuid in cards])
+    if hardware.gpus or n_sharing == 1:
         return visible_cards(job_cards(job, hardware))
-    if job.shard.cards:
-        own = [card for card in hardware.gpus if card.uuid in job.shard.cards]
-        return visible_cards(own)
-    return {"OMP_NUM_THREADS": str(max(1, hardware.n_cores // job.shard.count))}
+    return {"OMP_NUM_THREADS": str(max(1, hardware.n_cores // n_sharing))}
 
 
 def worker_mark(job: Job) -> str:

@@ -325,13 +325,18 @@ def _run_suite(
         suite_mean=tally.suite_mean,
         thinks=suite_run.thinks,
         sampling_values=suite_run.sampling or {},
-        cost=cost if others is None else with_others(cost, others),
+        cost=_told(cost, suite_run.job) if others is None else with_others(cost, others),
     )
     if error is not None:
         return failed(run, error), error
     if suite_run.stopped():
         return failed(run, KeyboardInterrupt()), KeyboardInterrupt()
     return replace(run, **_ending(suite_run)), None
+
+
+def _told(cost: Cost, job: Job) -> Cost:
+    """The cost without what other models on the same card or processor have changed."""
+    return replace(cost, tokens_per_s=None, ttft_s=None, energy_j=None) if job.n_beside else cost
 
 
 def _reuses(suite_run: RunningSuite) -> tuple[Reuse, ...]:

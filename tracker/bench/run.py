@@ -8,8 +8,9 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -36,6 +37,7 @@ from tracker.bench.request import (
     suites_of,
     with_suite,
 )
+from tracker.bench.seats import Seat
 from tracker.bench.workers import (
     card_groups,
     check_memory,
@@ -78,10 +80,20 @@ class Refusal(JobEnd):
     error: ModelError
 
 
-def bench(request: BenchRequest, settings: Settings, on_event: Callable[[Event], None]) -> JobEnd:
+def bench(
+    request: BenchRequest,
+    settings: Settings,
+    on_event: Callable[[Event], None],
+    *,
+    seat: Seat | None = None,
+    interrupts: Sequence[float] | None = None,
+) -> JobEnd:
     """Measure one model; every run is stored and published before this returns.
 
     A model that must not or cannot be run ends in a `Refusal`, whose runs are stored like any others.
+
+    `seat`: what it may use while others are measured; who gives one holds the lock of benches. `interrupts`:
+    as for `run_job`.
 
     Raises:
         TrackerError: a clear user error, before anything was loaded.
@@ -96,6 +108,8 @@ def bench(request: BenchRequest, settings: Settings, on_event: Callable[[Event],
     executor = request.executor or settings.executor
     place = open_executor(executor, settings)
     hardware, has_gpu = _place_of(place, request.engine)
+    if seat is not None and seat.hardware is not None:
+        hardware = seat.hardware
     weights = weights_format(request.model)
     request = replace(request, engine=choose_engine(request.engine, has_gpu=has_gpu, weights=weights))
     runs = _run_requests(request, suites)
@@ -104,18 +118,20 @@ def bench(request: BenchRequest, settings: Settings, on_event: Callable[[Event],
     n_workers = count_workers(
         request.data_parallel, request.engine, hardware, has_gpu=has_gpu, place=place, name=executor
     )
-    with bench_lock(settings, what=request.model):
-        _store_orphans(settings)
+    with bench_lock(settings, what=request.model) if seat is None else nullcontext():
+        if seat is None:
+            store_orphans(settings)
         model = None
         try:
             model = resolve_named(request.model, request.engine, settings)
             job = replace(_job(request, model, runs, settings), reference=reference)
             job = replace(job, expected_tokens=expected_tokens(job, settings))
             job = _fitted(job, hardware, place, n_workers)
+            job = job if seat is None else seat.seated(job)
         except ModelError as error:
             return _refuse(request, model, runs, error, settings)
         cards = card_groups(job.settings, hardware, n_workers) if n_workers > 1 else ((),)
-        return _run(job, settings, on_event, executor=executor, cards=cards)
+        return _run(job, settings, on_event, executor=executor, cards=cards, interrupts=interrupts)
 
 
 def _place_of(place: Executor, engine: EngineSettings) -> tuple[Hardware, bool]:
@@ -214,8 +230,9 @@ def check_home(settings: Settings) -> None:
     try:
         create_home(settings.home)
         settings.locks_path.mkdir(parents=True, exist_ok=True)
-        write_atomically(settings.locks_path / f"try-{os.getpid()}", b"-")
-        (settings.locks_path / f"try-{os.getpid()}").unlink()
+        tried = settings.locks_path / f"try-{os.getpid()}-{threading.get_ident()}"
+        write_atomically(tried, b"-")
+        tried.unlink()
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise DiskFullError(str(settings.home)) from error
@@ -238,7 +255,8 @@ def _check_tasks(suites: Sequence[Suite], settings: Settings) -> None:
             )
 
 
-def _store_orphans(settings: Settings) -> None:
+def store_orphans(settings: Settings) -> None:
+    """Store the runs of benches that were killed, and clean up after them; the caller holds the lock."""
     reaped = reap_orphans(settings)
     get_logger("bench").info("orphans reaped", runs=[run.run_id for run in reaped])
     store_runs(settings, reaped)
@@ -284,6 +302,7 @@ def _run(
     *,
     executor: str,
     cards: Sequence[Sequence[str]],
+    interrupts: Sequence[float] | None,
 ) -> JobEnd:
     for warning in job.warnings:
         on_event(Event("warning", message=warning))
@@ -292,7 +311,7 @@ def _run(
         "job begins", model_id=job.model.model_id, revision=job.model.revision, engine=job.settings.engine
     )
     try:
-        end = run_job(job, settings, on_event, executor=executor, cards=cards)
+        end = run_job(job, settings, on_event, executor=executor, cards=cards, interrupts=interrupts)
     except BaseException:  # such as what `on_event` raises: what was measured until then is kept
         runs = end_job(settings, job.runs[0].run_id)
         store_runs(settings, runs)

@@ -24,13 +24,14 @@ class Where:
 
     executor: str | None = None  # None: that of the settings
     data_parallel: Workers = 1
+    at_once: Workers | None = None  # models of a queue that are measured at once; None: one for each card
 
 
 HERE = Where()
 
 
-def worker_count(text: str | int) -> Workers:
-    """The number in `--data-parallel N`, or `auto`.
+def worker_count(text: str | int, *, field: str = "data_parallel") -> Workers:
+    """The number in `--data-parallel N`, or in the flag of another field, or `auto`.
 
     Raises:
         FieldError: it is neither.
@@ -40,7 +41,7 @@ def worker_count(text: str | int) -> Workers:
     number = int(text) if isinstance(text, int) or (text.isascii() and text.isdecimal()) else 0
     if not is_count(number, most=MOST_WORKERS):
         problem = f"must be `auto` or a whole number from 1 to {MOST_WORKERS:,}, got `{text}`"
-        raise FieldError("data_parallel", problem, example=2)
+        raise FieldError(field, problem, example=2)
     return number
 
 

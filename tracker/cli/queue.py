@@ -60,6 +60,7 @@ def run(
     engine: EngineFlags = DEFAULT_ENGINE,
     executor: Annotated[str | None, Parameter(group=ENGINE)] = None,
     data_parallel: Annotated[str, Parameter(group=ENGINE)] = "1",
+    at_once: Annotated[str | None, Parameter(group=ENGINE)] = None,
     budget: BudgetFlags = DEFAULT_BUDGET,
     as_json: JsonFlag = False,
 ) -> None:
@@ -76,11 +77,15 @@ def run(
         Where the models are measured, as for `tracker bench`.
     data_parallel
         Workers that share each model, as for `tracker bench`.
+    at_once
+        Models measured at the same time, or `auto`: as many as the executor has room for; default: here one
+        for each card. More models than cards share them, and no speed is recorded.
     """
     from tracker.bench.workers import Where, worker_count
     from tracker.cli.bench_queue import bench_queue
 
-    where = Where(executor, worker_count(data_parallel))
+    n_at_once = None if at_once is None else worker_count(at_once, field="at_once")
+    where = Where(executor, worker_count(data_parallel), n_at_once)
     bench_queue(suite, engine.queue_settings(), budget.budget(), where=where, as_json=as_json)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +24,12 @@ MARGIN_BYTES = 5_000_000_000  # kept free for item files, logs and other program
 _log = logging.getLogger(__name__)
 
 
-def make_room(settings: Settings, wanted_bytes: int, *, keep: str) -> list[str]:
-    """Remove models until `wanted_bytes` can be downloaded; returns the removed ones.
+def make_room(
+    settings: Settings, wanted_bytes: int, *, keep: str, at_work: Collection[str] = ()
+) -> list[str]:
+    """Remove models until `wanted_bytes` can be downloaded for `keep`; returns the removed ones.
+
+    `at_work`: others that are being measured, and stay.
 
     Raises:
         TrackerError: there is not enough space, and nothing more that may be removed.
@@ -33,7 +38,7 @@ def make_room(settings: Settings, wanted_bytes: int, *, keep: str) -> list[str]:
     if wanted_bytes == 0:
         return []
     removed = []
-    for repo in _removable(settings, keep=keep):
+    for repo in _removable(settings, keep={keep, *at_work}):
         if shutil.disk_usage(place).free >= wanted_bytes + MARGIN_BYTES:
             break
         removed.append(_remove(repo))
@@ -45,35 +50,32 @@ def make_room(settings: Settings, wanted_bytes: int, *, keep: str) -> list[str]:
     return removed
 
 
-def keep_quota(settings: Settings, *, keep: str) -> list[str]:
+def keep_quota(settings: Settings, *, keep: str, at_work: Collection[str] = ()) -> list[str]:
     """Remove measured models beyond TRACKER_CACHE_QUOTA_GB from the cache; returns the removed ones."""
+    kept = {name.casefold() for name in (keep, *at_work)}
     if settings.cache_quota_gb is None:
         return []
-    ours = _removable(settings, keep="")
+    ours = _removable(settings, keep=())
     total = sum(repo.size_on_disk for repo in ours)
     removed = []
     for repo in ours:
         if total <= settings.cache_quota_gb * GB:
             break
-        if repo.repo_id.casefold() == keep.casefold():
+        if repo.repo_id.casefold() in kept:
             continue
         total -= repo.size_on_disk
         removed.append(_remove(repo))
     return removed
 
 
-def _removable(settings: Settings, *, keep: str) -> list[CachedRepoInfo]:
+def _removable(settings: Settings, *, keep: Collection[str]) -> list[CachedRepoInfo]:
     """Cached repositories of models measured here, least recently used first."""
     with open_snapshot(settings) as snapshot:
         rows = snapshot.query("models")
     # a model measured through a server has no commit, so a cached copy of that name is not ours
     ours = [row for row in rows if row["path"] is None and COMMIT.fullmatch(row["revision"])]
-    measured = {row["model_id"].casefold() for row in ours}
-    found = [
-        repo
-        for repo in _repos()
-        if repo.repo_id.casefold() in measured and repo.repo_id.casefold() != keep.casefold()
-    ]
+    measured = {row["model_id"].casefold() for row in ours} - {name.casefold() for name in keep}
+    found = [repo for repo in _repos() if repo.repo_id.casefold() in measured]
     return sorted(found, key=lambda repo: repo.last_accessed)
 
 

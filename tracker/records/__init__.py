@@ -330,6 +330,8 @@ class Job:
     warnings: tuple[str, ...] = ()  # shown before loading, stored with every run
     flush_s: float = 5.0  # between writes of answers: a kill loses at most this much work
     shard: Shard | None = None  # the part of one of several workers; None: one worker asks everything
+    cards: tuple[str, ...] = ()  # UUIDs of those that it may use, while others use the rest; empty: any
+    n_beside: int = 0  # other models that may use the same cards, or the processor, at the same time
     # how long answers may become: of each task, by `doc_id`; 0: unknown. It decides which of them begin first
     expected_tokens: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 

@@ -31,7 +31,8 @@ HISTORY = "history"  # name of the lock that a rebuild from the raw answers hold
 SCRATCH = ".history-"  # how its temporary folder begins
 BENCH = "bench"  # name of the lock that a bench holds
 ITEM_FILES = "item-files"  # name of the lock that a compaction, a removal of items and an export hold
-TRY_FILE = re.compile(r"\.?try-(\d+)(\.[0-9a-f]+)?")  # with which a bench tests that a home can be written
+# With which a bench tests that a home can be written
+TRY_FILE = re.compile(r"\.?try-(\d+)(-\d+)?(\.[0-9a-f]+)?")
 TEMPORARY_LOCK = re.compile(r"\.(?P<name>.+)\.json\.[0-9a-f]+")
 
 
