@@ -126,7 +126,14 @@ def check_program(template: str) -> None:
     Raises:
         UsageError: it is one of these.
     """
-    problem = ""
+    if (problem := program_problem(template)) is not None:
+        hint = "write `$max_changes` and `$max_cost` where the numbers of these limits belong"
+        raise UsageError(f"the program {problem}", hint=hint)
+
+
+def program_problem(template: str) -> str | None:
+    """What is wrong with a `program.md`, as the end of a sentence; None: nothing."""
+    problem = None
     found = Template(template).get_identifiers()
     missing = [name for name in LIMITS if name not in found]
     unknown = [name for name in found if name not in LIMITS]
@@ -138,9 +145,7 @@ def check_program(template: str) -> None:
         problem = f"has the unknown placeholder `${unknown[0]}`"
     elif len(template.encode()) > MAX_PROGRAM_BYTES:
         problem = f"has {len(template.encode()):,} bytes, more than {MAX_PROGRAM_BYTES:,}"
-    if problem:
-        hint = "write `$max_changes` and `$max_cost` where the numbers of these limits belong"
-        raise UsageError(f"the program {problem}", hint=hint)
+    return problem
 
 
 def deciding_sources() -> dict[str, str]:

@@ -19,7 +19,7 @@ from runners.models.resolve import fetch_model
 from runners.research.agents.asking import ModelDialog, ModelQuery, question_seed
 from runners.research.agents.drafts import without_drafts
 from runners.research.agents.prompting import Message
-from runners.research.comparability import LIMITS, MAX_PROGRAM_BYTES
+from runners.research.comparability import LIMITS, MAX_PROGRAM_BYTES, program_problem
 from tracker.errors import TrackerError
 from tracker.files.programs import PROGRAMS_FORMAT, SearchLedger
 from tracker.records import EngineSettings
@@ -31,6 +31,7 @@ WRITTEN = "written.json"
 SIGN_OF_LIFE = b"\n"
 SHOWN_VERSIONS = 8  # the newest, with their reasons and gains
 MAX_REASON_CHARS = 300
+MAX_ANSWER_CHARS = 4_000  # of one that cannot be used, as it is shown again
 LOOP = "max_pattern_size=256,min_count=4"
 FENCE = re.compile(r"^(`{3,}|~{3,})")
 SYSTEM = (
@@ -59,20 +60,40 @@ def writing_messages(
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
 
 
+def repairing_messages(answer: str, problem: str) -> list[Message]:
+    """What follows an answer that cannot be used, once."""
+    placeholders = " and ".join(f"`${name}`" for name in LIMITS)
+    content = (
+        f"That cannot be used: {problem}. Write the whole instructions again between two lines of ~~~~, with "
+        f"the placeholders {placeholders}, and nothing after them."
+    )
+    return [
+        {"role": "assistant", "content": answer[:MAX_ANSWER_CHARS]},
+        {"role": "user", "content": content},
+    ]
+
+
 def read_program(text: str, number: int, *, proposer: str) -> ProgramVersion:
-    """The version in an answer: its last fence, and the reason before the first."""
+    """The version in an answer: its last fence, and the reason before the first.
+
+    A fence that is not closed goes to the end. Without any, an answer with all placeholders is the version.
+    """
     lines = without_drafts(text).splitlines()
     fences: list[tuple[int, list[str]]] = []
     start, mark = -1, ""
     for n, line in enumerate(lines):
-        if start < 0 and (found := FENCE.match(line)):
+        if start < 0 and (found := FENCE.match(line.strip())):
             start, mark = n, found.group()
-        elif start >= 0 and line.rstrip() == mark:
+        elif start >= 0 and line.strip() == mark:
             fences.append((start, lines[start + 1 : n]))
             start = -1
-    if not fences:
+    if start >= 0 and not fences:
+        fences.append((start, lines[start + 1 :]))
+    if not fences and all(f"${name}" in text for name in LIMITS):
+        fences.append((0, lines))
+    if not any(line.strip() for _, some in fences[-1:] for line in some):
         problem = "the answer has no instructions between two lines of ~~~~"
-        return ProgramVersion(number, "", proposer=proposer, problem=problem)
+        return ProgramVersion(number, "", proposer=proposer, problem=problem, reply=text)
     rationale = "\n".join(lines[: fences[0][0]]).strip()[:MAX_REASON_CHARS]
     return ProgramVersion(number, "\n".join(fences[-1][1]).strip() + "\n", rationale, proposer)
 
@@ -128,16 +149,16 @@ def _written(ledger: SearchLedger) -> ProgramVersion:
         seed = question_seed(int(search.secret_hash[:8], 16), number, 0)
         query = ModelQuery(messages, seed)
         dialog.ask([query])
+        version = read_program(query.answer, number, proposer=spec.name)
+        if (problem := version.problem or program_problem(version.text)) is not None:
+            query.ask_again([*messages, *repairing_messages(query.answer, problem)])
+            dialog.ask([query])
+            version = read_program(query.answer, number, proposer=spec.name)
     finally:
         engine.close()
-    version = read_program(query.answer, number, proposer=spec.name)
     exchanges = query.exchanges
-    return ProgramVersion(
-        number,
-        version.text,
-        version.rationale,
-        version.proposer,
-        problem=version.problem,
+    return replace(
+        version,
         prompt_tokens=sum(exchange.prompt_tokens for exchange in exchanges),
         output_tokens=sum(exchange.output_tokens for exchange in exchanges),
     )

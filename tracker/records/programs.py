@@ -40,6 +40,7 @@ class ProgramVersion:
     proposer: str = ""
     is_placebo: bool = False  # the best so far against itself under other seeds: must not be accepted
     problem: str | None = None  # why it cannot be tried
+    reply: str | None = None  # the answer of its proposer in which none was found
     prompt_tokens: int = 0  # of its proposer
     output_tokens: int = 0
 

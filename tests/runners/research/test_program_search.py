@@ -261,8 +261,10 @@ def test_program_writer_is_shown_the_best_version_and_what_became_of_the_others(
         f"Be bold.\n~~~~\n{BETTER.strip()}\n~~~~\n",
         f"Be bold.\n```markdown\n{BETTER.strip()}\n```\nDone.",
         f"<think>Or:\n~~~~\nnothing\n~~~~\n</think>Be bold.\n~~~~\n{BETTER.strip()}\n~~~~",
+        f"Be bold.\n\n  ~~~~\n{BETTER.strip()}\n  ~~~~",
+        f"Be bold.\n~~~~\n{BETTER.strip()}",
     ],
-    ids=["as asked for", "another fence", "after thinking"],
+    ids=["as asked for", "another fence", "after thinking", "indented", "not closed"],
 )
 def test_program_writer_the_version_in_an_answer_is_read(answer: str) -> None:
     assert read_program(answer, 3, proposer="demo") == ProgramVersion(
@@ -270,9 +272,38 @@ def test_program_writer_the_version_in_an_answer_is_read(answer: str) -> None:
     )
 
 
-def test_program_writer_an_answer_without_a_version_is_an_invalid_one() -> None:
-    assert read_program("I would be bold.", 3, proposer="demo").problem
-    assert read_program("<think>~~~~\nx\n~~~~", 3, proposer="demo").problem
+def test_program_writer_an_answer_with_all_placeholders_and_no_fence_is_the_version() -> None:
+    assert read_program(BETTER, 3, proposer="demo") == ProgramVersion(3, BETTER.strip() + "\n", "", "demo")
+
+
+@pytest.mark.parametrize("answer", ["I would be bold.", "<think>~~~~\nx\n~~~~", "~~~~\n~~~~", "~~~~\n \n"])
+def test_program_writer_an_answer_without_a_version_is_an_invalid_one_and_is_kept(answer: str) -> None:
+    found = read_program(answer, 3, proposer="demo")
+    assert found.problem == "the answer has no instructions between two lines of ~~~~"
+    assert (found.text, found.reply) == ("", answer)
+
+
+@pytest.mark.parametrize("is_mended", [True, False])
+def test_program_writer_asks_once_more_what_was_wrong(tmp_path: Path, is_mended: bool) -> None:
+    ledger = begun(tmp_path, 2)
+    again = f"~~~~\n{BETTER.strip()}\n~~~~" if is_mended else "~~~~\nBe brief.\n~~~~"
+
+    def reply(prompt: str) -> str:
+        return again if "That cannot be used" in prompt else "I would be bold."
+
+    with running_server(reply=reply) as server:
+        with_proposer(ledger, server.url)
+        assert main(["", str(tmp_path)]) == 0
+        _, _, first, repair = server.requests[-1]["messages"]
+    assert first == {"role": "assistant", "content": "I would be bold."}
+    assert repair["content"].startswith("That cannot be used: the answer has no instructions between")
+    version = written(tmp_path)
+    assert version.text == (BETTER.strip() + "\n" if is_mended else "Be brief.\n")
+    assert version.problem is None  # whether it is a program is for the search to say
+
+
+def written(folder: Path) -> ProgramVersion:
+    return load_versioned(ProgramVersion, (folder / WRITTEN).read_bytes(), PROGRAMS_FORMAT, where="written")
 
 
 def test_program_writer_ends_loops_where_the_engine_can() -> None:
@@ -294,8 +325,7 @@ def test_program_writer_asks_the_model_of_the_search(tmp_path: Path) -> None:
         with_proposer(ledger, server.url)
         assert main(["", str(tmp_path)]) == 0
         asked = server.requests[-1]
-    raw = (tmp_path / WRITTEN).read_bytes()
-    version = load_versioned(ProgramVersion, raw, PROGRAMS_FORMAT, where="written")
+    version = written(tmp_path)
     assert (version.version, version.text.strip(), version.problem) == (2, BETTER.strip(), None)
     assert version.prompt_tokens > 0
     assert "version 1: be brief: not tried; rejected" in asked["messages"][1]["content"]
