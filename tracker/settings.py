@@ -71,7 +71,8 @@ class Settings(BaseSettings):
     )
     executor: str = Field(
         default="local",
-        description="Where benches run without `--executor`: local, ray, slurm, or an installed executor.",
+        description="Where benches and trainings run without `--executor`: local, ray, slurm, or an "
+        "installed executor.",
     )
     slurm: dict[str, Any] = Field(
         default_factory=dict,

@@ -27,6 +27,8 @@ DEFAULT_EXECUTOR = "local"
 class Executor(Protocol):
     """Runs jobs somewhere. Constructed as `Class(settings)`; several threads may call `run` at once.
 
+    Studies train on one that also has the methods of `runners.executors.calls.RunsCalls`, or on `local`.
+
     It may also have `describe(engine) -> Hardware`, the machine where a job runs, `room(engine) -> int`, how
     many workers can run at once, and `is_unknown = True` if no model can be checked to fit there.
 

@@ -1,4 +1,4 @@
-"""The executor `ray`: each job, or each of its workers, runs on a node of a Ray cluster.
+"""The executor `ray`: each job, or each of its workers, or each call runs on a node of a Ray cluster.
 
 Covered: an existing cluster by its address or a local one, cards and memory as resources, lost nodes.
 The nodes need the same version of this program, and the weights from the Hub or a shared folder; nothing
@@ -10,15 +10,27 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
+import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runners.executors.ray_node import GATE, ITEMS, LOG, FilePiece, Inbox, NodeAnswer, NodeWorker, pieces_of
+from runners.executors.calls import REQUEST, CallStoppedError, NodeCall
+from runners.executors.ray_node import (
+    GATE,
+    ITEMS,
+    LOG,
+    FilePiece,
+    Inbox,
+    NodeAnswer,
+    NodeCaller,
+    NodeWorker,
+    pieces_of,
+)
 from runners.executors.supervisor import WorkerEnd
 from runners.hardware import Hardware, describe_hardware
 from runners.harness.events import JOB_FORMAT, Event, decode
@@ -101,7 +113,7 @@ class RayExecutor:
         for number in range(STARTS):
             if number:
                 on_event(Event("warning", message=f"{why}; the job goes on on another one"))
-            errand = Errand(self._ray, job, on_event, log_path=log_path, interrupts=interrupts)
+            errand = JobErrand(self._ray, job, on_event, log_path=log_path, interrupts=interrupts)
             try:
                 return errand.run(self._resources(job.settings, n_bytes=_memory(job)), is_first=number == 0)
             except NodeLostError as error:
@@ -112,6 +124,48 @@ class RayExecutor:
 
     def end_orphan(self, first_run_id: str) -> None:
         """Nothing is left to end: Ray ends the actors of a driver that is gone, and they their workers."""
+
+    def places(self, *, n_cards: int, per_node: int) -> int:
+        """How many calls can run at the same time, at most `per_node` on a node if they need no card.
+
+        Raises:
+            TrackerError: the cluster cannot be reached, or no node has what a call needs.
+        """
+        self._join()
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if n_cards:
+            n = sum(int(node.get("GPU", 0)) // n_cards for node in nodes)
+        else:
+            n = sum(min(int(node.get("CPU", 0)), per_node) for node in nodes)
+        if not n:
+            message = f"no node of the Ray cluster has a free {'card' if n_cards else 'core'} for a training"
+            raise TrackerError(message, hint="`ray status` shows what the nodes have")
+        return n
+
+    def call(
+        self, call: NodeCall, folder: Path, on_warning: Callable[[str], None], *, interrupts: Sequence[float]
+    ) -> bytes:
+        """Run the call on a node, on another one if that is lost; nothing is written to `folder`.
+
+        Raises:
+            CallStoppedError: it was given up.
+            TrackerError: the cluster cannot be reached, its nodes have another version, or they were lost.
+        """
+        self._join()
+        resources = {"num_cpus": 1, "num_gpus": call.n_cards, "scheduling_strategy": "SPREAD"}
+        why = ""
+        for number in range(STARTS):
+            if number:
+                on_warning(f"{why}; its training begins again on another one")
+            try:
+                return CallErrand(self._ray, call, interrupts).run(resources, is_first=number == 0)
+            except NodeLostError as error:
+                why = str(error)
+        hint = "`ray status` shows the nodes; with fewer trainings at once each has more memory"
+        raise TrackerError(f"a training was lost {STARTS} times, at last because {why}", hint=hint)
+
+    def end_calls(self, folder: Path) -> None:
+        """Nothing is left to end, as with jobs."""
 
     def _join(self) -> None:
         """Join the cluster.
@@ -124,7 +178,7 @@ class RayExecutor:
             _require_listener(found["host"], int(found["port"]), address=address)
         local = {"include_dashboard": False} if address == "local" else {}
         try:
-            with JOINING:
+            with JOINING, _own_signals():
                 if not self._ray.is_initialized():
                     self._ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
         except Exception as error:
@@ -140,61 +194,23 @@ class RayExecutor:
 
 
 class Errand:
-    """One job on one node."""
+    """Work for one actor on one node."""
 
-    def __init__(
-        self,
-        ray: Any,
-        job: Job,
-        on_event: Callable[[Event], None],
-        *,
-        log_path: Path,
-        interrupts: Sequence[float],
-    ) -> None:
-        self._ray, self._job, self._on_event = ray, job, on_event
-        self._log_path, self._interrupts = log_path, interrupts
-        self._items_path = Path(job.items_path)
-        self._gate = None if job.shard is None else Path(job.shard.gate)
+    def __init__(self, ray: Any, *, on_wait: Callable[[], None], interrupts: Sequence[float]) -> None:
+        self._ray, self._on_wait, self._interrupts = ray, on_wait, interrupts
         self._known: set[str] = set()  # files that the node has
         self._inbox = Inbox()
 
-    def run(self, resources: dict[str, Any], *, is_first: bool) -> WorkerEnd:
-        """Start the worker, hand files to and fro, and pass its events on until it ends.
-
-        Raises:
-            NodeLostError: the node is gone.
-            TrackerError: the node has another version of this program, or none.
-        """
-        actor = self._ray.remote(NodeWorker).options(max_restarts=0, **resources).remote()
+    @contextlib.contextmanager
+    def _actor(self, cls: type, resources: dict[str, Any]) -> Iterator[Any]:
+        """An actor, which is gone after the block with its folder and all that it started."""
+        actor = self._ray.remote(cls).options(max_restarts=0, **resources).remote()
         try:
-            if not self._await_place(actor, is_first=is_first):
-                return WorkerEnd(-15, self._log_path, "interrupted")
-            self._put(actor, "job.json", _document(self._job))
-            self._give_items(actor)
-            self._call(actor.start.remote())
-            return self._follow(actor)
+            yield actor
         finally:
             with contextlib.suppress(Exception):  # the node may be gone
                 self._ray.get(actor.close.remote(), timeout=5)
             self._ray.kill(actor)
-
-    def _follow(self, actor: Any) -> WorkerEnd:
-        n_stops = 0
-        while True:
-            answer: NodeAnswer = self._call(actor.ask.remote())
-            for piece in answer.pieces:
-                self._take(piece)
-            for line in answer.events:
-                self._on_event(decode(line))
-            if answer.end is not None:
-                returncode, stopped, stopped_for = answer.end
-                return WorkerEnd(returncode, self._log_path, stopped, stopped_for)
-            while n_stops < len(self._interrupts):
-                n_stops += 1
-                self._call(actor.stop.remote())
-            self._give_rounds(actor)
-            if not answer.pieces:
-                time.sleep(POLL_S)
 
     def _await_place(self, actor: Any, *, is_first: bool) -> bool:
         """Wait until the cluster has a place; False: the user stopped it.
@@ -205,7 +221,7 @@ class Errand:
         """
         ready, began_s = actor.version.remote(), time.monotonic()
         while not self._ray.wait([ready], timeout=1)[0]:
-            self._on_event(Event("heartbeat"))
+            self._on_wait()
             if self._interrupts:
                 return False
             if not is_first and time.monotonic() - began_s > PLACE_S:
@@ -238,6 +254,57 @@ class Errand:
         for piece in pieces_of(name, content):
             self._call(actor.put.remote([piece]))
         self._known.add(name)
+
+
+class JobErrand(Errand):
+    """One job on one node."""
+
+    def __init__(
+        self,
+        ray: Any,
+        job: Job,
+        on_event: Callable[[Event], None],
+        *,
+        log_path: Path,
+        interrupts: Sequence[float],
+    ) -> None:
+        super().__init__(ray, on_wait=lambda: on_event(Event("heartbeat")), interrupts=interrupts)
+        self._job, self._on_event, self._log_path = job, on_event, log_path
+        self._items_path = Path(job.items_path)
+        self._gate = None if job.shard is None else Path(job.shard.gate)
+
+    def run(self, resources: dict[str, Any], *, is_first: bool) -> WorkerEnd:
+        """Start the worker, hand files to and fro, and pass its events on until it ends.
+
+        Raises:
+            NodeLostError: the node is gone.
+            TrackerError: the node has another version of this program, or none.
+        """
+        with self._actor(NodeWorker, resources) as actor:
+            if not self._await_place(actor, is_first=is_first):
+                return WorkerEnd(-15, self._log_path, "interrupted")
+            self._put(actor, "job.json", _document(self._job))
+            self._give_items(actor)
+            self._call(actor.start.remote())
+            return self._follow(actor)
+
+    def _follow(self, actor: Any) -> WorkerEnd:
+        n_stops = 0
+        while True:
+            answer: NodeAnswer = self._call(actor.ask.remote())
+            for piece in answer.pieces:
+                self._take(piece)
+            for line in answer.events:
+                self._on_event(decode(line))
+            if answer.end is not None:
+                returncode, stopped, stopped_for = answer.end
+                return WorkerEnd(returncode, self._log_path, stopped, stopped_for)
+            while n_stops < len(self._interrupts):
+                n_stops += 1
+                self._call(actor.stop.remote())
+            self._give_rounds(actor)
+            if not answer.pieces:
+                time.sleep(POLL_S)
 
     def _give_items(self, actor: Any) -> None:
         """Give what was answered before, by this run or an earlier one of the same model."""
@@ -305,6 +372,71 @@ class Errand:
         run_id = folder.removeprefix(f"{ITEMS}/")
         is_file = PART_NAME.fullmatch(file) or SIDECAR.fullmatch(file) or file == "run.json"
         return self._items_path / run_id / file if run_id in runs and is_file else None
+
+
+class CallErrand(Errand):
+    """One call on one node."""
+
+    def __init__(self, ray: Any, call: NodeCall, interrupts: Sequence[float]) -> None:
+        super().__init__(ray, on_wait=lambda: None, interrupts=interrupts)
+        self._what = call
+
+    def run(self, resources: dict[str, Any], *, is_first: bool) -> bytes:
+        """Give the node what it lacks, start the call and wait for its answer.
+
+        Raises:
+            NodeLostError: the node is gone, or it killed the call.
+            CallStoppedError: the user stopped it.
+            TrackerError: the node cannot run it.
+        """
+        with self._actor(NodeCaller, resources) as actor:
+            if not self._await_place(actor, is_first=is_first):
+                raise CallStoppedError
+            try:
+                self._give_kept(actor)
+                self._put(actor, REQUEST, self._what.request)
+                self._call(actor.start.remote(self._what.module))
+            except self._ray.exceptions.RayTaskError as error:
+                cause = error.cause
+                message = f"a node cannot take a training: {_said(cause)}"
+                raise TrackerError(message, hint=getattr(cause, "hint", "")) from error
+            return self._answer(actor)
+
+    def _give_kept(self, actor: Any) -> None:
+        """Give the node the files that it lacks."""
+        for name in self._call(actor.lacking.remote(list(self._what.kept))):
+            for piece in pieces_of(name, self._what.kept[name].read_bytes()):
+                self._call(actor.keep.remote(piece))
+
+    def _answer(self, actor: Any) -> bytes:
+        content: bytes | None = None
+        while True:
+            said: NodeAnswer = self._call(actor.ask.remote())
+            for piece in said.pieces:
+                content = self._inbox.add(piece) or content
+            if said.end is not None:
+                break
+            if self._interrupts:
+                raise CallStoppedError
+            if not said.pieces:
+                time.sleep(POLL_S)
+        if content is not None:
+            return content
+        detail = self._call(actor.detail.remote())
+        if said.end[0] < 0:  # by a signal: of the kernel without memory, or of whoever cleans the node
+            raise NodeLostError(f"on a node {detail}")
+        raise TrackerError(f"a training ended on a node without a result: {detail}")
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep our answer to SIGTERM, which Ray replaces when the main thread joins a cluster."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _require_listener(host: str, port: int, *, address: str) -> None:

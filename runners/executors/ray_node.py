@@ -1,4 +1,4 @@
-"""What the executor `ray` runs on a node: an actor that follows one worker and hands over what it writes.
+"""What the executor `ray` runs on a node: an actor that follows a worker or a call and hands over its files.
 
 Files go both ways in pieces that fit into a message, so nothing of them is put into Ray's object store. On
 the node the job runs as the executor `local` runs it, in a folder of its own.
@@ -11,10 +11,11 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from runners.executors.calls import ANSWER, REQUEST, keep_file, lacking, run_call
 from runners.executors.local import LocalExecutor
 from runners.executors.supervisor import WorkerEnd
 from runners.harness.events import Event, encode, read_job
@@ -67,11 +68,11 @@ class Inbox:
         return None
 
 
-class NodeWorker:
-    """The actor: its methods are called one after the other."""
+class NodeFolder:
+    """An actor with a folder of its own: its methods are called one after the other."""
 
     def __init__(self) -> None:
-        """Make the folder of the job."""
+        """Make the folder."""
         self._root = Path(tempfile.mkdtemp(prefix="tracker-node-"))
         self._inbox = Inbox()
         self._outbox: deque[FilePiece] = deque()
@@ -86,7 +87,7 @@ class NodeWorker:
         return installed_version(DISTRIBUTION, extra="ray")
 
     def put(self, pieces: list[FilePiece]) -> None:
-        """Take pieces of files that the job needs."""
+        """Take pieces of files that are needed in the folder."""
         for piece in pieces:
             if (content := self._inbox.add(piece)) is not None:
                 path = self._root / piece.name
@@ -94,18 +95,8 @@ class NodeWorker:
                 write_atomically(path, content)
                 self._note(path)
 
-    def start(self) -> None:
-        """Start the job in `job.json`, in the folder of this node."""
-        (self._root / GATE).mkdir(exist_ok=True)
-        job = read_job(self._root / "job.json")
-        shard = None if job.shard is None else replace(job.shard, gate=str(self._root / GATE))
-        job = replace(job, items_path=str(self._root / ITEMS), shard=shard)
-        self._thread = threading.Thread(target=self._run, args=(job,), daemon=True)
-        self._thread.start()
-
     def ask(self) -> NodeAnswer:
         """What happened since the last question."""
-        give_sign(self._root / GATE)
         end = self._end
         self._collect(is_last=end is not None)
         events = tuple(self._events.popleft() for _ in range(min(len(self._events), 100)))
@@ -122,30 +113,90 @@ class NodeWorker:
         self._interrupts.append(time.monotonic())
 
     def close(self) -> None:
-        """Remove the folder of the job."""
+        """Remove the folder."""
         shutil.rmtree(self._root, ignore_errors=True)
 
-    def _run(self, job) -> None:  # type: ignore[no-untyped-def]
-        self._end = LocalExecutor(Settings(home=self._root)).run(
-            job, self._hear, log_path=self._root / LOG, interrupts=self._interrupts
-        )
+    def _launch(self, run: Callable[[], WorkerEnd]) -> None:
+        """Run it in a thread, so that questions are answered meanwhile."""
 
-    def _hear(self, event: Event) -> None:
-        self._events.append(encode(event).rstrip(b"\n"))
+        def keep_end() -> None:
+            self._end = run()
+
+        self._thread = threading.Thread(target=keep_end, daemon=True)
+        self._thread.start()
+
+    def _found(self, *, is_last: bool) -> list[Path]:
+        """The files to hand over, as they are now or at the end."""
+        raise NotImplementedError
 
     def _collect(self, *, is_last: bool) -> None:
-        """Put new and changed files into the outbox; the log once the job has ended."""
-        found = [*self._root.glob(f"{ITEMS}/*/*"), *self._root.glob(f"{GATE}/report-*.json")]
-        if is_last:
-            found.append(self._root / LOG)
-        for path in sorted(found):
+        """Put new and changed files into the outbox."""
+        for path in sorted(self._found(is_last=is_last)):
             name = str(path.relative_to(self._root))
-            if path.suffix in {".parquet", ".json", ".log"} and self._sent.get(name) != _state(path):
+            if self._sent.get(name) != _state(path):
                 self._note(path)
                 self._outbox.extend(pieces_of(name, path.read_bytes()))
 
     def _note(self, path: Path) -> None:
         self._sent[str(path.relative_to(self._root))] = _state(path)
+
+
+class NodeWorker(NodeFolder):
+    """Runs one job as the executor `local` runs it."""
+
+    def start(self) -> None:
+        """Start the job in `job.json`, in the folder of this node."""
+        (self._root / GATE).mkdir(exist_ok=True)
+        job = read_job(self._root / "job.json")
+        shard = None if job.shard is None else replace(job.shard, gate=str(self._root / GATE))
+        job = replace(job, items_path=str(self._root / ITEMS), shard=shard)
+        self._launch(
+            lambda: LocalExecutor(Settings(home=self._root)).run(
+                job, self._hear, log_path=self._root / LOG, interrupts=self._interrupts
+            )
+        )
+
+    def ask(self) -> NodeAnswer:
+        """What happened since the last question."""
+        give_sign(self._root / GATE)
+        return super().ask()
+
+    def _hear(self, event: Event) -> None:
+        self._events.append(encode(event).rstrip(b"\n"))
+
+    def _found(self, *, is_last: bool) -> list[Path]:
+        """The items and reports; the log once the job has ended."""
+        found = [*self._root.glob(f"{ITEMS}/*/*"), *self._root.glob(f"{GATE}/report-*.json")]
+        if is_last:
+            found.append(self._root / LOG)
+        return [path for path in found if path.suffix in {".parquet", ".json", ".log"}]
+
+
+class NodeCaller(NodeFolder):
+    """Runs one call."""
+
+    def lacking(self, names: list[str]) -> list[str]:
+        """Those of the files to keep that the node does not have yet."""
+        return lacking(names)
+
+    def keep(self, piece: FilePiece) -> None:
+        """Take a piece of a file that stays on the node."""
+        if (content := self._inbox.add(piece)) is not None:
+            keep_file(piece.name, content)
+
+    def start(self, module: str) -> None:
+        """Start the call, whose request is in the folder."""
+        self._note(self._root / REQUEST)
+        self._launch(lambda: run_call(module, self._root, self._interrupts))
+
+    def detail(self) -> str:
+        """Why there is no answer."""
+        return "" if self._end is None else self._end.detail
+
+    def _found(self, *, is_last: bool) -> list[Path]:
+        """The answer, once it is there for good."""
+        path = self._root / ANSWER
+        return [path] if is_last and path.is_file() else []
 
 
 def _state(path: Path) -> tuple[int, int]:

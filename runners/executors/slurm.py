@@ -1,4 +1,4 @@
-"""The executor `slurm`: each job, or each of its workers, is a Slurm job submitted by submitit.
+"""The executor `slurm`: each job, or each of its workers, or each call is a Slurm job submitted by submitit.
 
 The home must be in a folder that the nodes share: a worker writes its items, its events and its end there. On
 the node the job runs as the executor `local` runs it. A job that Slurm ended (a lost node, a preemption, its
@@ -16,6 +16,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from runners.executors.calls import (
+    ANSWER,
+    CALL_LOG,
+    OWNER_FILE,
+    OWNER_FOLDER,
+    REQUEST,
+    CallStoppedError,
+    NodeCall,
+    keep_file,
+    lacking,
+    run_call,
+)
 from runners.executors.local import LocalExecutor, job_mark
 from runners.executors.supervisor import WorkerEnd, catch_interrupts, end_marked
 from runners.hardware import Gpu, Hardware, describe_hardware
@@ -27,8 +39,10 @@ from tracker.serialization import dump_json, load_json, write_atomically
 from tracker.settings import Settings
 
 SUBMISSIONS = 4  # of one job
+CALL = "call.json"  # in the folder of a call
 POLL_S = 0.5
 LATE_S = 15.0  # in which files that a node wrote last appear here
+CALLS_AT_ONCE = 16  # that wait or run: Slurm itself knows when there is room
 LOCAL = "local"  # submitit's own cluster of processes on this machine
 
 
@@ -39,6 +53,14 @@ class NodeEnd:
     returncode: int
     stopped: str | None
     stopped_for: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedCall:
+    """The content of `call.json`: what the node needs beside the request."""
+
+    module: str
+    kept: dict[str, str]  # name on the node → path in the shared folder
 
 
 class SlurmExecutor:
@@ -78,7 +100,7 @@ class SlurmExecutor:
         for number in range(1, SUBMISSIONS + 1):
             attempt = Attempt(folder, number)
             attempt.clear()
-            submitted = self._submit(job, attempt, log_path)
+            submitted = self._submit(work, attempt, log_path, n_cards=self._n_cards(job.settings))
             end = _follow(submitted, attempt, on_event, interrupts)
             if end is not None:
                 return WorkerEnd(end.returncode, log_path, end.stopped, end.stopped_for)
@@ -91,21 +113,70 @@ class SlurmExecutor:
 
     def end_orphan(self, first_run_id: str) -> None:
         """Cancel what was submitted for a job whose driver is gone."""
-        for path in (self._settings.home / "jobs" / first_run_id).glob("**/submitted-*.json"):
+        self._cancel(self._settings.home / "jobs" / first_run_id)
+        end_marked(job_mark(self._settings.items_path, first_run_id))
+
+    def places(self, *, n_cards: int, per_node: int) -> int:
+        """How many calls are submitted at the same time; on this machine alone, as many as it can run."""
+        del n_cards
+        return per_node if self._cluster == LOCAL else CALLS_AT_ONCE
+
+    def call(
+        self, call: NodeCall, folder: Path, on_warning: Callable[[str], None], *, interrupts: Sequence[float]
+    ) -> bytes:
+        """Submit the call and wait for its answer, again if Slurm ended it.
+
+        Raises:
+            CallStoppedError: it was given up.
+            TrackerError: it cannot be submitted, or ended without an answer.
+        """
+        folder.mkdir(mode=OWNER_FOLDER, parents=True)
+        write_atomically(folder / REQUEST, call.request, mode=OWNER_FILE)
+        kept = {name: str(path) for name, path in call.kept.items()}
+        write_atomically(folder / CALL, dump_json(SubmittedCall(call.module, kept)))
+        n_cards = self._parameters.get("gpus_per_node", call.n_cards)
+        why = ""
+        for number in range(1, SUBMISSIONS + 1):
+            if number > 1:
+                on_warning(f"{why}; its training begins again")
+            attempt = Attempt(folder, number)
+            submitted = self._submit(work_on_call, attempt, folder / CALL_LOG, n_cards=n_cards)
+            end = _follow(submitted, attempt, lambda _: None, interrupts)
+            if (folder / ANSWER).is_file():
+                return (folder / ANSWER).read_bytes()
+            if interrupts:
+                raise CallStoppedError
+            if end is not None and end.returncode >= 0:
+                raise TrackerError(f"a training ended on a node without a result: {end.stopped}")
+            state = str(submitted.state).lower()
+            why = (
+                f"Slurm ended job {submitted.job_id} ({state})" if end is None else f"on a node {end.stopped}"
+            )
+        message = f"a training was lost {SUBMISSIONS} times, at last because {why}"
+        raise TrackerError(message, hint="`sacct` shows why; TRACKER_SLURM has its limits of memory and time")
+
+    def end_calls(self, folder: Path) -> None:
+        """Cancel what was submitted for calls below `folder`."""
+        self._cancel(folder)
+        end_marked(str(folder))
+
+    def _cancel(self, folder: Path) -> None:
+        for path in folder.glob("**/submitted-*.json"):
             with contextlib.suppress(Exception):  # a job that has ended, or another cluster
                 known = json.loads(path.read_bytes())
                 if known["cluster"] == self._cluster != LOCAL:
                     self._submitit.SlurmJob(path.parent / "submitit", known["job_id"]).cancel(check=False)
-        end_marked(job_mark(self._settings.items_path, first_run_id))
 
-    def _submit(self, job: Job, attempt: Attempt, log_path: Path) -> Any:
+    def _submit(
+        self, run: Callable[[str, str, int], None], attempt: Attempt, log_path: Path, *, n_cards: int
+    ) -> Any:
         parameters: dict[str, Any] = {"name": "tracker", **self._parameters}
-        if n_cards := self._n_cards(job.settings):
+        if n_cards:
             parameters["gpus_per_node"] = n_cards
         try:
             executor = self._submitit.AutoExecutor(folder=attempt.folder / "submitit", cluster=self._cluster)
             executor.update_parameters(**parameters)
-            submitted = executor.submit(work, str(self._settings.home), str(attempt.folder), attempt.number)
+            submitted = executor.submit(run, str(self._settings.home), str(attempt.folder), attempt.number)
         except Exception as error:
             hint = "run it where `sbatch` works, and check TRACKER_SLURM, the parameters of submitit as JSON"
             raise TrackerError(f"the job cannot be submitted to Slurm: {error}", hint=hint) from error
@@ -177,6 +248,22 @@ def work(home: str, folder: str, number: int) -> None:
             interrupts=StopFiles(attempt, signals),
         )
     write_atomically(attempt.end, dump_json(NodeEnd(end.returncode, end.stopped, end.stopped_for)))
+
+
+def work_on_call(home: str, folder: str, number: int) -> None:
+    """What runs on the node: the call in `folder`."""
+    del home
+    attempt = Attempt(Path(folder), number)
+    what = load_json(SubmittedCall, (attempt.folder / CALL).read_bytes(), where=CALL)
+    try:
+        for name in lacking(list(what.kept)):
+            keep_file(name, Path(what.kept[name]).read_bytes())
+        with catch_interrupts() as signals:
+            worker = run_call(what.module, attempt.folder, StopFiles(attempt, signals))
+        end = NodeEnd(worker.returncode, worker.detail, worker.reason)
+    except TrackerError as error:
+        end = NodeEnd(error.exit_code, str(error), "error")
+    write_atomically(attempt.end, dump_json(end))
 
 
 def _follow(

@@ -97,13 +97,11 @@ def comparability_of(tier: Tier, home: Path, *, program: str | None = None) -> C
     """
     found = corpus(tier.corpus, home)
     program = program or program_text(tier.program or None)
-    torch = installed_version("torch", extra="research")
-    decides = harness_hash(tier, torch=torch, sources=deciding_sources())
     return Comparability(
         corpus_hash=found.hash,
         script_hash=_hash(script.shipped(tier)),
         program_hash=_hash(program + essence(PROMPTING.read_text())),
-        harness_version=f"{tracker.__version__}-{RULES}-{training.VERSION}-{decides}",
+        harness_version=f"{tracker.__version__}-{RULES}-{training.VERSION}-{deciding_hash(tier)}",
         program=program,
         note=found.note,
     )
@@ -182,6 +180,16 @@ def _is_incidental(node: ast.AST) -> bool:
 def _lines_of(node: ast.AST) -> range:
     assert isinstance(node, ast.stmt)
     return range(node.lineno, (node.end_lineno or node.lineno) + 1)
+
+
+def deciding_hash(tier: Tier) -> str:
+    """The `harness_hash` of this installation.
+
+    Raises:
+        TrackerError: torch is not installed.
+    """
+    torch = installed_version("torch", extra="research")
+    return harness_hash(tier, torch=torch, sources=deciding_sources())
 
 
 def harness_hash(tier: Tier, *, torch: str, sources: Mapping[str, str]) -> str:

@@ -31,18 +31,16 @@ from runners.research.problem.tiers import Tier
 from runners.research.problem.tiers import tier as tier_of
 from runners.research.seeds import StudySeeds
 from runners.research.study import StudyContext, run_study
+from runners.research.trainer import opened_trainer
 from runners.research.training import cache as training
 from runners.research.training.pool import StoppedError, TrainingPool
-from runners.research.training.slots import slots_here
 from runners.research.transfer import LargerSize, NotScalableError, larger_tier
-from runners.sandbox import run as sandbox
 from tracker.errors import EXIT_INTERRUPTED, DiskFullError, ModelError, TrackerError, UnreachableError
 from tracker.files.studies import Ledger
 from tracker.records.studies import (
     Change,
     Study,
     StudyStatus,
-    Track,
     Training,
 )
 
@@ -127,21 +125,21 @@ def _opened(
     facts = comparability_of(tier, home, program=study.program if study.has_own_program else None)
     facts.refuse(study)
     seeds = StudySeeds(ledger.read_secret())
-    box = sandbox.for_study(
-        study.sandbox, runs_code=study.track is Track.CODE, needs_gpu=tier.device != "cpu"
-    )
     corpus_hash = corpus(tier.corpus, home).hash
+
+    def warn(message: str) -> None:
+        say(StudyEvent("warning", message=message))
 
     def pool_of(tier: Tier) -> TrainingPool:
         def train(change: Change, seed: int, *, splits: Sequence[str]) -> Training:
-            return training.cached(change, seed, tier, splits=splits, home=home, sandbox=box)
+            return trainer.train(change, seed, tier, splits=splits)
 
         def identity(change: Change) -> str:
             return training.key(change, 0, tier, corpus_hash)
 
         return TrainingPool(
             FinalTestCache(train, ledger, identity),
-            n_at_once=len(slots_here(tier.device)),
+            n_at_once=trainer.n_at_once(tier),
             identity=identity,
             is_stopped=stop,
             on_training=on_training,
@@ -150,29 +148,30 @@ def _opened(
     def on_training(done: Training) -> None:
         say(StudyEvent("training", status=done.status.value, seed=done.seed, duration_s=done.train_s))
 
-    pool, size = pool_of(tier), None
-    with suppress(NotScalableError):
-        larger = larger_tier(tier)
-        size = LargerSize(tier, larger, pool_of(larger))
-    agent = _agent(study, ledger, say)
-    try:
-        yield StudyContext(
-            tier=tier,
-            space=space.tunables(tier),
-            agent=agent,
-            seeds=seeds,
-            pool=pool,
-            identity=lambda change: training.key(change, 0, tier, corpus_hash),
-            categories=lambda parent, child: space.categories(parent, child, tier),
-            shipped_script=script.shipped(tier),
-            say=say,
-            size=size,
-        )
-    finally:
-        pool.close()
-        if size is not None:
-            size.pool.close()
-        agent.close()
+    with opened_trainer(study, ledger, tier, warn) as trainer:
+        pool, size = pool_of(tier), None
+        with suppress(NotScalableError):
+            larger = larger_tier(tier)
+            size = LargerSize(tier, larger, pool_of(larger))
+        agent = _agent(study, ledger, say)
+        try:
+            yield StudyContext(
+                tier=tier,
+                space=space.tunables(tier),
+                agent=agent,
+                seeds=seeds,
+                pool=pool,
+                identity=lambda change: training.key(change, 0, tier, corpus_hash),
+                categories=lambda parent, child: space.categories(parent, child, tier),
+                shipped_script=script.shipped(tier),
+                say=say,
+                size=size,
+            )
+        finally:
+            pool.close()
+            if size is not None:
+                size.pool.close()
+            agent.close()
 
 
 def _agent(study: Study, ledger: Ledger, say: Callable[[StudyEvent], None]) -> Agent:

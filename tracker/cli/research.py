@@ -14,7 +14,9 @@ from tracker.cli import print_json
 from tracker.cli.flags import DEFAULT_ENGINE, EngineFlags
 from tracker.cli.help import AGENT, JsonDocument, command_app
 from tracker.cli.research_flags import (
+    RESUMED_WHERE,
     AgentName,
+    ExecutorName,
     HarnessCommand,
     HarnessVariables,
     NoTransfer,
@@ -22,6 +24,7 @@ from tracker.cli.research_flags import (
     StudySecretText,
     TaskName,
     Tier,
+    begun_line,
     task_name,
     tell_end,
 )
@@ -67,6 +70,7 @@ def run(
     harness_env: HarnessVariables = (),
     study_secret: StudySecretText = None,
     no_transfer: NoTransfer = False,
+    executor: ExecutorName = None,
     no_sandbox: bool = False,
     as_json: JsonDocument = False,
 ) -> None:
@@ -136,6 +140,7 @@ def run(
         program=None if program is None else read_program(program),
         secret=None if study_secret is None else given_secret(study_secret),
         has_transfer=not no_transfer,
+        executor=executor,
     )
     begun = begin_study(request, home)
     end = _work(begun, home) if face is None else served(begun, home, face)
@@ -146,8 +151,14 @@ app.command(serve)
 
 
 @app.command
-def resume(study: str, /, *, as_json: JsonDocument = False) -> None:
-    """Resume a study that was paused, interrupted or killed; at most one training is repeated.
+def resume(
+    study: str,
+    /,
+    *,
+    executor: Annotated[str | None, Parameter(help=RESUMED_WHERE)] = None,
+    as_json: JsonDocument = False,
+) -> None:
+    """Resume a study that was paused, interrupted or killed; only trainings that were under way are repeated.
 
     Parameters
     ----------
@@ -160,7 +171,7 @@ def resume(study: str, /, *, as_json: JsonDocument = False) -> None:
     from tracker.research.serve import check_unserved
 
     home = load_settings()
-    begun = resumed_study(study, home)
+    begun = resumed_study(study, home, executor=executor)
     check_unserved(begun)
     _finish(_work(begun, home), home, as_json=as_json)
 
@@ -176,6 +187,7 @@ def baseline(
     placebo_share: float = 0.1,
     study_secret: StudySecretText = None,
     no_transfer: NoTransfer = False,
+    executor: ExecutorName = None,
     as_json: JsonDocument = False,
 ) -> None:
     """Run the baselines that models are compared with, at the same number of trials.
@@ -212,6 +224,7 @@ def baseline(
                 placebo_share=placebo_share,
                 secret=secret,
                 has_transfer=not no_transfer,
+                executor=executor,
             )
             known = known_study(request, home)
             if known is None:
@@ -513,7 +526,7 @@ def _work(study: Study, home: Settings) -> StudyEnd:
     from tracker.cli.research_progress import StudyProgress
     from tracker.research.driver import run_study
 
-    print(f"study {study.study_id}", file=sys.stderr)
+    print(begun_line(study), file=sys.stderr)
     with StudyProgress(progress_console(), n_total=study.n_trials) as progress:
         return run_study(study, home, progress.show)
 

@@ -12,6 +12,7 @@ from tracker.cli.help import AGENT
 from tracker.settings import Settings
 
 if TYPE_CHECKING:
+    from tracker.records.studies import Study
     from tracker.research.driver import StudyEnd
 
 Tier = Annotated[str, Parameter(help="Training size: smoke, cpu, gpu-small, gpu or another shipped task.")]
@@ -50,6 +51,13 @@ NoTransfer = Annotated[
         help="Do not try the final change at four times the size: six trainings at that size.",
     ),
 ]
+ExecutorName = Annotated[
+    str | None,
+    Parameter(
+        help="Where the trainings run: local, ray, slurm, the name of an installed executor, or "
+        "`package.module:Class`; default: TRACKER_EXECUTOR, else local.",
+    ),
+]
 HarnessCommand = Annotated[
     str | None,
     Parameter(
@@ -66,6 +74,7 @@ HarnessVariables = Annotated[
         help="Variable that the harness gets, such as the key of its model's server; repeatable.",
     ),
 ]
+RESUMED_WHERE = "Where the trainings run now; default: where the study was begun."
 CLIENT = "client"  # an agent from outside without a name
 EXIT_HINTS = {
     1: "finished trials are kept; `{again}` continues; the worker's log: {log}",
@@ -82,6 +91,11 @@ def task_name(task: str | None, tier: str, home: Settings) -> str:
     from runners.research.problem.tiers import kept_task
 
     return kept_task(task, home.home).name
+
+
+def begun_line(study: Study) -> str:
+    """A study that begins, with where it trains unless that is here."""
+    return f"study {study.study_id}" + ("" if study.executor == "local" else f" on {study.executor}")
 
 
 def tell_end(end: StudyEnd) -> None:

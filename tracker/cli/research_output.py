@@ -26,7 +26,7 @@ CONTRACT = (
 MORE = (
     "reason", "detail", "n_done", "n_rejected", "n_duplicates", "n_invalid", "n_failed", "n_caught",
     "n_placebos", "n_false_accepts", "n_trainings", "cpu_s", "latency_s", "corpus_hash", "sandbox",
-    "warnings", "started_at", "ended_at", "secret_hash", "secret", "transfer_n_params",
+    "executor", "warnings", "started_at", "ended_at", "secret_hash", "secret", "transfer_n_params",
     "transfer_n_tokens", "transfer_gain_bpb", "transfer_gain_ci_low", "transfer_gain_ci_high",
     "transfer_detail",
 )  # fmt: skip
@@ -190,6 +190,7 @@ def summary(row: dict[str, Any]) -> str:
         f"{one_line(row['agent_name'])} on {row['tier']}/{row['track']}, seed {row['seed']}",
         f"{row['n_done']} of {row['n_trials']} trials",
         f"{row['n_accepted']} kept",
+        *([] if row["executor"] in (None, "local") else [f"trained on {one_line(row['executor'])}"]),
         row["status"] + (f" ({one_line(row['detail'] or row['reason'])})" if row["reason"] else ""),
     ]
     return " · ".join(parts)

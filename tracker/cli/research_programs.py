@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from tracker.cli import print_json
 from tracker.cli.flags import DEFAULT_ENGINE, EngineFlags
 from tracker.cli.help import AGENT, JsonDocument
-from tracker.cli.research_flags import AgentName, Tier
+from tracker.cli.research_flags import AgentName, ExecutorName, Tier
 from tracker.settings import load_settings
 
 
@@ -28,6 +28,7 @@ def improve_program(
     placebos: int = 1,
     seeds: int = 5,
     engine: EngineFlags = DEFAULT_ENGINE,
+    executor: ExecutorName = None,
     resume: str | None = None,
     as_json: JsonDocument = False,
 ) -> None:
@@ -87,6 +88,7 @@ def improve_program(
             n_placebos=placebos,
             n_test=seeds,
             engine=engine.settings(),
+            executor=executor,
         )
         search = begin_search(request, home)
     print(f"search {search.program_id}", file=sys.stderr)

@@ -14,10 +14,12 @@ from tracker.cli import print_json
 from tracker.cli.help import AGENT
 from tracker.cli.research_flags import (
     CLIENT,
+    ExecutorName,
     HarnessCommand,
     HarnessVariables,
     TaskName,
     Tier,
+    begun_line,
     task_name,
     tell_end,
 )
@@ -44,6 +46,7 @@ def serve(
     http: int | None = None,
     harness: HarnessCommand = None,
     harness_env: HarnessVariables = (),
+    executor: ExecutorName = None,
     print_tools: bool = False,
 ) -> None:
     """Let any agent work on a study through tools: a server of the Model Context Protocol (MCP).
@@ -91,10 +94,11 @@ def serve(
             n_trials=trials,
             seed=seed,
             placebo_share=placebo_share,
+            executor=executor,
         )
         begun = begin_study(request, home)
     else:
-        begun = resumed_study(study, home)
+        begun = resumed_study(study, home, executor=executor)
         check_served(begun)
     tell_end(served(begun, home, face))
 
@@ -143,7 +147,7 @@ def served(study: Study, home: Settings, face: Face) -> StudyEnd:
     from tracker.cli.research_progress import StudyProgress
     from tracker.research.serve import serve_study
 
-    print(f"study {study.study_id}", file=sys.stderr)
+    print(begun_line(study), file=sys.stderr)
     with StudyProgress(progress_console(), n_total=study.n_trials) as progress:
         return serve_study(study, home, face, progress.show)
 

@@ -2,9 +2,9 @@
 
 `studies/<study_id>/study.json` is the study, `trials/<slot>.json` a finished trial, `proposals/<wave>.json`
 what was asked and answered, written before the first training of the wave, `test/<key>.json` a training that
-was measured on the split that is touched once, `secret.json` what the seeds follow from, `stop` the stop
-button. `attacks/<id>.json` is one run of the
-attack suite. Each appears whole or not at all.
+was measured on the split that is touched once, `trainings/<key>.json` one that a node of an executor did,
+`secret.json` what the seeds follow from, `stop` the stop button. `attacks/<id>.json` is one run of the attack
+suite. Each appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -137,6 +137,29 @@ class Ledger:
     def write_test_training(self, name: str, training: Training) -> None:
         """Keep a training measured on `test`."""
         self._write(self.folder / "test" / f"{name}.json", training)
+
+    def node_training(self, key: str) -> Training | None:
+        """A training that a node did for this study, without its score on `test`."""
+        path = self._node_trainings / f"{key}.json"
+        return _read(Training, path) if path.is_file() else None
+
+    def write_node_training(self, training: Training) -> None:
+        """Keep a training that a node did."""
+        self._write(self._node_trainings / f"{training.key}.json", training)
+
+    def node_machine(self) -> str:
+        """The processor or card of the nodes that train this study; empty: none did yet."""
+        first = min(self._node_trainings.glob("*.json"), default=None)
+        return "" if first is None else _read(Training, first).machine
+
+    @property
+    def calls_path(self) -> Path:
+        """The folders of trainings that are under way on nodes."""
+        return self.folder / "calls"
+
+    @property
+    def _node_trainings(self) -> Path:
+        return self.folder / "trainings"
 
     @property
     def stop_path(self) -> Path:

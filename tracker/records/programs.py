@@ -128,6 +128,7 @@ class ProgramSearch:
     status: SearchStatus = SearchStatus.RUNNING
     ended_at: datetime | None = None
     result: SearchResult | None = None
+    executor: str = "local"  # where its studies train
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -146,6 +146,7 @@ class Training:
     mfu: float | None = None  # model FLOPs utilization, 0..1; None: the device's peak is unknown
     peak_memory_bytes: int | None = None
     device: str = "cpu"
+    machine: str = ""  # processor or card of the node that trained it; empty: the machine of the study
     # what the evaluator measured beside the scores; in the files alone, and never shown to an agent
     evidence: Mapping[str, float] = field(default_factory=dict)
 
@@ -309,6 +310,7 @@ class Study:
     secret: str | None = None  # written down once the study is complete
     ngram_bpb: float | None = None  # of an n-gram table on `test`; None: a task without such a line
     has_transfer: bool = False  # whether the final change is tried at a larger size
+    executor: str = "local"  # where it trains
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -8,7 +8,7 @@ import secrets
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import tracker
 from runners.card_support import can_use_card
 from runners.engines import choose_engine
+from runners.executors import DEFAULT_EXECUTOR, EXECUTORS
 from runners.hardware import describe_hardware
 from runners.models.resolve import weights_format
 from runners.research.agents import (
@@ -30,6 +31,7 @@ from runners.research.attacks.run import attack_names
 from runners.research.comparability import MAX_PROGRAM_BYTES, comparability_of, program_text
 from runners.research.corpora.ngram_line import task_line
 from runners.research.problem.tiers import tier as tier_of
+from runners.research.trainer import calls_of
 from runners.sandbox import run as sandbox
 from tracker.bench.run import check_home, new_run_id, resolve_named
 from tracker.errors import DiskFullError, TrackerError, UnknownNameError, UsageError
@@ -86,9 +88,12 @@ class StudyRequest:
     token_budget: int | None = None
     name: str | None = None  # of an agent from outside, which `tracker research serve` gives tools to
     has_transfer: bool = True
+    executor: str | None = None  # where it trains; None: that of the settings
 
     def __post_init__(self) -> None:
         """Refuse values out of range, naming the flag."""
+        if self.executor is not None:
+            EXECUTORS.place(self.executor)  # a wrong name costs nothing
         if not self.agent or self.agent != self.agent.strip():
             message = f"`{self.agent}` is not an agent name: it is empty or has spaces around it"
             raise TrackerError(message, hint="example: `--agent demo`")
@@ -165,7 +170,8 @@ def begin_study(request: StudyRequest, settings: Settings) -> Study:
     start_logging(settings.log_level)
     tier, track = tier_of(request.tier, settings.home), Track(request.track)
     check_home(settings)
-    box = _sandbox(request, track)
+    executor = request.executor or settings.executor
+    box = _sandbox(request, track, executor, settings)
     spec = agent_spec(request, track, settings)
     program = None if request.program is None else program_text(request.program)
     facts = comparability_of(tier, settings.home, program=program)
@@ -196,6 +202,7 @@ def begin_study(request: StudyRequest, settings: Settings) -> Study:
         secret_hash=secret.hash,
         ngram_bpb=task_line(tier, settings.home),
         has_transfer=request.has_transfer,
+        executor=executor,
     )
     ledger = Ledger(settings.studies_path / study.study_id)
     if request.proposals is not None:
@@ -240,8 +247,8 @@ def read_program(path: Path) -> str:
         raise UsageError(f"`{path}` is not text in UTF-8", hint=hint) from error
 
 
-def resumed_study(name: str, settings: Settings) -> Study:
-    """The study with that id, or the start of its id, ready to be resumed.
+def resumed_study(name: str, settings: Settings, *, executor: str | None = None) -> Study:
+    """The study with that id, or the start of its id, ready to be resumed where it was, or by `executor`.
 
     Raises:
         UnknownNameError: there is no such study.
@@ -258,8 +265,27 @@ def resumed_study(name: str, settings: Settings) -> Study:
     program = study.program if study.has_own_program else None
     comparability_of(tier_of(study.tier, settings.home), settings.home, program=program).refuse(study)
     ledger.read_secret()
-    sandbox.for_study(study.sandbox, runs_code=study.track is Track.CODE)
+    if executor is not None and executor != study.executor:
+        study = replace(study, executor=_other_executor(executor, study, ledger))
+    if study.executor == DEFAULT_EXECUTOR:
+        sandbox.for_study(study.sandbox, runs_code=study.track is Track.CODE)
+    else:
+        calls_of(study.executor, settings)
     return study
+
+
+def _other_executor(name: str, study: Study, ledger: Ledger) -> str:
+    """The executor `name` for a study that was begun with another one.
+
+    Raises:
+        TrackerError: there is none of that name, or it would compare trainings of this machine with others.
+    """
+    EXECUTORS.place(name)
+    if DEFAULT_EXECUTOR in (name, study.executor) and ledger.trial_paths():
+        message = f"study `{study.study_id}` has trials of the executor `{study.executor}`"
+        hint = "trainings of this machine and of a cluster are not compared: leave `--executor` out"
+        raise TrackerError(message, hint=hint)
+    return name
 
 
 def known_study(request: StudyRequest, settings: Settings) -> Study | None:
@@ -272,6 +298,7 @@ def known_study(request: StudyRequest, settings: Settings) -> Study | None:
             study = Ledger(folder).read_study()
             found = (study.agent.name, study.tier, study.track, study.seed, study.n_trials, study.wave_size)
             is_same = found == wanted and study.placebo_share == request.placebo_share
+            is_same &= study.executor == (request.executor or settings.executor)
             is_same &= request.secret is None or request.secret.hash == study.secret_hash
             if is_same and study.status is StudyStatus.COMPLETE and facts.agree(study):
                 return study
@@ -315,13 +342,19 @@ def keep_attacks(outcomes: Sequence[Attack], *, started_at: datetime, tier: str,
     publish(settings)
 
 
-def _sandbox(request: StudyRequest, track: Track) -> sandbox.Sandbox:
+def _sandbox(request: StudyRequest, track: Track, executor: str, settings: Settings) -> sandbox.Sandbox:
     """The sandbox for the trainings; code written by an agent needs the best kind available.
 
+    A cluster's node must have bubblewrap, which it tells once it trains.
+
     Raises:
-        TrackerError: there is no such sandbox here.
+        TrackerError: there is no such sandbox here, or the executor cannot be used here.
     """
     requested = "" if request.has_sandbox else str(sandbox.Kind.NONE)
+    if executor != DEFAULT_EXECUTOR:
+        calls_of(executor, settings)
+        if request.has_sandbox:
+            return sandbox.Sandbox(sandbox.Kind.BUBBLEWRAP)
     return sandbox.for_study(requested, runs_code=track is Track.CODE)
 
 

@@ -59,6 +59,7 @@ class SearchRequest:
     n_placebos: int = 1
     n_test: int = 5
     engine: EngineSettings = field(default_factory=EngineSettings)
+    executor: str | None = None  # where the studies train; None: that of the settings
 
     def __post_init__(self) -> None:
         """Refuse values out of range, naming the flag."""
@@ -126,6 +127,7 @@ def begin_search(request: SearchRequest, settings: Settings) -> ProgramSearch:
         n_versions=min(request.n_versions, len(texts)) if texts else request.n_versions,
         n_placebos=request.n_placebos,
         n_test=request.n_test,
+        executor=request.executor or settings.executor,
         secret_hash=secret.hash,
         started_at=datetime.now(UTC),
     )
@@ -217,6 +219,7 @@ class _Runner:
             placebo_share=0.0,  # the search has its own
             secret=order.secret,
             program=order.program.text if order.program.version else None,
+            executor=search.executor,
         )
 
     def _score(self, study: Study) -> StudyScore:
@@ -260,6 +263,7 @@ def _study_request(request: SearchRequest) -> StudyRequest:
         track=request.track,
         n_trials=request.n_trials,
         engine=request.engine,
+        executor=request.executor,
     )
 
 

@@ -36,7 +36,7 @@ FORGET_TRIAL = (
 OF_STUDY = (
     "study_id", "tier", "seed", "n_trials", "wave_size", "placebo_share", "reason", "detail", "pid",
     "corpus_hash", "script_hash", "program_hash", "harness_version", "program", "sandbox",
-    "secret_hash", "secret", "ngram_bpb", "has_transfer",
+    "secret_hash", "secret", "ngram_bpb", "has_transfer", "executor",
 )  # fmt: skip
 OF_TRIAL = (
     "study_id", "slot", "wave", "is_placebo", "p_better", "reason", "detail", "claimed_gain_bpb",

@@ -130,6 +130,10 @@ class Corpus:
         """The tokens of one split, read as they are used."""
         return np.memmap(self.path(split), dtype=_dtype(self.meta.token_bytes), mode="r")
 
+    def files(self) -> tuple[Path, ...]:
+        """All that another machine needs of it."""
+        return (self.folder / META, *(self.path(split) for split in (TRAIN, *HELD_OUT)))
+
     def byte_lengths(self) -> NDArray[np.int64]:
         """(V,) bytes of text behind each token; 0 for a separator, which is not scored."""
         lengths = self.meta.byte_lengths or (1,) * self.meta.vocab_size
@@ -330,15 +334,24 @@ def _found(source: CorpusSource, folder: Path) -> Corpus | None:
     ]
     pinned = [(place, meta) for place, meta in metas if meta.hash == source.pinned_hash]
     same = [(place, meta) for place, meta in metas if not pinned and meta.made_of == dict(source.made_of())]
-    for place, meta in pinned or same:
-        found = Corpus(place, meta)
-        if _content_hash(found) != meta.hash:
-            raise TrackerError(
-                f"the files of the corpus in {place} have changed since they were written",
-                hint="delete that folder; the next run prepares it again",
-            )
-        return found
+    for place, _ in pinned or same:
+        return corpus_in(place)
     return None
+
+
+def corpus_in(place: Path) -> Corpus:
+    """The prepared corpus in this folder.
+
+    Raises:
+        TrackerError: its files are not what they were.
+    """
+    found = Corpus(place, load_json(Meta, (place / META).read_bytes(), where=str(place / META)))
+    if _content_hash(found) != found.hash:
+        raise TrackerError(
+            f"the files of the corpus in {place} have changed since they were written",
+            hint="delete that folder; the next run prepares it again",
+        )
+    return found
 
 
 def _made(source: CorpusSource, folder: Path) -> Corpus:

@@ -7,15 +7,12 @@ the gate's, and the same for all of a study, so that two of them can be compared
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 from runners.research.problem.tiers import Tier
 from runners.research.tools.workspace import ProbeRun
-from runners.research.training import cache
-from runners.sandbox.run import Sandbox
+from runners.research.trainer import Trainer
 from tracker.records.studies import Change, Split, Study, Training, TrainingStatus
 
 MAX_SHARE = 0.1  # of a training's tokens, in one probe
@@ -73,23 +70,14 @@ def probe_seed(study: Study) -> int:
     return int.from_bytes(digest[:8]) >> (64 - SEED_BITS)
 
 
-def sandboxed_prober(study: Study, tier: Tier, home: Path, sandbox: Sandbox) -> Prober:
-    """The prober of a study: real trainings, from the home's cache where they are known."""
+def study_prober(study: Study, tier: Tier, trainer: Trainer) -> Prober:
+    """The prober of a study: real trainings where it trains, from a cache if they are known."""
     seed = probe_seed(study)
 
     def probe(draft: Change, incumbent: Change, share: float) -> ProbeResult:
         n_tokens = probe_tokens(tier, share)
         short = replace(tier, train_tokens=n_tokens)
-        train = _trainer(short, seed, home=home, sandbox=sandbox)
-        return ProbeResult(train(draft), train(incumbent), n_tokens)
+        trained = [trainer.train(each, seed, short, splits=(Split.VAL,)) for each in (draft, incumbent)]
+        return ProbeResult(trained[0], trained[1], n_tokens)
 
     return probe
-
-
-def _trainer(tier: Tier, seed: int, *, home: Path, sandbox: Sandbox) -> Callable[[Change], Training]:
-    splits: Sequence[str] = (Split.VAL,)
-
-    def train(change: Change) -> Training:
-        return cache.cached(change, seed, tier, splits=splits, home=home, sandbox=sandbox)
-
-    return train

@@ -20,12 +20,12 @@ from runners.research.problem.tiers import tier as tier_of
 from runners.research.problem.tunables import Tunable
 from runners.research.study import incumbent_after
 from runners.research.tools.catalog import Arguments
-from runners.research.tools.probe import Prober, sandboxed_prober, token_budget
+from runners.research.tools.probe import Prober, study_prober, token_budget
 from runners.research.tools.workspace import AskedProposal, Draft, Workspace
+from runners.research.trainer import trainer_of
 from runners.research.trial import shown_trial
-from runners.sandbox import run as sandbox
 from tracker.files.studies import Ledger
-from tracker.records.studies import Change, Study, StudyStatus, Track, Training, Trial
+from tracker.records.studies import Change, Study, StudyStatus, Training, Trial
 from tracker.wording import counted
 
 CURVE_POINTS = 16
@@ -58,13 +58,12 @@ def session_setting(ledger: Ledger) -> SessionSetting:
     study = ledger.read_study()
     home = ledger.folder.parent.parent
     tier = tier_of(study.tier, home)
-    box = sandbox.for_study(study.sandbox, runs_code=study.track is Track.CODE)
     return SessionSetting(
         ledger=ledger,
         tier=tier,
         space=spaces.tunables(tier),
         shipped_script=scripts.shipped(tier),
-        prober=sandboxed_prober(study, tier, home, box),
+        prober=study_prober(study, tier, trainer_of(study, ledger, tier)),
     )
 
 

@@ -85,7 +85,7 @@ def cached(
 ) -> Training:
     """The training from the home's cache, or run now and kept there; see `train`."""
     context = TrainingContext(tier, home, sandbox, corpus(tier.corpus, home))
-    return _cached(change, seed, context, splits)
+    return cached_in(context, change, seed, splits=splits)
 
 
 def train(
@@ -100,7 +100,8 @@ def train(
     return _trained(change, seed, TrainingContext(tier, home, sandbox, corpus(tier.corpus, home)), splits)
 
 
-def _cached(change: Change, seed: int, context: TrainingContext, splits: Sequence[str]) -> Training:
+def cached_in(context: TrainingContext, change: Change, seed: int, *, splits: Sequence[str]) -> Training:
+    """The same with a corpus that is at hand."""
     path = context.folder / f"{key(change, seed, context.tier, context.corpus.hash)}.json"
     if path.is_file():
         known = load_json(Training, path.read_bytes(), where=str(path))
@@ -152,7 +153,7 @@ def _shipped(seed: int, context: TrainingContext) -> Training:
     Raises:
         BaselineError: it cannot be trained here.
     """
-    shipped = _cached(Change(), seed, context, KEPT_SPLITS)
+    shipped = cached_in(context, Change(), seed, splits=KEPT_SPLITS)
     if shipped.status is not TrainingStatus.OK:
         why = shipped.detail or shipped.reason or shipped.status.value
         message = f"the defaults of tier `{context.tier.name}` cannot be trained here: {why}"
@@ -170,12 +171,17 @@ def _differing(params: Params, text: str) -> Params:
 
 
 def _keep(training: Training, context: TrainingContext) -> None:
-    """Into the home's cache, without what is measured once only."""
+    """Into the home's cache."""
+    if (kept := to_keep(training)) is not None:
+        write_atomically(context.folder / f"{training.key}.json", dump_json(kept))
+
+
+def to_keep(training: Training) -> Training | None:
+    """What may be kept of a training: without what is measured once only; None: it is done again."""
     if training.status in NOT_KEPT or training.reason in NOT_KEPT_REASONS:
-        return
+        return None
     shared = {split: bpb for split, bpb in training.bpb.items() if split in KEPT_SPLITS}
-    path = context.folder / f"{training.key}.json"
-    write_atomically(path, dump_json(replace(training, bpb=shared)))
+    return replace(training, bpb=shared)
 
 
 def _cost_finding(training: Training, seen: Evaluation, shipped: Training, budget_s: float) -> Finding | None:
