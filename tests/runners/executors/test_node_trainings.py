@@ -21,8 +21,10 @@ from runners.child import repeating
 from runners.executors import ray_cluster
 from runners.executors.calls import CallStoppedError, NodeCall, call_mark, node_store
 from runners.executors.supervisor import marked_processes
+from runners.research.comparability import deciding_hash
 from runners.research.corpora.build import corpus
 from runners.research.node_training import NodeReply, NodeRequest, corpus_place, reply_to
+from runners.research.problem import script as scripts
 from runners.research.problem.tiers import Tier
 from runners.research.problem.tiers import tier as tier_of
 from runners.research.trainer import NodeTrainer
@@ -185,6 +187,21 @@ def request(home: Path, store: Path, tier: Tier = TINY, **more: Any) -> NodeRequ
         "deciding_hash": "0",
     }
     return NodeRequest(**common | more)
+
+
+def test_node_trains_the_shipped_script_beside_an_edited_one_and_keeps_both(home: Path, store: Path) -> None:
+    edited = Change(script=scripts.shipped(TINY).replace(scripts.END, f"UNUSED = 1\n{scripts.END}"))
+    wanted = request(home, store, sandbox="none", runs_code=True, deciding_hash=deciding_hash(TINY))
+    text = corpus(TINY.corpus, home)
+    of_edited = key(edited, 1, TINY, text.hash)
+    reply = reply_to(replace(wanted, change=edited, key=of_edited))
+    assert reply.training is not None, reply.message
+    assert (reply.training.status, reply.training.key) == (TrainingStatus.OK, of_edited)
+    assert {path.stem for path in (store / "trainings").glob("*.json")} == {wanted.key, of_edited}
+    again = reply_to(wanted)
+    assert again.training is not None
+    assert again.training.bpb == reply.training.bpb, "the same numbers, since nothing uses the new line"
+    assert not home.joinpath("trainings").exists()
 
 
 def test_node_with_another_version_refuses_to_train(home: Path, store: Path) -> None:
