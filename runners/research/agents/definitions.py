@@ -25,6 +25,10 @@ LEFT_OUT = re.compile(
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
+class InvalidCodeError(ValueError):
+    """The code of an answer, or the script after it, is no Python."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One top-level statement: its name, its tree, its lines from decorators and comments on."""
@@ -269,7 +273,7 @@ def _parse(code: str) -> ast.Module:
             return parsed(code)
     except (SyntaxError, ValueError) as error:
         line = (getattr(error, "text", "") or "").strip()[:80]
-        raise ValueError(
+        raise InvalidCodeError(
             f"the code of the answer is not valid Python: {error.args[0]} in `{line}`"
         ) from error
     except (RecursionError, MemoryError) as error:

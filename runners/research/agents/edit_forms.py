@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from runners.research.agents.drafts import FENCE, check_single
 from runners.research.agents.loose_json import documents
 
 EXAMPLE = "<<<<<<< SEARCH\nthe current lines\n=======\nthe new lines\n>>>>>>> REPLACE"
@@ -24,7 +25,6 @@ _REPLACE_WORD = r"(?:REPLACE|REPLACEMENT|UPDATED|NEW|AFTER)"
 OPENING = re.compile(rf"^\s*<{{3,12}}\s*{_SEARCH_WORD}\b[^\n]{{0,200}}$", re.IGNORECASE)
 DIVIDER = re.compile(rf"^\s*={{3,12}}\s*{_REPLACE_WORD}?:?\s*$", re.IGNORECASE)
 CLOSING = re.compile(rf"^\s*(?:>{{5,12}}|>{{3,4}}\s*{_REPLACE_WORD}\b)[^\n]{{0,400}}$", re.IGNORECASE)
-FENCE = re.compile(r"^\s*(?:```|~~~)")
 _THESE = r"(?:\s+(?:this|these|the)(?:\s+(?:line|lines|code|block))?)"
 _SEARCH_LABEL = re.compile(
     rf"^[\s*#_]*(?:{_SEARCH_WORD}[\s*_]*:|(?:REPLACE|CHANGE)(?:{_THESE}\s*:?)?)[\s*_]*$", re.IGNORECASE
@@ -71,6 +71,9 @@ _CALL = re.compile(rf"[{{,\n]\s{{0,40}}[\"'“”]?(?:{_KEYS})[\"'“”]?\s{{0,
 _CALL_TAG = re.compile(r"</?(?:tool_call|function|invoke)\b[^<>\n]{0,80}>")
 _ARGUMENT = re.compile(r"<arg_key>\s{0,20}(\w{1,20})\s{0,20}</arg_key>\s{0,20}<arg_value>")
 _QUOTED = re.compile(r"^>[ ]?(?=<{5,12}\s|={5,12}\s*$|>{5,12}\s)", re.MULTILINE)  # a block within a quotation
+_CDATA = ("<![CDATA[", "]]>")
+_START_LINE = re.compile(r"^\s*:(?:start|end)_line:\s{0,4}\d{1,6}\s*$")  # Roo Code, before a line of dashes
+_WRAPS = ("", "markdown", "md", "text", "txt")  # fences that may stand around other fences
 N_MARKS = 3  # of one block
 MAX_WRAPPINGS = 6
 
@@ -110,6 +113,7 @@ def read_edits(text: str) -> Edits:
         ValueError: there are none, one is cut off, or the answer has several forms at once.
     """
     text = _plain(text)
+    check_single(text)
     lines = text.splitlines()
     first = next((n for n, line in enumerate(lines) if OPENING.match(line)), None)
     if first is not None:
@@ -125,12 +129,21 @@ def read_edits(text: str) -> Edits:
 
 def _plain(text: str) -> str:
     """The answer without what a chat's display has made of it, none of which is ever meant as code."""
-    text = text.lstrip("\ufeff").replace("\u00a0", " ")
-    if "&lt;&lt;&lt;&lt;" in text and "<<<<" not in text:
+    if "&quot;" in text and not _CALL.search(text):
         text = html.unescape(text)
+    text = _without_cdata(text)
     if len(_QUOTED.findall(text)) >= N_MARKS:
         text = re.sub(r"^>[ ]?", "", text, flags=re.MULTILINE)
     return _ARGUMENT.sub(r"<parameter=\1>", text).replace("</arg_value>", "</parameter>")
+
+
+def _without_cdata(text: str) -> str:
+    """The text less the marks of XML around characters that are meant as they stand."""
+    kept, place = [], 0
+    while (start := text.find(_CDATA[0], place)) >= 0 and (end := text.find(_CDATA[1], start)) >= 0:
+        kept += [text[place:start], text[start + len(_CDATA[0]) : end]]
+        place = end + len(_CDATA[1])
+    return "".join([*kept, text[place:]])
 
 
 def passage(search: Sequence[str], replace: Sequence[str]) -> Passage:
@@ -153,12 +166,18 @@ def _marked_blocks(lines: Sequence[str]) -> Iterator[Passage]:
         elif CLOSING.match(line):
             if replace is None:
                 raise ValueError("a SEARCH/REPLACE block has no line of ======= in the middle")
-            yield passage(_unfenced(search), _unfenced(replace))
+            yield passage(_unfenced(_unplaced(search)), _unfenced(replace))
             search = replace = None
         else:
             (search if replace is None else replace).append(line)
     if search is not None:
         raise ValueError("the last SEARCH/REPLACE block does not end with >>>>>>> REPLACE")
+
+
+def _unplaced(lines: list[str]) -> list[str]:
+    """The lines less the number of the first one, as some harnesses ask for it."""
+    n = next((n for n, line in enumerate(lines) if not _START_LINE.match(line)), len(lines))
+    return lines[n + 1 :] if n and lines[n : n + 1] == ["-------"] else lines[n:]
 
 
 def _unfenced(lines: list[str]) -> list[str]:
@@ -400,16 +419,22 @@ def _fences(lines: Sequence[str]) -> Iterator[tuple[int, str, list[str]]]:
     """The fences that are closed: line, word after the backticks, content."""
     start = None
     for n, line in enumerate(lines):
-        if FENCE.match(line):
-            if start is None:
-                start = n
-            elif line.strip() in ("```", "~~~", "````"):
-                yield start, lines[start].strip(" `~").split(" ")[0].lower(), list(lines[start + 1 : n])
-                start = None
+        if not FENCE.match(line):
+            continue
+        word = _fence_word(line)
+        if start is None or (word and _fence_word(lines[start]) in _WRAPS):
+            start = n
+        elif not word:
+            yield start, _fence_word(lines[start]), list(lines[start + 1 : n])
+            start = None
     if start is not None:
         rest = list(lines[start + 1 :])
         if _DEFINES.search("\n".join(rest)) or any(map(_HUNK.match, rest)):
             raise ValueError("the answer ends inside its code")
+
+
+def _fence_word(line: str) -> str:
+    return line.strip(" `~\t").split(" ")[0].lower()
 
 
 def _prose(text: str) -> str:

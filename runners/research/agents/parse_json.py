@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runners.research.agents.drafts import without_drafts
+from runners.research.agents.drafts import check_single, without_drafts
 from runners.research.agents.loose_json import TYPOGRAPHIC, Found, documents
 
 MAX_CHANGES = 4  # numbers moved at once: more, and nobody knows which of them helped
@@ -91,6 +91,7 @@ def read_reply(text: str, current: Mapping[str, Value] | None = None) -> Reply:
     text = without_drafts(text).strip()
     if not text:
         raise ValueError("the answer is empty")
+    check_single(text)
     known = dict(current or {})
     found = _last_changes(documents(text), known)
     if found is None and (plain := text.translate(TYPOGRAPHIC)) != text:

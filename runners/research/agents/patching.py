@@ -13,9 +13,10 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runners.research.agents.definitions import hoisted, imports_in, with_definitions
+from runners.research.agents.definitions import InvalidCodeError, hoisted, imports_in, with_definitions
 from runners.research.agents.drafts import without_drafts
 from runners.research.agents.edit_forms import BOTH, NEW, OLD, Edits, Line, Passage, passage, read_edits
+from runners.research.agents.loose_json import TYPOGRAPHIC
 from runners.research.agents.passages import (
     SHOWN_CHARS,
     NoPlaceError,
@@ -54,8 +55,17 @@ def patched(script: str, reply: str) -> Patched:
     Raises:
         ValueError: the reply has none, one does not apply, or what comes out is no Python or no change.
     """
+    said = without_drafts(reply)
+    try:
+        return _patched(script, read_edits(said))
+    except InvalidCodeError:  # quotes that a word processor made are none in Python
+        if (plain := said.translate(TYPOGRAPHIC)) == said:
+            raise
+        return _patched(script, read_edits(plain))
+
+
+def _patched(script: str, edits: Edits) -> Patched:
     cut = regions(script)
-    edits = read_edits(without_drafts(reply))
     region = with_definitions(cut, edits.code) if edits.code else _with_passages(cut, edits)
     result = cut.head + region + cut.tail
     _check(script, result, region)
@@ -193,7 +203,7 @@ def _parsed(script: str) -> str:
             return ast.dump(parsed(script))
     except SyntaxError as error:
         line = (error.text or "").strip()[:SHOWN_CHARS]
-        raise ValueError(
+        raise InvalidCodeError(
             f"after the edit it is not valid Python: {error.msg} in the line `{line}`"
         ) from error
     except (RecursionError, MemoryError) as error:

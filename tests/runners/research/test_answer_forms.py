@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import html
 import json
 import time
 from dataclasses import replace
@@ -20,6 +21,7 @@ SCRIPT = shipped(tier("smoke"))
 BETA2 = next(line for line in SCRIPT.splitlines() if "beta2: float" in line)
 BETA1 = next(line for line in SCRIPT.splitlines() if "beta1: float" in line)
 NEW_BETA2 = "    beta2: float = 0.98"
+TAB = "\t"
 CODE_ASK = ask(study("model", track=Track.CODE))
 PARAMS_ASK = ask(study("model"))
 
@@ -99,7 +101,26 @@ CODE_FORMS: dict[str, tuple[str, str]] = {
         TUNED,
     ),
     "labels alone": (f"SEARCH:\n{BETA2}\nREPLACE:\n{NEW_BETA2}\n", TUNED),
+    "after the number of its first line": (
+        PLAIN.replace("SEARCH\n", "SEARCH\n:start_line:41\n-------\n"),
+        TUNED,
+    ),
+    "after a character that nobody sees": (block(f"\u200b{BETA2}", NEW_BETA2), TUNED),
+    "typographic quotes in the new lines": (
+        block(KIND, NEW_KIND.replace("'.'", "“.”")),
+        SCRIPT.replace(KIND, NEW_KIND),
+    ),
+    "options weighed before": (f"Option A: beta1.\nOption B: beta2, which I take.\n{PLAIN}", TUNED),
     # thinking
+    "an answer in tags after thinking that is not closed": (
+        f"<think>{block(BETA1, 'x')}\n<answer>{PLAIN}</answer>",
+        TUNED,
+    ),
+    "in the marks of Kimi": (f"◁think▷{block(BETA1, 'x')}◁/think▷{PLAIN}", TUNED),
+    "folded by a chat": (
+        f'<details type="reasoning" done="true">{block(BETA1, "x")}</details>\n{PLAIN}',
+        TUNED,
+    ),
     "draft in <think>": (f"<think>{block(BETA1, '    beta1: float = 0.5')} no.</think>\n{PLAIN}", TUNED),
     "half a draft in <think>": (f"<think>\n<<<<<<< SEARCH\n{BETA1}\n hm</think>{PLAIN}", TUNED),
     "thinking without its beginning": (f"{block(BETA1, '    beta1: float = 0.5')}</think>{PLAIN}", TUNED),
@@ -132,6 +153,25 @@ CODE_FORMS: dict[str, tuple[str, str]] = {
         " \n"
         f" {next(x for x in SCRIPT.splitlines() if 'EDITABLE: begin' in x)}\n \n \n @dataclass(frozen=True)\n"
         " class Tunables:\n```\n```diff\n@@\n" + DIFF_LINES + "\n```",
+        TUNED,
+    ),
+    "unified diff with other paths": (
+        "```diff\ndiff --git a/src/train.py b/src/new.py\nsimilarity index 98%\nrename from src/train.py\n"
+        "rename to src/new.py\n--- a/src/train.py\n+++ b/src/new.py\n@@ -40,2 +40,2 @@\n"
+        f"{DIFF_LINES}\n```",
+        TUNED,
+    ),
+    "a function escaped for HTML": (f"```python\n{html.escape(NEW_LR_SCALE)}\n```", SCALED),
+    "a function with tabs": (f"```python\n{NEW_LR_SCALE.replace('    ', TAB)}\n```", SCALED),
+    "a fence within a fence": (f"````markdown\n```python\n{NEW_LR_SCALE}\n```\n````", SCALED),
+    "a fence within one of its own length": (f"```markdown\n```python\n{NEW_LR_SCALE}\n```\n```", SCALED),
+    "a call in XML, escaped": (
+        f'<invoke name="edit"><parameter name="old_str">{html.escape(ROTATED)}</parameter>'
+        f'<parameter name="new_str">{html.escape(ROTATED.replace("rotated", "turned"))}</parameter></invoke>',
+        SCRIPT.replace(ROTATED, ROTATED.replace("rotated", "turned")),
+    ),
+    "tags with CDATA": (
+        f"<search><![CDATA[\n{BETA2}\n]]></search><replace><![CDATA[\n{NEW_BETA2}\n]]></replace>",
         TUNED,
     ),
     "apply_patch": (
@@ -349,7 +389,7 @@ CODE_REFUSED: dict[str, tuple[str, str]] = {
         "leaves code out",
     ),
     "two different functions of one name": (
-        f"```python\n{NEW_LR_SCALE}\n```\nor\n```python\n{NEW_LR_SCALE.replace('0.9', '0.8')}\n```",
+        f"```python\n{NEW_LR_SCALE}\n```\nand\n```python\n{NEW_LR_SCALE.replace('0.9', '0.8')}\n```",
         "in several ways",
     ),
     "two forms at once": (
@@ -375,14 +415,38 @@ CODE_REFUSED: dict[str, tuple[str, str]] = {
     "a fence cut off": (f"```python\n{NEW_LR_SCALE}", "ends inside its code"),
     "the same": (f"```python\n{LR_SCALE}\n```", "nothing would change"),
     "two alternatives": (
-        f"{block(BETA2, NEW_BETA2)}or\n{block(BETA2, NEW_BETA2.replace('8', '9'))}",
+        f"{block(BETA2, NEW_BETA2)}and\n{block(BETA2, NEW_BETA2.replace('8', '9'))}",
         "of 2 blocks 1 fit, and none was",
     ),
     "two alternatives as diffs": (
-        f"```diff\n@@\n{DIFF_LINES}\n```\nor\n```diff\n@@\n{DIFF_LINES.replace('0.98', '0.99')}\n```",
+        f"```diff\n@@\n{DIFF_LINES}\n```\nand\n```diff\n@@\n{DIFF_LINES.replace('0.98', '0.99')}\n```",
         "of 2 blocks 1 fit, and none was",
     ),
     "a line of a diff cut off": (f"```diff\n@@\n{DIFF_LINES[:-1]}", "ends inside its code"),
+    "two options": (
+        f"Option A:\n```python\n{NEW_LR_SCALE}\n```\n**Option B**\n```python\n{NEW_MLP}\n```",
+        "offers several alternatives",
+    ),
+    "two options in other places": (
+        f"### Option 1\n{PLAIN}### Option 2\n{block(BETA1, '    beta1: float = 0.8')}",
+        "offers several alternatives",
+    ),
+    "this or that": (
+        f"{PLAIN}\nor\n\n{block(BETA1, '    beta1: float = 0.8')}",
+        "offers several alternatives",
+    ),
+    "thinking that a chat folds": (
+        f"<details>\n<summary>Thought for 9 seconds</summary>\n{PLAIN}</details>\nDone.",
+        "has no SEARCH/REPLACE block",
+    ),
+    "thinking escaped for HTML": (
+        f"&lt;think&gt;{PLAIN}&lt;/think&gt;Nothing.",
+        "has no SEARCH/REPLACE block",
+    ),
+    "an answer in the middle of open thinking": (
+        f"<think><answer>{PLAIN}</answer> no, that is wrong",
+        "has no SEARCH/REPLACE block",
+    ),
     "no change": ("NO CHANGE", "has no SEARCH/REPLACE block"),
     "a call to do something": ("```python\ndef f():\n    pass\nprint(1)\n```", "not clear where `print(1)`"),
 }
@@ -507,6 +571,10 @@ PARAMS_FORMS: dict[str, str] = {
     "a line with its reason": "beta2 = 0.98 (longer memory)\nNothing else.",
     "a call of Python": 'propose(beta2=0.98, rationale="why")',
     "a parameter in tags": '<invoke name="propose"><parameter name="beta2">0.98</parameter></invoke>',
+    "escaped for HTML": html.escape(ONE),
+    "in tags after open thinking": f'<think>{{"changes": {{"beta1": 0.5}}}}\n<answer>{ONE}</answer>',
+    "JSON5": "{ // longer\n rationale: 'why',\n changes: [{name: 'beta2', value: .98,},],\n}",
+    "a fence within a fence": f"````markdown\n```json\n{ONE}\n```\n````",
     "a tag of its own": "<changes><beta2>0.98</beta2></changes>",
 }  # fmt: skip
 PARAMS_REFUSED: dict[str, tuple[str, str]] = {
@@ -532,6 +600,7 @@ PARAMS_REFUSED: dict[str, tuple[str, str]] = {
     "too many": (wrapped(changes=dict.fromkeys(("beta1", "beta2", "eps", "n_head", "d_head"), 0.7)), "more"),
     "a line that may be cut off": ("beta2 = 0.9", "has no JSON object"),
     "two values on lines": ("beta2 = 0.98\nor\nbeta2 = 0.99\n.", "with several values"),
+    "two options": (f"Option A: {ONE}\nOption B: {ONE.replace('98', '99')}", "offers several alternatives"),
     "no value": ('{"changes": [{"name": "beta2"}]}', 'must have a "name" and a "value"'),
 }  # fmt: skip
 
@@ -579,6 +648,11 @@ HOSTILE = {
     "names": "a" * LONG,
     "arguments": "f(" + "a=1," * (LONG // 4),
     "quotations": "> <<<<<<< SEARCH\n" * (LONG // 17),
+    "characters of XML": "<![CDATA[" * (LONG // 9),
+    "folds": '<details type="reasoning">' * (LONG // 26),
+    "summaries": "<details><summary>" * (LONG // 18),
+    "options": "Option A\n```\n" * (LONG // 14),
+    "words within a fence": "```markdown\n" * (LONG // 12),
     "labels": "Replace\nx\nwith\n" * (LONG // 15),
 }
 
