@@ -39,10 +39,10 @@ CAUGHT, PASSED = "caught", "passed"
 ALLOWED = "allowed"  # below the limit that would stop it
 # cheats too small to show in one score: these must be refused
 NEED_REFUSAL = (
-    "fixed_seed", "fixed_seed_late", "fixed_seed_in_training", "lying_beginning", "peek_a_little",
-    "two_directories",
+    "fixed_seed", "fixed_seed_late", "fixed_seed_in_training", "infinite_weights", "lying_beginning",
+    "peek_a_little", "two_directories",
 )  # fmt: skip
-SHOWN_BY_TWO = ("fixed_seed_in_training",)  # trainings under two seeds
+SHOWN_BY_TWO = ("fixed_seed_in_training", "infinite_weights")  # trainings under two seeds
 # limits of the tier `smoke`, so that what never ends ends soon: an honest training takes 2 CPU seconds
 CPU_S, WALL_S = 8.0, 300.0
 FROZEN = "frozen_region"

@@ -1,19 +1,18 @@
 """A checkpoint as our side reads it: its weights and how many numbers it holds; none of its code runs.
 
-`torch.save` writes a ZIP archive: each weight is a plain block of numbers, and a pickle names them. It
-is read with stand-ins for the six or so names that such a file needs; any other name ends the reading, and so
-nothing of a hostile file is ever imported or called.
+`torch.save` writes a ZIP archive: each weight is a plain block of numbers, and a pickle names them. Its
+instructions are followed here one by one, those alone that such a file needs: nothing of a hostile file is
+ever imported or called, and no value of it can end this process or keep it busy.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import pickle
+import pickletools
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_INDEX_BYTES = 8 << 20  # of the pickle: some 200 bytes per weight
+MAX_INDEX_STEPS = 1_000_000  # instructions of it: some 40 per weight; they take three seconds
 PARAM_BYTES = 4  # of one parameter; a number of more bytes counts as several
 # bytes of the file beside its weights that are no parameters: names, headers, padding, about 600 a weight
 FREE_BYTES, FREE_BYTES_PER_WEIGHT, MAX_FREE_BYTES = 8 << 10, 800, 64 << 10
@@ -32,6 +32,23 @@ DTYPES = {  # torch's name of a storage or of a type → bytes of one number, an
     "ComplexFloatStorage": (8, "<f4"), "ComplexDoubleStorage": (16, "<f8"),
 }  # fmt: skip
 ARCHIVE_MARK = b"PK"  # that a ZIP archive begins with
+# the instructions of a pickle (`pickletools`) that a checkpoint needs
+PLAIN_VALUES = (
+    "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE",
+    "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINSTRING", "SHORT_BINSTRING",
+)  # fmt: skip
+NEW_VALUES: Mapping[str, Callable[[], Any]] = {
+    "EMPTY_DICT": dict, "EMPTY_TUPLE": tuple, "NONE": lambda: None, "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False, "EMPTY_LIST": lambda: None, "EMPTY_SET": lambda: None,
+}  # fmt: skip
+PUTS, GETS = ("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE"), ("BINGET", "LONG_BINGET", "GET")
+FROM_MARK = ("TUPLE", "SETITEMS", "APPENDS", "ADDITEMS", "POP_MARK")
+TAKES = {  # from the stack
+    "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "SETITEM": 2, "APPEND": 1, "BINPERSID": 1, "REDUCE": 2,
+    "NEWOBJ": 2, "BUILD": 1, "POP": 1,
+}  # fmt: skip
+NO_VALUES = ("PROTO", "FRAME")
+REBUILDS = ("_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_parameter")
 RAW = (1, "u1")  # a type that is not known: each byte is a number
 
 
@@ -145,36 +162,112 @@ class _Stored:
     key: str
 
 
-class _Index(pickle.Unpickler):
-    """Reads the names of a checkpoint's weights; knows no class and no function but its own stand-ins."""
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What the pickle names in order to call it, or to say the type of some numbers; nothing is imported."""
 
-    def find_class(self, module: str, name: str) -> Any:
-        """A stand-in for one of the names that a checkpoint needs.
+    module: str
+    name: str
+
+
+class _IndexReader:
+    """Reads the names of a checkpoint's weights out of its pickle, one instruction at a time.
+
+    Nothing that the pickle names is imported, called or hashed: hashing a tuple a million levels deep ends
+    the process that does it, and hashing one that holds itself twice over thirty levels never ends.
+    """
+
+    def __init__(self) -> None:
+        self._stack: list[Any] = []
+        self._below: list[list[Any]] = []  # the stacks under each mark
+        self._memo: dict[int, Any] = {}
+
+    def read(self, content: bytes) -> Any:
+        """The value of the pickle: dicts with names, and `_Stored` for each tensor; None for all else.
 
         Raises:
-            pickle.UnpicklingError: it is another one.
+            ValueError: it is broken, too long, or has an instruction that no checkpoint needs.
+            LookupError: it takes what is not there.
         """
-        known: Mapping[tuple[str, str], Any] = {
-            ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-            ("torch._utils", "_rebuild_tensor_v3"): _tensor,
-            ("torch._utils", "_rebuild_parameter"): _tensor,
-            ("collections", "OrderedDict"): dict,
-        }
-        if (module, name) in known:
-            return known[module, name]
-        if module in ("torch", "torch.storage"):
-            return name  # a type, by its name alone
-        raise pickle.UnpicklingError(f"`{module}.{name}` has no place in a checkpoint")
+        for n, (instruction, argument, _) in enumerate(pickletools.genops(content)):
+            if n > MAX_INDEX_STEPS:
+                raise ValueError("the pickle of the checkpoint is too long")
+            if instruction.name == "STOP":
+                return self._stack.pop()
+            self._follow(instruction.name, argument)
+        raise ValueError("the pickle of the checkpoint does not end")
 
-    def persistent_load(self, pid: Any) -> _Stored:
-        """The place of a tensor's numbers, of which the pickle holds none."""
+    def _follow(self, name: str, argument: Any) -> None:
+        stack = self._stack
+        if name in PLAIN_VALUES:
+            stack.append(argument)
+        elif name in NEW_VALUES:
+            stack.append(NEW_VALUES[name]())
+        elif name in PUTS:
+            self._memo[len(self._memo) if name == "MEMOIZE" else int(argument)] = stack[-1]
+        elif name in GETS:
+            stack.append(self._memo[int(argument)])
+        elif name == "MARK":
+            self._below.append(stack)
+            self._stack = []
+        elif name in FROM_MARK:
+            self._stack = self._below.pop()
+            self._gathered(name, stack)
+        elif name == "GLOBAL":
+            module, _, attribute = str(argument).partition(" ")
+            stack.append(_Named(module, attribute))
+        elif name in TAKES:
+            n = TAKES[name]
+            taken = [stack.pop() for _ in range(n)][::-1]
+            self._combined(name, taken)
+        elif name not in NO_VALUES:
+            raise ValueError(f"`{name}` has no place in the pickle of a checkpoint")
+
+    def _gathered(self, name: str, items: list[Any]) -> None:
+        """Put to use what stands above a mark."""
+        if name == "TUPLE":
+            self._stack.append(tuple(items))
+        elif name == "SETITEMS":
+            for key, value in zip(items[::2], items[1::2], strict=True):
+                self._set(self._stack[-1], key, value)
+
+    def _combined(self, name: str, taken: list[Any]) -> None:
+        if name.startswith("TUPLE"):
+            self._stack.append(tuple(taken))
+        elif name == "SETITEM":
+            self._set(self._stack[-1], *taken)
+        elif name == "BINPERSID":
+            self._stack.append(_stored(taken[0]))
+        elif name in ("REDUCE", "NEWOBJ"):
+            self._stack.append(_made(*taken))
+
+    @staticmethod
+    def _set(target: Any, key: Any, value: Any) -> None:
+        if isinstance(target, dict) and isinstance(key, str):
+            target[key] = value
+
+
+def _stored(pid: Any) -> _Stored:
+    """The place of a tensor's numbers, of which the pickle holds none.
+
+    Raises:
+        ValueError: it is none as torch writes it.
+    """
+    if isinstance(pid, tuple) and len(pid) > 2:
         _, kind, key, *_ = pid
-        return _Stored(str(kind), str(key))
+        if isinstance(kind, _Named) and isinstance(key, str):
+            return _Stored(kind.name, key)
+    raise ValueError("a tensor of the checkpoint names no block of numbers")
 
 
-def _tensor(stored: Any, *_more: Any) -> Any:
-    """A tensor is where its numbers are."""
-    return stored
+def _made(what: Any, arguments: Any) -> Any:
+    """What a call would give: a tensor is where its numbers are."""
+    if isinstance(what, _Named) and isinstance(arguments, tuple):
+        if (what.module, what.name) == ("collections", "OrderedDict"):
+            return {}
+        if what.module == "torch._utils" and what.name in REBUILDS and arguments:
+            return arguments[0]
+    return None
 
 
 def _index(archive: zipfile.ZipFile) -> tuple[dict[str, str], dict[str, str]]:
@@ -183,14 +276,16 @@ def _index(archive: zipfile.ZipFile) -> tuple[dict[str, str], dict[str, str]]:
     if len(pickles) != 1 or pickles[0].file_size > MAX_INDEX_BYTES:
         return {}, {}
     try:
-        said = _Index(io.BytesIO(archive.read(pickles[0]))).load()
-        state = dict(said["state"])
-    except Exception:  # noqa: BLE001 - whatever a broken pickle raises: its blocks have no names then
+        said = _IndexReader().read(archive.read(pickles[0]))
+        state = said["state"]
+    except (ValueError, LookupError, TypeError):  # a broken pickle: its blocks have no names then
+        return {}, {}
+    if not isinstance(state, dict):
         return {}, {}
     names: dict[str, str] = {}
     kinds: dict[str, str] = {}
     for name, stored in state.items():
         if isinstance(stored, _Stored):
-            names.setdefault(stored.key, str(name))
+            names.setdefault(stored.key, name)
             kinds.setdefault(stored.key, stored.kind)
     return names, kinds

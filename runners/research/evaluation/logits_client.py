@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import shutil
@@ -31,6 +32,8 @@ from tracker.interpreter import python_command
 SERVER = Path(__file__).with_name("logits_server.py")
 HEADER = struct.Struct("<iii")
 MAX_TOLD_BYTES = 1 << 20  # of one line: two numbers per weight
+PROBLEMS = ("", "unsafe_checkpoint", "unreadable_checkpoint")  # that a server may have; none at first
+MAX_NUMBERS = 1 << 40  # of one weight: more than any memory holds
 OUTPUT_BYTES = 1 << 20  # of any file that a server writes: it has no reason to write one
 Logits = NDArray[np.float32]
 
@@ -169,16 +172,13 @@ class LogitsServer:
         line = self._line()
         try:
             said = json.loads(line)
-            if said["problem"]:
-                raise AnswerError(
-                    str(said["problem"]), f"the checkpoint cannot be loaded: {self._last_words()}"
-                )
-            return tuple(
-                WeightStart(str(name), int(n), None if cosine is None else float(cosine))
-                for name, n, cosine in said.get("starts", ())
-            )
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            problem = PROBLEMS[PROBLEMS.index(said["problem"])]
+            starts = tuple(weight_start(*each) for each in said.get("starts", ()))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise AnswerError("no_answer", "the model's process does not follow the protocol") from error
+        if problem:
+            raise AnswerError(problem, f"the checkpoint cannot be loaded: {self._last_words()}")
+        return starts
 
     def _line(self) -> bytes:
         """The next line that it says."""
@@ -260,3 +260,20 @@ class LogitsServer:
     def _last_words(self) -> str:
         lines = [line.strip() for line in self.stop().stderr_tail.splitlines() if line.strip()]
         return lines[-1][:300] if lines else "no output"
+
+
+def weight_start(name: object, n_numbers: object, cosine: object) -> WeightStart:
+    """One weight, as its process tells of it.
+
+    Raises:
+        ValueError: that is no name, no size or no cosine.
+    """
+    if not isinstance(name, str):
+        raise ValueError("a weight has no name")
+    if not (isinstance(n_numbers, int) and 0 <= n_numbers <= MAX_NUMBERS):
+        raise ValueError(f"`{name:.60}` has no size")
+    if cosine is None:
+        return WeightStart(name, n_numbers, None)
+    if not (isinstance(cosine, int | float) and math.isfinite(cosine)):
+        raise ValueError(f"`{name:.60}` has no cosine")
+    return WeightStart(name, n_numbers, float(cosine))

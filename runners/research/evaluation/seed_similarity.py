@@ -75,9 +75,9 @@ def sketch(checkpoint: Path, starts: Sequence[WeightStart]) -> dict[str, NDArray
             (each for each in known.weights if (each.name, each.n_numbers) not in fixed),
             key=lambda each: -each.n_numbers,
         )
-        for place, numbers in enumerate(known.all_numbers(chosen, most=SKETCHED)):
-            if not np.isfinite(numbers).all():
-                continue
+        for place, read in enumerate(known.all_numbers(chosen, most=SKETCHED)):
+            # one infinity in each weight must not take all of it out of the comparison
+            numbers = np.where(np.isfinite(read), read, np.float32(0.0))
             if len(numbers) >= MIN_ALIKE_NUMBERS and place < MAX_SKETCHED:
                 found[f"w{place}"] = numbers
             else:

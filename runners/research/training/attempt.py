@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import stat
 from collections.abc import Mapping
@@ -46,8 +47,13 @@ LAUNCH = Path(__file__).with_name("launch.py")
 HANDED_OUT = "-"  # to the script: its sequences come on standard input
 MAX_SCRIPT_BYTES = 100_000  # the shipped one has 18,000: no room for a table of answers
 MAX_TEXT_BYTES = 1 << 20  # of the curve and of the report
+MAX_CURVE_POINTS, MAX_CURVE_TOKENS = 1000, 10**15  # the frozen part writes 101
 LEAST_FREE_BYTES = 64 << 20  # on the disk: with less left, it is full for us
 DETAIL_CHARS = 500
+# the last line of a traceback, which begins at the margin
+EXCEPTION = re.compile(
+    r"^(?:[A-Za-z_]\w{0,60}\.){0,9}[A-Z]\w{0,60}(?:Error|Exception)\b[^\n]{0,500}", re.MULTILINE
+)
 SIGNALLED = 128  # a shell, and bubblewrap, add the signal to it
 STATUS_OF_EXIT = {  # of train.py
     20: (TrainingStatus.CRASHED, "bad_config"),
@@ -68,7 +74,7 @@ class TrainingRefusedError(Exception):
 
     def __init__(self, status: TrainingStatus, reason: str, detail: str) -> None:
         super().__init__(detail)
-        self.status, self.reason, self.detail = status, reason, detail
+        self.status, self.reason, self.detail = status, reason, printable(detail)
 
 
 def refusal(finding: Finding) -> TrainingRefusedError:
@@ -393,10 +399,12 @@ def read_curve(out: Path) -> tuple[tuple[int, float], ...]:
     for line in (read_plain(out / "curve.jsonl", MAX_TEXT_BYTES) or b"").splitlines():
         try:
             n_tokens, loss = json.loads(line)
-            points.append((int(n_tokens), float(loss)))
+            n_tokens, loss = int(n_tokens), float(loss)
         except (ValueError, TypeError, OverflowError, RecursionError):
             continue
-    return tuple(point for point in points if math.isfinite(point[1]))
+        if 0 <= n_tokens <= MAX_CURVE_TOKENS and math.isfinite(loss):
+            points.append((n_tokens, loss))
+    return tuple(points[:: math.ceil(len(points) / MAX_CURVE_POINTS) or 1])
 
 
 def read_report(out: Path) -> Mapping[str, float]:
@@ -425,11 +433,18 @@ def _status_of(reason: str) -> tuple[TrainingStatus, str]:
     return TrainingStatus.CRASHED, reason
 
 
+def printable(text: str) -> str:
+    """`text` without what a terminal obeys, and without half characters, which no file of ours can hold."""
+    return "".join(each if each.isprintable() or each in "\n\t" else "?" for each in text)
+
+
 def _sentence(end: SandboxEnd) -> str:
-    """The last thing that the script said, else how it ended."""
+    """The exception that ended the script, or else the last thing that it said, or how it ended."""
     if end.status is not EndStatus.ENDED:
         return f"{end.status} after {end.wall_s:.1f} s, {end.cpu_s:.1f} CPU s"
     if end.returncode < 0 or end.returncode > SIGNALLED:
         return f"it was ended by signal {abs(end.returncode) % SIGNALLED}"
+    if found := EXCEPTION.findall(end.stderr_tail):  # torch says more behind, such as how to see a trace
+        return str(found[-1])[:DETAIL_CHARS]
     lines = [line.strip() for line in end.stderr_tail.splitlines() if line.strip()]
     return lines[-1][:DETAIL_CHARS] if lines else f"it ended with code {end.returncode}"

@@ -139,3 +139,45 @@ def test_checkpoint_of_another_form_stays_as_it_is(tmp_path: Path) -> None:
     checkpoint = read_checkpoint(tmp_path / "c.pt")
     assert rewritten(checkpoint, tmp_path / "plain.pt") == tmp_path / "c.pt"
     assert checkpoint.n_params > 8_000
+
+
+def with_index(path: Path, more: bytes) -> StoredCheckpoint:
+    """A checkpoint whose pickle goes on with `more` before its end."""
+    torch.save({"state": STATE}, path)
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content[:-1] + more + b"." if name.endswith("data.pkl") else content)
+    return read_checkpoint(path)
+
+
+TWICE = b"K\x01" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(60, 120))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [b")" + b"\x85" * 500_000, TWICE],
+    ids=["half a million levels deep", "holds itself twice over sixty levels"],
+)
+def test_checkpoint_a_name_that_cannot_be_hashed_ends_and_delays_nothing(key: bytes, tmp_path: Path) -> None:
+    found = with_index(tmp_path / "c.pt", key + b"K\x01s")
+    assert [each.name for each in found.weights] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [b"0", b"u", b"h\xff", b"c", b"cos\nsystem\nX\x02\0\0\0idR", b"N" * 1_200_000, b"i"],
+    ids=["an empty stack", "no mark", "no such memo", "cut off", "a call", "too long", "a class"],
+)
+def test_checkpoint_a_broken_pickle_is_counted_as_bytes_or_read_as_far_as_it_names_weights(
+    more: bytes, tmp_path: Path
+) -> None:
+    assert with_index(tmp_path / "c.pt", more).n_params >= 107
+
+
+def test_checkpoint_names_are_known_beside_shapes_types_and_texts(tmp_path: Path) -> None:
+    state = STATE | {"shape": torch.Size([2]), "dtype": torch.float16, "deep": {"x": [1, (2, {3})]}}
+    found = saved(tmp_path / "c.pt", state, config={"a": 1.5, "b": None, "c": True, 4: b"x"})
+    assert [each.name for each in found.weights] == ["a", "b"]
+    assert found.n_params == 107

@@ -24,6 +24,7 @@ from runners.research.corpora.build import HELD_OUT, TRAIN, Corpus, corpus
 from runners.research.evaluation import (
     cheat_checks,
     evaluator,
+    logits_client,
     logits_server,
     seed_similarity,
 )
@@ -41,7 +42,7 @@ from runners.research.problem.tiers import SMOKE, Tier
 from runners.research.training import attempt
 from runners.research.training import cache as training
 from runners.sandbox import run as sandboxes
-from runners.sandbox.run import Kind, Sandbox, SandboxedProcess, SandboxSpec
+from runners.sandbox.run import EndStatus, Kind, Sandbox, SandboxedProcess, SandboxEnd, SandboxSpec
 from tracker.records.studies import (
     Change,
     Split,
@@ -336,6 +337,19 @@ def test_evaluator_trainings_that_began_alike_are_reported_by_their_weights(
     assert likeness(tmp_path / "h", weights(1, 1, dtype=dtype), 1) is None, "one seed may give equal weights"
 
 
+def test_evaluator_an_infinity_in_a_weight_does_not_take_it_out_of_the_comparison(tmp_path: Path) -> None:
+    for seed in (7, 8):
+        state = weights(1, seed)  # begun at one point
+        for weight in state.values():
+            weight.view(-1)[0] = math.inf
+        torch.save({"state": state}, tmp_path / f"{seed}.pt")
+        found = seed_similarity.likeness_finding(
+            tmp_path / f"{seed}.pt", tmp_path / "kept", seed=seed, starts=DRAWN, n_shipped=N_SHIPPED
+        )
+    assert found
+    assert found.reason == "seed"
+
+
 def test_evaluator_small_weights_that_began_alike_are_compared_together(tmp_path: Path) -> None:
     def cut(seed: int, text: int) -> dict[str, torch.Tensor]:
         found = weights(seed, text)
@@ -522,6 +536,87 @@ def test_evaluator_a_report_or_a_curve_that_is_no_such_thing_is_passed_over(tmp_
     )
     assert attempt.read_report(tmp_path) == {}
     assert attempt.read_curve(tmp_path) == ((1, 2.5), (5, 2.0))
+
+
+def test_evaluator_a_curve_holds_no_more_points_and_no_larger_numbers_than_can_be_stored(
+    tmp_path: Path,
+) -> None:
+    lines = [f"[{10**400}, 1.0]", "[-5, 1.0]", *(f"[{n}, 2.0]" for n in range(3000)), f"[{10**30}, 1.0]"]
+    (tmp_path / "curve.jsonl").write_text("\n".join(lines))
+    found = attempt.read_curve(tmp_path)
+    assert len(found) == attempt.MAX_CURVE_POINTS
+    assert all(0 <= n < 3000 for n, _ in found)
+
+
+def test_evaluator_words_of_a_script_obey_no_terminal_and_can_be_stored() -> None:
+    why = attempt.TrainingRefusedError(TrainingStatus.CRASHED, "crashed", "\x1b[2J\ud800\u202eé\tx\ny")
+    assert why.detail == "?[2J??é\tx\ny"
+
+
+def test_evaluator_a_crash_is_told_by_its_exception_and_not_by_what_stands_behind() -> None:
+    said = 'Traceback:\n  File "x"\ntorch._inductor.exc.InductorError: no compiler\n\nSet X=1 for a trace\n'
+    end = SandboxEnd(EndStatus.ENDED, 1, "", said, 1.0, 1.0, 0)
+    assert attempt._sentence(end) == "torch._inductor.exc.InductorError: no compiler"
+    assert attempt._sentence(replace(end, stderr_tail="a\nthe last words\n")) == "the last words"
+
+
+@pytest.mark.parametrize(
+    ("start", "is_start"),
+    [
+        (("a", 9, 0.5), True),
+        (("a", 9, None), True),
+        (("a", 10**400, 0.5), False),
+        (("a", -1, 0.5), False),
+        (("a", 9, math.nan), False),
+        ((["a"], 9, 0.5), False),
+    ],
+)
+def test_evaluator_what_a_process_tells_of_a_weight_is_a_weight_or_refused(
+    start: tuple[object, object, object], is_start: bool
+) -> None:
+    if is_start:
+        assert logits_client.weight_start(*start) == WeightStart(*start)  # type: ignore[arg-type]
+    else:
+        with pytest.raises(ValueError, match=r"weight|`a`"):
+            logits_client.weight_start(*start)
+
+
+EVERYWHERE, RARELY, NOWHERE = [0.1] * 400, [0.0] * 398 + [8.0, 8.0], [0.0] * 400
+SETTLED = np.random.default_rng(0).normal(scale=0.1, size=400).tolist()  # nats; without a direction
+GAINING = [each + 0.1 for each in SETTLED]
+
+
+@pytest.mark.parametrize(
+    ("whole", "altered", "expected"),
+    [
+        ((NOWHERE, NOWHERE), (NOWHERE, NOWHERE), None),
+        ((EVERYWHERE, SETTLED), (EVERYWHERE, SETTLED), ("not_repeatable", False)),
+        ((NOWHERE, NOWHERE), (EVERYWHERE, SETTLED), ("not_causal", False)),
+        ((EVERYWHERE, GAINING), (EVERYWHERE, SETTLED), ("not_repeatable", True)),
+        ((EVERYWHERE, SETTLED), (EVERYWHERE, GAINING), ("not_repeatable", True)),
+        ((NOWHERE, NOWHERE), (EVERYWHERE, GAINING), ("not_causal", True)),
+        ((NOWHERE, NOWHERE), (RARELY, RARELY), ("not_causal", True)),
+    ],
+    ids=[
+        "equal",
+        "over the batch",
+        "over time",
+        "learns",
+        "looks ahead now and then",
+        "looks ahead",
+        "looks ahead rarely",
+    ],
+)
+def test_evaluator_answers_that_differ_are_proof_only_where_they_gain_by_it(
+    whole: tuple[list[float], list[float]],
+    altered: tuple[list[float], list[float]],
+    expected: tuple[str, bool] | None,
+) -> None:
+    apart = {True: whole[0], False: altered[0]}
+    sums = {True: evaluator.favours_of(whole[1]), False: evaluator.favours_of(altered[1])}
+    found = evaluator.differing_finding(apart, sums, tolerance=1e-4)
+    assert (found and (found.reason, found.is_proof)) == expected
+    assert found is None or ("earlier tokens of its own window" in found.detail) == (not found.is_proof)
 
 
 @pytest.mark.sandbox
