@@ -7,6 +7,7 @@ ever imported or called, and no value of it can end this process or keep it busy
 
 from __future__ import annotations
 
+import lzma
 import math
 import pickletools
 import shutil
@@ -31,6 +32,11 @@ DTYPES = {  # torch's name of a storage or of a type → bytes of one number, an
     "ShortStorage": (2, "<i2"), "IntStorage": (4, "<i4"), "LongStorage": (8, "<i8"), "BoolStorage": (1, "u1"),
     "ComplexFloatStorage": (8, "<f4"), "ComplexDoubleStorage": (16, "<f8"),
 }  # fmt: skip
+# what reading a broken archive raises
+BROKEN = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError,
+)  # fmt: skip
+MAX_COUNTED = 1 << 53  # numbers: a file may claim more than it holds, and than a database does
 ARCHIVE_MARK = b"PK"  # that a ZIP archive begins with
 # the instructions of a pickle (`pickletools`) that a checkpoint needs
 PLAIN_VALUES = (
@@ -76,7 +82,7 @@ class StoredCheckpoint:
         """Numbers that it carries, of whatever type and in whatever place, in units of four bytes or less."""
         n = sum(max(each.n_numbers, math.ceil(each.n_bytes / PARAM_BYTES)) for each in self.weights)
         free = min(FREE_BYTES + FREE_BYTES_PER_WEIGHT * len(self.weights), MAX_FREE_BYTES)
-        return n + max(0, self.other_bytes - free) // PARAM_BYTES
+        return min(MAX_COUNTED, n + max(0, self.other_bytes - free) // PARAM_BYTES)
 
     def numbers(self, weight: StoredWeight, *, most: int) -> NDArray[np.float32]:
         """Up to `most` numbers of a block, spread evenly over it."""
@@ -93,7 +99,7 @@ class StoredCheckpoint:
                 for weight in weights:
                     with archive.open(weight.entry) as file:
                         yield _decoded(file.read(weight.n_bytes), weight.read_as, most=most)
-        except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError) as error:
+        except BROKEN as error:
             raise ValueError(f"a weight cannot be read: {error}") from error
 
 
@@ -119,7 +125,7 @@ def rewritten(checkpoint: StoredCheckpoint, path: Path) -> Path:
             for name, info in infos.items():
                 with archive.open(info) as entry, plain.open(name, "w", force_zip64=True) as copy:
                     shutil.copyfileobj(entry, copy)
-    except (zipfile.BadZipFile, zlib.error, OSError, NotImplementedError, RuntimeError) as error:
+    except BROKEN as error:
         raise ValueError(f"the checkpoint cannot be read: {error}") from error
     return path
 
@@ -142,7 +148,7 @@ def read_checkpoint(path: Path) -> StoredCheckpoint:
         with zipfile.ZipFile(path) as archive:
             blocks = {info.filename: info for info in archive.infolist() if "/data/" in info.filename}
             names, kinds = _index(archive)
-    except (zipfile.BadZipFile, OSError, ValueError, KeyError, NotImplementedError, RuntimeError):
+    except (*BROKEN, ValueError, KeyError):
         return StoredCheckpoint(path, (), size)
     weights = []
     for entry, info in blocks.items():

@@ -74,7 +74,7 @@ class TrainingRefusedError(Exception):
 
     def __init__(self, status: TrainingStatus, reason: str, detail: str) -> None:
         super().__init__(detail)
-        self.status, self.reason, self.detail = status, reason, printable(detail)
+        self.status, self.reason, self.detail = status, reason, printable(detail)[:DETAIL_CHARS]
 
 
 def refusal(finding: Finding) -> TrainingRefusedError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import random
 import zipfile
 from pathlib import Path
 
@@ -10,7 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from runners.research.evaluation.checkpoint import StoredCheckpoint, read_checkpoint, rewritten
+from runners.research.evaluation.checkpoint import (
+    MAX_COUNTED,
+    StoredCheckpoint,
+    StoredWeight,
+    read_checkpoint,
+    rewritten,
+)
 from tests.doubles.hostile_pickles import WRITES, Touching
 
 STATE = {"a": torch.ones(10, 10), "b": torch.zeros(7)}
@@ -181,3 +189,35 @@ def test_checkpoint_names_are_known_beside_shapes_types_and_texts(tmp_path: Path
     found = saved(tmp_path / "c.pt", state, config={"a": 1.5, "b": None, "c": True, 4: b"x"})
     assert [each.name for each in found.weights] == ["a", "b"]
     assert found.n_params == 107
+
+
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_checkpoint_changed_bytes_are_read_or_refused_and_end_nothing(method: int, tmp_path: Path) -> None:
+    torch.save({"config": {}, "state": STATE}, tmp_path / "plain.pt")
+    path = tmp_path / "c.pt"
+    with zipfile.ZipFile(tmp_path / "plain.pt") as archive, zipfile.ZipFile(path, "w", method) as copy:
+        for info in archive.infolist():
+            copy.writestr(info.filename, archive.read(info.filename))
+    content = path.read_bytes()
+    draw = random.Random(method)
+    n_read = 0
+    for _ in range(300):
+        changed = bytearray(content)
+        for _ in range(draw.randrange(1, 5)):
+            begins = draw.choice([0, content.find(b"PK\1\2"), len(content) - 200])
+            changed[draw.randrange(begins, len(changed))] = draw.choice([0, 1, 8, 12, 14, 255])
+        path.write_bytes(changed[: draw.randrange(len(changed))] if draw.random() < 0.1 else changed)
+        found = read_checkpoint(path)
+        with contextlib.suppress(ValueError):
+            assert 0 <= found.n_params <= MAX_COUNTED
+            if found.n_params < 10_000:
+                rewritten(found, tmp_path / "again.pt")
+                n_read += 1
+    assert 0 < n_read < 300
+
+
+def test_checkpoint_a_size_that_no_file_has_counts_as_one_that_a_database_holds(tmp_path: Path) -> None:
+    claimed = StoredWeight("a", "c/data/0", 2**64 - 1, 2**64 - 1, "u1")
+    assert StoredCheckpoint(tmp_path / "c.pt", (claimed,), 0).n_params == MAX_COUNTED
