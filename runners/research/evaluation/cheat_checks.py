@@ -18,6 +18,7 @@ from runners.research.evaluation.logits_client import WeightStart
 # A change may cost this much of what the shipped script takes with the tier's defaults, whatever numbers it
 # declares: nobody can see from outside whether it uses them. On `cpu` a quarter of the batch costs 1.2 times.
 MAX_COST = 1.6
+DEAR = 1.1  # times what the shipped script takes: from there on that is measured again, at the same load
 MAX_OVERRUN = 1.1  # of a budget in seconds: what is in the pipe when it is spent may still be used
 MAX_EVAL_COST = 3.0  # loading and answering; there is nothing to train on there
 MAX_GAIN = 0.4  # share of the shipped script's bits that no change of one training saves
@@ -90,10 +91,7 @@ def cost_finding(
     `import_s` is what importing the modules takes here that it needs and the shipped script does not;
     `budget_s` is what each training is given where that is measured in seconds.
     """
-    beside_s = 0.0  # of the script's own code before its text, and of the model's before its first answer
-    if not slack.head_factor:
-        pairs = ((now.head_s, shipped.head_s), (now.prepare_s, shipped.prepare_s))
-        beside_s = sum(max(0.0, spent_s - usual_s) for spent_s, usual_s in pairs)
+    beside_s = seconds_beside(now, shipped, slack)
     steps_s = now.steps_s + beside_s
     where = (
         f"training, {beside_s:.1f} s of it before its text or its first answer" if beside_s else "training"
@@ -120,6 +118,14 @@ def cost_finding(
             detail = f"it saves more than {100 * MAX_GAIN:.0f}% of the shipped script's bits on {split}"
             return Finding("too_good", detail)
     return None
+
+
+def seconds_beside(now: TrainingCost, shipped: TrainingCost, slack: CostSlack) -> float:
+    """Computing that counts as training, of the script before its text and of the model before it answers."""
+    if slack.head_factor:
+        return 0.0
+    pairs = ((now.head_s, shipped.head_s), (now.prepare_s, shipped.prepare_s))
+    return sum(max(0.0, spent_s - usual_s) for spent_s, usual_s in pairs)
 
 
 def untrained_finding(loss: MeanLoss, *, vocab_size: int) -> Finding | None:

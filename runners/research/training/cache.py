@@ -10,10 +10,12 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -22,10 +24,12 @@ from runners.research.corpora.build import corpus
 from runners.research.evaluation.cheat_checks import (
     CARD_SLACK,
     CPU_SLACK,
+    DEAR,
     Finding,
     TrainingCost,
     beyond_finding,
     cost_finding,
+    seconds_beside,
 )
 from runners.research.evaluation.evaluator import Evaluation
 from runners.research.evaluation.seed_similarity import likeness_finding
@@ -36,6 +40,7 @@ from runners.research.training.attempt import (
     TrainingContext,
     refusal,
 )
+from runners.research.training.least_cost import least_cost
 from runners.research.training.slots import Slot, held_slot, slots_here
 from runners.sandbox import run as sandboxes
 from runners.sandbox.run import Sandbox
@@ -58,6 +63,8 @@ NOT_IN_KEY = ("description", "choices", "limits", "program", "numbers", "script"
 # what says more about the machine than about the change; and a verdict that must not be repeated unchecked
 NOT_KEPT = (TrainingStatus.TIMED_OUT, TrainingStatus.OUT_OF_MEMORY, TrainingStatus.CAUGHT)
 NOT_KEPT_REASONS = ("too_much_computing",)
+# of the shipped script: what is over the limit even so is over a budget of seconds
+WITHOUT_LIMIT = TrainingCost(math.inf, math.inf, math.inf, {}, math.inf)
 
 
 class BaselineError(TrackerError):
@@ -125,14 +132,12 @@ def _trained(change: Change, seed: int, context: TrainingContext, splits: Sequen
             context = replace(context, environment=slot.environment)
             attempt = TrainingAttempt(change, blank, context, wanted, work, n_shipped)
             training, seen = attempt.run()
-            if seen is not None and shipped is not None:
-                finding = _cost_finding(training, seen, shipped, context.tier.compute_s) or _beyond_finding(
-                    seen, shipped
-                )
-                finding = finding or _seed_finding(change, training, seen, context, work, n_shipped)
-                training = training if finding is None else _refused(training, finding)
-            elif shipped is not None and training.status is TrainingStatus.OK:
-                finding = _script_cost_finding(training, shipped)
+            if shipped is not None and training.status is TrainingStatus.OK:
+                finding = _cost_finding(training, seen, shipped, context, work)
+                if finding is None and seen is not None:
+                    finding = _beyond_finding(seen, shipped) or _seed_finding(
+                        change, training, seen, context, work, n_shipped
+                    )
                 training = training if finding is None else _refused(training, finding)
         _keep(training, context)
     except OSError as error:
@@ -184,29 +189,57 @@ def to_keep(training: Training) -> Training | None:
     return replace(training, bpb=shared)
 
 
-def _cost_finding(training: Training, seen: Evaluation, shipped: Training, budget_s: float) -> Finding | None:
-    """Whether an edited script cost or gained what no edit may."""
+def _cost_finding(
+    training: Training, seen: Evaluation | None, shipped: Training, context: TrainingContext, work: Path
+) -> Finding | None:
+    """Whether an edited script cost or gained what no edit may; `seen` None: the task has no evaluation.
+
+    Where it costs clearly more, it is compared with the shipped script as it trains now, under the same load.
+    """
     slack = CPU_SLACK if training.device == "cpu" else CARD_SLACK
-    import_s = max(0.0, seen.startup_cpu_s - seen.torch_cpu_s)
-    now, then = _cost(training), _cost(shipped)
-    return cost_finding(now, then, slack, import_s=import_s, budget_s=budget_s)
+    import_s = max(0.0, seen.startup_cpu_s - seen.torch_cpu_s) if seen else 0.0
+    budget_s = context.tier.compute_s if seen else 0.0
+    now, usual = (_cost(each, is_evaluated=seen is not None) for each in (training, shipped))
+    check = partial(cost_finding, now, slack=slack, import_s=import_s, budget_s=budget_s)
+    name = key(Change(), 0, context.tier, context.corpus.hash)
+    least = least_cost(context.folder, name, usual)
+    calm = _calm(training, shipped)
+    is_dear = now.steps_s + seconds_beside(now, least, slack) > DEAR * calm * least.steps_s
+    finding = check(least)
+    is_over = finding is not None and finding.reason in NOT_KEPT_REASONS
+    if not (is_dear or is_over) or check(WITHOUT_LIMIT) is not None:
+        return finding
+    again, _ = TrainingAttempt(
+        Change(),
+        replace(training, key=shipped.key, bpb={}, evidence={}),
+        context,
+        KEPT_SPLITS,
+        _new_folder(work / "shipped"),
+    ).run()
+    if again.status is not TrainingStatus.OK:
+        return finding
+    usual = replace(_cost(again, is_evaluated=seen is not None), bpb=usual.bpb)
+    least_cost(context.folder, name, usual)
+    return check(usual)
 
 
-def _cost(training: Training) -> TrainingCost:
+def _calm(training: Training, shipped: Training) -> float:
+    """How much less CPU time importing torch took than beside the shipped script, a sign of less load."""
+    now_s, then_s = (each.evidence.get("torch_cpu_s", 0.0) for each in (training, shipped))
+    return min(1.0, now_s / then_s) if now_s and then_s else 1.0
+
+
+def _cost(training: Training, *, is_evaluated: bool) -> TrainingCost:
     told = training.evidence
-    return TrainingCost(
-        told["head_s"], told["steps_s"], told["evaluation_work_s"], training.bpb, told["prepare_s"]
-    )
+    if not is_evaluated:
+        return TrainingCost(told["head_s"], told["steps_s"], 0.0, {})
+    eval_s = told["evaluation_work_s"]
+    return TrainingCost(told["head_s"], told["steps_s"], eval_s, training.bpb, told["prepare_s"])
 
 
-def _script_cost_finding(training: Training, shipped: Training) -> Finding | None:
-    """Whether an edited script of a task without an evaluation cost what no edit may."""
-    slack = CPU_SLACK if training.device == "cpu" else CARD_SLACK
-    now, then = (
-        TrainingCost(each.evidence["head_s"], each.evidence["steps_s"], 0.0, {})
-        for each in (training, shipped)
-    )
-    return cost_finding(now, then, slack)
+def _new_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
 
 
 def _beyond_finding(seen: Evaluation, shipped: Training) -> Finding | None:
