@@ -17,10 +17,15 @@ from runners.harness.events import Event
 from tests.conftest import IMPORTED_FROM
 from tests.runners.executors.test_sharing import NO_CARDS, alone, answers, assert_equal, n_rows
 from tests.runners.harness.test_worker import job, rules, start_parent, wait_for
+from tests.tracker.queue.test_side_by_side import MEETING, hub, meeting, models
+from tracker.bench.workers import Where
 from tracker.errors import TrackerError
+from tracker.files.items import read_run
+from tracker.queue.runner import Budget, work_off
 from tracker.records import EngineSettings, RunStatus
 from tracker.settings import Settings
 
+__all__ = ["hub", "meeting", "models"]
 pytestmark = [pytest.mark.executors, pytest.mark.filterwarnings("ignore")]
 
 
@@ -104,6 +109,23 @@ def is_worker(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
         return "runners.harness" in process.cmdline() and "tracker-node-" in process.cmdline()[-1]
     return False
+
+
+def test_ray_models_of_the_queue_are_measured_at_once_on_the_nodes(
+    settings: Settings, models: tuple[str, ...], meeting: Path, cluster: Any
+) -> None:
+    """`cluster` comes last: its nodes have the environment in which the models wait for each other."""
+    where = Where("ray", at_once="auto")
+    work = work_off(
+        settings, Budget(max_models=2), lambda _: None, suite="smoke", engine=MEETING, where=where
+    )
+    worked = list(work)
+    assert sorted((one.model_id, one.status) for one in worked) == [(name, "done") for name in models[:2]]
+    assert len(list(meeting.iterdir())) == 2
+    for one in worked:
+        run = read_run(settings.items_path / one.run_ids[0])
+        assert run.status is RunStatus.COMPLETE
+        assert not [said for said in run.warnings if "may run on the same" in said]  # each has its own core
 
 
 def test_ray_an_address_where_nothing_listens_is_named_at_once(
