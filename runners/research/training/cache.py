@@ -126,25 +126,40 @@ def _trained(change: Change, seed: int, context: TrainingContext, splits: Sequen
     )
     wanted = tuple(dict.fromkeys([*KEPT_SPLITS, *(str(split) for split in splits)]))
     shipped = _shipped(seed, context) if change.script is not None else None
-    n_shipped = shipped.n_params or 0 if shipped else 0
     try:
-        with _slot(context, alone=shipped is not None) as slot, work_folder(context.folder) as work:
+        with _slot(context, alone=shipped is not None) as slot:
             context = replace(context, environment=slot.environment)
-            attempt = TrainingAttempt(change, blank, context, wanted, work, n_shipped)
-            training, seen = attempt.run()
-            if shipped is not None and training.status is TrainingStatus.OK:
-                finding = _cost_finding(training, seen, shipped, context, work)
-                if finding is None and seen is not None:
-                    finding = _beyond_finding(seen, shipped) or _seed_finding(
-                        change, training, seen, context, work, n_shipped
-                    )
-                training = training if finding is None else _refused(training, finding)
+            training = _attempted(change, blank, context, wanted, shipped)
+            if training.reason in NOT_KEPT_REASONS:  # the load may have been another one for a while
+                training = _attempted(change, blank, context, wanted, shipped)
         _keep(training, context)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise DiskFullError(str(context.folder)) from error
         raise
     return training
+
+
+def _attempted(
+    change: Change,
+    blank: Training,
+    context: TrainingContext,
+    splits: tuple[str, ...],
+    shipped: Training | None,
+) -> Training:
+    """One training in a place that is held; an edited script is compared with the shipped one."""
+    n_shipped = shipped.n_params or 0 if shipped else 0
+    with work_folder(context.folder) as work:
+        attempt = TrainingAttempt(change, blank, context, splits, work, n_shipped)
+        training, seen = attempt.run()
+        if shipped is None or training.status is not TrainingStatus.OK:
+            return training
+        finding = _cost_finding(training, seen, shipped, context, work)
+        if finding is None and seen is not None:
+            finding = _beyond_finding(seen, shipped) or _seed_finding(
+                change, training, seen, context, work, n_shipped
+            )
+        return training if finding is None else _refused(training, finding)
 
 
 def _slot(context: TrainingContext, *, alone: bool) -> AbstractContextManager[Slot]:
