@@ -218,8 +218,8 @@ def _cost_finding(
     check = partial(cost_finding, now, slack=slack, import_s=import_s, budget_s=budget_s)
     name = key(Change(), 0, context.tier, context.corpus.hash)
     least = least_cost(context.folder, name, usual)
-    calm = _calm(training, shipped)
-    is_dear = now.steps_s + seconds_beside(now, least, slack) > DEAR * calm * least.steps_s
+    clearly_more_s = DEAR * _calm(training, shipped) * least.steps_s + slack.steps_s / 2
+    is_dear = now.steps_s + seconds_beside(now, least, slack) > clearly_more_s
     finding = check(least)
     is_over = finding is not None and finding.reason in NOT_KEPT_REASONS
     if not (is_dear or is_over) or check(WITHOUT_LIMIT) is not None:
