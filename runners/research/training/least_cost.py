@@ -15,7 +15,7 @@ from pathlib import Path
 from runners.research.evaluation.cheat_checks import TrainingCost
 from tracker.serialization import write_atomically
 
-LEAST_COSTS = "least-costs.json"  # in the folder of trainings
+LEAST_COSTS = "least-costs"  # JSON, in the folder of trainings, whose `*.json` are trainings
 FIELDS = ("head_s", "steps_s", "eval_s", "prepare_s")
 
 
