@@ -300,7 +300,7 @@ def alone(tmp_path: Path, tier: str, *, n_trials: int = 2) -> Any:
 
 def under_way(folder: Path) -> list[Path]:
     """The trainings that run now on the node with this temporary folder."""
-    return list(folder.glob("tracker-*/*/trainings/work/*/config.json"))
+    return [path for path in folder.rglob("config.json") if path.parents[2].name == "trainings"]
 
 
 @pytest.fixture
