@@ -74,6 +74,13 @@ def test_research_agents_are_ranked_over_tasks_only_with_results_on_two(own: Set
     assert "share of the gain that TPE" in said(visit("research"))
 
 
+def test_research_study_says_where_it_trained(own: Settings) -> None:
+    store_study(own, replace(study(1), executor="ray"))
+    session = visit("research", study=study(1).study_id)
+    assert "Trained on" in said(session)
+    assert "ray" in shown_facts(session)
+
+
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A store that a test may change."""

@@ -70,6 +70,7 @@ def show_study(study: Mapping[str, Any], live: Sequence[str]) -> None:
             "Trainings": f"{study['n_trainings']}, {safe_text.duration(study['train_s'])}",
             "Tokens in / out": f"{study['prompt_tokens']:,} / {study['output_tokens']:,}",
             "Sandbox": study["sandbox"],
+            "Trained on": study["executor"] or "local",
             "Seed": str(study["seed"]),
         }
     )
