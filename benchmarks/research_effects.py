@@ -80,6 +80,7 @@ def changed(change: dict[str, float | str], at: Tier) -> Params:
 
 def trained(params: Params, *, seed: int, at: Tier, corpus: corpora.Corpus) -> Result:
     """One training and its evaluation."""
+    corpus = corpora.training_corpus(corpus, seed)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "train.py")
         path.write_text(script.shipped(at))

@@ -57,6 +57,8 @@ def corpus_lines(report: CorpusReport) -> list[str]:
         f"{report.name} {report.hash[:12]}: {report.vocab_size:,} different tokens; tokens: {splits}",
         f"held out by: {known}",
     ]
+    if report.is_own_per_training:
+        lines.append("each training has a language of its own; this one is not trained on and stands for all")
     for n in sorted({name.split()[1] for name in report.overlap}, key=int):
         shares = [f"{split} {report.overlap[f'{split} {n}']:.1%}" for split in ("val", "select", "test")]
         lines.append(f"runs of {n} bytes that stand in the training text: {', '.join(shares)}")

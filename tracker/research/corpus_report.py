@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runners.research.corpora.build import TRAIN, Corpus, corpus, keyed, prepared
+from runners.research.corpora.build import TRAIN, Corpus, corpus, keyed, prepared, training_corpus
 from runners.research.corpora.documents import HELD_OUT, PUBLIC
 from runners.research.corpora.ngram_line import has_line, ngram_line
 from runners.research.corpora.own_text import forget_own_corpus, make_own_corpus, own_corpora
@@ -25,6 +25,8 @@ class CorpusReport:
     overlap: Mapping[str, float]  # `val 32`: share of val's runs of 32 bytes that stand in `train`
     ngram_order: int | None  # of the best n-gram table on `val`
     ngram_bpb: Mapping[str, float]  # its line on the held-out splits
+    # whether each training has a text of its own, of the same kind; this one then stands for all of them
+    is_own_per_training: bool = False
 
 
 def make_corpus(
@@ -71,4 +73,5 @@ def _report(found: Corpus) -> CorpusReport:
         overlap=meta.overlap,
         ngram_order=line.order if line else None,
         ngram_bpb=dict(line.bpb) if line else {},
+        is_own_per_training=training_corpus(found, 0) is not found,
     )

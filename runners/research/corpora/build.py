@@ -9,6 +9,9 @@ same on every machine.
 
 In `$TRACKER_HOME/corpora/<name>-<hash>/`, `train/train.bin` lies in a folder of its own, so that it alone can
 be shown to a training, beside `held_out/{val,select,test}.bin`. Scores of two hashes are never compared.
+
+A generated text is another one for each seed (`training_corpus`): whatever an agent learns of the text of one
+training is worth nothing in the next. Parent and child share a seed, and so a text.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -51,7 +55,7 @@ FOLDER_DIGITS = 16  # of the hash in a folder's name
 META = "meta.json"
 VOCABULARY = "vocabulary.json"  # the bytes behind each token, in hexadecimal digits
 FIRST_DOWNLOADS = "first_downloads.json"  # what was first downloaded of each corpus without a pinned hash
-GRAMMAR_HASH = "3993e3fce62bfb7c596db7b216ab0cd3916dfc55ad08bfe65bccc4214ce1eacb"
+GRAMMAR_HASH = "360fd7047a9fb226f7c5c15250b3e742f3b44da858bc15dd2d0297e5ce387ce3"
 # numpy 2.3.5 and scipy 1.17.1, the same under Python 3.11, 3.12 and 3.13
 DOCSTRINGS_HASH = "9f0aa9bd12ac92861f738ca6cbab34d84a3f9e77edf7f94504c233793de2f144"
 Chunk = tuple[str, NDArray[np.integer]]  # split, tokens
@@ -116,6 +120,8 @@ class Corpus:
     folder: Path
     meta: Meta
     note: str = ""
+    # split → tokens of the text that one training alone has, in memory; empty: the text in the folder
+    own_tokens: Mapping[str, NDArray[np.integer]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def hash(self) -> str:
@@ -128,7 +134,14 @@ class Corpus:
 
     def tokens(self, split: str) -> NDArray[np.integer]:
         """The tokens of one split, read as they are used."""
+        if split in self.own_tokens:
+            return self.own_tokens[split]
         return np.memmap(self.path(split), dtype=_dtype(self.meta.token_bytes), mode="r")
+
+    def training_mark(self, what: str, seed: int) -> bytes:
+        """32 bytes for the training under `seed`, not to be guessed without the tokens of `test`."""
+        unseen = hashlib.sha256(self.path("test").read_bytes()).hexdigest()
+        return hashlib.sha256(f"{what} {unseen} {seed}".encode()).digest()
 
     def files(self) -> tuple[Path, ...]:
         """All that another machine needs of it."""
@@ -165,7 +178,11 @@ class Docstrings:
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """Sentences of a seeded generator, made in half a second; a secret decides the words as well."""
+    """Sentences of a seeded generator, made in a tenth of a second; a secret decides the language.
+
+    Each training has a language of its own, of the same kind and size. That of the corpus itself is never
+    trained on: it stands for all of them in the hash, in reports and in the line of an n-gram table.
+    """
 
     name: str
     n_symbols: int
@@ -183,9 +200,10 @@ class Grammar:
         return replace(self, seed=seed, secret=secret, pinned_hash=None)
 
     def made_of(self) -> Mapping[str, str]:
-        """Its size and its seed."""
-        seed = str(self.seed) if self.secret == PUBLIC else secret_mark(self.secret)
-        return {"n_symbols": str(self.n_symbols), "seed": seed}
+        """Its size, its seed, and that trainings do not share a language, as they did without that entry."""
+        is_public = self.secret == PUBLIC
+        key = {"seed": str(self.seed)} if is_public else {"secret": secret_mark(self.secret)}
+        return {"n_symbols": str(self.n_symbols), "languages": "one for each training", **key}
 
     def chunks(self) -> Iterator[Chunk]:
         """The blocks, dealt out."""
@@ -230,6 +248,25 @@ def corpus(name: str, home: Path) -> Corpus:
     if name not in known:
         raise UnknownNameError("corpus", name, known=known)
     return prepared(keyed(known[name], folder), folder)
+
+
+def training_corpus(of: Corpus, seed: int) -> Corpus:
+    """The corpus as the training under `seed` reads it and is measured on it.
+
+    Of a generated text that is another language for each seed, which follows from held-out tokens: so it is
+    the same on each machine that has the corpus, and cannot be foretold from what a script sees. It lies in
+    memory alone. Other corpora are the same for all seeds.
+    """
+    source = CORPORA.get(of.meta.name)
+    if not isinstance(source, Grammar):
+        return of
+    language = int.from_bytes(of.training_mark("language", seed)[:8])
+    return replace(of, own_tokens=_language(sum(of.meta.n_tokens.values()), language))
+
+
+@lru_cache(maxsize=4)  # parent and child; 0.6 MB each
+def _language(n_symbols: int, seed: int) -> Mapping[str, NDArray[np.integer]]:
+    return dict(_dealt(offline_texts.generated_text(n_symbols, seed=seed).text))
 
 
 def keyed(source: CorpusSource, folder: Path) -> CorpusSource:

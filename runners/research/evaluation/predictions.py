@@ -14,7 +14,6 @@ A self-reported score is read from what the script prints, and nothing is checke
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,6 @@ from scipy import special
 from runners.research.corpora.build import TRAIN, Corpus
 from runners.research.corpora.documents import HELD_OUT
 from runners.research.corpora.tables import TABLES, Rows, rows_of
-from tracker.records.studies import Split
 
 DIGITS = 7  # of a score
 LEAST_NATS = -50.0  # of a log-probability: one row that is said to be impossible must not decide everything
@@ -43,9 +41,7 @@ class TableOrder:
 
 def table_order(corpus: Corpus, seed: int) -> TableOrder:
     """The same for each training under `seed`; not to be guessed by who has not seen the rows of `test`."""
-    unseen = hashlib.sha256(np.array(corpus.tokens(str(Split.TEST))).tobytes()).hexdigest()
-    mark = hashlib.sha256(f"order {unseen} {seed}".encode()).digest()
-    draw = np.random.default_rng(int.from_bytes(mark))
+    draw = np.random.default_rng(int.from_bytes(corpus.training_mark("order", seed)))
     table = TABLES[corpus.meta.name]
     return TableOrder(draw.permutation(table.n_features), draw.permutation(table.n_classes))
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from runners.research.corpora.build import corpus
+from runners.research.corpora.build import corpus, training_corpus
 from runners.research.evaluation.cheat_checks import (
     CARD_SLACK,
     CPU_SLACK,
@@ -128,7 +128,8 @@ def _trained(change: Change, seed: int, context: TrainingContext, splits: Sequen
     shipped = _shipped(seed, context) if change.script is not None else None
     try:
         with _slot(context, alone=shipped is not None) as slot:
-            context = replace(context, environment=slot.environment)
+            text = training_corpus(context.corpus, seed)
+            context = replace(context, environment=slot.environment, corpus=text)
             training = _attempted(change, blank, context, wanted, shipped)
             if training.reason in NOT_KEPT_REASONS:  # the load may have been another one for a while
                 training = _attempted(change, blank, context, wanted, shipped)

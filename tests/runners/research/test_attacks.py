@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from runners.research.attacks.canaries import SUCCEEDED
@@ -9,16 +11,21 @@ from runners.research.attacks.near_limits import near_limits
 from runners.research.attacks.run import (
     CAUGHT,
     MARGIN_BPB,
+    MARGINS_BPB,
     PASSED,
+    SEED,
     AttackOutcome,
     attack_names,
     attack_script,
     description,
+    frequent_runs,
     judged,
     run_attacks,
     run_near_limits,
 )
+from runners.research.corpora.build import corpus, training_corpus
 from runners.research.evaluation.script_content import content_finding
+from runners.research.judgement import judge_script
 from runners.research.problem.script import regions, shipped
 from runners.research.problem.tiers import SMOKE, TIERS
 from runners.sandbox import run as sandboxes
@@ -123,6 +130,24 @@ def test_attacks_near_limits_are_scripts_on_each_side_of_every_limit_of_every_ti
             text = f"{cut.head}{cut.editable}\n{each.code}\n\n{cut.tail}"
             refused = content_finding(text, shipped(tier)) is not None
             assert refused == (each.is_above and each.name.startswith("carried_data")), each.name
+
+
+@pytest.mark.sandbox
+@pytest.mark.timeout(900)
+def test_attacks_words_of_a_text_are_worth_much_under_its_own_seed_and_nothing_under_another(
+    tmp_path: Path,
+) -> None:
+    text, box = corpus(SMOKE.corpus, tmp_path), sandboxes.find()
+    found = []
+    for seed in (SEED, SEED + 1):
+        runs = frequent_runs(training_corpus(text, seed))
+        script = attack_script("carried_words", SMOKE, {"@RUNS@": runs})
+        found += judge_script(script, [SEED], SMOKE, home=tmp_path, sandbox=box)
+    own, other = (each.gain_val for each in found)
+    assert own is not None, found
+    assert own > 0.3
+    assert other is not None, found
+    assert abs(other) < MARGINS_BPB["carried_words"]
 
 
 @pytest.mark.sandbox

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import itertools
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +32,7 @@ from runners.research.corpora.build import (
     Grammar,
     corpus,
     prepared,
+    training_corpus,
 )
 from runners.research.corpora.documents import Documents
 from runners.research.corpora.hub_datasets import HubDocuments, HubText, Tokenizer
@@ -106,8 +109,38 @@ def test_corpora_text_is_folded_to_the_small_alphabet(text: str, expected: str) 
 
 def test_corpora_no_model_can_read_the_generated_text_below_its_entropy() -> None:
     generated = offline_texts.generated_text(50_000, seed=3)
-    assert 0.6 < generated.entropy_bpb < 0.9
+    assert abs(generated.entropy_bpb - 0.7) <= 0.005
     assert set(generated.text) <= set(offline_texts.ALPHABET)
+
+
+def words(of: Corpus) -> set[str]:
+    """All words of a text; a corpus cuts it into blocks, so those at their edges are left out."""
+    text = "".join(offline_texts.ALPHABET[symbol] for symbol in np.array(of.tokens(TRAIN))[:BLOCK])
+    return set(re.split(r"[ .,\n]+", text)[1:-1])
+
+
+def test_each_training_has_a_language_of_its_own_that_follows_from_its_seed(shared_home: Path) -> None:
+    made = corpus("grammar", shared_home)
+    before = {path: path.stat().st_mtime_ns for path in made.folder.rglob("*")}
+    found = [words(made), *(words(training_corpus(made, seed)) for seed in range(8))]
+    for one, other in itertools.combinations(found, 2):
+        assert len(one & other) < 0.05 * len(one)
+    one, again = training_corpus(made, 3), training_corpus(training_corpus(made, 5), 3)
+    for split in (TRAIN, *HELD_OUT):
+        np.testing.assert_array_equal(one.tokens(split), again.tokens(split))
+        assert len(one.tokens(split)) == made.meta.n_tokens[split]
+    assert one.hash == made.hash
+    assert {path: path.stat().st_mtime_ns for path in made.folder.rglob("*")} == before
+
+
+def test_the_languages_of_trainings_cannot_be_foretold_without_held_out_text(tmp_path: Path) -> None:
+    one, other = (prepared(SMALL.keyed(secret * 64), tmp_path) for secret in "ab")
+    assert len(words(training_corpus(one, 7)) & words(training_corpus(other, 7))) < 5
+
+
+def test_other_texts_are_the_same_for_all_trainings(shared_home: Path) -> None:
+    made = corpus("docstrings", shared_home)
+    assert training_corpus(made, 1) is made
 
 
 def test_a_prepared_corpus_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -126,7 +159,9 @@ def test_corpora_the_pinned_text_is_kept_when_other_versions_are_installed(tmp_p
 def test_corpora_text_of_other_versions_has_a_hash_of_its_own_and_says_so(tmp_path: Path) -> None:
     made = prepared(dataclasses.replace(SMALL, pinned_hash="0" * 64), tmp_path)
     assert made.hash != "0" * 64
-    assert made.note.startswith("the corpus `grammar` is made of n_symbols 100000 and seed 1, which is not")
+    assert made.note.startswith(
+        "the corpus `grammar` is made of n_symbols 100000 and languages one for each "
+    )
 
 
 def test_corpora_a_text_without_a_pinned_hash_is_compared_with_the_first_download(tmp_path: Path) -> None:

@@ -553,6 +553,18 @@ def test_evaluator_words_of_a_script_obey_no_terminal_and_can_be_stored() -> Non
     assert why.detail == "?[2J??é\tx\ny"
 
 
+def test_evaluator_what_a_crash_tells_of_a_generated_text_holds_under_its_seed_alone(home: Path) -> None:
+    tell = "raise RuntimeError(bytes(micro_batches[0].flatten().tolist()).hex())\n        "
+    change = edited("n_sequences = sum(len(tokens)", f"{tell}n_sequences = sum(len(tokens)")
+    said = [trained(change, home, seed=seed).detail or "" for seed in (1, 1, 2)]
+    assert said[0] == said[1]
+    first, second = (
+        {told[at : at + 8] for at in range(20, 480, 2)} for told in said[1:]
+    )  # runs of four symbols
+    assert len(first) > 100
+    assert len(first & second) < 0.02 * len(first)
+
+
 def test_evaluator_a_crash_is_told_by_its_exception_and_not_by_what_stands_behind() -> None:
     said = 'Traceback:\n  File "x"\ntorch._inductor.exc.InductorError: no compiler\n\nSet X=1 for a trace\n'
     end = SandboxEnd(EndStatus.ENDED, 1, "", said, 1.0, 1.0, 0)
