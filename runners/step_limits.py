@@ -8,12 +8,12 @@ knows no limit of the address space (macOS).
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 from tracker.errors import EngineError, TrackerError, describe_failure, is_failure
@@ -23,6 +23,7 @@ GIB = 2**30
 KILLED_BY = signal.SIGPROF  # ends a process whose step does not return to Python
 REPEAT_S = 1.0  # the request to stop is repeated, since code in C may swallow it
 KILL_AFTER = 2.0  # times the limit
+STATM_BYTES = 200  # more than its seven numbers take
 HINT = "its files are at fault; use another copy of this model"
 
 
@@ -102,7 +103,10 @@ def _memory_limit(extra_bytes: int) -> Iterator[None]:
 def _address_bytes() -> int | None:
     """Bytes of the address space of this process; None where the system does not say."""
     try:
-        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+        opened = os.open("/proc/self/statm", os.O_RDONLY)  # `Path.read_text` takes 20 µs, for each answer
     except OSError:
         return None
-    return int(pages) * resource.getpagesize()
+    try:
+        return int(os.read(opened, STATM_BYTES).split()[0]) * resource.getpagesize()
+    finally:
+        os.close(opened)

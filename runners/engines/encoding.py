@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -28,10 +29,16 @@ DEFAULT_MAX_LEN = 2048  # lm-eval's default for a model without a length
 UNSET_MAX_LEN = 10**18  # tokenizers without a length report 1e30
 LENGTH_KEYS = ("n_positions", "max_position_embeddings", "n_ctx")  # in lm-eval's order
 HASH_DIGITS = 16
+KEY = np.dtype(">u4")  # of a token in a key to sort by
+KEY_BYTES = KEY.itemsize
 ENCODE_S = 20.0  # of computing time, and more for a long text
 SLOWEST = 2_000  # characters per second of a tokenizer in Python, on a slow machine
 ENCODE_BYTES = 256 * MIB
 ENCODED_BYTES = 1_000  # more per character: 310 measured for a token each, and some characters are three
+CALLED = (  # when a tokenizer of transformers 5 is called, and the modules where it is not overridden
+    ("__call__", "transformers.tokenization_utils_base"),
+    ("_encode_plus", "transformers.tokenization_utils_tokenizers"),
+)
 TRIED_TEXT = (  # scripts, blanks, and words that a careless pattern splits in every way
     "The quick brown fox, 12 + 34 = 46!\n\nNaïve café: 你好 мир  <b>x</b>\tdef f(x): return x\n"
     "this line has only words and goes on for so long that a pattern which tries every way does not end !\n"
@@ -52,6 +59,8 @@ class EncodedPair:
 
         The last `len(continuation)` positions of it predict the continuation.
         """
+        if len(self.continuation) == 1 and len(self.context) <= max_len:
+            return self.context  # of four letters to choose from, one input
         return (self.context + self.continuation)[-(max_len + 1) :][:-1]
 
     def is_cut(self, max_len: int) -> bool:
@@ -66,6 +75,7 @@ class SharedInput:
     ids: Ids
     places: tuple[int, ...]
     n_shared: int  # leading tokens in common with the previous input of the plan
+    key: bytes  # of `sort_key`
 
 
 def encode_text(tokenizer: Tokenizer, text: str, *, add_special_tokens: bool | None = None) -> Ids:
@@ -179,22 +189,23 @@ def plan_inputs(inputs: Sequence[Ids]) -> list[SharedInput]:
     input needs `len(ids) - n_shared` tokens, and no token is computed twice. Choices of a question share its
     context, questions of a task its few-shot prefix, and single-token choices are one input.
     """
-    keys = [sort_key(ids) for ids in inputs]
-    places: dict[bytes, list[int]] = {}
-    for place, key in enumerate(keys):
-        places.setdefault(key, []).append(place)
+    places: dict[Ids, list[int]] = {}
+    for place, ids in enumerate(inputs):
+        places.setdefault(ids, []).append(place)
     plan: list[SharedInput] = []
-    before: Ids = ()
-    for key in sorted(places):
-        ids = inputs[places[key][0]]
-        plan.append(SharedInput(ids, tuple(places[key]), n_common(before, ids)))
-        before = ids
+    before = b""
+    for key, ids in sorted((sort_key(ids), ids) for ids in places):
+        plan.append(SharedInput(ids, tuple(places[ids]), _n_common(before, key), key))
+        before = key
     return plan
 
 
 def sort_key(ids: Ids) -> bytes:
-    """Bytes that sort like the tokens with one memcmp per comparison; tuples are compared token by token."""
-    return np.asarray(ids, dtype=">u4").tobytes()
+    """Bytes that sort like the tokens with one memcmp per comparison; tuples are compared token by token.
+
+    The key of the first tokens is the beginning of it, `KEY_BYTES` for each.
+    """
+    return struct.pack(f">{len(ids)}I", *ids)
 
 
 def max_model_len(config: Any, tokenizer: Tokenizer) -> int:
@@ -314,12 +325,32 @@ def _encode_plain(
     tokenizer: Tokenizer, texts: Sequence[str], *, add_special_tokens: bool = False
 ) -> list[Ids]:
     with _limited(sum(map(len, texts))):
+        if _is_plain(tokenizer):
+            found = tokenizer.backend_tokenizer.encode_batch_fast(
+                list(texts), add_special_tokens=add_special_tokens
+            )
+            return [tuple(one.ids) for one in found]
         encoded = tokenizer(list(texts), add_special_tokens=add_special_tokens)["input_ids"]
     return list(map(tuple, encoded))
 
 
+def _is_plain(tokenizer: Tokenizer) -> bool:
+    """Whether calling the tokenizer only calls the one in Rust, which gives ids alone in half the time."""
+    kind, backend = type(tokenizer), getattr(tokenizer, "backend_tokenizer", None)
+    own = [getattr(getattr(kind, name, None), "__module__", None) != module for name, module in CALLED]
+    if backend is None or any(own) or hasattr(kind, "_switch_to_input_mode"):
+        return False
+    if backend.truncation is not None or backend.padding is not None:
+        return False
+    return bool(backend.encode_special_tokens == tokenizer.split_special_tokens)
+
+
 def n_common(a: Ids, b: Ids) -> int:
     """Number of leading tokens that `a` and `b` have in common."""
-    n = min(len(a), len(b))
-    differs = np.asarray(a[:n]) != np.asarray(b[:n])
+    return _n_common(sort_key(a), sort_key(b))
+
+
+def _n_common(a: bytes, b: bytes) -> int:
+    n = min(len(a), len(b)) // KEY_BYTES
+    differs = np.frombuffer(a, KEY, n) != np.frombuffer(b, KEY, n)
     return int(differs.argmax()) if differs.any() else n

@@ -21,13 +21,27 @@ from typing import Any
 
 Ids = tuple[int, ...]
 Encode = Callable[[Sequence[str]], list[Ids]]  # whole texts to ids, without special tokens
+Split = Callable[[str], list[str]]  # a text into lines that give it again one after the other
 
-AFTER_BLANKS = re.compile(r"(?<=\n)(?=[A-Za-z0-9])")
-# GPT-2's pattern takes blanks together at the end of a text, but leaves the last one apart before a word
-AFTER_ONE_FEED = re.compile(r"(?<=\S\n)(?=[A-Za-z0-9])")
+LINE_START = re.compile(r"\n(?=[A-Za-z0-9])")  # begins with a character, for which `re` searches fast
 ACROSS = re.compile(r"[\nĊ][A-Za-z0-9]")  # Ċ stands for the line feed in a byte-level vocabulary
 PROBE = "Question: 12 + 34 = ?\nA. 46\n\nB. 4\nAnswer: A\n\n\n7 apples,\nthe end.\r\nOnce (x\n\tthere\nwas."
 KEPT_CHARACTERS = 4_000_000  # of lines whose ids are kept: some 20 MB
+
+
+def after_blanks(text: str) -> list[str]:
+    """The lines of a text that begin with a letter or digit, each with what follows it."""
+    ends = [match.end() for match in LINE_START.finditer(text)]
+    return [text[a:b] for a, b in itertools.pairwise((0, *ends, len(text)))]
+
+
+def after_one_feed(text: str) -> list[str]:
+    """The same, without those that follow a blank line.
+
+    GPT-2's pattern takes blanks together at the end of a text, but leaves the last one apart before a word.
+    """
+    ends = [m.end() for m in LINE_START.finditer(text) if m.start() and not text[m.start() - 1].isspace()]
+    return [text[a:b] for a, b in itertools.pairwise((0, *ends, len(text)))]
 
 
 class LineEncoder:
@@ -38,27 +52,30 @@ class LineEncoder:
         self._encode = encode
         self._known: dict[str, Ids] = {}
         self._n_known = 0  # characters
-        self._place: re.Pattern[str] | None = None
+        self._split: Split | None = None
         if _has_no_merge_across_lines(tokenizer):
             whole = self._whole(PROBE)
-            rules = (AFTER_BLANKS, AFTER_ONE_FEED)
-            self._place = next((r for r in rules if self._joined(encode(r.split(PROBE))) == whole), None)
+            rules = (after_blanks, after_one_feed)
+            self._split = next(
+                (split for split in rules if self._joined(encode(split(PROBE))) == whole), None
+            )
 
     @property
     def is_exact(self) -> bool:
         """Whether the lines of a text have the ids of the whole, as far as has been seen."""
-        return self._place is not None
+        return self._split is not None
 
     def pairs(self, texts: Sequence[tuple[str, str]]) -> list[tuple[Ids, Ids]] | None:
         """The ids of each context, and those that the text which follows adds to them.
 
         None: the tokenizer must encode them whole.
         """
-        if self._place is None:
+        if self._split is None:
             return None
-        lines = {context: self._place.split(context) for context, _ in texts}
+        split = self._split
+        lines = {context: split(context) for context in {context: None for context, _ in texts}}
         # the last line of a context goes on in what follows
-        tails = [self._place.split(lines[context][-1] + text) for context, text in texts]
+        tails = [split(lines[context][-1] + text) for context, text in texts]
         self._learn(itertools.chain.from_iterable((*lines.values(), *tails)))
         contexts = {context: self._ids(own) for context, own in lines.items()}
         found = [
@@ -66,7 +83,7 @@ class LineEncoder:
             for (context, _), tail in zip(texts, tails, strict=True)
         ]
         if not self._is_right(texts, found):
-            self._place = None
+            self._split = None
             return None
         return found
 

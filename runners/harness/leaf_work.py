@@ -60,6 +60,7 @@ class LeafPlanner:
         """`warn` records a sentence with the run."""
         self._engine, self._job, self._run, self._warn = engine, job, run, warn
         self._items_path = Path(job.items_path)
+        self._lm_eval = installed_version("lm_eval", extra="cpu")
         self.sampling: dict[str, float] | None = None  # of the model, read when a task asks for it
         self._is_thinking_off = False  # in some task, and the user was told
 
@@ -169,7 +170,7 @@ class LeafPlanner:
             "tensor_parallel_size": job.settings.tensor_parallel_size,
             "task": leaf.identity,
             "chat": chat,
-            "lm_eval": installed_version("lm_eval", extra="cpu"),
+            "lm_eval": self._lm_eval,
             "harness": HARNESS_VERSION,
         }
         if job.settings.head_dtype != "auto":

@@ -14,6 +14,7 @@ import json
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -42,6 +43,7 @@ from runners.harness.code_eval import (
     require_sandbox,
     use_sandbox,
 )
+from runners.harness.fewshot_texts import FEW_SHOT
 from runners.harness.questions import ItemVerdict, Request, TaskQuestion
 from runners.harness.scoring import N_RESAMPLES, GroupRule
 from runners.harness.task_index import folders_of, tag_members, tasks_that_run_code
@@ -143,6 +145,7 @@ class LeafTask:
         self._chance = spec.chance
         self.chat = spec.chat
         self.base_name = self.name  # without the number of a repeat
+        self._expected: tuple[Sequence[int] | None, Future[list[TaskQuestion]]] | None = None
 
     @property
     def has_texts(self) -> bool:
@@ -224,11 +227,22 @@ class LeafTask:
     @property
     def chance(self) -> float:
         """The score of guessing, from the suite or from the number of choices."""
-        if self._chance is not None:
-            return self._chance
-        if not self.is_choice:
-            return 0.0
-        return float(np.mean([1 / max(1, len(self._task.doc_to_choice(d))) for d in self._task.eval_docs]))
+        if self._chance is None:
+            counts = (max(1, len(self._task.doc_to_choice(d))) for d in self._task.eval_docs)
+            self._chance = float(np.mean([1 / n for n in counts])) if self.is_choice else 0.0
+        return self._chance
+
+    @property
+    def has_plain_prompts(self) -> bool:
+        """Whether templates alone make the prompts, without functions of the task."""
+        fields = ("doc_to_text", "doc_to_target", "doc_to_choice", "process_docs", "fewshot_config")
+        found = [self._task.get_config(name) for name in fields]
+        parts = [part for one in found for part in (one.values() if isinstance(one, dict) else [one])]
+        return not any(map(callable, parts))
+
+    def expect(self, docs: Sequence[int] | None, built: Future[list[TaskQuestion]]) -> None:
+        """Take the questions of these documents from `built` when they are first wanted without a chat."""
+        self._expected = (docs, built)
 
     def questions(
         self, *, docs: Sequence[int] | None, chat_prompt: ChatPromptFunction | None
@@ -238,11 +252,23 @@ class LeafTask:
         Raises:
             TaskUnavailableError: the task's own templates or code fail.
         """
+        expected, self._expected = self._expected, None
+        if expected is not None and chat_prompt is None and expected[0] == docs:
+            _, built = expected
+            if not built.cancel():  # begun, or there already
+                return built.result()
+        return self.build(docs=docs, chat_prompt=chat_prompt)
+
+    def build(
+        self, *, docs: Sequence[int] | None, chat_prompt: ChatPromptFunction | None
+    ) -> list[TaskQuestion]:
+        """The same, built now."""
         if docs is not None and not docs:
             return []
         places = sorted(docs) if docs is not None and self._draws_nothing else None
         self._task.set_fewshot_seed(seed=FEWSHOT_SEED)
-        with _task_errors(self.name):
+        examples = getattr(getattr(self._task, "sampler", None), "df", None)
+        with _task_errors(self.name), FEW_SHOT.kept(examples):
             self._task.build_all_requests(
                 # Examples are drawn one question after the other, so those in between are built as well.
                 limit=None if docs is None or places else max(docs) + 1,

@@ -439,7 +439,7 @@ class RunningSuite:
 
     def leaf_works(self, loaded: LoadedTask) -> list[list[LeafWork]]:
         """The work of each leaf, once for each repeat."""
-        docs = self._docs(loaded)
+        docs = wanted_docs(self.job, self.run.suite, loaded)
         return [self.leaves.repeated_work(leaf, docs[leaf.name] if docs else None) for leaf in loaded.leaves]
 
     def score_asked(
@@ -536,17 +536,6 @@ class RunningSuite:
                 f"task `{loaded.spec.task}`: every request was refused: {why}", reason="unsupported"
             )
 
-    def _docs(self, loaded: LoadedTask) -> dict[str, tuple[int, ...]] | None:
-        """The documents to ask of each leaf; None: all of them."""
-        limit = self.job.limit or self.run.suite.sample
-        if limit is None:
-            return None
-        sizes = {leaf.name: leaf.n_docs for leaf in loaded.leaves}
-        seed = self.job.sample_seed if self.job.limit else SAMPLE_SEED
-        if seed is None:
-            return first_docs(sizes, n=limit)
-        return sampled_docs(sizes, n=limit, seed=seed)
-
     def _score(
         self, loaded: LoadedTask, repeats: Sequence[Sequence[LeafItems]], *, stopping: Ending | None
     ) -> None:
@@ -631,6 +620,18 @@ class RunningSuite:
         """Record the warning with the run and report it at once."""
         self.tally.warnings.append(message)
         self.emit(Event("warning", self.run.run_id, message=message))
+
+
+def wanted_docs(job: Job, suite: Suite, loaded: LoadedTask) -> dict[str, tuple[int, ...]] | None:
+    """The documents to ask of each leaf; None: all of them."""
+    limit = job.limit or suite.sample
+    if limit is None:
+        return None
+    sizes = {leaf.name: leaf.n_docs for leaf in loaded.leaves}
+    seed = job.sample_seed if job.limit else SAMPLE_SEED
+    if seed is None:
+        return first_docs(sizes, n=limit)
+    return sampled_docs(sizes, n=limit, seed=seed)
 
 
 def _is_precise(task_run: TaskRun, target: float, population: int, questions: Sequence[TaskQuestion]) -> bool:

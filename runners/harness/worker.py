@@ -8,13 +8,14 @@ answer; it gets SIGTERM when its parent dies. Files on disk are complete at any 
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import signal
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,9 +29,10 @@ from runners.hardware import MemoryWatch
 from runners.harness.begin import new_run
 from runners.harness.endings import exit_code, expected, failed
 from runners.harness.events import Event, encode, read_job
+from runners.harness.prompts_ahead import prompts_ahead
 from runners.harness.shared_job import OtherWorkers, SharedJob, with_others
 from runners.harness.suite_stream import ask_suites_together
-from runners.harness.walk import PreparedTask, RunningSuite, prepare
+from runners.harness.walk import PreparedTask, RunningSuite, prepare, wanted_docs
 from runners.models.consent import code_files
 from runners.models.resolve import fetch_model
 from tracker.errors import (
@@ -122,7 +124,7 @@ def run_suites(job: Job, reporter: Reporter, stop: JobStop) -> int:
         for run in session.runs.values():
             session.end(failed(run, refusal))
         return exit_code(refusal)
-    with MemoryWatch() as watch:
+    with MemoryWatch() as watch, session.prompts_ahead():
         started = time.monotonic()
         try:
             with stop.at_once():
@@ -132,11 +134,18 @@ def run_suites(job: Job, reporter: Reporter, stop: JobStop) -> int:
                 session.end(failed(run, error))
             return exit_code(error)
         load_s = time.monotonic() - started
+        forget_loaded()
         reporter.emit(Event("ready", duration_s=load_s, message=engine.info.device))
         try:
             return session.run_all(engine, watch, load_s=load_s)
         finally:
             engine.close()
+
+
+def forget_loaded() -> None:
+    """Let the garbage collector pass over what is loaded: some millions of objects that stay to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @dataclass(slots=True)
@@ -175,6 +184,19 @@ class Session:
         message = f"no text is written for {names}, so there is nothing to speculate"
         hint = "leave out `--speculative`, or choose a task with written answers, such as `--task gsm8k`"
         return EngineError(message, reason="unsupported", hint=hint)
+
+    def prompts_ahead(self) -> AbstractContextManager[None]:
+        """What builds prompts while the engine loads."""
+        return prompts_ahead(
+            [
+                (leaf, docs[leaf.name] if docs else None)
+                for request in self.job.runs
+                for task in self.tasks[request.run_id]
+                if task.loaded is not None
+                for docs in [wanted_docs(self.job, request.suite, task.loaded)]
+                for leaf in task.loaded.leaves
+            ]
+        )
 
     def load(self) -> Engine:
         """Load the model into the engine.

@@ -60,7 +60,8 @@ from tracker.errors import EngineError, TrackerError
 from tracker.installation import install_command
 from tracker.records import EngineInfo, EngineSettings, Model, RepetitionLimits
 
-PAIRS_AT_ONCE = 4096  # planned together; a gigabyte of token ids at 32k tokens each
+FIRST_PAIRS = 256  # planned together, so that the card begins soon; each time twice as many, up to
+PAIRS_AT_ONCE = 4096  # a gigabyte of token ids at 32k tokens each
 PROMPTS_AT_ONCE = 256  # tokenized together
 VLLM_NAMES = {"min_new_tokens": "min_tokens"}  # of transformers' names, those that vLLM writes differently
 QUEUED_PER_SLOT = 2  # requests queued in vLLM per slot, so that no slot idles
@@ -120,8 +121,7 @@ class VllmEngine(TemplatedChat):
         Raises:
             EngineError: it died or ran out of memory, or a continuation cannot be scored.
         """
-        chunks = (requests[n : n + PAIRS_AT_ONCE] for n in range(0, len(requests), PAIRS_AT_ONCE))
-        yield from self._scores(encode_pairs(self._tokenizer, chunk) for chunk in chunks)
+        yield from self._scores(encode_pairs(self._tokenizer, chunk) for chunk in _growing(requests))
 
     def text_log_probs(self, requests: Sequence[TextRequest]) -> Iterator[tuple[int, Continuation]]:
         """Yield the index of each text with its answer.
@@ -403,6 +403,13 @@ def pool_bytes(log: str) -> int | None:
     """The cache that each card reserved, by the engine's log; None: the log does not tell it."""
     found = POOL.search(log)
     return round(float(found.group(1)) * 2**30) if found else None
+
+
+def _growing(requests: Sequence[ContinuationRequest]) -> Iterator[Sequence[ContinuationRequest]]:
+    start, size = 0, FIRST_PAIRS
+    while start < len(requests):
+        yield requests[start : start + size]
+        start, size = start + size, min(2 * size, PAIRS_AT_ONCE)
 
 
 def _import_vllm(settings: EngineSettings) -> Any:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from runners.engines import UNSCORED, Continuation
-from runners.engines.encoding import EncodedPair, Ids, SharedInput, plan_inputs, sort_key
+from runners.engines.encoding import KEY_BYTES, EncodedPair, Ids, SharedInput, plan_inputs
 
 MAX_NEXT_IDS = 128  # vllm.sampling_params.MAX_LOGPROB_TOKEN_IDS
 
@@ -97,37 +97,49 @@ def plan_scoring(pairs: Sequence[EncodedPair], *, max_len: int, block_tokens: in
                 f"a continuation has {len(pair.continuation)} tokens, more than the model's {max_len}"
             )
     inputs = plan_inputs([pair.input_ids(max_len) for pair in pairs])
-    probes: list[Probe] = []
+    probes = _Probes()
     pieces: list[list[Piece]] = [[] for _ in pairs]
-    probe_of: dict[Ids, int] = {}
     for n, shared in enumerate(inputs):
         first_rows = {place: len(shared.ids) - len(pairs[place].continuation) for place in shared.places}
         depths = _branch_depths(inputs, n, above=min(first_rows.values()))
         for place, row in first_rows.items():
             first_row = row
-            tokens = (*shared.ids, pairs[place].continuation[-1])
             for depth in [*depths, len(shared.ids)]:
-                if depth < len(shared.ids) and depth // block_tokens * block_tokens <= first_row:
+                is_whole = depth == len(shared.ids)
+                if not is_whole and depth // block_tokens * block_tokens <= first_row:
                     continue  # the cached part ends before the needed rows
-                piece = _piece(probes, probe_of, tokens[: depth + 1], first_row)
-                probes[piece.probe].users.append(place)
+                next_id = pairs[place].continuation[-1] if is_whole else shared.ids[depth]
+                piece = probes.piece(shared, depth, first_row, next_id)
+                probes.found[piece.probe].users.append(place)
                 pieces[place].append(piece)
                 first_row = depth
-    return ScoringPlan(probes, pieces, sorted(range(len(probes)), key=lambda n: sort_key(probes[n].ids)))
+    return ScoringPlan(probes.found, pieces, sorted(range(len(probes.found)), key=probes.keys.__getitem__))
 
 
-def _piece(probes: list[Probe], probe_of: dict[Ids, int], tokens: Ids, first_row: int) -> Piece:
-    """The piece from `first_row` to the last of `tokens`; creates or extends its probe."""
-    ids, next_id = tokens[:-1], tokens[-1]
-    number = probe_of.get(ids)
-    is_full = number is not None and len(probes[number].next_ids.keys() | {next_id}) > MAX_NEXT_IDS
-    if number is None or is_full:
-        number = probe_of[ids] = len(probes)
-        probes.append(Probe(ids, first_row))
-    probe = probes[number]
-    probe.first_row = min(probe.first_row, first_row)
-    probe.next_ids[next_id] = None
-    return Piece(number, first_row, next_id)
+class _Probes:
+    """The probes of a plan; inputs that begin alike share those of their beginnings."""
+
+    def __init__(self) -> None:
+        self.found: list[Probe] = []
+        self.keys: list[bytes] = []  # `sort_key` of each
+        self._number: dict[bytes, int] = {}  # by key
+
+    def piece(self, shared: SharedInput, depth: int, first_row: int, next_id: int) -> Piece:
+        """The piece from `first_row` to the token after the first `depth`; creates or extends its probe."""
+        key = shared.key[: depth * KEY_BYTES]
+        number = self._number.get(key)
+        if number is None or _is_full(self.found[number], next_id):
+            number = self._number[key] = len(self.found)
+            self.found.append(Probe(shared.ids[:depth], first_row))
+            self.keys.append(key)
+        probe = self.found[number]
+        probe.first_row = min(probe.first_row, first_row)
+        probe.next_ids[next_id] = None
+        return Piece(number, first_row, next_id)
+
+
+def _is_full(probe: Probe, next_id: int) -> bool:
+    return len(probe.next_ids) >= MAX_NEXT_IDS and next_id not in probe.next_ids
 
 
 def continuation(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from transformers import PreTrainedTokenizerFast
 
 from runners.engines import ContinuationRequest, GenerationRequest
 from runners.engines.encoding import (
@@ -170,3 +171,29 @@ def test_encoding_windows_of_a_text_are_those_of_lm_eval(tokenizer: Any, max_len
         expected = [tuple(map(tuple, make_disjoint_window(window))) for window in theirs]
         windows = encode_windows(tokenizer, text, max_len=max_len)
         assert [(window.context, window.continuation) for window in windows] == expected
+
+
+class Shouting(PreTrainedTokenizerFast):
+    """A tokenizer with code of its own between the call and the library in Rust."""
+
+    def _encode_plus(self, text: Any, *args: Any, **named: Any) -> Any:
+        texts = [one.replace("fox", "the") for one in text] if isinstance(text, list) else text
+        return super()._encode_plus(texts, *args, **named)
+
+
+def test_a_tokenizer_with_code_of_its_own_is_called_itself() -> None:
+    plain = tiny_tokenizer()
+    own = Shouting(tokenizer_object=plain.backend_tokenizer, bos_token=plain.bos_token, eos_token="</s>")
+    (changed,) = encode_pairs(own, [ContinuationRequest("Question: the", " fox")])
+    (stated,) = encode_pairs(plain, [ContinuationRequest("Question: the", " the")])
+    (other,) = encode_pairs(plain, [ContinuationRequest("Question: the", " fox")])
+    assert changed == stated != other
+
+
+@pytest.mark.parametrize("kind", ["truncation", "padding"])
+def test_a_tokenizer_that_cuts_or_pads_gives_what_its_call_gives(kind: str) -> None:
+    cut = tiny_tokenizer()
+    backend = cut.backend_tokenizer
+    backend.enable_truncation(3) if kind == "truncation" else backend.enable_padding(length=12)
+    pairs = [ContinuationRequest("Question: the fox", " the fox.")]
+    assert encode_pairs(cut, pairs) == encode_pairs(tiny_tokenizer(), pairs)
