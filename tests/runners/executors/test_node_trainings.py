@@ -28,8 +28,9 @@ from runners.research.problem import script as scripts
 from runners.research.problem.tiers import Tier
 from runners.research.problem.tiers import tier as tier_of
 from runners.research.trainer import NodeTrainer
-from runners.research.training.cache import BaselineError, key
+from runners.research.training.cache import BaselineError, key, train
 from runners.research.training.pool import StoppedError
+from runners.sandbox.run import Kind, Sandbox
 from tests.builders.some_studies import study as some_study
 from tests.builders.some_studies import trial as some_trial
 from tests.conftest import IMPORTED_FROM, ROOT
@@ -203,6 +204,14 @@ def test_node_trains_the_shipped_script_beside_an_edited_one_and_keeps_both(home
     assert again.training is not None
     assert again.training.bpb == reply.training.bpb, "the same numbers, since nothing uses the new line"
     assert not home.joinpath("trainings").exists()
+
+
+def test_node_makes_the_language_of_a_training_that_this_machine_would_make(home: Path, store: Path) -> None:
+    tier = replace(tier_of("smoke"), train_tokens=4096, eval_tokens=1024)
+    here = train(Change(), 1, tier, splits=SPLITS, home=home, sandbox=Sandbox(Kind.NONE))
+    there = reply_to(request(home, store, tier, sandbox="none", deciding_hash=deciding_hash(tier)))
+    assert there.training is not None, there.message
+    assert there.training.bpb == here.bpb
 
 
 def test_node_with_another_version_refuses_to_train(home: Path, store: Path) -> None:
