@@ -111,13 +111,14 @@ def bits_per_byte(path: Path, corpus: corpora.Corpus, split: str, at: Tier) -> f
     checkpoint = torch.load(path.with_name("checkpoint.pt"), weights_only=True)
     model = module_of(path.read_text()).build_model(checkpoint["config"])
     model.load_state_dict(checkpoint["state"])
-    tokens = torch.from_numpy(np.array(corpus.tokens(split)[: at.eval_tokens + 1], dtype=np.int64))
+    n_tokens = min(at.eval_tokens, len(corpus.tokens(split)) - 1)
+    starts = np.arange(0, n_tokens - at.context + 1, at.context)
+    windows = torch.from_numpy(corpus.windows(split, starts, at.context + 1).astype(np.int64))
     lengths = torch.from_numpy(corpus.byte_lengths())
     nats, n_bytes = 0.0, 0
-    windows = [tokens[i : i + at.context + 1] for i in range(0, len(tokens) - at.context, at.context)]
     with torch.no_grad():
         for start in range(0, len(windows), 64):
-            rows = torch.stack(windows[start : start + 64])
+            rows = windows[start : start + 64]
             scored = lengths[rows[:, 1:]] > 0
             logits = model(rows[:, :-1]).transpose(1, 2)
             losses = torch.nn.functional.cross_entropy(logits, rows[:, 1:], reduction="none")

@@ -73,5 +73,5 @@ def _report(found: Corpus) -> CorpusReport:
         overlap=meta.overlap,
         ngram_order=line.order if line else None,
         ngram_bpb=dict(line.bpb) if line else {},
-        is_own_per_training=training_corpus(found, 0) is not found,
+        is_own_per_training=bool(training_corpus(found, 0).own_tokens),
     )

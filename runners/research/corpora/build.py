@@ -10,8 +10,9 @@ same on every machine.
 In `$TRACKER_HOME/corpora/<name>-<hash>/`, `train/train.bin` lies in a folder of its own, so that it alone can
 be shown to a training, beside `held_out/{val,select,test}.bin`. Scores of two hashes are never compared.
 
-A generated text is another one for each seed (`training_corpus`): whatever an agent learns of the text of one
-training is worth nothing in the next. Parent and child share a seed, and so a text.
+A script could carry what an agent learned of the text of an earlier training. So each training gets a corpus
+of its own (`training_corpus`), which follows from its seed: a generated text is another one, and tokens that
+stand for several bytes have other numbers. Parent and child share a seed, and so a corpus.
 """
 
 from __future__ import annotations
@@ -120,8 +121,10 @@ class Corpus:
     folder: Path
     meta: Meta
     note: str = ""
-    # split → tokens of the text that one training alone has, in memory; empty: the text in the folder
+    # of one training alone, in memory: split → tokens of its text; empty: the text in the folder
     own_tokens: Mapping[str, NDArray[np.integer]] = field(default_factory=dict, repr=False, compare=False)
+    # and (V,) the number that each token of the folder has there; None: the same
+    own_numbers: NDArray[np.integer] | None = field(default=None, repr=False, compare=False)
 
     @property
     def hash(self) -> str:
@@ -133,10 +136,15 @@ class Corpus:
         return self.folder / (TRAIN if split == TRAIN else "held_out") / f"{split}.bin"
 
     def tokens(self, split: str) -> NDArray[np.integer]:
-        """The tokens of one split, read as they are used."""
+        """The tokens of one split with their numbers in the folder, read as they are used."""
         if split in self.own_tokens:
             return self.own_tokens[split]
         return np.memmap(self.path(split), dtype=_dtype(self.meta.token_bytes), mode="r")
+
+    def windows(self, split: str, starts: NDArray[np.int64], n_tokens: int) -> NDArray[np.integer]:
+        """(N, n_tokens) tokens from each start on, as the training sees them."""
+        tokens = np.asarray(self.tokens(split)[starts[:, None] + np.arange(n_tokens)])
+        return tokens if self.own_numbers is None else self.own_numbers[tokens]
 
     def training_mark(self, what: str, seed: int) -> bytes:
         """32 bytes for the training under `seed`, not to be guessed without the tokens of `test`."""
@@ -148,9 +156,11 @@ class Corpus:
         return (self.folder / META, *(self.path(split) for split in (TRAIN, *HELD_OUT)))
 
     def byte_lengths(self) -> NDArray[np.int64]:
-        """(V,) bytes of text behind each token; 0 for a separator, which is not scored."""
-        lengths = self.meta.byte_lengths or (1,) * self.meta.vocab_size
-        return np.array(lengths, dtype=np.int64)
+        """(V,) bytes of text behind each token, as the training sees it; 0 for a separator, not scored."""
+        lengths = np.array(self.meta.byte_lengths or (1,) * self.meta.vocab_size, dtype=np.int64)
+        if self.own_numbers is not None:
+            lengths[self.own_numbers] = lengths.copy()
+        return lengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,15 +263,22 @@ def corpus(name: str, home: Path) -> Corpus:
 def training_corpus(of: Corpus, seed: int) -> Corpus:
     """The corpus as the training under `seed` reads it and is measured on it.
 
-    Of a generated text that is another language for each seed, which follows from held-out tokens: so it is
-    the same on each machine that has the corpus, and cannot be foretold from what a script sees. It lies in
-    memory alone. Other corpora are the same for all seeds.
+    It follows from held-out tokens and the seed: so it is the same on each machine that has the corpus, and
+    cannot be foretold from what a script sees. A generated text is in another language. In a vocabulary of
+    pieces of text each piece gets another number, but for separators and what stands for nothing. Texts of
+    single bytes and tables are the same for all seeds.
     """
     source = CORPORA.get(of.meta.name)
-    if not isinstance(source, Grammar):
+    if isinstance(source, Grammar):
+        language = int.from_bytes(of.training_mark("language", seed)[:8])
+        return replace(of, own_tokens=_language(sum(of.meta.n_tokens.values()), language))
+    if not of.meta.byte_lengths:
         return of
-    language = int.from_bytes(of.training_mark("language", seed)[:8])
-    return replace(of, own_tokens=_language(sum(of.meta.n_tokens.values()), language))
+    numbers = np.arange(of.meta.vocab_size, dtype=_dtype(of.meta.token_bytes))
+    pieces = np.flatnonzero(of.meta.byte_lengths)
+    draw = np.random.default_rng(int.from_bytes(of.training_mark("numbers", seed)))
+    numbers[pieces] = draw.permutation(pieces)
+    return replace(of, own_numbers=numbers)
 
 
 @lru_cache(maxsize=4)  # parent and child; 0.6 MB each

@@ -252,10 +252,10 @@ def held_out_windows(spec: EvaluationSpec) -> Windows:
     T, V = spec.tier.context, spec.corpus.meta.vocab_size
     found, split_of = [], []
     for i, split in enumerate(spec.splits):
-        tokens = spec.corpus.tokens(split)
-        n = min(spec.tier.eval_tokens, SPLIT_BYTES // (4 * V), len(tokens) - 1) // T
-        starts = np.linspace(0, len(tokens) - 1 - T, n).astype(np.int64)
-        found.append(np.asarray(tokens[starts[:, None] + np.arange(T + 1)]))
+        n_tokens = len(spec.corpus.tokens(split))
+        n = min(spec.tier.eval_tokens, SPLIT_BYTES // (4 * V), n_tokens - 1) // T
+        starts = np.linspace(0, n_tokens - 1 - T, n).astype(np.int64)
+        found.append(spec.corpus.windows(split, starts, T + 1))
         split_of.append(np.full(n, i))
     return Windows(np.concatenate(found), np.concatenate(split_of), spec.splits)
 

@@ -370,14 +370,14 @@ def is_handed_out(tier: Tier) -> bool:
 
 def write_sequences(corpus: Corpus, tier: Tier, seed: int, path: Path) -> None:
     """The sequences of one training and no others, in the order of its seed: (T + 1) tokens each."""
-    tokens, T = corpus.tokens(TRAIN), tier.context
-    n_wanted, n_windows = tier.train_tokens // T, (len(tokens) - 1) // T
+    T = tier.context
+    n_wanted, n_windows = tier.train_tokens // T, (len(corpus.tokens(TRAIN)) - 1) // T
     draw = np.random.default_rng(seed)
     rounds = [draw.permutation(n_windows) for _ in range(math.ceil(n_wanted / n_windows))]
     starts = np.concatenate(rounds)[:n_wanted] * T
     with path.open("wb") as file:
         for at in range(0, n_wanted, 4096):
-            file.write(tokens[starts[at : at + 4096, None] + np.arange(T + 1)].tobytes())
+            file.write(corpus.windows(TRAIN, starts[at : at + 4096], T + 1).tobytes())
 
 
 def read_plain(path: Path, most: int) -> bytes | None:

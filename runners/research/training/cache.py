@@ -56,7 +56,7 @@ from tracker.records.studies import (
 from tracker.serialization import dump_json, load_json, write_atomically
 
 BASELINE_HINT = "`tracker doctor` says what works on this machine"
-VERSION = "4"  # of training and evaluator: another one gives other keys
+VERSION = "5"  # of training and evaluator: another one gives other keys
 KEPT_SPLITS = (str(Split.VAL), str(Split.SELECT))  # always measured, and shared by all studies of a home
 # of a tier: what cannot change a result, and the script, which has its own place
 NOT_IN_KEY = ("description", "choices", "limits", "program", "numbers", "script")

@@ -12,7 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runners.research.corpora.build import HELD_OUT, KEY_FILE, TRAIN, Corpus, Grammar, corpus, keyed, prepared
+from runners.research.corpora.build import (
+    HELD_OUT,
+    KEY_FILE,
+    TRAIN,
+    Corpus,
+    Grammar,
+    corpus,
+    keyed,
+    prepared,
+    training_corpus,
+)
 from runners.research.corpora.byte_pairs import learned
 from runners.research.corpora.documents import FAR, MAX_SHARED, PUBLIC, Documents, grams, shared
 from runners.research.corpora.ngram_line import WittenBell, as_bytes, ngram_line, task_line
@@ -71,6 +81,28 @@ def test_documents_what_is_held_out_depends_on_the_secret_and_on_nothing_else(tm
     assert one.hash != other.hash
     assert set(_groups(text_of(one, "test"))) != set(_groups(text_of(other, "test")))
     assert one.meta.made_of["secret"] not in ("a" * 64, PUBLIC)
+
+
+def test_the_pieces_of_a_text_have_other_numbers_in_each_training(tmp_path: Path) -> None:
+    made = prepared(source(), tmp_path)
+    V, lengths = made.meta.vocab_size, np.array(made.meta.byte_lengths)
+    numbers = []
+    for seed in (1, 1, 2):
+        own = training_corpus(made, seed)
+        assert own.own_numbers is not None
+        numbers.append(own.own_numbers)
+        assert sorted(own.own_numbers) == list(range(V))
+        np.testing.assert_array_equal(own.own_numbers[lengths == 0], np.flatnonzero(lengths == 0))
+        starts = np.array([0, 100])
+        np.testing.assert_array_equal(
+            own.windows("val", starts, 20), own.own_numbers[made.windows("val", starts, 20)]
+        )
+        np.testing.assert_array_equal(
+            own.byte_lengths()[own.windows("val", starts, 20)], lengths[made.windows("val", starts, 20)]
+        )
+    np.testing.assert_array_equal(numbers[0], numbers[1])
+    n_equal = (numbers[0] == numbers[2])[lengths > 0].sum()
+    assert n_equal < 10, "about one by chance"
 
 
 def test_documents_that_stand_in_the_training_text_are_not_held_out(tmp_path: Path) -> None:
