@@ -8,12 +8,15 @@ since the start is used instead, which includes other programs on that card.
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -27,6 +30,8 @@ GIB = 2**30
 INTERVAL_S = 0.25  # between two samples of the process tree
 MAX_BUSY_FRACTION = 0.02  # of one core, for sampling: a slow sample delays the next one
 NO_LIMIT_BYTES = 2**62  # a control group without a limit reports a number near 2**63
+PLACE = re.compile(r"\+?([0-9]{1,9})")  # CUDA reads an index as C does: what follows it is ignored
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -117,7 +122,7 @@ def describe_hardware(nvml: Any = pynvml) -> Hardware:
             cuda=None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
         )
     finally:
-        nvml.nvmlShutdown()
+        _query(nvml, nvml.nvmlShutdown)
 
 
 def _fields(machine: Hardware) -> dict[str, Any]:
@@ -135,10 +140,11 @@ def _query(nvml: Any, ask: Callable[..., T], *arguments: Any) -> T | None:
 def _gpu(nvml: Any, handle: Any, machine: Hardware) -> Gpu:
     memory = _query(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
     # A card that shares the machine's memory (such as GB10) reports none of its own.
-    total, free = (memory.total, memory.free) if memory else (machine.ram_bytes, machine.free_ram_bytes)
+    has_own = memory is not None and memory.total > 0
+    total, free = (memory.total, memory.free) if has_own else (machine.ram_bytes, machine.free_ram_bytes)
     parent = handle
     if _query(nvml, nvml.nvmlDeviceIsMigDeviceHandle, handle):
-        parent = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
+        parent = _query(nvml, nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle, handle) or handle
     major, minor = _query(nvml, nvml.nvmlDeviceGetCudaComputeCapability, parent) or (0, 0)
     name = _query(nvml, nvml.nvmlDeviceGetName, handle) or "NVIDIA card"
     uuid = _query(nvml, nvml.nvmlDeviceGetUUID, handle) or ""
@@ -146,34 +152,58 @@ def _gpu(nvml: Any, handle: Any, machine: Hardware) -> Gpu:
 
 
 def _handles(nvml: Any) -> list[Any]:
-    """Handles of the cards that CUDA makes visible to this process.
+    """Handles of the cards that CUDA makes visible to this process, without those that do not answer.
 
     Indices follow `CUDA_DEVICE_ORDER=PCI_BUS_ID`, as in the driver's own tools.
     """
-    cards = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+    cards = _cards(nvml)
     visible = load_settings().cuda_visible_devices
     if visible is None:
-        slices = [part for card in cards for part in _mig_slices(nvml, card)]
-        return slices[:1] or cards  # with MIG enabled, CUDA makes one slice visible to a process
+        working = [card for card in cards if card is not None]
+        slices = [part for card in working for part in _mig_slices(nvml, card)]
+        return slices[:1] or working  # with MIG enabled, CUDA makes one slice visible to a process
     chosen: list[Any] = []
+    names: set[Any] = set()
     for word in visible.split(","):
         handle = _named(nvml, word.strip(), cards)
         if handle is None:  # CUDA ignores everything from the first unknown name on
             break
+        name = _query(nvml, nvml.nvmlDeviceGetUUID, handle) or id(handle)
+        if name in names:  # as in torch and CUDA: one that is named twice hides all of them
+            return []
+        names.add(name)
         chosen.append(handle)
     return chosen
 
 
-def _named(nvml: Any, word: str, cards: list[Any]) -> Any | None:
-    """The card that one entry of `CUDA_VISIBLE_DEVICES` refers to: an index or the start of a UUID."""
-    if word.isdigit():
-        index = int(word)
-        return ((_mig_slices(nvml, cards[index]) or [cards[index]])[0]) if index < len(cards) else None
-    parts = [part for card in cards for part in [card, *_mig_slices(nvml, card)]]
+def _cards(nvml: Any) -> list[Any | None]:
+    """A handle for each index; None for a card that does not answer, such as one that fell off the bus."""
+    cards: list[Any | None] = []
+    for place in range(_query(nvml, nvml.nvmlDeviceGetCount) or 0):
+        try:
+            cards.append(nvml.nvmlDeviceGetHandleByIndex(place))
+        except nvml.NVMLError as error:
+            _say_once(f"GPU {place} is left out, as it does not answer: {error}")
+            cards.append(None)
+    return cards
+
+
+@lru_cache(maxsize=64)
+def _say_once(message: str) -> None:
+    _log.warning("%s", message)
+
+
+def _named(nvml: Any, word: str, cards: Sequence[Any | None]) -> Any | None:
+    """The card that one entry of `CUDA_VISIBLE_DEVICES` refers to: an index or the start of one UUID."""
+    if place := PLACE.match(word):
+        card = cards[int(place[1])] if int(place[1]) < len(cards) else None
+        return None if card is None else (_mig_slices(nvml, card) or [card])[0]
+    working = [card for card in cards if card is not None]
+    parts = [part for card in working for part in [card, *_mig_slices(nvml, card)]]
     known = [
         part for part in parts if word and (_query(nvml, nvml.nvmlDeviceGetUUID, part) or "").startswith(word)
     ]
-    return known[0] if known else None
+    return known[0] if len(known) == 1 else None
 
 
 def _mig_slices(nvml: Any, card: Any) -> list[Any]:
@@ -352,6 +382,8 @@ class MemoryWatch:
         pairs = [
             (n, b) for n, b in zip(now, self._energy_at_start, strict=True) if n is not None and b is not None
         ]
+        if any(n < before for n, before in pairs):  # a reset of the card or its driver starts from 0 again
+            return None
         return sum(n - before for n, before in pairs) / 1000 if pairs else None
 
 

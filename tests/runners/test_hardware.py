@@ -133,6 +133,14 @@ def test_hardware_cards_are_described() -> None:
         ("1,0", ["GPU-1abc", "GPU-0abc"]),
         ("GPU-1", ["GPU-1abc"]),
         ("0,7,1", ["GPU-0abc"]),  # as CUDA does: nothing after the first that it does not know
+        # `_parse_visible_devices` and `_transform_uuid_to_ordinals` of torch 2.13 say the same of these
+        (" 1 , +0", ["GPU-1abc", "GPU-0abc"]),
+        ("1gpu,0", ["GPU-1abc", "GPU-0abc"]),
+        ("0,1,0", []),  # one that is named twice hides all
+        ("0,GPU-0", []),
+        ("GPU-", []),  # the beginning of two names
+        ("²", []),
+        ("1" * 5000, []),
     ],
 )
 def test_hardware_only_visible_cards_count(
@@ -140,6 +148,53 @@ def test_hardware_only_visible_cards_count(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert [card.uuid for card in describe_hardware(Driver()).gpus] == expected
+
+
+@pytest.mark.parametrize("visible", [None, "1", "1,0"])
+def test_hardware_a_card_that_fell_off_the_bus_costs_itself_alone(
+    visible: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class LostCard(Driver):
+        def _DeviceGetHandleByIndex(self, index: int) -> str:
+            if index == 0:
+                raise self.NVMLError(f"GPU is lost ({visible})")
+            return str(index)
+
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [card.uuid for card in describe_hardware(LostCard()).gpus] == ["GPU-1abc"]
+    with MemoryWatch(interval_s=60, nvml=LostCard()) as watch:
+        assert watch.energy_j == 0
+    assert caplog.messages == [f"GPU 0 is left out, as it does not answer: GPU is lost ({visible})"]
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("nvmlDeviceGetCount", []),
+        ("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", ["MIG-0/0"]),
+        ("nvmlShutdown", ["MIG-0/0"]),
+    ],
+)
+def test_hardware_a_driver_that_refuses_a_question_is_no_error(query: str, names: list[str]) -> None:
+    driver = Driver(broken=(query,), mig=True)
+    assert [card.uuid for card in describe_hardware(driver).gpus] == names
+
+
+def test_hardware_a_card_that_reports_no_memory_shares_the_machines() -> None:
+    class NoMemory(Driver):
+        def _DeviceGetMemoryInfo(self, handle: str) -> SimpleNamespace:
+            return SimpleNamespace(total=0, used=0, free=0)
+
+    machine = describe_hardware(NoMemory())
+    assert {card.total_bytes for card in machine.gpus} == {machine.ram_bytes}
+
+
+def test_hardware_energy_is_unknown_after_a_reset_of_the_counter() -> None:
+    driver = Driver()
+    with MemoryWatch(interval_s=60, nvml=driver) as watch:
+        driver.energy_mj = 5
+    assert watch.energy_j is None
 
 
 def test_hardware_a_slice_stands_for_its_card() -> None:
