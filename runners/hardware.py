@@ -140,8 +140,9 @@ def _query(nvml: Any, ask: Callable[..., T], *arguments: Any) -> T | None:
 def _gpu(nvml: Any, handle: Any, machine: Hardware) -> Gpu:
     memory = _query(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
     # A card that shares the machine's memory (such as GB10) reports none of its own.
-    has_own = memory is not None and memory.total > 0
-    total, free = (memory.total, memory.free) if has_own else (machine.ram_bytes, machine.free_ram_bytes)
+    total, free = machine.ram_bytes, machine.free_ram_bytes
+    if memory is not None and memory.total > 0:
+        total, free = memory.total, memory.free
     parent = handle
     if _query(nvml, nvml.nvmlDeviceIsMigDeviceHandle, handle):
         parent = _query(nvml, nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle, handle) or handle
