@@ -8,9 +8,13 @@ one before it has ended the last, as a real one.
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
+import zlib
+from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +23,28 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.executor.uniproc_executor import UniProcExecutor
 from vllm.v1.outputs import LogprobsLists, ModelRunnerOutput
 
-from benchmarks.choice_stream import SPEED
+from benchmarks.card_wait import SPEED
 
 TOKEN = 5  # sampled by every request
+SPREAD = 0.8  # of the logarithm of an answer's length
+
+
+@dataclass(slots=True)
+class _Request:
+    """What has been computed of a request."""
+
+    n_prompt: int
+    n_computed: int
+    asked: Sequence[int]  # tokens whose log-probs are wanted
+    n_left: int  # tokens of the answer, with its end
+
+    def sampled(self, n_tokens: int, end: int) -> list[int]:
+        """The tokens of the answer that computing `n_tokens` more gives."""
+        self.n_computed += n_tokens
+        if self.n_computed < self.n_prompt:
+            return []
+        self.n_left -= 1
+        return [TOKEN if self.n_left else end]
 
 
 class _Pending(Future[Any]):
@@ -45,11 +68,14 @@ class SimulatedCard(UniProcExecutor):
         super()._init_executor()
         self.scheduler_config.async_scheduling = True  # as on a card; vLLM switches it off on a CPU
         told = json.loads(os.environ[SPEED])
-        self._step_s, self._tokens_per_s = told["step_ms"] / 1000, told["tokens_per_ms"] * 1000
+        self._step_s, self._each_s = told["step_ms"] / 1000, told["each_ms"] / 1000
+        self._tokens_per_s = told["tokens_per_ms"] * 1000
+        self._medians = {int(budget): median for budget, median in told["medians"].items()}
+        self._end = told["end"]
         self._log = Path(told["path"])
         self._free_at = 0.0  # of time.monotonic(): when the card has ended what it was given
-        self._prompt: dict[str, tuple[int, int, list[int] | None]] = {}
-        self._busy: list[tuple[float, float, int]] = []
+        self._requests: dict[str, _Request] = {}
+        self._busy: list[tuple[float, float, int, int]] = []
         self._step: SchedulerOutput | None = None
 
     @property
@@ -69,39 +95,39 @@ class SimulatedCard(UniProcExecutor):
         step = self._step
         assert step is not None
         for new in step.scheduled_new_reqs:
-            params = new.sampling_params
-            asked = None if params is None else params.logprob_token_ids
-            self._prompt[new.req_id] = (len(new.prompt_token_ids or ()), new.num_computed_tokens, asked)
-        n_tokens = step.total_num_scheduled_tokens
+            self._requests[new.req_id] = self._begun(new)
+        n_tokens, n_requests = step.total_num_scheduled_tokens, len(step.num_scheduled_tokens)
         begun = max(self._free_at, time.monotonic())
-        self._free_at = begun + max(self._step_s, n_tokens / self._tokens_per_s)
-        self._busy.append((begun, self._free_at, n_tokens))
+        took = max(self._step_s + n_requests * self._each_s, n_tokens / self._tokens_per_s)
+        self._free_at = begun + took
+        self._busy.append((begun, self._free_at, n_tokens, n_requests))
         for gone in step.finished_req_ids:
-            self._prompt.pop(gone, None)
+            self._requests.pop(gone, None)
         pending = _Pending(self._output(step.num_scheduled_tokens), self._free_at)
         return pending if non_block else pending.result()
 
+    def _begun(self, new: Any) -> _Request:
+        ids, params = new.prompt_token_ids or (), new.sampling_params
+        n_answer = median = self._medians.get(params.max_tokens, 0)
+        if median:  # the same whenever it is asked for
+            dice = np.random.default_rng(zlib.crc32(np.asarray(ids, dtype=np.int64).tobytes()))
+            n_answer = int(min(median * math.exp(SPREAD * dice.standard_normal()), params.max_tokens))
+        return _Request(len(ids), new.num_computed_tokens, params.logprob_token_ids or (), max(1, n_answer))
+
     def _output(self, scheduled: dict[str, int]) -> ModelRunnerOutput:
         ids = list(scheduled)
-        sampled: list[list[int]] = []
-        rows: list[list[int]] = []
-        for one, n_tokens in scheduled.items():
-            length, n_computed, asked = self._prompt[one]
-            self._prompt[one] = (length, n_computed + n_tokens, asked)
-            is_whole = n_computed + n_tokens >= length
-            sampled.append([TOKEN] if is_whole else [])
-            rows.append([TOKEN, *(asked or ())])
+        found = [self._requests[one] for one in ids]
+        sampled = [one.sampled(n, self._end) for one, n in zip(found, scheduled.values(), strict=True)]
+        rows = [[TOKEN, *one.asked] for one in found]
         width = max(map(len, rows))
         tokens = np.array([row + [TOKEN] * (width - len(row)) for row in rows], dtype=np.int64)
         log_probs = np.where(tokens == TOKEN, -0.5, -2.0 - tokens % 7).astype(np.float32)
-        has_log_probs = any(asked for _, _, asked in (self._prompt[one] for one in ids))
+        log_prob_rows = LogprobsLists(tokens, log_probs, np.ones(len(ids), dtype=np.int64))
         return ModelRunnerOutput(
             req_ids=ids,
             req_id_to_index={one: n for n, one in enumerate(ids)},
             sampled_token_ids=sampled,
-            logprobs=LogprobsLists(tokens, log_probs, np.ones(len(ids), dtype=np.int64))
-            if has_log_probs
-            else None,
+            logprobs=log_prob_rows if any(one.asked for one in found) else None,
         )
 
     def _write(self) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from runners.harness.lm_tasks import LeafTask
 
-MOST_QUESTIONS = 50_000  # held at once: a prompt of five examples takes 3 kB
+MOST_QUESTIONS = 30_000  # held at once: one of MMLU with five examples takes 7 kB
 
 Wanted = tuple[LeafTask, tuple[int, ...] | None]  # a task, and its documents; None: all
 
