@@ -103,7 +103,7 @@ def _architecture(config: Config) -> Architecture:
         layers=_without_shared(text, layers),
         hidden_size=number(text, "hidden_size"),
         n_heads=widest(text, "num_attention_heads") or 1,
-        vocab_size=int(text.get("vocab_size") or whole_numbers(config).get("vocab_size") or 0),
+        vocab_size=int(get(text, "vocab_size") or whole_numbers(config).get("vocab_size") or 0),
         max_context=context,
         feed_forward_values=_feed_forward_values(text),
         dtype=dtype.removeprefix("torch."),
@@ -111,9 +111,16 @@ def _architecture(config: Config) -> Architecture:
         quantization_bits=_bits(read_quantization({"quantization_config": quantization}).bits),
         is_tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))),
         n_draft_layers=int(text.get("num_nextn_predict_layers") or 0),
-        is_upper_bound="compress_ratios" in text or str(text.get("model_type")).startswith("deepseek_v4"),
+        is_upper_bound=_is_upper_bound(text),
         yarn_context=_yarn_context(rotations, context),
     )
+
+
+def _is_upper_bound(text: Config) -> bool:
+    """Whether the cache is smaller than modeled: compressed, or shared by layers that follow each other."""
+    is_compressed = "compress_ratios" in text or text["model_type"].startswith("deepseek_v4")
+    is_shared = bool(text.get("use_cla")) and (text.get("cla_share_factor") or 1) > 1  # Hunyuan-Large
+    return is_compressed or is_shared
 
 
 def _longest_context(text: Config, rotations: Sequence[Config]) -> int | None:
@@ -247,6 +254,9 @@ def _heads(text: Config, word: str, place: int) -> tuple[int, int]:
         return 1, latent + rope
     if "compress_ratios" in text:
         return 1, int(get(text, "head_dim") or 0)
+    if word == SLIDING and text.get("num_swa_key_value_heads"):  # Baichuan-M1: other heads, of their own size
+        swa_heads = int(text.get("num_swa_attention_heads") or n_heads)
+        return int(text["num_swa_key_value_heads"]), 2 * (number(text, "hidden_size") // swa_heads)
     head_dim = int(get(text, "head_dim") or 0) or number(text, "hidden_size") // n_heads
     v_head_dim = int(text.get("v_head_dim") or head_dim)
     kv_heads = _kv_heads(text, n_heads, place)
@@ -270,7 +280,8 @@ def _kv_heads(text: Config, n_heads: int, place: int) -> int:
     nested = text.get("attn_config")  # MPT, DBRX
     if isinstance(nested, Mapping) and nested.get("kv_n_heads"):
         return int(nested["kv_n_heads"])
-    return int(get(text, "num_key_value_heads") or n_heads)
+    own = text.get("num_key_value_heads_per_layer")  # DeciLM-7B, beside the number of its widest layer
+    return int(own or get(text, "num_key_value_heads") or n_heads)
 
 
 def _block_heads(block: Config, text: Config, n_heads: int) -> int:
@@ -362,6 +373,7 @@ def _first(text: Config, *names: str, default: Any) -> Any:
 def _feed_forward_values(text: Config) -> int:
     """Values per token inside the widest feed-forward layer: gate, up and their product."""
     hidden = number(text, "hidden_size")
+    text = {**text, **(text.get("ffn_config") or {})}  # DBRX
     dense = widest(text, "intermediate_size") or _widest_block(text, hidden) or 4 * hidden
     chosen = widest(text, "num_experts_per_tok")
     if not chosen:

@@ -18,12 +18,17 @@ LARGEST = 10**31  # the "without limit" of transformers' tokenizers; a larger nu
 MAX_DIGITS = 32
 
 NUMBERS = frozenset((*COUNTS, *LAYER_COUNTS))
-PARTS = ("attn_config", "linear_attn_config", "attention_other_setting")  # that have numbers of their own
+PARTS = (
+    "attn_config",
+    "ffn_config",
+    "linear_attn_config",
+    "attention_other_setting",
+)  # that have numbers of their own
 # One width for each layer: the widest decides, since the layers compute one after the other.
 FEED_FORWARD = frozenset((
     "intermediate_size", "n_inner", "ffn_dim", "d_ff", "ffn_hidden_size", "d_inner", "moe_intermediate_size",
     "expert_ffn_hidden_size", "num_experts_per_tok", "experts_per_token", "top_k_experts", "moe_topk",
-    "moe_top_k", "num_experts_per_token",
+    "moe_top_k", "num_experts_per_token", "moe_k",
 ))  # fmt: skip
 # Names that older model families use for the same fields.
 ALIASES = {
@@ -42,7 +47,9 @@ ALIASES = {
     "moe_intermediate_size": ("expert_ffn_hidden_size",),
     "num_experts_per_tok": (
         "experts_per_token", "top_k_experts", "moe_topk", "moe_top_k", "num_experts_per_token",
+        "moe_k",
     ),
+    "vocab_size": ("padded_vocab_size",),
     "layer_types": ("layers_block_type", "hybrid_layer_types"),
 }  # fmt: skip
 

@@ -58,10 +58,13 @@ INTERVALS = {  # every so many layers one is full: at the end of the interval, o
 BEGINS_FULL = ("modernbert-decoder", "modernbert_decoder")
 STATE_ONLY = ("mamba", "mamba2", "falcon_mamba")
 HYBRID_ONLY = ("falcon_h1",)  # every layer has both attention and a state
+FULL_ONLY = ("gpt_neo",)  # its local layers are a mask, so that transformers stores every token
+TWO_EACH = ("longcat_flash",)  # attention twice in each layer that the file counts
 NOT_MODELED = re.compile(r"rwkv|recurrent_gemma|phi4flash|hymba|xlstm|retnet|plamo2|inkling")
 # A list of this name and one entry per layer says which layers attend to what.
 TELLING = re.compile(
-    r"attn|attention|window|swa|sliding|hybrid|mamba|recurrent|block_type|layer_type|layer_kind"
+    r"attn|attention|window|swa|sliding|hybrid|mamba|recurrent|block_type|layer_type|layer_kind|mixer"
+    r"|^layers?_(?:configs?|specs?)$|^(?:layers|blocks)$"
 )
 OTHERWISE = re.compile(r"mlp|moe|rope|ffn|expert|mtp|vision|bias|dropout|softcap|sink|heads|head_dim|indexer")
 
@@ -93,6 +96,8 @@ def _n_layers(text: Config) -> int:
     is_alone = get(text, "num_hidden_layers") is None or text["model_type"].startswith("nemotron_h")
     if is_alone and isinstance(listed, list | tuple | str) and listed:
         return len(listed)
+    if text["model_type"] in TWO_EACH:  # transformers derives `num_hidden_layers` from `num_layers`
+        return 2 * number(text, "num_layers")
     return number(text, "num_hidden_layers")
 
 
@@ -191,6 +196,8 @@ def _places(name: str, value: Any) -> frozenset[int]:
 
 def _of_family(text: Config, n_layers: int) -> list[str] | None:
     """Families whose layers are all alike."""
+    if text["model_type"] in FULL_ONLY:
+        return [FULL] * n_layers
     if text["model_type"] in STATE_ONLY:
         return [LINEAR] * n_layers
     return [HYBRID] * n_layers if text["model_type"] in HYBRID_ONLY else None

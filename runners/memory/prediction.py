@@ -240,7 +240,10 @@ def common_rungs(settings: EngineSettings, contexts: Sequence[int], *, n_sequenc
 def _notes(architecture: Architecture, loading: Loading) -> tuple[str, ...]:
     notes = []
     if architecture.is_upper_bound:
-        notes.append("the cache of this architecture is compressed, so the prediction is an upper bound")
+        notes.append(
+            "the cache of this architecture is compressed or shared by layers, so the prediction is an upper"
+            " bound"
+        )
     if architecture.yarn_context:
         notes.append(
             f"its YaRN scaling reaches {architecture.yarn_context:,} tokens; vLLM uses the "

@@ -69,7 +69,8 @@ COUNTS = (
     "linear_num_value_heads", "linear_conv_kernel_dim", "linear_num_heads", "linear_head_dim",
     "short_conv_kernel_size", "mamba_d_state", "ssm_state_size", "state_size", "mamba_d_conv",
     "conv_kernel", "mamba_num_heads", "mamba_n_heads", "n_mamba_heads", "mamba_d_ssm", "mamba_d_head",
-    "mamba_headdim", "mamba_n_groups", "n_groups", "mamba_ngroups",
+    "mamba_headdim", "mamba_n_groups", "n_groups", "mamba_ngroups", "padded_vocab_size", "moe_k",
+    "num_swa_attention_heads", "num_swa_key_value_heads", "cla_share_factor",
 )  # fmt: skip
 # What no engine can do without; any other odd value may be one that it never reads.
 ESSENTIAL = (
@@ -78,7 +79,7 @@ ESSENTIAL = (
 )  # fmt: skip
 OBJECTS = (
     "quantization_config", "text_config", "llm_config", "language_config", "thinker_config", "attn_config",
-    "linear_attn_config",
+    "ffn_config", "linear_attn_config",
 )  # fmt: skip
 TEXTS = ("model_type", "quant_method", "dtype", "torch_dtype")
 LISTS = ("architectures", "layer_types", "layers_block_type", "hybrid_layer_types")

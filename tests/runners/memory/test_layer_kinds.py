@@ -63,6 +63,21 @@ PER_TOKEN: dict[str, tuple[dict[str, Any], int]] = {
         SWA | {"layer_types": ["full_attention", "sliding_attention"] * 4, "attention_other_setting": STEP},
         4 * FULL,
     ),
+    "two of attention in a layer": (
+        {
+            "model_type": "longcat_flash",
+            "num_hidden_layers": None,
+            "num_layers": 4,
+            "kv_lora_rank": 512,
+            "qk_rope_head_dim": 64,
+        },
+        8 * 576 * 2,
+    ),
+    "heads of each layer beside the most": ({"num_key_value_heads_per_layer": [4] * 6 + [2, 2]}, 28 * 512),
+    "a mask and no window": (
+        {"model_type": "gpt_neo", "attention_layers": ["global", "local"] * 4, "window_size": 256},
+        8 * FULL,
+    ),
     "deeply nested": ({}, 8 * FULL),
 }
 
@@ -118,6 +133,30 @@ def test_experts_of_different_layers_count_as_the_widest() -> None:
     )
 
 
+def test_experts_in_a_part_of_their_own_count() -> None:
+    dbrx = {"model_type": "dbrx", "intermediate_size": None}
+    dbrx |= {"ffn_config": {"ffn_hidden_size": 10752, "moe_num_experts": 16, "moe_top_k": 4}}
+    assert read_architecture(BASE | dbrx).feed_forward_values == 4 * 3 * 10752
+    assert read_architecture(BASE | {"moe_k": 8}).feed_forward_values == 8 * 3 * 14336
+
+
+def test_sliding_layers_with_heads_of_their_own_have_their_own_size() -> None:
+    swa = {"num_swa_attention_heads": 16, "num_swa_key_value_heads": 4, "sliding_window_layers": [1]}
+    full, sliding = read_architecture(BASE | SWA | swa).layers[:2]
+    assert (full.token_values, full.window) == (8 * 256, None)
+    assert (sliding.token_values, sliding.window) == (4 * 512, 512)
+
+
+def test_a_cache_that_layers_share_is_an_upper_bound() -> None:
+    shared = [{}, {"use_cla": True, "cla_share_factor": 2}, {"use_cla": False, "cla_share_factor": 2}]
+    assert [read_architecture(BASE | one).is_upper_bound for one in shared] == [False, True, False]
+
+
+def test_a_padded_vocabulary_is_one() -> None:
+    glm = BASE | {"vocab_size": None, "padded_vocab_size": 65024}
+    assert read_architecture(glm).vocab_size == 65024
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -127,6 +166,8 @@ def test_experts_of_different_layers_count_as_the_widest() -> None:
         ({"layer_types": ["xlstm"] * 8}, "`layer_types` in config.json is `xlstm`"),
         ({"hybrid_layer_pattern": [0, 2] * 4}, "`hybrid_layer_pattern`"),
         ({"my_attention_kinds": [1, 2] * 4}, "`my_attention_kinds`"),
+        ({"mixer_types": ["minicpm4", "lightning-attn"] * 4}, "`mixer_types`"),
+        ({"layer_config": [{"type": "attention"}, {"type": "ssm"}] * 4}, "`layer_config`"),
         ({"num_key_value_heads": [8, 8]}, "`num_key_value_heads`"),
         ({"rope_scaling": {"type": "linear", "factor": "x"}}, "`factor` in config.json is `x`"),
         ({"model_type": "recurrent_gemma"}, "`recurrent_gemma`"),
