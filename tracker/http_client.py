@@ -229,6 +229,9 @@ class HttpClient:
             yield response
 
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
 class EventStream:
     """The events of one answer; `status` is known before the first."""
 
@@ -246,7 +249,7 @@ class EventStream:
         return await _whole(self._response, self._url, self._limits, is_finished=self._is_finished)
 
     async def data(self) -> AsyncGenerator[bytes, None]:
-        """Yield the data of each event, as text/event-stream defines it.
+        """Yield the data of each event, as text/event-stream defines it, and of a last one without its end.
 
         Some servers send one JSON object under this name: it becomes `document`, and nothing is yielded.
 
@@ -278,13 +281,18 @@ class EventStream:
             if len(pending) + n_held > MAX_EVENT_BYTES:
                 message = f"one event of {shown(self._url)} is larger than {MAX_EVENT_BYTES / MIB:.0f} MiB"
                 raise AnswerTooLargeError(message)
+        name, _, value = bytes(pending).strip().partition(b":")
+        lines += [value.removeprefix(b" ")] if name == b"data" else []
+        if lines:
+            yield b"\n".join(lines)
 
     async def _events_or_document(self) -> AsyncGenerator[bytes, None]:
         """The parts of the answer, unless it is one JSON object, which no event begins like."""
         body = bytearray()
         is_document = False
         try:
-            async for part in _parts(self._response, self._url, self._limits):
+            async for received in _parts(self._response, self._url, self._limits):
+                part = received if body else received.removeprefix(BYTE_ORDER_MARK)
                 is_document = is_document or (not body and part.lstrip()[:1] == b"{")
                 if is_document:
                     body += part

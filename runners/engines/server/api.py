@@ -159,10 +159,10 @@ class ServerApi:
                     return
                 async with contextlib.aclosing(stream.data()) as pieces:
                     async for piece in pieces:
-                        if piece == DONE_MARK:
-                            yield DONE
-                            return
-                        yield _object(piece)
+                        for event in _events_in(piece):
+                            yield event
+                            if event is DONE:
+                                return
                 if stream.document:
                     for event in whole_events(stream.document):
                         yield event
@@ -197,8 +197,8 @@ class ServerApi:
                 name,
             )
             return ServedModel(name)
-        listed_models = entries if isinstance(entries, list) else []
-        models = [_served(entry) for entry in listed_models if isinstance(entry, dict) and entry.get("id")]
+        listed_models = entries if isinstance(entries, list) else [entries]
+        models = [model for model in map(_served, listed_models) if model.name]
         if not models:
             raise UnreachableError(
                 f"the server at {self.name} has no model loaded", hint="load one, then repeat the command"
@@ -370,6 +370,27 @@ def _is_finished(body: bytes) -> bool:
     )
 
 
+def _events_in(piece: bytes) -> Iterator[Mapping[str, Any]]:
+    """The event in the data of one; several where a server does not put an empty line between them.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
+    if not piece.strip():  # sent to keep the connection open
+        return
+    try:
+        found = [_one_event(piece)]
+    except ValueError:
+        if b"\n" not in piece:
+            raise
+        found = [_one_event(line) for line in piece.splitlines() if line.strip()]
+    yield from found
+
+
+def _one_event(data: bytes) -> Mapping[str, Any]:
+    return DONE if data.strip().strip(b'"').upper() == DONE_MARK else _object(data)
+
+
 def whole_events(body: bytes) -> Iterator[Mapping[str, Any]]:
     """The events of an answer that was not sent as a stream of events: one document, or one on each line.
 
@@ -440,10 +461,15 @@ def _api_url(base_url: str | None) -> tuple[str, str]:
     return urlunsplit((parts.scheme, host, parts.path.rstrip("/") or "/v1", "", "")), unquote(user)
 
 
-def _served(entry: dict[str, Any]) -> ServedModel:
-    """Parse one entry of `/v1/models`; only vLLM reports `max_model_len` and `root`."""
+def _served(entry: Any) -> ServedModel:
+    """Parse one entry of `/v1/models`; only vLLM reports `max_model_len` and `root`.
+
+    Some servers list the names alone, or under another key. Without any name it is empty.
+    """
+    if not isinstance(entry, dict):
+        return ServedModel(_word(entry) if isinstance(entry, str) else "")
     return ServedModel(
-        name=_word(entry["id"]),
+        name=next(filter(None, (_word(entry.get(key)) for key in ("id", "name", "model"))), ""),
         root=_word(entry.get("root")),
         owned_by=_word(entry.get("owned_by")),
         max_model_len=_context(entry.get("max_model_len")),

@@ -239,7 +239,7 @@ class ServerEngine:
                 _log.info("no log-probabilities from the server at %s: %s", api.name, error)
                 answer, problem = {}, str(error)
             with _well_formed(api):
-                gives_log_probs = has_prompt_log_probs(answer)
+                gives_log_probs = has_prompt_log_probs(answer, PROBE)
         fingerprint = answer.get("system_fingerprint")
         return _Endpoint(
             served=served,

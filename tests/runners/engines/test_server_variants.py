@@ -122,6 +122,16 @@ def only_models(status: int, kind: str, body: bytes) -> Callable[[Server, str], 
     return get
 
 
+def models(listed: Any, path: str) -> Reply:
+    return (200, JSON, json.dumps(listed).encode()) if path == "/v1/models" else (404, JSON, b"{}")
+
+
+def events_of(body: bytes) -> Reply:
+    return 200, "text/event-stream", body
+
+
+MESSAGE = {"choices": [{"message": {"role": "assistant", "content": "four"}, "finish_reason": "stop"}]}
+TWO = [piece("fo"), piece("ur", finish_reason="stop")]
 PARTS = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "four"}]
 VARIANTS: dict[str, type[Server]] = {
     "as it should be": Server,
@@ -152,6 +162,34 @@ VARIANTS: dict[str, type[Server]] = {
             "\n".join(json.dumps(event) for event in self.events()).encode(),
         )
     ),
+    "a message in an event": variant(events=lambda self: [MESSAGE]),
+    "several choices in an event": variant(
+        events=lambda self: [
+            {"choices": [{"index": 1, "delta": {"content": "five"}}, *piece("four")["choices"]]},
+            {"choices": [{"index": 1, "delta": {"content": "five"}, "finish_reason": "stop"}]},
+            piece("", finish_reason="stop"),
+        ]
+    ),
+    "thinking under another name": variant(
+        events=lambda self: [{"choices": [{"delta": {"thinking": "hm"}}]}, piece("four", finish_reason="eos")]
+    ),
+    "a part of reasoning": variant(
+        events=lambda self: [piece([{"type": "reasoning", "text": "hm"}, PARTS[1]], finish_reason="stop")]
+    ),
+    "a byte order mark": variant(answer=lambda self, body: events_of(b"\xef\xbb\xbf" + stream([MESSAGE]))),
+    "no empty line after the last event": variant(
+        answer=lambda self, body: events_of(stream(TWO).rpartition(b"data: [DONE]")[0].rstrip())
+    ),
+    "no empty lines between events": variant(
+        answer=lambda self, body: events_of(stream(TWO).replace(b"\n\n", b"\n"))
+    ),
+    "empty data to stay connected": variant(answer=lambda self, body: events_of(b"data: \n\n" + stream(TWO))),
+    "another spelling of the end": variant(
+        answer=lambda self, body: events_of(stream([piece("four")], is_marked=False) + b'data: "[done]" \n\n')
+    ),
+    "models without an id": variant(get=lambda self, path: models({"data": [{"name": "m"}]}, path)),
+    "models by name alone": variant(get=lambda self, path: models({"data": ["n", "m"]}, path)),
+    "one model that is no list": variant(get=lambda self, path: models({"data": {"id": "m"}}, path)),
 }
 
 
@@ -171,6 +209,51 @@ def test_server_variants_an_answer_without_a_reason_that_filled_its_budget_was_c
     with serving(ends()) as url:
         _, found = answers(url)
     assert found[0].finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    "reason", ["max_tokens", "MAX_TOKENS", "model_length", "incomplete", {"type": "length"}], ids=str
+)
+def test_server_variants_an_answer_is_cut_off_in_the_words_of_any_server(reason: Any) -> None:
+    server = variant(events=lambda self: [piece("fo", finish_reason=reason)])
+    with serving(server()) as url:
+        _, found = answers(url)
+    assert [(one.text, one.finish_reason) for one in found] == [("fo", "length")] * 2
+
+
+BROKEN_OFF: dict[str, tuple[dict[str, Any], str]] = {
+    "an object": ({"object": "error", "message": "out of memory", "code": 500}, "answering: out of memory"),
+    "a type": ({"type": "error", "message": "overloaded"}, "answering: overloaded"),
+    "a code": ({"code": 502, "message": "gone"}, "answering: gone"),
+    "a detail": ({"detail": "gone"}, "answering: gone"),
+    "errors": ({"errors": [{"message": "gone"}]}, "answering: gone"),
+    "a choice": ({"choices": [{"delta": {}, "error": {"message": "gone"}}]}, "answering: gone"),
+    "no words": ({"object": "error"}, "answering: it does not say why"),
+    "an aborted answer": (piece("", finish_reason="abort"), "broke off an answer (`abort`)"),
+    "an ended system": (piece("", finish_reason="Network_Error"), "broke off an answer (`network_error`)"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN_OFF)
+def test_server_variants_an_answer_that_breaks_off_with_a_mark_at_the_end_is_none(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runners.engines.server.api.ATTEMPTS", 1)
+    event, says = BROKEN_OFF[kind]
+    server = variant(events=lambda self: [piece("fo"), event])
+    with serving(server()) as url, pytest.raises(EngineError) as caught:
+        answers(url)
+    assert (caught.value.reason, says in str(caught.value)) == ("engine_died", True)
+
+
+@pytest.mark.parametrize(
+    "event", [{"type": "ping"}, {"code": 200, "message": "ok"}, {"status": "busy"}], ids=str
+)
+def test_server_variants_an_event_of_another_kind_is_no_failure(event: dict[str, Any]) -> None:
+    server = variant(events=lambda self: [event, piece("four", finish_reason="stop"), event])
+    with serving(server()) as url:
+        _, found = answers(url)
+    assert [one.text for one in found] == ["four"] * 2
 
 
 def test_server_variants_a_stream_without_reason_and_mark_is_broken_off() -> None:
