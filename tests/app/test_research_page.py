@@ -57,7 +57,7 @@ def test_research_agents_stand_beside_the_line_of_an_ngram_table() -> None:
     plain = Group("cpu", "params", 10, "c", "r", (), ())
     assert researching.ngram_line(plain) == ""
     assert researching.ngram_line(replace(plain, baseline_bpb=2.05, ngram_bpb=2.262)) == (
-        "The defaults have 2.050 bits per byte on test, an n-gram table on the same text 2.262."
+        "The defaults have 2.050 bits per byte on test, an n-gram table on the same corpus 2.262."
     )
 
 

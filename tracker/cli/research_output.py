@@ -285,7 +285,7 @@ def print_group(group: Group) -> None:
     )
     if group.baseline_bpb is not None and group.ngram_bpb is not None:
         defaults = f"defaults {group.baseline_bpb:.3f} bpb on test"
-        print(f"{defaults}, an n-gram table on the same text {group.ngram_bpb:.3f}")
+        print(f"{defaults}, an n-gram table on the same corpus {group.ngram_bpb:.3f}")
     table = _table(
         "rank", "agent", "gain bpb", "95% interval", "of TPE", "claimed", "valid", "duplicate", "failed",
         "caught", "tokens/0.01", "tokens/s", "min/0.01", "train s", "at 4x", "false accepts", "studies",

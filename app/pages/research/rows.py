@@ -75,7 +75,7 @@ def ngram_line(group: Group) -> str:
     if group.baseline_bpb is None or group.ngram_bpb is None:
         return ""
     defaults = f"The defaults have {group.baseline_bpb:.3f} bits per byte on test"
-    return f"{defaults}, an n-gram table on the same text {group.ngram_bpb:.3f}."
+    return f"{defaults}, an n-gram table on the same corpus {group.ngram_bpb:.3f}."
 
 
 def agent_frame(group: Group) -> pd.DataFrame:

@@ -310,6 +310,6 @@ def test_agent_board_shows_the_line_of_an_ngram_table(capsys: pytest.CaptureFixt
     (group,) = board([*studies, row("tpe")])  # a baseline from before the line was counted
     assert (group.baseline_bpb, group.ngram_bpb) == (pytest.approx(2.05), 2.25)
     print_group(group)
-    assert "defaults 2.050 bpb on test, an n-gram table on the same text 2.250" in capsys.readouterr().out
+    assert "defaults 2.050 bpb on test, an n-gram table on the same corpus 2.250" in capsys.readouterr().out
     (older,) = board([row()])
     assert older.ngram_bpb is None
