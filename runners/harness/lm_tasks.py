@@ -11,6 +11,7 @@ import copy
 import hashlib
 import inspect
 import json
+import math
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from typing import Any
 import httpx2
 import numpy as np
 import yaml
-from datasets.exceptions import DatasetsError
+from datasets.exceptions import DatasetGenerationError, DatasetsError
 from huggingface_hub.errors import HfHubHTTPError
 from jinja2 import TemplateError
 from lm_eval.api.group import Group
@@ -45,7 +46,7 @@ from runners.harness.code_eval import (
 )
 from runners.harness.fewshot_texts import FEW_SHOT
 from runners.harness.questions import ItemVerdict, Request, TaskQuestion
-from runners.harness.scoring import N_RESAMPLES, GroupRule
+from runners.harness.scoring import N_RESAMPLES, TASK_ERRORS, GroupRule
 from runners.harness.task_index import folders_of, tag_members, tasks_that_run_code
 from tracker.errors import TrackerError, UnreachableError
 from tracker.installation import is_pinned, package_command
@@ -88,11 +89,12 @@ DATA_ERRORS = (OSError, DatasetsError, HfHubHTTPError, httpx2.HTTPError, ImportE
 jinja_env.from_string = lru_cache(maxsize=4096)(jinja_env.from_string)
 
 
-# Errors from a task's own templates, filters and metrics; engines raise errors of ours.
-TASK_ERRORS = (
-    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, RecursionError, TemplateError,
-    TypeError, ValueError,
+# Of those that a task's own files raise, the kinds that a wrong line in its YAML file gives.
+YAML_ERRORS = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TemplateError, TypeError,
+    ValueError,
 )  # fmt: skip
+MAX_BUDGET = 2**31  # tokens of an answer; more is a mistake
 
 
 class TaskUnavailableError(UnreachableError):
@@ -103,6 +105,8 @@ class TaskUnavailableError(UnreachableError):
 def _task_errors(task: str) -> Iterator[None]:
     try:
         yield
+    except TrackerError:
+        raise
     except TASK_ERRORS as error:
         hint = "check its YAML file and the functions named there"
         raise TaskUnavailableError(
@@ -284,7 +288,8 @@ class LeafTask:
             by_doc.setdefault(doc_id, []).append(instance)
         self._task._instances = None  # owned by the questions from here on
         wanted = by_doc.keys() if docs is None else set(docs)
-        return [self._question(doc, instances) for doc, instances in by_doc.items() if doc in wanted]
+        with _task_errors(self.name):
+            return [self._question(doc, instances) for doc, instances in by_doc.items() if doc in wanted]
 
     @property
     def _draws_nothing(self) -> bool:
@@ -448,13 +453,29 @@ def load_task(spec: Task, suite: Suite, *, cache_path: Path) -> LoadedTask:
             manager.task_index[tag].tags.update(known)
         with _files_in(suite.include_path), shared_files():
             loaded = manager.load([spec.task])
-    except (*DATA_ERRORS, *TASK_ERRORS) as error:
+    except TrackerError:
+        raise
+    except TASK_ERRORS as error:
         if problem := _yaml_problem(spec.task, folders):
             raise TaskUnavailableError(f"task `{spec.task}`: {problem}", hint="correct the file") from error
+        root = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
         raise TaskUnavailableError(
-            f"task `{spec.task}`: {_first_line(error)}", hint=_data_hint(error)
+            f"task `{spec.task}`: {_first_line(root)}", hint=_data_hint(root)
         ) from error
+    with _task_errors(spec.task):
+        return _leaves(spec, suite, loaded)
+
+
+def _leaves(spec: Task, suite: Suite, loaded: Mapping[str, Any]) -> LoadedTask:
+    """The task as lm-eval has loaded it, with its leaves.
+
+    Raises:
+        TaskUnavailableError: it is not supported, or a group without tasks.
+    """
     groups, tasks = loaded["groups"], loaded["tasks"]
+    if not tasks:
+        hint = "name its tasks in its YAML file"
+        raise TaskUnavailableError(f"the group `{spec.task}` has no tasks", hint=hint)
     group: Group | None = groups.get(spec.task)
     is_group = group is not None or list(tasks) != [spec.task]
     for name, task in tasks.items():
@@ -558,16 +579,26 @@ def _request(instance: Any, number: int) -> Request:
         return TextRequest(instance.args[0])
     context, given = instance.args[:2]
     options = normalize_gen_kwargs(given, MAX_OUTPUT_TOKENS)
-    temperature = float(options.get("temperature") or 0.0)
+    temperature, top_p = float(options.get("temperature") or 0.0), float(options.get("top_p") or 1.0)
+    budget, stop = int(options["max_gen_toks"]), tuple(s for s in options["until"] if s)
+    _check("max_gen_toks", options["max_gen_toks"], is_possible=0 < budget <= MAX_BUDGET)
+    _check("until", options["until"], is_possible=all(isinstance(one, str) for one in stop))
+    _check("temperature", options.get("temperature"), is_possible=0 <= temperature < math.inf)
+    _check("top_p", options.get("top_p"), is_possible=0 < top_p <= 1)
     return GenerationRequest(
         prompt=context,
-        max_output_tokens=int(options["max_gen_toks"]),
-        stop=tuple(s for s in options["until"] if s),
+        max_output_tokens=budget,
+        stop=stop,
         temperature=temperature,
-        top_p=float(options.get("top_p") or 1.0),
+        top_p=top_p,
         seed=None if temperature == 0.0 else number,
         sampling=_more_sampling(options),
     )
+
+
+def _check(name: str, value: Any, *, is_possible: bool) -> None:
+    if not is_possible:
+        raise ValueError(f"`{name}` in its `generation_kwargs` is {value!r}")
 
 
 def _more_sampling(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -655,6 +686,10 @@ def _plain(value: Any) -> Any:
 
 
 def _first_line(error: BaseException) -> str:
+    if isinstance(error, StopIteration):  # of datasets, for a file without rows
+        return "a file of its data set is empty"
+    if isinstance(error, KeyError) and error.args == (None,):  # of lm-eval, whose log has the name
+        return "lm-eval knows no metric of a name in its `metric_list`"
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 
@@ -669,8 +704,12 @@ def _data_hint(error: BaseException) -> str:
             if name
             else ""
         )
-    if isinstance(error, TASK_ERRORS):
+    if isinstance(error, (*YAML_ERRORS, StopIteration)):
         return "check its YAML file: data set, splits and fields"
+    if isinstance(error, FileNotFoundError) and "/" in str(error) and "://" not in str(error):
+        return "check the paths in its YAML file: `data_files` and `dataset_path`"
+    if not isinstance(error, DATA_ERRORS):
+        return "check its YAML file and the functions named there"
     offline = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("HF_DATASETS_OFFLINE")
     if offline:
         return "unset HF_HUB_OFFLINE, or run once online to cache its data set"

@@ -57,6 +57,10 @@ class LeafItems:
         return len({item.doc_id for item in self.items.values()})
 
 
+# Whatever a task's own templates, filters, metrics and modules may raise; engines raise errors of ours.
+TASK_ERRORS = (Exception, SystemExit)
+
+
 @dataclass(frozen=True, slots=True)
 class Stopping:
     """A task that was stopped early. The questions asked are a random sample, in draw order."""
@@ -91,9 +95,11 @@ Ending = Stopping | GivenInterval  # of a task that was stopped early
 def item_score(metrics: Mapping[str, Any], *, metric: str, filter_name: str) -> float | None:
     """The suite's metric of one item; None if it is not a number between 0 and 1."""
     value = metrics.get(f"{metric},{filter_name}")
-    if isinstance(value, bool | int | float) and 0.0 <= float(value) <= 1.0:
-        return float(value)
-    return None
+    return float(value) if value is not None and _is_share_of_1(value) else None
+
+
+def _is_share_of_1(value: Any) -> bool:
+    return isinstance(value, bool | int | float) and 0.0 <= float(value) <= 1.0
 
 
 def metric_values(leaf: Leaf, items: Sequence[Item]) -> list[Any]:
@@ -120,7 +126,7 @@ def is_share(part: LeafItems) -> bool:
     if not leaf.is_share or not leaf.is_mean(leaf.metric) or not items:
         return leaf.is_share
     key = f"{leaf.metric},{leaf.filter}"
-    return all(0.0 <= float(item.metrics[key]) <= 1.0 for item in items if key in item.metrics)
+    return all(_is_share_of_1(item.metrics[key]) for item in items if key in item.metrics)
 
 
 def leaf_metrics(part: LeafItems, *, warn: Callable[[str], None]) -> list[TaskMetric]:
@@ -147,7 +153,7 @@ def leaf_metrics(part: LeafItems, *, warn: Callable[[str], None]) -> list[TaskMe
                 higher_is_better=leaf.higher_is_better(name),
                 is_headline=False,  # which one is, follows from the scores
             )
-        except (ArithmeticError, AttributeError, ImportError, LookupError, TypeError, ValueError) as error:
+        except TASK_ERRORS as error:
             warn(f"task `{leaf.base_name}`: the metric `{name}` could not be computed: {error}")
         else:
             found.append(metric)

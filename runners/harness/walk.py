@@ -20,7 +20,6 @@ from runners.harness.answering import thinks
 from runners.harness.events import Event
 from runners.harness.leaf_work import LeafPlanner, LeafWork
 from runners.harness.lm_tasks import (
-    TASK_ERRORS,
     LoadedTask,
     TaskUnavailableError,
     load_task,
@@ -32,6 +31,7 @@ from runners.harness.planned_task import PlannedTask
 from runners.harness.questions import TaskQuestion
 from runners.harness.sample import SAMPLE_SEED, first_docs, sampled_docs
 from runners.harness.scoring import (
+    TASK_ERRORS,
     Ending,
     LeafItems,
     Stopping,
@@ -613,7 +613,7 @@ class RunningSuite:
             try:
                 found.append(score())
             except TASK_ERRORS as error:
-                self.warn(f"no score could be computed: {error}")
+                self.warn(f"task `{loaded.spec.task}`: no score could be computed: {error}")
         return found
 
     def warn(self, message: str) -> None:
