@@ -7,8 +7,9 @@ where vLLM is installed. vLLM, its scheduler and its processes are real; the car
 Loads: `choices`, 57 subjects in the form of MMLU, five examples each, some 650 tokens a question of which 115
 are new; `answers`, tasks with the sizes of those of `anchor-reasoning`, whose answers have an eighth of the
 tokens that are assumed elsewhere (medians of 500 to 1,500, at most 4,000), so that the run takes minutes.
-Sides: `bench`, all that a worker does between a loaded engine and the scores; `turns`, the same with one task
-after the other; `vllm`, the same requests, encoded beforehand, handed to vLLM as fast as it takes them.
+Sides: `bench`, all that a worker does between a loaded engine and the scores; `minutes`, the same under a
+budget that is not spent; `turns`, with one task after the other; `vllm`, the same requests, encoded
+beforehand, handed to vLLM as fast as it takes them.
 """
 
 from __future__ import annotations
@@ -203,6 +204,13 @@ def bench_side(engine: VllmEngine, suite: Suite, tasks: Sequence[PreparedTask], 
     return RunningSuite(engine, job, request, tasks, lambda _: None, lambda: False).run_tasks
 
 
+def minutes_side(engine: VllmEngine, suite: Suite, tasks: Sequence[PreparedTask], folder: Path) -> Work:
+    request = RunRequest("run", suite)
+    job = Job(engine._model, EngineSettings(engine="vllm"), (request,), str(folder / "items"), minutes=60)
+    deadline = time.monotonic() + 3_600
+    return RunningSuite(engine, job, request, tasks, lambda _: None, lambda: False, deadline).run_tasks
+
+
 def turns_side(engine: VllmEngine, suite: Suite, tasks: Sequence[PreparedTask], folder: Path) -> Work:
     engine.begins_in_order = False
     return bench_side(engine, suite, tasks, folder)
@@ -232,6 +240,7 @@ def leaves_of(tasks: Sequence[PreparedTask]) -> list[LeafTask]:
 
 SIDES: Mapping[str, Callable[[VllmEngine, Suite, Sequence[PreparedTask], Path], Work]] = {
     "bench": bench_side,
+    "minutes": minutes_side,
     "turns": turns_side,
     "vllm": vllm_side,
 }

@@ -128,8 +128,8 @@ class Engine(Protocol):
     """A loaded model. Constructed as `Class(model, settings)`; raises `EngineError` if that fails.
 
     An engine may also have `begins_in_order = True`: it begins the texts in the order of their requests, so
-    that all can be requested at once where time may run out. With `takes_tools`, its `chat_prompt` takes
-    `tools`, as OpenAI's API has them.
+    that all can be requested at once where time may run out; with `scores_in_order = True` also the
+    continuations. With `takes_tools`, its `chat_prompt` takes `tools`, as OpenAI's API has them.
     """
 
     info: EngineInfo

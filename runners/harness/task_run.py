@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from runners.engines import GenerationRequest
+from runners.engines import ContinuationRequest, GenerationRequest
 from runners.harness.answering import ItemSink, answer
 from runners.harness.events import Event
 from runners.harness.leaf_work import LeafWork
@@ -251,8 +251,11 @@ class TaskRun:
 
     def _answers_in_order(self, questions: Sequence[TaskQuestion]) -> bool:
         """Whether the engine begins the answers to these in the order in which they are given."""
-        are_texts = all(isinstance(one, GenerationRequest) for each in questions for one in each.requests)
-        return are_texts and getattr(self.suite_run.engine, "begins_in_order", False)
+        kinds = {type(request) for question in questions for request in question.requests}
+        engine = self.suite_run.engine
+        if kinds == {ContinuationRequest}:
+            return getattr(engine, "scores_in_order", False)
+        return kinds <= {GenerationRequest} and getattr(engine, "begins_in_order", False)
 
     def has_all(self, questions: Sequence[TaskQuestion]) -> bool:
         """Whether every one of these has its item."""

@@ -9,7 +9,7 @@ import itertools
 import os
 import re
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -80,7 +80,7 @@ ProbeKey = tuple[int, int]  # the first pair of its chunk, and its number there
 class VllmEngine(TemplatedChat):
     """A model loaded by vLLM; see `runners.engines.Engine`."""
 
-    begins_in_order = True
+    begins_in_order = scores_in_order = True
 
     def __init__(self, model: Model, settings: EngineSettings) -> None:
         """Load `model`.
@@ -277,29 +277,34 @@ class VllmEngine(TemplatedChat):
         None where vLLM does not give them then either.
         """
         asked: dict[ProbeKey, Probe] = {}
-        again: list[ProbeKey] = []
+        lacking: dict[ProbeKey, None] = {}  # requested by an earlier call too, or preempted
+        again: deque[ProbeKey] = deque()
 
-        def first() -> Iterator[tuple[ProbeKey, Ids, Sampling]]:
+        def repeated() -> Iterator[tuple[ProbeKey, Ids, Sampling]]:
+            while again:
+                key = again.popleft()
+                yield key, asked[key].ids, self._scoring_params(asked[key], use_cache=False)
+
+        def wanted() -> Iterator[tuple[ProbeKey, Ids, Sampling]]:
             for key, probe in work:
+                yield from repeated()
                 asked[key] = probe
                 yield key, probe.ids, self._scoring_params(probe)
 
-        for key, output in self._answers(first()):
-            if lacks_rows(asked[key], output):
-                again.append(key)  # requested by an earlier call too, or preempted
-            else:
-                yield key, probe_rows(asked.pop(key), output)
-        repeated = ((k, asked[k].ids, self._scoring_params(asked[k], use_cache=False)) for k in again)
-        for key, output in self._answers(repeated):
-            if lacks_rows(asked[key], output):
-                n_tokens = len(asked[key].ids)
-                self.refusals.append(
-                    f"vLLM returned too few log-probs for a text of {n_tokens:,} tokens, also without its"
-                    " cache; give it more memory, or `--max-num-seqs 1`"
-                )
-                yield key, None
-            else:
-                yield key, probe_rows(asked[key], output)
+        for stream in (wanted(), repeated()):
+            for key, output in self._answers(stream):
+                if not lacks_rows(asked[key], output):
+                    yield key, probe_rows(asked.pop(key), output)
+                elif key not in lacking:
+                    lacking[key] = None
+                    again.append(key)
+                else:
+                    n_tokens = len(asked.pop(key).ids)
+                    self.refusals.append(
+                        f"vLLM returned too few log-probs for a text of {n_tokens:,} tokens, also without its"
+                        " cache; give it more memory, or `--max-num-seqs 1`"
+                    )
+                    yield key, None
 
     def _scoring_params(self, probe: Probe, *, use_cache: bool = True) -> Sampling:
         return self._vllm.SamplingParams(

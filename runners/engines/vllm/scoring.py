@@ -43,7 +43,10 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class ScoringPlan:
-    """The probes, the pieces of each pair, and the order of requests: a prefix before its extensions."""
+    """The probes, the pieces of each pair, and the order of requests.
+
+    That of the pairs, so that the first of them are answered first, but a prefix before its extensions.
+    """
 
     probes: list[Probe]
     pieces: list[list[Piece]]
@@ -113,7 +116,7 @@ def plan_scoring(pairs: Sequence[EncodedPair], *, max_len: int, block_tokens: in
                 probes.found[piece.probe].users.append(place)
                 pieces[place].append(piece)
                 first_row = depth
-    return ScoringPlan(probes.found, pieces, sorted(range(len(probes.found)), key=probes.keys.__getitem__))
+    return ScoringPlan(probes.found, pieces, probes.order())
 
 
 class _Probes:
@@ -136,6 +139,16 @@ class _Probes:
         probe.first_row = min(probe.first_row, first_row)
         probe.next_ids[next_id] = None
         return Piece(number, first_row, next_id)
+
+    def order(self) -> list[int]:
+        """Their numbers by the first pair that uses each or what extends it, then by their tokens."""
+        first = [min(probe.users) for probe in self.found]
+        extensions: list[int] = []  # of what comes before them by their tokens
+        for n in sorted(range(len(self.found)), key=self.keys.__getitem__, reverse=True):
+            while extensions and self.keys[extensions[-1]].startswith(self.keys[n]):
+                first[n] = min(first[n], first[extensions.pop()])
+            extensions.append(n)
+        return sorted(range(len(self.found)), key=lambda n: (first[n], self.keys[n]))
 
 
 def _is_full(probe: Probe, next_id: int) -> bool:

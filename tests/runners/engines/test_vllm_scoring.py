@@ -125,3 +125,15 @@ def test_vllm_scoring_more_choices_than_vllm_scores_at_once_are_several_requests
     plan = plan_scoring(pairs, max_len=100, block_tokens=BLOCK)
     assert [len(probe.next_ids) for probe in plan.probes] == [MAX_NEXT_IDS, MAX_NEXT_IDS, 1]
     assert all(plan.probes[p.probe].next_ids.keys() >= {p.next_id} for (p,) in plan.pieces)
+
+
+def test_vllm_scoring_the_first_pairs_are_answered_first() -> None:
+    pairs = [*choices((9, 9, 9), (1, 2), (2, 1)), *choices((7, 7), (1,), (2,)), *choices((8, 8), (1, 1, 1))]
+    plan = plan_scoring(pairs, max_len=100, block_tokens=BLOCK)
+    first = [min(plan.probes[n].users) for n in plan.order]
+    assert first == sorted(first) == [0, 1, 2, 4]
+
+
+def test_vllm_scoring_a_text_that_another_one_begins_with_comes_before_it() -> None:
+    longer, shorter = EncodedPair((5, 5, 5, 5, 5), (1, 1)), EncodedPair((5,), (5, 5, 5, 5, 1))
+    assert inputs([longer, shorter]) == [(5, 5, 5, 5, 5), (5, 5, 5, 5, 5, 1)]

@@ -7,7 +7,7 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from runners.engines import Generation, GenerationRequest
+from runners.engines import Continuation, ContinuationRequest, Generation, GenerationRequest
 from runners.harness.leaf_work import LEAST_THINKING_TOKENS
 from runners.harness.sampling import model_sampling, stated_sampling
 from runners.harness.walk import RunningSuite, prepare
@@ -348,6 +348,55 @@ def test_sampling_until_precise_never_waits_for_the_last_of_a_block(
     # answers behind the first missing one are kept, and no more are begun
     assert tally.scores[0].n_items <= n_stored < tally.scores[0].n_items + 64
     assert not [warning for warning in tally.warnings if "not scored" in warning]
+
+
+class ScoringInOrder(DiceEngine):
+    """Scores choices in their order, 16 at once, and needs longest for every seventh."""
+
+    scores_in_order = True
+    n_calls = 0
+
+    def log_probs(self, requests: Sequence[ContinuationRequest]) -> Iterator[tuple[int, Continuation]]:
+        self.n_calls += 1
+        found = dict(super().log_probs(requests))
+        for places in batches(found, 16):
+            for place in sorted(places, key=lambda place: place % 7 == 6):
+                self.asked.append(GenerationRequest(requests[place].context, max_output_tokens=1))
+                yield place, found[place]
+
+
+def batches(places: Iterable[int], size: int) -> Iterator[tuple[int, ...]]:
+    each = iter(places)
+    return iter(lambda: tuple(itertools.islice(each, size)), ())
+
+
+def test_choices_scored_in_order_are_asked_at_once_and_the_first_of_the_draw_are_scored_if_time_runs_out(
+    settings: Settings, engine: DiceEngine
+) -> None:
+    ordered = ScoringInOrder(engine.folder)
+    tally = walked(settings, ordered, suite("parity"), n_answers=101, has_deadline=True, limit=100).tally
+    score = next(score for score in tally.scores if score.metric == "acc")
+    items = items_of(settings, score)
+    order = np.random.default_rng(0).permutation(100)
+    n_first = next(n for n, place in enumerate(order) if int(place) not in items)
+    assert (ordered.n_calls, score.n_items) == (1, n_first)
+    assert 20 < n_first <= len(items) < 40
+
+
+def test_choices_scored_in_order_until_precise_end_at_the_same_question_if_stopped_between(
+    settings: Settings, engine: DiceEngine, tmp_path: Path
+) -> None:
+    found = []
+    for number, stops in enumerate([(None,), (9, 31, None)]):
+        fresh = settings.model_copy(update={"home": tmp_path / f"home-{number}"})
+        for n_answers in stops:
+            ordered = ScoringInOrder(engine.folder)
+            asked = suite("parity")
+            tally = walked(fresh, ordered, asked, n_answers=n_answers, limit=100, until=0.12).tally
+        found.append((tally.scores[0].value, tally.scores[0].n_items))
+        assert ordered.n_calls == 1
+    assert found[0] == found[1]
+    assert found[0][1] < 100
 
 
 @pytest.mark.parametrize("task", ["sums", "pair"])
