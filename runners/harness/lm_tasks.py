@@ -690,6 +690,8 @@ def _first_line(error: BaseException) -> str:
         return "a file of its data set is empty"
     if isinstance(error, KeyError) and error.args == (None,):  # of lm-eval, whose log has the name
         return "lm-eval knows no metric of a name in its `metric_list`"
+    if isinstance(error, ValueError) and "Sample larger than population" in str(error):
+        return "it has fewer examples than `num_fewshot` asks for"
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 

@@ -38,6 +38,11 @@ ALIGNMENT = 32  # of the tensors' data, unless `general.alignment` says otherwis
 TEXT, LIST = 8, 9
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 TOKENS = "tokenizer.ggml.tokens"
+# `general.type` of files that llama.cpp keeps beside a model, without one of their own.
+NOT_MODELS = {
+    "adapter": "an adapter (LoRA)", "mmproj": "the projector of an image or audio encoder",
+    "imatrix": "an importance matrix",
+}  # fmt: skip
 SPLIT_NAME = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf")
 
 
@@ -164,8 +169,8 @@ def read_gguf(source: ByteSource, model_id: str) -> GgufHeader:
     """The header of one file, checked against the file's size.
 
     Raises:
-        ModelError: it is no GGUF, cut off, lies about its sizes (reason `broken_weights`), or has a type or
-            version that is not known here (reason `unsupported`).
+        ModelError: it is no GGUF, cut off, lies about its sizes (reason `broken_weights`), has a type or
+            version that is not known here, or is no model, such as an adapter (reason `unsupported`).
     """
     return _parse(source, model_id)[0]
 
@@ -296,6 +301,11 @@ def _parse(
         if key in values:
             raise cursor.refuse(f"has the key `{shown(key)}` twice")
         values[key] = _value(cursor, key, cursor.number("I"), vocabulary)
+    kind = values.get("general.type")
+    if kind in NOT_MODELS or values.get("general.architecture") == "clip":
+        what = NOT_MODELS.get(str(kind), NOT_MODELS["mmproj"])
+        message = f"`{shown(source.name)}` is {what}, not a model"
+        raise ModelError(message, reason="unsupported", hint="name the GGUF file of the model itself")
     if not isinstance(values.get("general.architecture"), str):
         raise cursor.refuse("names no architecture")
     tensors = _tensors(cursor, n_tensors, values)

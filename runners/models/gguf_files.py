@@ -42,7 +42,9 @@ def local_gguf(path: Path, settings: Settings) -> Model:
         TrackerError: there is no such file.
     """
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+        what = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "does not exist"
+        if path.is_symlink() and not path.exists():
+            what = "is a link to a file that does not exist"
         raise TrackerError(f"the model file `{path}` {what}", hint=_near_files(path))
     model_id = gguf_model_id(path)
     parts = gguf_parts(path, model_id)
@@ -62,7 +64,8 @@ def local_gguf(path: Path, settings: Settings) -> Model:
 def _near_files(path: Path) -> str:
     """GGUF files beside the missing one with a similar name, or how one on the Hub is named."""
     folder = path if path.is_dir() else path.parent
-    names = sorted(one.name for one in folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
+    found = folder.glob(f"*{SUFFIX}") if folder.is_dir() else ()
+    names = sorted(one.name for one in found if one.is_file())
     near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5) or names[:3]
     if near:
         return "there is " + " or ".join(f"`{folder / shown(name)}`" for name in near)

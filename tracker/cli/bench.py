@@ -248,7 +248,7 @@ def _print_end(end: JobEnd, settings: Settings, *, as_json: bool) -> None:
             if run.status in {RunStatus.FAILED, RunStatus.INTERRUPTED}:
                 said = indented(f"{run.suite}: {run.status}: {run.detail or run.reason}")
                 print(f"error: {said}", file=sys.stderr)
-        print(f"\nhint: {end_hint(end.exit_code, str(end.log_path))}", file=sys.stderr)
+        print(f"\nhint: {end_hint(end.exit_code, str(end.log_path), end.runs)}", file=sys.stderr)
 
 
 ZERO_OR_NO = ("chat", "num_fewshot")  # options that say something with `False` or 0

@@ -27,7 +27,7 @@ from tracker.answers.run_lines import (
 from tracker.foreign_text import one_line, printable
 from tracker.frontier.placement import Placement, Unplaced
 from tracker.memory_estimate import memory_text
-from tracker.records import Run, TaskScore
+from tracker.records import Run, RunStatus, TaskScore
 from tracker.serialization import dump
 from tracker.wording import counted
 
@@ -233,10 +233,13 @@ def _cost_line(run: Run) -> str:
     return " · ".join(parts)
 
 
-def end_hint(exit_code: int, log_path: str) -> str:
+def end_hint(exit_code: int, log_path: str, runs: Sequence[Run]) -> str:
     """The hint for a bench that ended early."""
     if exit_code == 130:
         return "repeat the command to resume"
+    failed = {run.reason for run in runs if run.status is RunStatus.FAILED}
+    if exit_code == 4 and failed == {"no_tasks"}:
+        return "correct what is said of each task, then repeat the command; answers so far are stored"
     if exit_code == 4:
         return "answers so far are stored; repeat the command once it is reachable again"
     return f"answers so far are stored; the worker's log: {log_path}"

@@ -269,6 +269,8 @@ class ServerApi:
             raise UnreachableError(str(error), hint="check its log, or use another server") from error
         except httpx2.ConnectError as error:
             hint = f"check that it is running and that `--base-url` is right, such as {EXAMPLE_URL}"
+            if "SSL" in str(error):
+                hint = "check its certificate, or use `http://` in `--base-url` if it has none"
             raise TransientError(f"the server at {self.name} cannot be reached", hint=hint) from error
         except httpx2.TimeoutException as error:
             raise UnreachableError(f"the server at {self.name} stopped responding") from error

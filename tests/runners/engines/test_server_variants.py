@@ -359,6 +359,13 @@ def test_server_variants_a_wrong_key_ends_the_run_at_once() -> None:
     assert server.n_posts == 2  # with the look for log-probabilities
 
 
+def test_server_variants_a_server_without_tls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runners.engines.server.api.ATTEMPTS", 1)
+    with serving(Server()) as url, pytest.raises(TrackerError, match="cannot be reached") as caught:
+        answers(url.replace("http://", "https://"))
+    assert "use `http://`" in caught.value.hint
+
+
 def test_server_variants_an_address_that_is_missing_costs_the_task_alone() -> None:
     with serving(Forbids(set(range(40)), status=404)) as url, pytest.raises(EngineError) as caught:
         answers(url, n=40, concurrency=4)

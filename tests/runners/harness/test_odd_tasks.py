@@ -101,6 +101,7 @@ def test_odd_tasks_a_group_without_tasks_is_unavailable(tmp_path: Path) -> None:
         ({"generation_kwargs": {"top_p": 5, "do_sample": True}}, "`top_p`"),
         ({"generation_kwargs": {"until": [5]}}, "`until`"),
         ({"repeats": "two"}, "TypeError"),
+        ({"num_fewshot": 9}, "it has fewer examples than `num_fewshot` asks for"),
         ({"output_type": None}, "UnboundLocalError"),
     ],
     ids=str,

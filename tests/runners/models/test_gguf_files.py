@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from runners.engines import choose_engine
 from runners.models.demo import N_PARAMS, file_sha256, gguf_path
+from runners.models.gguf_files import local_gguf
 from runners.models.resolve import resolve_model, stored_model_id, weights_format
 from tests.builders.gguf_builder import GgufBytes, write_split
 from tracker.errors import ModelError, TrackerError
@@ -65,6 +67,18 @@ def test_gguf_path_that_does_not_exist_or_is_broken_is_a_sentence(settings: Sett
     cut.write_bytes(GgufBytes().written()[:-1000])
     with pytest.raises(ModelError, match=r"`local/cut` is broken: `cut.gguf` is cut off"):
         resolve_model(str(cut), ANY, settings)
+
+
+def test_gguf_path_that_is_no_file_says_so_and_is_not_suggested(settings: Settings, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.gguf")
+    (tmp_path / "link.gguf").symlink_to("gone.gguf")
+    for name, says in (
+        ("pipe.gguf", "is no regular file"),
+        ("link.gguf", "is a link to a file that does not"),
+    ):
+        with pytest.raises(TrackerError, match=says) as caught:
+            local_gguf(tmp_path / name, settings)
+        assert caught.value.hint == "a GGUF on the Hub is `org/name:FILE` or `org/name:Q4_K_M`"
 
 
 def test_gguf_is_not_given_to_an_engine_that_cannot_load_it(settings: Settings, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ import pytest
 
 from runners.hardware import describe_hardware
 from runners.models.resolve import stored_model_id
+from tests.builders.some_runs import failed
 from tests.conftest import ROOT
 from tests.doubles.command import command
 from tests.runners.harness.test_worker import ENGINE, TASKS, rules
 from tracker.bench.request import BenchRequest, token_budgets
 from tracker.bench.run import bench as run_bench
+from tracker.cli.bench_output import end_hint
 from tracker.errors import FieldError, TrackerError, UsageError
 from tracker.records import EngineSettings
 from tracker.settings import Settings
@@ -427,3 +430,11 @@ def test_several_token_budgets_are_one_run_each_and_compared(model_folder: Path)
     shown = command("show", document["runs"][0]["model_id"])
     assert "16 tokens for each answer" in shown.stdout
     assert "that are completed answers" in " ".join(shown.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("reason", "begins"),
+    [("no_tasks", "correct what is said of each task"), ("unreachable", "answers so far are stored; repeat")],
+)
+def test_bench_hint_of_a_run_without_tasks_waits_for_nobody(reason: str, begins: str) -> None:
+    assert end_hint(4, "worker.log", [replace(failed(1), reason=reason)]).startswith(begins)
