@@ -6,7 +6,9 @@ every command would take ten times as long.
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from tracker.settings import LogLevel
 
 EXIT_USAGE = 2
+ESCAPED = "json-escapes"  # the error handler of our output
 LEVEL_FLAGS: dict[str, LogLevel] = {"--quiet": "error", "-q": "error", "--verbose": "info", "-v": "info"}
 HELP_FLAGS = ("--help", "-h")
 DESCRIPTION = "How far is an open-weight model behind the closed frontier, measured on your own GPU?"
@@ -223,6 +226,10 @@ def _output_errors() -> Iterator[None]:
 def _own_output() -> Iterator[None]:
     """Let failures of standard output be told in the block; what is left of it then goes nowhere."""
     stream, errors = sys.stdout, sys.stderr
+    codecs.register_error(ESCAPED, _escaped)
+    for one in (stream, errors):
+        if isinstance(one, io.TextIOWrapper):
+            one.reconfigure(errors=ESCAPED)
     sys.stdout = cast("TextIO", _Output(stream))
     if errors is None:  # Python has None for a closed stream, and would print errors to standard output
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - until the end
@@ -230,6 +237,14 @@ def _own_output() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = stream, errors
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """Letters that an encoding such as ASCII lacks, as JSON escapes them."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[n : n + 2].hex()}" for n in range(0, len(units), 2)), error.end
 
 
 def _discard_output() -> None:

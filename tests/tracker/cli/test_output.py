@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -52,6 +53,19 @@ def test_output_an_error_is_told_once_on_a_full_device(settings: Settings) -> No
     done = shell("show nothing --json >/dev/full", settings)
     assert (done.returncode, done.stderr.count("error:")) == (1, 1)
     assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_output_in_an_encoding_without_our_letters_is_escaped(encoding: str, settings: Settings) -> None:
+    store_runs(settings, run(1))
+    settings_of_output = f"PYTHONIOENCODING={encoding} PYTHONUTF8=0"
+    for command in ("models", """query "select '–😀' as text" --json"""):
+        done = subprocess.run(
+            ["bash", "-c", f"{settings_of_output} {sys.executable} -m tracker {command}"],
+            capture_output=True, cwd=ROOT, env=os.environ | {"TRACKER_HOME": str(settings.home)}, check=False,
+        )  # fmt: skip
+        assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
+    assert json.loads(done.stdout.decode(encoding))["rows"] == [{"text": "–😀"}]
 
 
 def test_output_to_a_reader_that_has_left_is_silent(settings: Settings) -> None:
