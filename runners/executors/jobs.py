@@ -49,8 +49,8 @@ def run_job(
 
     Call `forget_job` once the runs are stored elsewhere; until then the next start finds them again.
 
-    Ctrl-C or SIGTERM stops the worker after the current answer, a second one at once; the runs are then
-    `interrupted` and the exit code is 130.
+    Ctrl-C, SIGTERM or SIGHUP stops the worker after the current answer, a second one at once; the runs are
+    then `interrupted` and the exit code is 130.
 
     Raises:
         UnknownNameError: there is no such executor.

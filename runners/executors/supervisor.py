@@ -174,12 +174,17 @@ def supervise(
 
 @contextlib.contextmanager
 def catch_interrupts() -> Iterator[list[float]]:
-    """Collect the times of Ctrl-C and SIGTERM in this block; empty in a thread, which gets no signals."""
+    """Collect the times of Ctrl-C, SIGTERM and SIGHUP in this block; empty in a thread, which gets none.
+
+    SIGHUP, of a terminal that was closed, stays ignored where it was, as with `nohup`.
+    """
     times: list[float] = []
     if threading.current_thread() is not threading.main_thread():
         yield times
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     before = [signal.signal(number, lambda *_: times.append(time.monotonic())) for number in numbers]
     try:
         yield times

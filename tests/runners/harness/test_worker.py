@@ -289,11 +289,14 @@ def test_a_worker_never_outlives_a_parent_killed_while_it_starts(
     assert [r.status for r in reap_orphans(settings)] == [RunStatus.INTERRUPTED]
 
 
-def test_worker_resume_after_ctrl_c_keeps_finished_items(settings: Settings, model_folder: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["Ctrl-C", "a closed terminal"])
+def test_worker_resume_after_an_interruption_keeps_finished_items(
+    settings: Settings, model_folder: Path, number: signal.Signals
+) -> None:
     slow = rules(model_folder, delay_s=0.01)
     with start_parent(settings, job(settings, slow)) as parent:
         wait_for(parent, "progress")
-        parent.send_signal(signal.SIGINT)
+        parent.send_signal(number)
         assert parent.wait(timeout=30) == 130
     assert read_run(settings.items_path / "run-1").status is RunStatus.INTERRUPTED
     end, _ = run(settings, job(settings, rules(model_folder), run_id="run-2"))
