@@ -31,6 +31,8 @@ from tracker.records import Run, RunStatus, TaskScore
 from tracker.serialization import dump
 from tracker.wording import counted
 
+MIN_NAME = 12  # letters of a task's name on one line
+
 
 def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]:
     """The run as `tracker bench --json` prints it."""
@@ -89,6 +91,13 @@ def _score_document(score: TaskScore) -> dict[str, Any]:
     return {name: getattr(score, name) for name in names}
 
 
+def _add_columns(table: Table, numbers: Sequence[str]) -> None:
+    """The name of the task, which is folded on a narrow terminal, and numbers, which never are."""
+    table.add_column("task", overflow="fold", min_width=MIN_NAME)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+
+
 def print_run(console: Console, run: Run, placement: Placement | Unplaced | None = None) -> None:
     """Print a table of scores, the cost, the placement and any warnings."""
     title = f"{run.model.model_id} · {run.suite} v{run.suite_version} · {run.status}"
@@ -99,9 +108,7 @@ def print_run(console: Console, run: Run, placement: Placement | Unplaced | None
         box=SIMPLE_HEAD,
         pad_edge=False,
     )
-    table.add_column("task", no_wrap=True, overflow="fold")
-    for name in ("score", "95% interval", "chance", "items", "truncated", "unparsed"):
-        table.add_column(name, justify="right")
+    _add_columns(table, ("score", "95% interval", "chance", "items", "truncated", "unparsed"))
     for score in run.scores:
         if score.group is None:
             table.add_row(*_score_row(score))
@@ -183,9 +190,7 @@ def print_budgets(console: Console, runs: Sequence[Run]) -> None:
     if not rows:
         return
     table = Table(title="score by token budget", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("task", no_wrap=True, overflow="fold")
-    for name in ("budget", "tokens used", "score", "95% interval", "completed", "score of these"):
-        table.add_column(name, justify="right")
+    _add_columns(table, ("budget", "tokens used", "score", "95% interval", "completed", "score of these"))
     for row in rows:
         own = row["completed_value"]
         table.add_row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -14,16 +15,18 @@ from typing import Any
 
 import duckdb
 import pytest
+from rich.console import Console
 
 from runners.hardware import describe_hardware
 from runners.models.resolve import stored_model_id
 from tests.builders.some_runs import failed
+from tests.builders.some_runs import run as some_run
 from tests.conftest import ROOT
 from tests.doubles.command import command
 from tests.runners.harness.test_worker import ENGINE, TASKS, rules
 from tracker.bench.request import BenchRequest, token_budgets
 from tracker.bench.run import bench as run_bench
-from tracker.cli.bench_output import end_hint
+from tracker.cli.bench_output import end_hint, print_run
 from tracker.errors import FieldError, TrackerError, UsageError
 from tracker.records import EngineSettings
 from tracker.settings import Settings
@@ -438,3 +441,16 @@ def test_several_token_budgets_are_one_run_each_and_compared(model_folder: Path)
 )
 def test_bench_hint_of_a_run_without_tasks_waits_for_nobody(reason: str, begins: str) -> None:
     assert end_hint(4, "worker.log", [replace(failed(1), reason=reason)]).startswith(begins)
+
+
+def test_bench_scores_are_whole_beside_a_long_name_on_a_narrow_terminal() -> None:
+    name = "global_mmlu_full_high_school_government_and_politics_in_every_language"
+    whole = some_run(1)
+    (first, *_) = whole.scores
+    out = io.StringIO()
+    print_run(Console(file=out, width=80), replace(whole, scores=(replace(first, task=name),)))
+    rows = [line.split() for line in out.getvalue().splitlines() if line.startswith(" global")]
+    assert rows[0][1] == f"{first.value:.1%}"
+    assert "…" not in out.getvalue()
+    folded = "".join(line.split()[0] for line in out.getvalue().splitlines() if line.strip())
+    assert name in folded
