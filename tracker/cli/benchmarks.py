@@ -11,7 +11,7 @@ from rich.text import Text
 from tracker.cli import print_json
 from tracker.cli.frontier import data_text, interval, number
 from tracker.cli.help import JsonDocument
-from tracker.cli.tables import cell, console
+from tracker.cli.tables import cell, console, print_table
 from tracker.foreign_text import one_line
 from tracker.settings import load_settings
 from tracker.wording import counted
@@ -74,7 +74,7 @@ def _print_list(document: dict[str, Any]) -> None:
             number(row["months_behind"]) + (" (old)" if row["is_stale"] else ""),
             cell(row["lm_eval_task"]),
         )
-    out.print(table)
+    print_table(table, least=("items", "models", "domain", "task here"), on=out)
     out.print(Text(
         "solved: the best score, from guessing to the highest possible; months behind by "
         f"{document['definition']}, old where no open model of the last 14 months has a score"

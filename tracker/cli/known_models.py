@@ -9,13 +9,16 @@ from rich.table import Table
 
 from tracker.answers.models import check_memory, hub_models
 from tracker.cli import print_json
-from tracker.cli.tables import INDEX_HEADERS, cell, console, index_cells, index_note, plain, size_of
+from tracker.cli.tables import INDEX_HEADERS, cell, index_cells, index_note, plain, print_table, size_of
 from tracker.foreign_text import one_line
 from tracker.ingest.model_aliases import Unmatched, add_match, unmatched
 from tracker.memory_estimate import GB
 from tracker.settings import load_settings
 
 SHOWN = 50  # rows for people; `--json` gives all
+# columns that a narrow terminal lacks, the first of them first
+LEAST = ("kind", "index from", "downloads", "license", "measured", "released", "parameters")
+LEAST_OF_FITS = ("device", "license", "index from", "basis", "server tokens/s", "tokens/s", "parameters")
 NO_MATCH = "none of the {n:,} known models fits; try a larger `--fits-gb`"
 NO_FIT = "none of the {n:,} models fits; try a larger `--fits-gb`"
 EMPTY = "no models are known yet; `tracker ingest` fetches them from the Hub"
@@ -33,7 +36,7 @@ def print_known(filters: dict[str, Any], *, fits_gb: float | None, as_json: bool
     if as_json:
         print_json({"models": plain(rows)})
     elif rows:
-        console().print(_table(rows[:SHOWN]))
+        print_table(_table(rows[:SHOWN]), least=LEAST)
         _print_end(rows)
     else:
         print(NO_MATCH.format(n=found.n_known) if found.n_known else EMPTY, file=sys.stderr)
@@ -54,7 +57,7 @@ def print_fits(filters: dict[str, Any], *, fits_gb: float, as_json: bool) -> Non
     if not rows:
         print(NO_FIT.format(n=found.n_models) if found.n_models else EMPTY, file=sys.stderr)
         return
-    console().print(_fits_table(rows[:SHOWN], found.task))
+    print_table(_fits_table(rows[:SHOWN], found.task), least=LEAST_OF_FITS)
     for row in rows[:SHOWN]:
         if text := measured_text(row):
             print(one_line(f"{row['model_id']}: server {text}"))
@@ -126,7 +129,7 @@ def print_unmatched(*, as_json: bool) -> None:
         table.add_row(
             *map(cell, (row.model, organization, row.access, f"{row.n_benchmarks:,}", sources, likely))
         )
-    console().print(table)
+    print_table(table, least=("access", "sources", "organization"))
     print(
         f"{len(found):,} unmatched; `tracker models --match 'MODEL=org/name'` matches all names of a model, "
         "`--match 'SOURCE:NAME=org/name'` a single one",

@@ -12,12 +12,14 @@ from rich.text import Text
 from tracker.answers.options import param_limit
 from tracker.cli import print_json
 from tracker.cli.help import FILTERS, JsonDocument
-from tracker.cli.tables import INDEX_HEADERS, cell, console, index_cells, index_note
+from tracker.cli.tables import INDEX_HEADERS, cell, console, index_cells, index_note, print_table
 from tracker.foreign_text import one_line
 from tracker.records.origins import IMPORTED
 from tracker.settings import load_settings
 
 SHOWN = 50  # rows for people; `--json` gives all
+# columns that a narrow terminal lacks, the first of them first
+LEAST = ("device", "needs about", "index from", "tokens/s", "items", INDEX_HEADERS[0])
 
 
 def leaderboard(
@@ -62,7 +64,7 @@ def leaderboard(
         return
     console().print(Text(f"{found.suite}, ranked by {found.task}"))
     rows = found.rows.to_dict("records")
-    console().print(_table(rows[:SHOWN]))
+    print_table(_table(rows[:SHOWN]), least=LEAST)
     for row in rows[:SHOWN]:
         if row["basis"] == IMPORTED:
             print(one_line(f"{row['label']}: {row['origin_note']}"))

@@ -12,11 +12,13 @@ from tracker.answers.models import measured_models
 from tracker.answers.options import param_limit
 from tracker.cli import print_json
 from tracker.cli.help import FILTERS, JsonDocument
-from tracker.cli.tables import INDEX_HEADERS, cell, console, count, index_cells, index_note, moment, plain
+from tracker.cli.tables import INDEX_HEADERS, cell, count, index_cells, index_note, moment, plain, print_table
 from tracker.foreign_text import one_line
 from tracker.records.origins import origin_note
 from tracker.settings import load_settings
 
+# columns that a narrow terminal lacks, the first of them first
+LEAST = ("quantization", "license", "runs", "index from", "started", "status", "latest run", "parameters")
 EMPTY = "no model has been measured here yet; `tracker bench demo` measures the embedded model"
 NO_MATCH = "no model measured here matches; `tracker models` without filters lists all"
 
@@ -73,7 +75,7 @@ def models(
     elif rows:
         from tracker.answers.index_place import INDEX_NOTE
 
-        console().print(_table(rows))
+        print_table(_table(rows), least=LEAST)
         for row in rows:
             if origin := origin_note(row):
                 print(one_line(f"{row['model_id']}: latest run {origin}"), file=sys.stderr)

@@ -11,7 +11,7 @@ from rich.table import Table
 from tracker.cli import print_json
 from tracker.cli.flags import DEFAULT_BUDGET, DEFAULT_ENGINE, BudgetFlags, EngineFlags
 from tracker.cli.help import ENGINE, JsonFlag, command_app
-from tracker.cli.tables import cell, console, count, plain
+from tracker.cli.tables import cell, count, plain, print_table
 from tracker.foreign_text import one_line
 from tracker.settings import load_settings
 from tracker.wording import counted
@@ -42,7 +42,7 @@ def show(*, suite: Suite = "quick", status: str | None = None, as_json: JsonFlag
     if as_json:
         print_json({"jobs": plain(rows)})
     elif rows:
-        console().print(_table(rows[:SHOWN]))
+        print_table(_table(rows[:SHOWN]), least=("weights", "parameters", "memory"))
         print(
             "memory: `about` is estimated from the size of the weights; other values are from `tracker fit`",
             file=sys.stderr,

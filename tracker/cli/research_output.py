@@ -10,7 +10,7 @@ from rich.table import Table
 
 from runners.research.judgement import SeedJudgement
 from tracker.answers.agent_board import OWN, SEEDS, STUDIES, AgentComparison, Group, TaskMean
-from tracker.cli.tables import cell, console, plain
+from tracker.cli.tables import cell, console, plain, print_table
 from tracker.files.programs import SearchLedger
 from tracker.foreign_text import one_line
 from tracker.records.programs import JudgedVersion, ProgramSearch, ProgramVerdict
@@ -41,6 +41,11 @@ CAUGHT_NOTE = (
     " below all agents without one"
 )
 MINUTE_S = 60
+# columns of the board that a narrow terminal lacks, the first of them first
+LEAST = (
+    "train s", "min/0.01", "tokens/s", "valid", "duplicate", "failed", "at 4x", "false accepts",
+    "tokens/0.01", "of TPE", "claimed", "rank",
+)  # fmt: skip
 LEFT = {"status", "agent", "diff", "change", "role", "verdict", "track", "reason"}
 
 
@@ -313,7 +318,7 @@ def print_group(group: Group) -> None:
             cell(false),
             cell(row.n_studies),
         )
-    console().print(table)
+    print_table(table, least=LEAST)
     for note in group_notes(group):
         print(note)
     for each in group.comparisons:

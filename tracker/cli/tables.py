@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_jsonable_python
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 PIPED_WIDTH = 200  # columns, if there is no terminal to ask
 FULL_WIDTH_COLUMNS = 10  # more columns are printed below each other
+FOLDED = 16  # columns that a name keeps on a narrow terminal
+NAMES = frozenset({"model", "agent", "benchmark"})  # headers of what is folded there
 INDEX_HEADERS = ("index (90% interval)", "index from", "months behind")
 BOUNDS = {"at_least": "≥ ", "at_most": "≤ "}
 
@@ -49,6 +52,41 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     for row in rows:
         table.add_row(*(cell(value) for value in row))
     out.print(table)
+
+
+def print_table(table: Table, *, least: Sequence[str], on: Console | None = None) -> None:
+    """Print a table; where a terminal is too narrow, without the columns `least`, the first of them first.
+
+    A name is folded and the other cells stay whole, as long as that fits. What was left out is told on
+    standard error.
+    """
+    out = on or console()
+    left_out = []
+    for name in [] if out.width >= PIPED_WIDTH else least:
+        if _least_width(out, table) <= out.width:
+            break
+        left_out += [name for column in table.columns if column.header == name]
+        table.columns = [column for column in table.columns if column.header != name]
+        for place, column in enumerate(table.columns):
+            column._index = place
+    if _least_width(out, table) <= out.width:
+        for column in table.columns:
+            is_name = column.header in NAMES
+            column.no_wrap, column.overflow = not is_name, "fold" if is_name else "ellipsis"
+    out.print(table)
+    if left_out:
+        print(f"left out here: {', '.join(left_out)}; a wider terminal or `--json` has them", file=sys.stderr)
+
+
+def _least_width(out: Console, table: Table) -> int:
+    """How wide a table is with its names folded and everything else whole."""
+    wide = out.options.update(width=PIPED_WIDTH * len(table.columns))
+    saved = 0
+    for column in table.columns:
+        if column.header in NAMES:
+            width = max((Measurement.get(out, wide, each).maximum for each in column.cells), default=0)
+            saved += max(0, width - FOLDED)
+    return Measurement.get(out, wide, table).maximum - saved
 
 
 def cell(value: Any) -> Text:
