@@ -108,7 +108,7 @@ def _print_one(document: dict[str, Any]) -> None:
             cell(row["model"]), f"{row['score']:.1%}", _ends(row), row["access"], row["released"],
             cell(row["measured_by"]), row["evaluated_on"] or "–",
         )  # fmt: skip
-    out.print(table)
+    print_table(table, least=("evaluated", "released", "measured by"), on=out)
     if (left := len(document["scores"]) - SHOWN) > 0:
         out.print(Text(f"{left} more scores; `--json` lists all"))
 

@@ -12,7 +12,7 @@ from tracker.answers.options import day
 from tracker.cli import print_json
 from tracker.cli.frontier import Vintage, data_text, interval, number, print_notes
 from tracker.cli.help import FILTERS, JsonDocument, command_app
-from tracker.cli.tables import cell, console
+from tracker.cli.tables import cell, console, print_table
 from tracker.settings import load_settings
 
 SHOWN = 30  # models in the table for people; --json has all
@@ -170,7 +170,7 @@ def _print_index(document: dict[str, Any]) -> None:
             cell(row["model"]), number(row["index"]), interval(row["ci_low"], row["ci_high"]),
             number(row["published_index"]), row["access"], row["released"], str(row["n_benchmarks"]),
         )  # fmt: skip
-    out.print(models)
+    print_table(models, least=("benchmarks", "published", "access"), on=out)
     left = len(document["models"]) - SHOWN
     if left > 0:
         out.print(Text(f"{left} more models; `--json` lists all"))

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from tracker.cli import print_json
 from tracker.cli.flags import DEFAULT_ENGINE, EngineFlags
 from tracker.cli.help import BUDGET, ENGINE, OUTPUT, TASKS, JsonDocument
-from tracker.cli.tables import cell, console, warn_of_missing
+from tracker.cli.tables import cell, console, print_table, warn_of_missing
 from tracker.errors import UsageError
 from tracker.settings import load_settings
 
@@ -150,7 +150,7 @@ def _print(found: LadderResult) -> None:
     table = Table(*HEADERS)
     for rung in found.rungs:
         table.add_row(*map(cell, rung_cells(rung, found)))
-    out.print(table)
+    print_table(table, least=("device", "tokens/s", "memory", "cut off / empty", "items"), on=out)
     lines = ladder_notes(found)
     for rung in found.rungs:
         lines += [*task_lines(rung), divergence_line(rung)]

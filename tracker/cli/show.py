@@ -27,7 +27,7 @@ from tracker.answers.run_lines import (
 from tracker.cli import print_json
 from tracker.cli.bench_output import metric_lines
 from tracker.cli.bench_speed import print_speed
-from tracker.cli.tables import cell, console, count, moment, warn_of_missing
+from tracker.cli.tables import cell, console, count, moment, print_table, warn_of_missing
 from tracker.foreign_text import indented, one_line
 from tracker.memory_estimate import memory_text
 from tracker.records.origins import origin_note
@@ -88,7 +88,7 @@ def _print_run(out: Console, run: Row) -> None:
         out.print(Text(indented(reason)))
     scores = [score for score in run["scores"] if score["group"] is None]
     if scores:
-        out.print(_score_table(scores))
+        print_table(_score_table(scores), least=("metric", "truncated", "chance"), on=out)
     for line in filter(None, _lines_on_scores(run, scores)):
         out.print(Text(one_line(line)))
     out.print(Text(one_line(_cost(run)), style="dim"))

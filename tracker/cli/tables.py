@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PIPED_WIDTH = 200  # columns, if there is no terminal to ask
 FULL_WIDTH_COLUMNS = 10  # more columns are printed below each other
 FOLDED = 16  # columns that a name keeps on a narrow terminal
-NAMES = frozenset({"model", "agent", "benchmark"})  # headers of what is folded there
+NAMES = frozenset({"model", "agent", "benchmark", "task", "measured by"})  # headers of what is folded there
 INDEX_HEADERS = ("index (90% interval)", "index from", "months behind")
 BOUNDS = {"at_least": "≥ ", "at_most": "≤ "}
 

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tracker.answers.what_fits import SPEED_ESTIMATE, ModelThatFits, WhatFits, measured_lines
+from tracker.cli.tables import print_table
 from tracker.foreign_text import one_line
 from tracker.memory_estimate import GB
 
@@ -31,7 +32,7 @@ def print_what_fits(out: Console, found: WhatFits) -> None:
         table.add_column(name, justify="left" if name in TEXT_COLUMNS else "right")
     for row in found.rows:
         table.add_row(*_cells(row))
-    out.print(table)
+    print_table(table, least=("license", "speed", "evidence", "bits"), on=out)
     of = f"{len(found.rows)} of {found.n_fitting} that fit, {found.n_models} known"
     out.print(f"{of}; scores as of {found.as_of}; behind: of closed models, on the day of release")
     for line in measured_lines(found):
