@@ -12,6 +12,7 @@ from typing import Any
 from tracker.errors import TrackerError
 from tracker.foreign_text import one_line
 from tracker.http_client import parse_json
+from tracker.sources.fields import whole_text
 
 MAX_DOCUMENT_BYTES = 256 * 1024**2  # parsed as a whole, which takes some ten times its size
 MAX_LINE_BYTES = 32 * 1024**2
@@ -81,7 +82,8 @@ def parsed(content: bytes, where: str) -> Any:
         problem = f"`{where}` is not UTF-8 (byte {error.start:,})"
         raise ForeignFileError(problem, hint="save it as UTF-8; nothing of it was imported") from error
     try:
-        return parse_json(text)
+        found = parse_json(text)
+        return whole_text(found) if b"\\ud" in content.lower() else found
     except json.JSONDecodeError as error:
         place = f"line {error.lineno:,}, column {error.colno:,}"
         raise ForeignFileError(f"`{where}` is not JSON: {error.msg} at {place}", hint=DAMAGED_HINT) from error

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 from math import log10
 from statistics import median
 from typing import Any, TypeVar
@@ -34,6 +34,7 @@ from tracker.records.published import (
 )
 from tracker.store import KnownRows
 from tracker.store.ingests import aware
+from tracker.wording import counted
 
 SHOWN = 3  # reasons in a sentence
 MANY = 30  # rows
@@ -93,6 +94,24 @@ def judge(
         return Judgment(batch, withdrawn=frozenset(missing))
     since = {key: known.missing_since.get(key, today) for key in missing - steady}
     return Judgment(batch, (*why, *reasons), frozenset(steady), since, can_repeat)
+
+
+def without_future(batch: Batch, *, today: date) -> Batch:
+    """The batch without values of days that have not come; a score keeps its value and loses such a day.
+
+    Tomorrow may have begun in another time zone.
+    """
+    last = today + timedelta(days=1)
+    history = tuple(value for value in batch.history if value.day <= last)
+    if n_left := len(batch.history) - len(history):
+        latest = max(value.day for value in batch.history)
+        problem = f"{counted(n_left, 'value')} of days in the future, such as {latest}"
+        batch = replace(batch, history=history, problems=(*batch.problems, problem))
+    scores = tuple(
+        replace(score, evaluated_on=None) if score.evaluated_on and score.evaluated_on > last else score
+        for score in batch.scores
+    )
+    return replace(batch, scores=scores)
 
 
 def refusal(reasons: Sequence[str], source: str, *, can_repeat: bool) -> str:

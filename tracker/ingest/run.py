@@ -19,7 +19,7 @@ from huggingface_hub import constants
 
 from tracker import __version__
 from tracker.errors import TrackerError, TransientError, UnreachableError, describe_failure, is_failure
-from tracker.ingest.guard import judge, refusal
+from tracker.ingest.guard import judge, refusal, without_future
 from tracker.ingest.model_aliases import resolve_names
 from tracker.ingest.vintages import VintageOrigin, keep_vintage, refit
 from tracker.logs import announce_retries, get_logger, start_logging
@@ -304,6 +304,7 @@ def _read(
 
 def _write(waiting: list[Batch], source: Source, settings: Settings, progress: Progress) -> None:
     """Store the waiting batches, as far as the guard lets them, and the position to resume from."""
+    waiting[:] = [without_future(batch, today=progress.now.date()) for batch in waiting]
     for batch in waiting:
         progress.read(batch)
     mark = {"source": source.facts.name, "ingest_id": progress.ingest_id}

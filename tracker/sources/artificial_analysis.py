@@ -17,7 +17,7 @@ from tracker.records.published import (
     SourceScore,
 )
 from tracker.settings import Settings
-from tracker.sources.fields import built, data_of, mapping, moment, number, required, text
+from tracker.sources.fields import built, data_of, mapping, moment, number, price, required, text
 from tracker.sources.one_answer import Key, address
 from tracker.sources.paged import PagedAnswer
 
@@ -69,8 +69,8 @@ def _model(entry: Any) -> tuple[SourceModel, Any]:
         organization=text(mapping(entry.get("model_creator")).get("name")),
         access=Access.OPEN if is_open is True else Access.CLOSED if is_open is False else Access.UNKNOWN,
         released_at=moment(entry.get("release_date")),
-        price_in_usd_per_mtok=number(prices.get("price_1m_input_tokens")),
-        price_out_usd_per_mtok=number(prices.get("price_1m_output_tokens")),
+        price_in_usd_per_mtok=price(prices.get("price_1m_input_tokens")),
+        price_out_usd_per_mtok=price(prices.get("price_1m_output_tokens")),
     )
     return model, entry
 

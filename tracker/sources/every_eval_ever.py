@@ -7,7 +7,9 @@ collection retrieved later counts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from typing import Any
 
 from tracker.records.published import Batch, SourceFacts, SourceScore
@@ -15,11 +17,12 @@ from tracker.settings import Settings
 from tracker.sources import SourceRequest
 from tracker.sources.errors import AbsentError, LayoutError
 from tracker.sources.fetch import Fetcher
-from tracker.sources.fields import day, entries, mapping, moment, number, parsed, text, whole
+from tracker.sources.fields import day, ends, entries, mapping, moment, number, parsed, text, whole
 
 DATASET = "evaleval/EEE_datastore"
 INDEXES = "flat/indexes/by_collection"
 MAX_RECORDS = 5000  # per ingest; the next one continues with the rest
+MAX_EPOCH_S = 4e9  # the year 2096
 RELATION = {"first_party": "first_party", "third_party": "third_party"}
 
 
@@ -107,43 +110,53 @@ def score_range(result: Any) -> tuple[float, float] | None:
     low, high = number(config.get("min_score")), number(config.get("max_score"))
     if low is None and high is None and config.get("score_type") == "binary":
         low, high = 0.0, 1.0
-    if low is None or high is None or low >= high or config.get("lower_is_better") is True:
+    if low is None or high is None or low >= high or not math.isfinite(high - low):
+        return None
+    if config.get("lower_is_better") not in (None, False):  # also "true", which the format does not allow
         return None
     return low, high
 
 
 def read_result(name: str, result: Any, meta: Any) -> SourceScore | None:
     """One result as a fraction of its range; None if it has no range or lower is better."""
-    details, ends = mapping(result.get("score_details")), score_range(result)
+    details, given = mapping(result.get("score_details")), score_range(result)
     value = number(details.get("score"))
     benchmark = text(mapping(result.get("source_data")).get("dataset_name")) or text(
         result.get("evaluation_name")
     )
-    if value is None or ends is None or benchmark is None:
+    if value is None or given is None or benchmark is None:
         return None
-    low, high = ends
+    low, high = given
     doubt = mapping(details.get("uncertainty"))
     error = number(mapping(doubt.get("standard_error")).get("value"))
     interval = mapping(doubt.get("confidence_interval"))
     scaled = [
         None if bound is None else (bound - low) / (high - low)
-        for bound in (number(interval.get("lower")), number(interval.get("upper")))
+        for bound in ends(interval.get("lower"), value, interval.get("upper"))
     ]
     return SourceScore(
         name,
         benchmark,
         (value - low) / (high - low),
         variant=text(result.get("evaluation_name")) or "",
-        stderr=error / (high - low) if error is not None else None,
+        stderr=error / (high - low) if error is not None and error >= 0 else None,
         ci_low=scaled[0],
         ci_high=scaled[1],
-        n_items=whole(doubt.get("num_samples")),
+        n_items=whole(doubt.get("num_samples")) or None,
         reported_by=RELATION.get(str(meta.get("evaluator_relationship")), "unknown"),
         reporter=text(meta.get("source_organization_name")),
         source_url=text(meta.get("source_organization_url")),
-        evaluated_on=day(result.get("evaluation_timestamp")),
+        evaluated_on=_evaluated_on(result.get("evaluation_timestamp")),
         is_per_reporter=True,
     )
+
+
+def _evaluated_on(stamp: Any) -> date | None:
+    """The day of an evaluation, which a record may also give in seconds since 1970."""
+    seconds_ = number(stamp)
+    if day(stamp) is not None or seconds_ is None or not 0 < seconds_ < MAX_EPOCH_S:
+        return day(stamp)
+    return datetime.fromtimestamp(seconds_, UTC).date()
 
 
 def _record(path: str, fetch: Fetcher, *, may_ask: bool) -> tuple[tuple[float, Batch], bool]:

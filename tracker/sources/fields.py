@@ -39,19 +39,20 @@ def parsed(body: bytes, where: str) -> Any:
     """
     try:
         found = parse_json(body)
-        return _whole_text(found) if b"\\ud" in body.lower() else found
+        return whole_text(found) if b"\\ud" in body.lower() else found
     except (ValueError, RecursionError) as error:
         start = masked(body[:SHOWN_BYTES].decode(errors="replace")).strip()[:SHOWN_CHARS]
         raise LayoutError(f"{where} did not return JSON but `{start}…`") from error
 
 
-def _whole_text(value: Any) -> Any:
+def whole_text(value: Any) -> Any:
+    """The same value of JSON with a question mark for each lone surrogate, which UTF-8 cannot encode."""
     if isinstance(value, str):
         return value.encode(errors="replace").decode()
     if isinstance(value, list):
-        return [_whole_text(one) for one in value]
+        return [whole_text(one) for one in value]
     if isinstance(value, dict):
-        return {_whole_text(key): _whole_text(one) for key, one in value.items()}
+        return {whole_text(key): whole_text(one) for key, one in value.items()}
     return value
 
 
@@ -62,7 +63,7 @@ def text(value: Any) -> str | None:
 
 def whole(value: Any) -> int | None:
     """A non-negative integer, also from text; None for anything else."""
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, bool) or value is None or (isinstance(value, float) and not value.is_integer()):
         return None
     try:
         number = int(value)
@@ -80,6 +81,24 @@ def number(value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):  # an integer of 400 digits is valid JSON
         return None
     return found if math.isfinite(found) else None
+
+
+def price(value: Any, *, per: float = 1.0) -> float | None:
+    """A price times `per`, finite and not negative; None for anything else.
+
+    Some sources write -1 for a price that they do not know.
+    """
+    found = number(value)
+    # rounded: a price per token has 17 digits of binary noise when multiplied
+    scaled = None if found is None or found < 0 else found * per
+    return None if scaled is None or not math.isfinite(scaled) else round(scaled, 6)
+
+
+def ends(low: Any, value: float, high: Any) -> tuple[float | None, float | None]:
+    """The ends of an interval around `value`; None for both if they do not enclose it."""
+    lower, upper = number(low), number(high)
+    is_around = (lower is None or lower <= value) and (upper is None or value <= upper)
+    return (lower, upper) if is_around else (None, None)
 
 
 def moment(value: Any) -> datetime | None:

@@ -32,6 +32,7 @@ from tracker.sources.fetch import Fetcher
 from tracker.sources.fields import (
     built,
     day,
+    ends,
     entries,
     mapping,
     number,
@@ -43,7 +44,10 @@ from tracker.sources.fields import (
 
 DATASET = "lmarena-ai/leaderboard-dataset"
 OVERALL = "overall"  # the category of all votes
-CLOSED = "proprietary"
+CLOSED = ("proprietary", "closed")  # how the license of a closed model begins
+UNSTATED = frozenset(
+    {"-", "\N{EN DASH}", "\N{EM DASH}", "?", "n/a", "na", "none", "null", "tbd", "unknown", "other"}
+)
 FULL_DAYS = 30  # between two reads of every board
 FULL_BYTES = 256 * MIB  # of `full`; 52 MB for the largest in October 2026
 LICENSE = "CC BY 4.0"
@@ -188,23 +192,31 @@ def _row(row: Mapping[str, Any], board: Board) -> tuple[SourceModel, SourceScore
     if rating is None:
         raise ValueError(problem)
     license_ = text(row["license"])
-    closed = license_ is not None and license_.casefold() == CLOSED
-    access = Access.CLOSED if closed else Access.OPEN if license_ else Access.UNKNOWN
+    low, high = ends(row[board.low], rating, row[board.high])
     score = SourceScore(
         name,
         board.benchmark,
         rating,
         variant=category,
         unit=board.unit,
-        ci_low=number(row[board.low]),
-        ci_high=number(row[board.high]),
+        ci_low=low,
+        ci_high=high,
         n_items=whole(row[board.n_items]),
         reporter="LMArena",
         source_url=f"https://lmarena.ai/leaderboard/{board.config.removesuffix('_style_control')}",
         evaluated_on=day(row["leaderboard_publish_date"]),
     )
-    model = SourceModel(name, organization=text(row["organization"]), access=access, license=license_)
+    model = SourceModel(
+        name, organization=text(row["organization"]), access=_access(license_), license=license_
+    )
     return model, score
+
+
+def _access(license_: str | None) -> Access:
+    """Whether the weights are open; unknown if a license is not stated."""
+    if license_ is None or license_.casefold() in UNSTATED:
+        return Access.UNKNOWN
+    return Access.CLOSED if license_.casefold().startswith(CLOSED) else Access.OPEN
 
 
 def _dated(rows: Iterable[tuple[SourceModel, SourceScore]]) -> Iterator[DatedValue]:

@@ -12,7 +12,7 @@ from tracker.records.published import (
 )
 from tracker.settings import Settings
 from tracker.sources.errors import LayoutError
-from tracker.sources.fields import built, mapping, moment, number, text, whole
+from tracker.sources.fields import built, mapping, moment, price, text, whole
 from tracker.sources.one_answer import OneAnswer, address
 
 URL = "https://models.dev/api.json"
@@ -55,7 +55,7 @@ def parse(document: Any) -> Batch:
 def _model(provider: str, name: str, entry: Any) -> SourceModel:
     cost, limit = mapping(entry.get("cost")), mapping(entry.get("limit"))
     is_open = entry.get("open_weights")
-    access = {True: Access.OPEN, False: Access.CLOSED}.get(is_open, Access.UNKNOWN)
+    access = Access.OPEN if is_open is True else Access.CLOSED if is_open is False else Access.UNKNOWN
     return SourceModel(
         name=f"{provider}/{name}",
         hub_id=name if provider == HUB and "/" in name else None,
@@ -63,6 +63,6 @@ def _model(provider: str, name: str, entry: Any) -> SourceModel:
         access=access,
         released_at=moment(entry.get("release_date")),
         max_context=whole(limit.get("context")),
-        price_in_usd_per_mtok=number(cost.get("input")),
-        price_out_usd_per_mtok=number(cost.get("output")),
+        price_in_usd_per_mtok=price(cost.get("input")),
+        price_out_usd_per_mtok=price(cost.get("output")),
     )

@@ -15,7 +15,7 @@ from tracker.records.published import (
     SourceModel,
 )
 from tracker.settings import Settings
-from tracker.sources.fields import built, data_of, mapping, number, required, text, whole
+from tracker.sources.fields import built, data_of, mapping, number, price, required, text, whole
 from tracker.sources.one_answer import address
 from tracker.sources.paged import PagedAnswer
 
@@ -62,12 +62,6 @@ def _model(entry: Any) -> SourceModel:
         access=Access.OPEN if hub_id else Access.UNKNOWN,  # a model without a link may still be open
         released_at=datetime.fromtimestamp(created_s, UTC) if is_time and created_s else None,
         max_context=whole(entry.get("context_length")),
-        price_in_usd_per_mtok=_per_million(pricing.get("prompt")),
-        price_out_usd_per_mtok=_per_million(pricing.get("completion")),
+        price_in_usd_per_mtok=price(pricing.get("prompt"), per=PER_MILLION),
+        price_out_usd_per_mtok=price(pricing.get("completion"), per=PER_MILLION),
     )
-
-
-def _per_million(price: Any) -> float | None:
-    found = number(price)
-    # rounded: a price per token has 17 digits of binary noise when multiplied
-    return None if found is None or found < 0 else round(found * PER_MILLION, 6)

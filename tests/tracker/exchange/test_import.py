@@ -83,6 +83,13 @@ def test_import_of_both_layouts_of_lm_eval(
     assert [items[place].score for place in sorted(items)] == list(CORRECT)
 
 
+def test_import_writes_half_a_character_as_a_question_mark(tmp_path: Path, settings: Settings) -> None:
+    samples = lm_eval_samples()
+    samples[3]["arguments"]["gen_args_0"]["arg_0"] = "half \ud83d"
+    items = items_of(settings, only_run(write_lm_eval(tmp_path, samples=samples), settings))
+    assert (items[3].prompt, len(items)) == ("half ?", len(CORRECT))
+
+
 @pytest.mark.parametrize("name", ["sums.eval", "sums.json"])
 def test_import_of_both_formats_of_inspect(settings: Settings, name: str) -> None:
     run = only_run(FOREIGN / "inspect" / name, settings)

@@ -14,8 +14,10 @@ from tests.doubles.sources_double import (
     FIXTURES,
     entry,
     epoch_zip,
+    parquet,
     recorded,
 )
+from tracker.ingest.guard import without_future
 from tracker.records.published import (
     Access,
     ModelKind,
@@ -290,6 +292,102 @@ def test_artificial_analysis_gives_indices_and_fractions() -> None:
         ("artificial_analysis_intelligence_index", 41.5, "index"), ("gpqa", 0.71, "fraction"),
     ]  # fmt: skip
     assert (batch.models[0].organization, batch.models[0].price_out_usd_per_mtok) == ("Acme", 0.3)
+
+
+def arena_row(**more: Any) -> bytes:
+    return parquet([
+        {
+            "model_name": "atlas", "organization": "Acme", "license": "MIT", "category": "overall",
+            "leaderboard_publish_date": "2026-01-01", "rating": 1400.0, "rating_lower": 1390.0,
+            "rating_upper": 1410.0, "vote_count": 10,
+        } | more
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("license_", "access"),
+    [
+        ("Closed source", Access.CLOSED),
+        ("Proprietary license", Access.CLOSED),
+        ("N/A", Access.UNKNOWN),
+        ("-", Access.UNKNOWN),
+        ("Unknown", Access.UNKNOWN),
+        ("Llama 4", Access.OPEN),
+    ],
+)
+def test_a_license_of_lmarena_that_is_not_stated_makes_no_model_open(license_: str, access: Access) -> None:
+    (model,) = lmarena.parse(arena_row(license=license_)).models
+    assert model.access is access
+
+
+def test_an_interval_that_does_not_enclose_its_rating_is_left_out() -> None:
+    (score,) = lmarena.parse(arena_row(rating_lower=1500.0)).scores
+    assert (score.value, score.ci_low, score.ci_high) == (1400.0, None, None)
+
+
+def test_one_strange_label_of_models_dev_costs_neither_its_model_nor_the_others() -> None:
+    models = {"a": {"open_weights": []}, "b": {"open_weights": True}, "c": {"open_weights": {}}}
+    found = models_dev.parse({"p": {"models": models}}).models
+    assert [one.access for one in found] == [Access.UNKNOWN, Access.OPEN, Access.UNKNOWN]
+
+
+@pytest.mark.parametrize("price", [-1, "-0.5", "NaN", "1e308", float("inf")])
+def test_an_impossible_price_is_no_price(price: Any) -> None:
+    (one,) = openrouter.parse({"data": [{"id": "a/b", "pricing": {"prompt": price}}]}).models
+    assert one.price_in_usd_per_mtok is None
+    if price != "1e308":  # finite per million tokens
+        (two,) = models_dev.parse({"p": {"models": {"m": {"cost": {"output": price}}}}}).models
+        document = {"data": [{"slug": "a", "pricing": {"price_1m_input_tokens": price}}]}
+        (three,) = parse_artificial_analysis(document).models
+        assert (two.price_out_usd_per_mtok, three.price_in_usd_per_mtok) == (None, None)
+
+
+def evaluated(**more: Any) -> dict[str, Any]:
+    result = {
+        "evaluation_name": "e",
+        "source_data": {"dataset_name": "D"},
+        "metric_config": {"min_score": 0, "max_score": 1},
+        "score_details": {"score": 0.5},
+    }
+    return {"model_info": {"id": "acme/atlas"}, "evaluation_results": [result | more]}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"min_score": -1e308, "max_score": 1e308},  # of infinite width
+        {"min_score": 0, "max_score": 1, "lower_is_better": "true"},
+        {"min_score": 0, "max_score": 1, "lower_is_better": 1},
+    ],
+)
+def test_a_result_without_a_usable_range_gives_no_score(config: dict[str, Any]) -> None:
+    assert parse_record(evaluated(metric_config=config)).scores == ()
+
+
+def test_an_impossible_uncertainty_of_a_record_is_left_out_and_the_score_kept() -> None:
+    doubt = {
+        "standard_error": {"value": -1},
+        "confidence_interval": {"lower": 0.9, "upper": 0.1},
+        "num_samples": 0,
+    }
+    (score,) = parse_record(evaluated(score_details={"score": 0.5, "uncertainty": doubt})).scores
+    assert (score.value, score.stderr, score.ci_low, score.ci_high) == (0.5, None, None, None)
+    assert score.n_items is None
+
+
+@pytest.mark.parametrize("stamp", [1700000000, "1700000000", "2023-11-14", "2023-11-15T01:00:00+05:00"])
+def test_the_day_of_an_evaluation_may_be_in_seconds(stamp: Any) -> None:
+    (score,) = parse_record(evaluated(evaluation_timestamp=stamp)).scores
+    assert score.evaluated_on == date(2023, 11, 14)
+
+
+def test_days_in_the_future_are_left_out_and_their_scores_kept() -> None:
+    batch = lmarena.parse(arena_row(leaderboard_publish_date="2099-01-01"))
+    kept = without_future(batch, today=date(2026, 1, 1))
+    assert (kept.history, kept.scores[0].value, kept.scores[0].evaluated_on) == ((), 1400.0, None)
+    assert kept.problems == ("1 value of days in the future, such as 2099-01-01",)
+    tomorrow = lmarena.parse(arena_row(leaderboard_publish_date="2026-01-02"))
+    assert without_future(tomorrow, today=date(2026, 1, 1)) == tomorrow
 
 
 def test_popularity_makes_no_model_a_changed_one() -> None:
