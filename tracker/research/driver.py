@@ -81,7 +81,7 @@ class _Keeper:
 def run_study(study: Study, settings: Settings, on_event: Callable[[StudyEvent], None]) -> StudyEnd:
     """Run the study in a child process; each trial is stored as it ends.
 
-    Ctrl-C and SIGTERM end the worker and its current training; the study is then `interrupted`.
+    Ctrl-C, SIGTERM and SIGHUP end the worker and its current training; the study is then `interrupted`.
 
     Raises:
         BusyError: another process is running it.
