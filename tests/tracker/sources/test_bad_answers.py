@@ -209,6 +209,23 @@ def test_sources_a_record_of_50_mb_is_refused_and_costs_no_more_memory_than_itse
     assert peak_bytes - usual < 2 * 48 * MIB
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["../../etc/passwd", "a/b/c", "acme/../x", "acme/m odel", "/x", "acme/", "https://hf.co/a/b"],
+)
+def test_sources_an_entry_whose_name_no_repository_can_have_is_left_out(name: str) -> None:
+    model, problem = parse_entry(entry("acme/a") | {"id": name})
+    assert model is None
+    assert "is no name of a repository" in problem
+
+
+@pytest.mark.parametrize("name", ["gpt2", "acme/a", "01-ai/Yi-1.5_9B.v2", "a--b/c"])
+def test_sources_an_entry_with_the_name_of_a_repository_is_a_model(name: str) -> None:
+    model, _ = parse_entry(entry("acme/a") | {"id": name})
+    assert model is not None
+    assert model.name == name
+
+
 def test_sources_an_entry_of_50_mb_in_the_hubs_list_is_left_out_and_all_others_are_read(
     there: Settings, hub: SourcesHub
 ) -> None:
