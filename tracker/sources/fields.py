@@ -89,9 +89,10 @@ def price(value: Any, *, per: float = 1.0) -> float | None:
     Some sources write -1 for a price that they do not know.
     """
     found = number(value)
+    if found is None or found < 0 or not math.isfinite(found * per):
+        return None
     # rounded: a price per token has 17 digits of binary noise when multiplied
-    scaled = None if found is None or found < 0 else found * per
-    return None if scaled is None or not math.isfinite(scaled) else round(scaled, 6)
+    return found if per == 1 else round(found * per, 6)
 
 
 def ends(low: Any, value: float, high: Any) -> tuple[float | None, float | None]:
