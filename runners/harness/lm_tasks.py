@@ -12,7 +12,6 @@ import hashlib
 import inspect
 import json
 import math
-import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -22,12 +21,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import numpy as np
 import yaml
-from datasets.exceptions import DatasetGenerationError, DatasetsError
-from huggingface_hub.errors import HfHubHTTPError
-from jinja2 import TemplateError
+from datasets.exceptions import DatasetGenerationError
 from lm_eval.api.group import Group
 from lm_eval.api.metrics import acc_all, stderr_for_metric
 from lm_eval.api.samplers import FirstNSampler
@@ -47,9 +43,9 @@ from runners.harness.code_eval import (
 from runners.harness.fewshot_texts import FEW_SHOT
 from runners.harness.questions import ItemVerdict, Request, TaskQuestion
 from runners.harness.scoring import N_RESAMPLES, TASK_ERRORS, GroupRule
+from runners.harness.task_errors import data_hint, first_line
 from runners.harness.task_index import folders_of, tag_members, tasks_that_run_code
 from tracker.errors import TrackerError, UnreachableError
-from tracker.installation import is_pinned, package_command
 from tracker.private_home import shared_files
 from tracker.records import Suite, Task
 from tracker.stats import bootstrap_interval
@@ -79,21 +75,11 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {  # values of generation_kwargs that chan
 
 ChatPromptFunction = Callable[..., str]
 
-# Errors from loading a task's data set: no network, no access, no such file or split (datasets raises
-# ValueError and KeyError), a missing package that the task needs.
-DATA_ERRORS = (OSError, DatasetsError, HfHubHTTPError, httpx2.HTTPError, ImportError, LookupError, ValueError)
-
-
 # lm-eval recompiles a task's templates for every field of every document, which takes nine tenths of the time
 # for a prompt or a score (profiled: 400 sums, 3.5 ms each, 0.3 ms with this cache).
 jinja_env.from_string = lru_cache(maxsize=4096)(jinja_env.from_string)
 
 
-# Of those that a task's own files raise, the kinds that a wrong line in its YAML file gives.
-YAML_ERRORS = (
-    ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TemplateError, TypeError,
-    ValueError,
-)  # fmt: skip
 MAX_BUDGET = 2**31  # tokens of an answer; more is a mistake
 
 
@@ -110,7 +96,7 @@ def _task_errors(task: str) -> Iterator[None]:
     except TASK_ERRORS as error:
         hint = "check its YAML file and the functions named there"
         raise TaskUnavailableError(
-            f"task `{task}`: its own code failed: {_first_line(error)}", hint=hint
+            f"task `{task}`: its own code failed: {first_line(error)}", hint=hint
         ) from error
 
 
@@ -459,9 +445,7 @@ def load_task(spec: Task, suite: Suite, *, cache_path: Path) -> LoadedTask:
         if problem := _yaml_problem(spec.task, folders):
             raise TaskUnavailableError(f"task `{spec.task}`: {problem}", hint="correct the file") from error
         root = error.__cause__ if isinstance(error, DatasetGenerationError) and error.__cause__ else error
-        raise TaskUnavailableError(
-            f"task `{spec.task}`: {_first_line(root)}", hint=_data_hint(root)
-        ) from error
+        raise TaskUnavailableError(f"task `{spec.task}`: {first_line(root)}", hint=data_hint(root)) from error
     with _task_errors(spec.task):
         return _leaves(spec, suite, loaded)
 
@@ -683,36 +667,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | set | tuple):
         return list(value)
     return str(value)
-
-
-def _first_line(error: BaseException) -> str:
-    if isinstance(error, StopIteration):  # of datasets, for a file without rows
-        return "a file of its data set is empty"
-    if isinstance(error, KeyError) and error.args == (None,):  # of lm-eval, whose log has the name
-        return "lm-eval knows no metric of a name in its `metric_list`"
-    if isinstance(error, ValueError) and "Sample larger than population" in str(error):
-        return "it has fewer examples than `num_fewshot` asks for"
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
-
-
-def _data_hint(error: BaseException) -> str:
-    if isinstance(error, ImportError):
-        name = error.name or ""
-        return (
-            package_command(name)
-            if is_pinned(name)
-            else f"install the Python module `{name}`, which the task imports"
-            if name
-            else ""
-        )
-    if isinstance(error, (*YAML_ERRORS, StopIteration)):
-        return "check its YAML file: data set, splits and fields"
-    if isinstance(error, FileNotFoundError) and "/" in str(error) and "://" not in str(error):
-        return "check the paths in its YAML file: `data_files` and `dataset_path`"
-    if not isinstance(error, DATA_ERRORS):
-        return "check its YAML file and the functions named there"
-    offline = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("HF_DATASETS_OFFLINE")
-    if offline:
-        return "unset HF_HUB_OFFLINE, or run once online to cache its data set"
-    return "its data set comes from the Hugging Face Hub; repeat the command when the Hub is reachable"

@@ -230,8 +230,8 @@ class RunningSuite:
     def _may_join(self, loaded: LoadedTask, together: Sequence[LoadedTask]) -> bool:
         """Whether a task may be asked in one stream with others.
 
-        Answers must be written, by an engine that begins them in order; what is told apart, or known
-        precisely enough, ends each task for itself.
+        Answers must be written, by an engine that begins them in order. Under a stopping rule each task
+        ends by itself.
         """
         if not getattr(self.engine, "begins_in_order", False) or self.job.shard is not None:
             return False
@@ -511,7 +511,7 @@ class RunningSuite:
     def _ask_against(
         self, reference: PairedReference, task_run: TaskRun, works: Sequence[LeafWork]
     ) -> list[TaskQuestion]:
-        """Ask what the reference has answered until the two are told apart; returns the questions asked.
+        """Ask what the reference has answered until the two differ significantly; returns these questions.
 
         Raises:
             TaskUnavailableError: the reference has answered none, or items share a context.

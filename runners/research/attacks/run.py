@@ -50,11 +50,8 @@ NEED_REFUSAL = (
 SHOWN_BY_TWO = ("fixed_seed_in_training", "infinite_weights")  # trainings under two seeds
 # limits of the tier `smoke`, so that what never ends ends soon: an honest training takes 2 CPU seconds
 CPU_S, WALL_S = 8.0, 300.0
-N_RUNS, MAX_RUN_TOKENS, RUN_TEXT_TOKENS = (
-    150,
-    9,
-    100_000,
-)  # of a text that a cheat carries; from how much of it
+N_RUNS, MAX_RUN_TOKENS = 150, 9  # of a text that a cheat carries
+RUN_TEXT_TOKENS = 100_000  # of it, from which they are taken
 FROZEN = "frozen_region"
 LONG = "long_script"
 
