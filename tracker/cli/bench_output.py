@@ -31,7 +31,7 @@ from tracker.records import Run, RunStatus, TaskScore
 from tracker.serialization import dump
 from tracker.wording import counted
 
-MIN_NAME = 12  # letters of a task's name on one line
+MIN_NAME = 16  # letters of a task's name on one line
 
 
 def document(run: Run, placement: Placement | Unplaced | None) -> dict[str, Any]:
@@ -95,7 +95,8 @@ def _add_columns(table: Table, numbers: Sequence[str]) -> None:
     """The name of the task, which is folded on a narrow terminal, and numbers, which never are."""
     table.add_column("task", overflow="fold", min_width=MIN_NAME)
     for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
+        # a header may take two lines, so that names get the room
+        table.add_column(name, justify="right", no_wrap=" " not in name)
 
 
 def print_run(console: Console, run: Run, placement: Placement | Unplaced | None = None) -> None:

@@ -236,7 +236,8 @@ def parse_page(answer: SourceResponse) -> tuple[list[SourceModel], list[str]]:
 
 def is_repository_name(name: str) -> bool:
     """Whether the Hub could have a repository of this name: `org/name`, or `name` for the oldest ones."""
-    return REPOSITORY.fullmatch(name) is not None and ".." not in name
+    is_possible = REPOSITORY.fullmatch(name) is not None and name.isprintable()
+    return is_possible and ".." not in name and "." not in name.split("/")
 
 
 def parse_entry(row: Any) -> tuple[SourceModel | None, str]:

@@ -211,7 +211,17 @@ def test_sources_a_record_of_50_mb_is_refused_and_costs_no_more_memory_than_itse
 
 @pytest.mark.parametrize(
     "name",
-    ["../../etc/passwd", "a/b/c", "acme/../x", "acme/m odel", "/x", "acme/", "https://hf.co/a/b"],
+    [
+        "../../etc/passwd",
+        "a/b/c",
+        "acme/../x",
+        "acme/m odel",
+        "/x",
+        "acme/",
+        "https://hf.co/a/b",
+        "./a",
+        "a\u202e/b",
+    ],
 )
 def test_sources_an_entry_whose_name_no_repository_can_have_is_left_out(name: str) -> None:
     model, problem = parse_entry(entry("acme/a") | {"id": name})
