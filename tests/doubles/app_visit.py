@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.media_file_manager import MediaFileManager
-from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1 import AppTest, local_script_runner
 from streamlit.util import calc_hash
 
 from tests.conftest import ROOT
@@ -20,6 +20,22 @@ from tests.doubles.app_process import START_S
 # At each visit Streamlit reads the metadata of every installed package; they do not change meanwhile.
 SCAN = "scan_component_manifests"
 pytest.MonkeyPatch().setattr(manifest_scanner, SCAN, functools.cache(getattr(manifest_scanner, SCAN)))
+
+
+def until_it_ends(runner: Any, timeout: float) -> None:
+    """Wait for the thread of the script.
+
+    Streamlit looks every millisecond; a script that computes then waits for the interpreter's lock at each
+    call of numpy, and a page that takes a second took up to eighty.
+    """
+    runner._script_thread.join(timeout)
+    if runner._script_thread.is_alive():
+        runner.request_stop()
+        runner.join()
+        raise RuntimeError(f"the page was not complete after {timeout} s")
+
+
+pytest.MonkeyPatch().setattr(local_script_runner, "require_widgets_deltas", until_it_ends)
 
 MAIN = ROOT / "app" / "main.py"
 PAGES = sorted(path.parent.name for path in (MAIN.parent / "pages").glob("*/page.py"))
