@@ -32,8 +32,10 @@ SECRET_PARAMETER = re.compile(r"key|token|secret|pass|pwd|sig|auth|cred|jwt|sess
 KEY_CHARS = 8  # of a value with letters and digits; shorter ones are versions and days
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "VLLM_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
 ADDRESSES = ("HF_ENDPOINT", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "TRACKER_NOTIFY")
-# Set by `without_login` for our own child processes: addresses of servers with user and password.
+# Set by `without_login` for our own child processes: addresses of servers with user, password and query.
 LOGINS = "TRACKER_SERVER_LOGINS"
+# Endpoints of the API, on which a copied address of a server ends. Azure's own base ends on `/models`.
+ENDPOINT = re.compile(r"/(chat/completions|completions|responses|embeddings)$|(?<=/v1)/models$")
 ROOT = Path(__file__).resolve().parent.parent  # the checkout, or site-packages
 
 
@@ -290,21 +292,29 @@ _logins: dict[str, str] = {}  # of servers that this process started: their addr
 
 
 def without_login(base_url: str) -> str:
-    """The address of a server without user, password and query, as records keep it.
+    """The base URL of a server as records keep it: without user, password, query and a copied endpoint.
 
-    The login is kept for this process and its children, see `server_login`.
+    Login and query are kept for this process and its children, see `server_login` and `server_query`.
     """
     try:
         parts = urlsplit(base_url.strip())
         user, has_one, host = parts.netloc.rpartition("@")
     except ValueError:
         return base_url
-    bare = parts._replace(netloc=host, query="", fragment="").geturl()
-    if has_one and user:
-        login = f"{parts.scheme}://{user}@{host}"
-        others = [one for one in os.environ.get(LOGINS, "").split() if one.rpartition("@")[2] != host]
-        os.environ[LOGINS] = " ".join([*others, login])
-    return bare
+    if (has_one and user) or parts.query:
+        others = []
+        for one in os.environ.get(LOGINS, "").split():
+            given = urlsplit(one)
+            if given.netloc.rpartition("@")[2] != host:
+                others.append(one)
+                continue
+            user = user or given.netloc.rpartition("@")[0]
+            parts = parts._replace(query=parts.query or given.query)
+        netloc = f"{user}@{host}" if user else host
+        login = parts._replace(netloc=netloc, path="", fragment="").geturl()
+        os.environ[LOGINS] = " ".join([*others, re.sub(r"\s", "%20", login)])
+    path = ENDPOINT.sub("", parts.path.rstrip("/")) or ("/" if parts.path == "/" else "")
+    return parts._replace(netloc=host, path=path, query="", fragment="").geturl()
 
 
 def keep_server_key(base_url: str, key: str) -> None:
@@ -315,13 +325,28 @@ def keep_server_key(base_url: str, key: str) -> None:
 
 def server_login(base_url: str) -> str:
     """`user:password` for this server, or `:key`; empty if none was given for its host and port."""
+    return next((unquote(user) for user, _ in _given_for(base_url) if user), "")
+
+
+def server_query(base_url: str) -> str:
+    """The query that each request to this server carries; empty if none was given for its host and port."""
+    return next((query for _, query in _given_for(base_url) if query), "")
+
+
+def plain_query(query: str) -> str:
+    """The words of a query that are no keys, sorted."""
+    words = [word.partition("=") for word in query.split("&")]
+    return "&".join(sorted(n + e + v for n, e, v in words if n + v and not _is_key(n if e else "", v or n)))
+
+
+def _given_for(base_url: str) -> Iterator[tuple[str, str]]:
+    """User and query that were given for the host and port of an address."""
     parts = urlsplit(base_url)
     for login in (*_logins.values(), *os.environ.get(LOGINS, "").split()):
         given = urlsplit(login)
         user, _, host = given.netloc.rpartition("@")
         if (given.scheme, host) == (parts.scheme, parts.netloc):
-            return unquote(user)
-    return ""
+            yield user, given.query
 
 
 @functools.lru_cache(maxsize=8)

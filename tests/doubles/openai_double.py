@@ -51,6 +51,7 @@ class Behaviour:
     gives_log_probs: bool = True
     has_chat: bool = True  # False: a base model, whose server rejects messages
     key: str = ""  # that it requires
+    query: str = ""  # that each address must have
     refuses: str = ""  # refuses requests that contain this text, as too long
     reply: Callable[[str], str] = written_after
     thought: str = ""  # written before the reply
@@ -90,6 +91,9 @@ class Handler(BaseHTTPRequestHandler):
         if not self._is_allowed():
             return
         ours = self.behaviour
+        if self.path not in ("/v1/chat/completions", "/v1/completions"):
+            self._send(404, {"error": {"message": "Not Found"}})
+            return
         ours.requests.append(body)
         ours.paths.append(self.path)
         if self._fails():
@@ -127,6 +131,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _is_allowed(self) -> bool:
         key = self.behaviour.key
+        self.path, _, query = self.path.partition("?")
+        if query != self.behaviour.query:
+            self._send(401, {"error": {"message": f"no access with {query}"}})
+            return False
         if key and self.headers.get("Authorization") != f"Bearer {key}":
             self._send(401, {"error": {"message": f"wrong key {self.headers.get('Authorization')}"}})
             return False
@@ -224,11 +232,11 @@ def _log_probs(tokens: bytes) -> dict[str, Any]:
 
 
 @contextmanager
-def running_server(**behaviour: Any) -> Iterator[Behaviour]:
-    """A server on a free port."""
+def running_server(*, port: int = 0, **behaviour: Any) -> Iterator[Behaviour]:
+    """A server on a free port, or on `port`."""
     ours = Behaviour(**behaviour)
     handler = type("BoundHandler", (Handler,), {"behaviour": ours})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(POLL_S,), daemon=True)
     thread.start()

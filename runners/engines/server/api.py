@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx2
 import stamina
@@ -35,7 +35,7 @@ from tracker.http_client import (
 from tracker.logs import announce_retries
 from tracker.redaction import keep_secret, masked, without_known_secrets
 from tracker.serialization import writable_text
-from tracker.settings import server_login
+from tracker.settings import address_secrets, server_login, server_query, without_login
 
 SILENCE_S = 600.0  # a busy server may queue a request this long before its first token
 TOKEN_S = 2.0  # per requested token at most: half a token a second is slow even for a large model on a CPU
@@ -97,6 +97,7 @@ class ServerApi:
         """
         self.url, login = _api_url(base_url)
         self.name = shown(self.url)
+        self.query = server_query(self.url)
         user, _, password = (login or server_login(self.url)).partition(":")
         headers = {}
         if password and not user:
@@ -106,7 +107,7 @@ class ServerApi:
         elif user:
             encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
             headers = {"authorization": f"Basic {encoded}"}
-        keep_secret(api_key, f"{user}:{password}", password or user)
+        keep_secret(api_key, f"{user}:{password}", password or user, *address_secrets(f"?{self.query}"))
         self._client = HttpClient(headers=headers)
 
     async def __aenter__(self) -> Self:
@@ -127,7 +128,7 @@ class ServerApi:
         with finally_failed():
             async for attempt in retrying():
                 with attempt, self._errors():
-                    answer = await self._client.post(self.url + path, body, WHOLE)
+                    answer = await self._client.post(self._address(path), body, WHOLE)
                     self._check(answer)
                     return _object(answer.body)
         raise AssertionError("the last attempt returns or raises")
@@ -149,7 +150,9 @@ class ServerApi:
             total_s=SILENCE_S + TOKEN_S * n_tokens,
         )
         with self._errors():
-            async with self._client.events(self.url + path, body, limits, is_finished=_is_finished) as stream:
+            async with self._client.events(
+                self._address(path), body, limits, is_finished=_is_finished
+            ) as stream:
                 if not 200 <= stream.status < 300:
                     self._check(await stream.whole())
                 kind = stream.headers.get("content-type", "")
@@ -240,7 +243,7 @@ class ServerApi:
         """The JSON at `url`; None if there is no such resource or it is not JSON."""
         async for attempt in retrying():
             with attempt, self._errors():
-                answer = await self._client.get(url, ABOUT)
+                answer = await self._client.get(self._with_query(url), ABOUT)
                 is_json = "json" in answer.headers.get("content-type", "")
                 if answer.status in MISSING or (200 <= answer.status < 300 and not is_json):
                     return None
@@ -255,6 +258,13 @@ class ServerApi:
                         f"the server at {self.name} did not return JSON", hint=hint
                     ) from error
         raise AssertionError("the last attempt returns or raises")
+
+    def _address(self, path: str) -> str:
+        return self._with_query(self.url + path)
+
+    def _with_query(self, url: str) -> str:
+        """An address of this server as it is asked; the query may hold a key and stands in no message."""
+        return f"{url}?{self.query}" if self.query else url
 
     def _check(self, answer: HttpAnswer) -> None:
         if not 200 <= answer.status < 300:
@@ -451,16 +461,19 @@ def wait_before_retry(error: Exception) -> bool | float:
 
 def _api_url(base_url: str | None) -> tuple[str, str]:
     """The base URL of `/models` and `/completions`, and its `user:password`; a bare host gets `/v1`."""
+    given = (base_url or "").strip()
     try:
-        parts = urlsplit((base_url or "").strip())
+        parts = urlsplit(given)
         is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_valid = False
     if not is_valid:
-        message = f"`{shown(base_url)}` is not a server URL" if base_url else "`--engine server` needs a URL"
-        raise TrackerError(message, hint=f"--base-url {EXAMPLE_URL}")
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit((parts.scheme, host, parts.path.rstrip("/") or "/v1", "", "")), unquote(user)
+        message = f"`{shown(given)}` is not a server URL" if given else "`--engine server` needs a URL"
+        is_host = re.fullmatch(r"[\w.-]+(:\d+)?(/[\w./-]*)?", given, flags=re.ASCII)
+        raise TrackerError(message, hint=f"--base-url {f'http://{given}' if is_host else EXAMPLE_URL}")
+    user = parts.netloc.rpartition("@")[0]
+    url = without_login(given)
+    return (url.rstrip("/") if urlsplit(url).path.strip("/") else f"{url.rstrip('/')}/v1"), unquote(user)
 
 
 def _served(entry: Any) -> ServedModel:

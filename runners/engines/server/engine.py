@@ -47,6 +47,7 @@ from runners.engines.server.api import (
 )
 from runners.engines.server.outcomes import Outcomes
 from runners.engines.server.parameters import ServerParameters
+from runners.engines.server.prompt_counts import PromptCounts
 from runners.engines.server.spec import SPEC
 from runners.engines.server.streaming import streamed
 from runners.engines.steps import note_step
@@ -101,7 +102,8 @@ class ServerEngine:
             UnreachableError: the server does not respond.
         """
         self.prefilled_tokens = 0  # as reported by the server; without reports of its cache, all tokens count
-        self.cut_requests = 0  # servers do not report truncation
+        self.cut_requests = 0  # servers do not report truncation, see `PromptCounts`
+        self._prompt_counts = PromptCounts()
         self._settings = settings
         self._api_key = load_settings().server_api_key
         self._usage: Mapping[str, bool] | None = None  # of `USAGE_OPTIONS`, the one that the server takes
@@ -203,8 +205,8 @@ class ServerEngine:
 
     @property
     def differences(self) -> tuple[str, ...]:
-        """Sentences about settings that the server does not take, found while it was asked."""
-        return tuple(self._parameters.differences)
+        """Sentences about settings and prompts that the server does not take as they are, found meanwhile."""
+        return (*self._parameters.differences, *filter(None, [self._prompt_counts.problem]))
 
     def generation_config(self) -> Mapping[str, Any] | None:
         """The generation config of the served model on the Hub, as servers tell none; None: there is none."""
@@ -330,6 +332,7 @@ class ServerEngine:
                         max_output_tokens=request.max_output_tokens,
                     )
                 self.prefilled_tokens += found.prompt_tokens - found.cached_tokens
+                self._prompt_counts.add(request.prompt, found.prompt_tokens)
                 self._answered = request
                 return found
         raise AssertionError("the last attempt returns or raises")

@@ -6,7 +6,7 @@ import asyncio
 
 from runners.engines.server.api import ServerApi
 from tracker.records import EngineSettings, Model, fingerprint
-from tracker.settings import Settings
+from tracker.settings import Settings, plain_query
 
 
 def served_model(name: str, engine: EngineSettings, settings: Settings) -> Model:
@@ -25,6 +25,7 @@ def served_model(name: str, engine: EngineSettings, settings: Settings) -> Model
             served = await api.served_model(name)
             software = await api.software(served)
         said = {"name": served.name, "root": served.root, "version": software.version, "url": api.url}
-        return said | ({"digest": software.digest} if software.digest else {})
+        more = {"digest": software.digest, "query": plain_query(api.query)}
+        return said | {name: value for name, value in more.items() if value}
 
     return Model(model_id=name, revision=f"server:{fingerprint(asyncio.run(said()))}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from runners.engines.server.api import ServedModel, ServerApi, Software
 from runners.engines.server.spec import SPEC
 from runners.hardware import Gpu
+from tracker.errors import TrackerError
 from tracker.records import EngineInfo, EngineSettings, Model
 from tracker.settings import load_settings, server_login
 
@@ -27,6 +28,9 @@ class ServedElsewhere:
         """
         api = ServerApi(settings.base_url, api_key=load_settings().server_api_key)
         self.base_url = api.url
+        if api.query:
+            message = "the speed of a server whose address has a query cannot be measured"
+            raise TrackerError(message, hint="the load generator sends none; use an address without `?`")
         self.key = server_login(api.url).partition(":")[2] or load_settings().server_api_key
         served, software = asyncio.run(_described(api, model.model_id))
         self.served_name = served.name
