@@ -178,14 +178,22 @@ def _handles(nvml: Any) -> list[Any]:
 
 
 def _cards(nvml: Any) -> list[Any | None]:
-    """A handle for each index; None for a card that does not answer, such as one that fell off the bus."""
+    """A handle for each index; None for a card that nothing runs on: it does not answer, or has no slice."""
     cards: list[Any | None] = []
     for place in range(_query(nvml, nvml.nvmlDeviceGetCount) or 0):
         try:
-            cards.append(nvml.nvmlDeviceGetHandleByIndex(place))
+            card = nvml.nvmlDeviceGetHandleByIndex(place)
         except nvml.NVMLError as error:
             _say_once(f"GPU {place} is left out, as it does not answer: {error}")
-            cards.append(None)
+            card = None
+        if card is not None and _has_mig(nvml, card) and not _mig_slices(nvml, card):
+            _say_once(
+                f"GPU {place} is left out: MIG is enabled, but it has no slice; create one"
+                f" (`nvidia-smi mig -i {place} -cgi PROFILE -C`)"
+                f" or disable MIG (`nvidia-smi -i {place} -mig 0`)"
+            )
+            card = None
+        cards.append(card)
     return cards
 
 
@@ -207,9 +215,13 @@ def _named(nvml: Any, word: str, cards: Sequence[Any | None]) -> Any | None:
     return known[0] if len(known) == 1 else None
 
 
-def _mig_slices(nvml: Any, card: Any) -> list[Any]:
+def _has_mig(nvml: Any, card: Any) -> bool:
     mode = _query(nvml, nvml.nvmlDeviceGetMigMode, card)
-    if not mode or mode[0] != nvml.NVML_DEVICE_MIG_ENABLE:
+    return bool(mode) and mode[0] == nvml.NVML_DEVICE_MIG_ENABLE
+
+
+def _mig_slices(nvml: Any, card: Any) -> list[Any]:
+    if not _has_mig(nvml, card):
         return []
     places = range(_query(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, card) or 0)
     slices = (_query(nvml, nvml.nvmlDeviceGetMigDeviceHandleByIndex, card, place) for place in places)

@@ -30,6 +30,7 @@ class OverTime:
     history: GapHistory | None
     outlook: Outlook | None  # None: the question selects benchmarks or sizes, or there is a problem
     problem: str = ""
+    hint: str = ""  # what helps against it
 
 
 def over_time(question: Question, definition: str, *, wait_s: float | None = None) -> OverTime | None:
@@ -52,13 +53,13 @@ def _answered(known: Tables, question: Question, definition: str, found: Fitted 
     try:
         history = history_on_tables(known, question, found, settings, name=definition)
     except TrackerError as error:
-        return OverTime(None, None, str(error))
+        return OverTime(None, None, str(error), error.hint)
     if replace(question, benchmark=None, only=None, max_params=None) != question:
         return OverTime(history, None)
     try:
         return OverTime(history, outlook_on_tables(known, question, found, settings))
     except TrackerError as error:
-        return OverTime(history, None, str(error))
+        return OverTime(history, None, str(error), error.hint)
 
 
 @st.cache_resource(show_spinner=False)

@@ -8,6 +8,7 @@ import streamlit as st
 
 from app.data import frontier_views, queries
 from tracker.answers.ladder import LadderResult, ladder_result, ladders_with
+from tracker.answers.models import known_id
 from tracker.files.ladders import read_ladders
 from tracker.frontier.question import Question
 from tracker.records.ladders import Ladder
@@ -19,6 +20,16 @@ KEPT_LADDERS = 16
 def ladders_of(model_id: str) -> list[LadderResult]:
     """The ladders of a model or of its copies, the one that was measured last first."""
     return _results(ladders_with(model_id, load_settings()))
+
+
+def ladders_named(name: str) -> list[LadderResult]:
+    """The ladders of a model measured here, as people name it: an id or the end of one, a folder, `demo`.
+
+    Raises:
+        UnknownNameError: nothing measured here is called so.
+        TrackerError: nothing is measured here, or the name fits several models.
+    """
+    return ladders_of(known_id(name, queries.measured_models()))
 
 
 def newest_ladder() -> list[LadderResult]:

@@ -28,7 +28,7 @@ from app.data import (
 from tracker.answers.agent_board import board as agents_board
 from tracker.answers.benchmarks import benchmark_document, benchmarks_document
 from tracker.answers.best_that_fits import CardBudget, best_that_fits, best_that_fits_document
-from tracker.answers.comparison import compare_models, comparison_document
+from tracker.answers.comparison import compare_named, comparison_document
 from tracker.answers.documents import json_row, json_rows, placement_document
 from tracker.answers.fits import fits_document, read_fits
 from tracker.answers.frontier import frontier_document, point_document
@@ -140,6 +140,8 @@ def compare_route(asked: Mapping[str, str]) -> Any:
     With `?published=true`, two models of the index by published scores; by default the best of each group.
     """
     if _one_of(asked, "published", ["false", "true"]) == "true":
+        if "suite" in asked or "task" in asked:
+            raise TrackerError("`published` cannot be combined with `suite` or `task`")
         best = published_comparisons.best_of_each_group()
         names = [asked.get("first", best[0]), asked.get("second", best[1])]
         return published_comparison_document(published_comparisons.comparison(names))
@@ -147,13 +149,13 @@ def compare_route(asked: Mapping[str, str]) -> Any:
     if len(newest) < 2:
         return []
     first, second = asked.get("first", newest[0]), asked.get("second", newest[1])
-    found = compare_models(first, second, load_settings(), suite=asked.get("suite"), task=asked.get("task"))
+    found = compare_named(first, second, load_settings(), suite=asked.get("suite"), task=asked.get("task"))
     return json_row(comparison_document(found))
 
 
 def ladders_route(asked: Mapping[str, str]) -> Any:
     """What the copies of `?model=` lose, the newest ladder first; by default the ladder measured last."""
-    found = ladders.ladders_of(asked["model"]) if "model" in asked else ladders.newest_ladder()
+    found = ladders.ladders_named(asked["model"]) if "model" in asked else ladders.newest_ladder()
     return [json_row(ladder_document(one)) for one in found]
 
 
@@ -184,6 +186,9 @@ def pareto_route(asked: Mapping[str, str]) -> Any:
     cost = _one_of(asked, "cost", [*PublishedCost, *MeasuredCost])
     if cost in tuple(MeasuredCost):
         found = measured_offers(load_settings(), MeasuredCost(cost), task=asked.get("task"))
+    elif "task" in asked:
+        text = f"`task` cannot be combined with `cost={cost}`, which uses published scores"
+        raise TrackerError(text, hint="cost=memory, time or speed")
     else:
         found = published_offers(load_settings(), PublishedCost(cost), Question())
     return json_row(pareto_document(found))
@@ -246,7 +251,7 @@ def over_time_route(asked: Mapping[str, str]) -> Any:
     if found is None:
         return {"status": BEING_DRAWN, "history": None, "outlook": None}
     if found.history is None:
-        raise TrackerError(found.problem)
+        raise TrackerError(found.problem, hint=found.hint)
     ahead = outlook_document(found.outlook) if found.outlook else None
     return {"status": found.problem or "given", "history": history_document(found.history), "outlook": ahead}
 
@@ -368,7 +373,7 @@ class ApiTable:
         """The answer to a question.
 
         Raises:
-            TrackerError: it has a parameter that is unknown, twice or out of range.
+            TrackerError: it has a parameter that is unknown, empty, twice or out of range.
         """
         given: dict[str, str] = {}
         for name, value in asked:
@@ -378,6 +383,8 @@ class ApiTable:
                 raise TrackerError(f"no parameter is called `{name}`", hint=hint)
             if name in given:
                 raise TrackerError(f"`{name}` is given twice", hint="give it once")
+            if not value.strip():
+                raise TrackerError(f"`{name}` is empty", hint="give it a value, or leave it away")
             given[name] = value
         return self.answer(given)
 

@@ -151,6 +151,12 @@ def test_json_route_over_time_ends_with_the_gap_of_today(client: TestClient) -> 
         ("/api/frontier.json?without=a&without=b", "`without` is given twice"),
         ("/api/runs.json?model=a", "no parameter is called `model`"),
         ("/api/placement.json?run_id=../../elsewhere", "no run with scores is called `../../elsewhere`"),
+        ("/api/compare.json?first=", "`first` is empty"),
+        ("/api/what-fits.json?license=%20", "`license` is empty"),
+        ("/api/compare.json?first=nobody/knows", "no model is called `nobody/knows`"),
+        ("/api/compare.json?published=true&suite=quick", "`published` cannot be combined with `suite`"),
+        ("/api/ladders.json?model=nobody/knows", "no model is called `nobody/knows`"),
+        ("/api/pareto.json?cost=price&task=x", "`task` cannot be combined with `cost=price`"),
         ("/api/placement.json?run_id=%00", "no run with scores is called `\x00`"),
     ],
 )
@@ -187,6 +193,24 @@ def test_page_is_the_document_of_streamlit_with_the_script_for_the_history(clien
 def test_json_route_compare_takes_the_newest_models_that_share_a_suite(client: TestClient) -> None:
     rows = client.get("/api/compare.json").json()["rows"]
     assert rows["tasks"]
+
+
+def test_json_routes_name_a_model_as_the_command_line_does(client: TestClient) -> None:
+    first, second = (one.model.model_id for one in CANDIDATES[:2])
+    whole = client.get("/api/compare.json", params={"first": first, "second": second}).json()
+    short = {"first": first.rpartition("/")[2].upper(), "second": second.rpartition("/")[2]}
+    assert client.get("/api/compare.json", params=short).json() == whole
+    found = [
+        [row["ladder_id"] for row in client.get("/api/ladders.json", params={"model": name}).json()["rows"]]
+        for name in (first, short["first"])
+    ]
+    assert found[0] == found[1] != []
+
+
+def test_json_route_over_time_tells_what_helps(client: TestClient) -> None:
+    assert gap_histories.over_time(Question(benchmark="nope"), HEADLINE, wait_s=DRAWN_S) is not None
+    answer = client.get("/api/frontier-over-time.json?axis=nope")
+    assert (answer.status_code, answer.json()["hint"][:6]) == (400, "known:")
 
 
 def test_json_route_unknown_table_lists_the_known_ones(client: TestClient) -> None:

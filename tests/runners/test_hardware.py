@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from runners import hardware
 from runners.hardware import Gpu, MemoryWatch, choose_cards, describe_hardware, visible_cards
 
 GIB = 2**30
@@ -201,6 +202,23 @@ def test_hardware_a_slice_stands_for_its_card() -> None:
     assert describe_hardware(Driver(mig=True)).gpus == (
         Gpu("NVIDIA slice", "MIG-0/0", 6 * GIB, 6 * GIB, "8.9"),
     )
+
+
+@pytest.mark.parametrize(("visible", "names"), [(None, ["GPU-1abc"]), ("0", []), ("1,0", ["GPU-1abc"])])
+def test_hardware_a_card_with_mig_and_without_a_slice_is_left_out_with_what_helps(
+    visible: str | None,
+    names: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hardware._say_once.cache_clear()
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    driver = Driver(mig=True, broken=("nvmlDeviceGetMigDeviceHandleByIndex",))
+    assert [card.uuid for card in describe_hardware(driver).gpus] == names
+    (said,) = caplog.messages
+    assert said.startswith("GPU 0 is left out: MIG is enabled, but it has no slice; create one")
+    assert "nvidia-smi -i 0 -mig 0" in said
 
 
 def test_hardware_a_card_without_memory_of_its_own_shares_the_machines() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,8 @@ STDERR = "_stderr"
 SHARES = ("acc", "acc_norm", "acc_bytes", "exact_match", "em", "acc_mutual_info")  # means of 0 and 1
 BITS = re.compile(r"[0-9a-f]{40}")
 NAMED_DATE = re.compile(r"results_(\d{4}-\d{2}-\d{2})T(\d{2})-(\d{2})-(\d{2})")
+LONGEST_S = 1e8  # of an evaluation: three years
+ENDLESS = ("nan", "-nan", "inf", "+inf", "-inf", "infinity", "-infinity")
 UNREADABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError)
 
 
@@ -68,7 +71,9 @@ def read_lm_eval(path: Path, document: Any) -> ForeignRun:
         files=(path, *sorted(sample_files.values())),
         model=_model(path, found),
         started_at=started_at,
-        ended_at=started_at + timedelta(seconds=min(took_s, 1e8)) if started_at and took_s else None,
+        ended_at=started_at + timedelta(seconds=took_s)
+        if started_at and took_s and 0 < took_s < LONGEST_S
+        else None,
         tasks=tasks,
         revision=revision if revision and BITS.fullmatch(revision) else None,
         n_params=whole(config.get("model_num_parameters")) or None,
@@ -281,7 +286,7 @@ def _item(row: Mapping[str, Any], task: str, score: Reported) -> Item:
     is_scored = bool(responses) and all(map(_is_log_prob, responses))
     labels = tuple(_text(one[1]).strip() if len(one) > 1 else "" for one in arguments)
     choices = labels if is_scored and len(labels) == len(responses) > 1 else ()
-    log_probs = tuple(float(one[0]) for one in responses) if is_scored else ()
+    log_probs = tuple(_log_prob(one[0]) for one in responses) if is_scored else ()
     names = [name for name in listed(row.get("metrics")) if isinstance(name, str)] or [score.metric]
     metrics = {f"{name},{score.filter}": _value(row.get(name)) for name in names if name in row}
     response = "" if is_scored or not responses else _text(responses[0])
@@ -328,12 +333,17 @@ def _first(value: Any) -> Any:
 
 
 def _is_log_prob(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and number(value[0]) is not None
-        and str(value[1]) in ("True", "False")
-    )
+    if not isinstance(value, list) or len(value) != 2 or str(value[1]) not in ("True", "False"):
+        return False
+    return number(value[0]) is not None or str(value[0]).strip().lower() in ENDLESS
+
+
+def _log_prob(value: Any) -> float:
+    """A log-probability; of what a model holds for impossible it is endless."""
+    found = float(value)
+    if math.isnan(found) or found == math.inf:
+        raise ValueError(f"a log-probability is {found}")
+    return found
 
 
 def _value(value: Any) -> Any:

@@ -282,7 +282,7 @@ def missing_items(
 
 def _scores(connection: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) -> list[tuple[str, int, str]]:
     """Each fingerprint and run of the scores that the parameters select, with their most items."""
-    used = {name: params[name] for name in NARROWING if params.get(name)}
+    used = {name: params[name] for name in NARROWING if _is_given(params.get(name))}
     return connection.execute(
         "select fingerprint, max(task_scores.n_items), run_id"  # noqa: S608 - the conditions are ours
         f" from task_scores join runs using (run_id) where {HAS_ITEMS} {_condition(params)}"
@@ -292,7 +292,12 @@ def _scores(connection: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) ->
 
 
 def _condition(params: Mapping[str, Any]) -> str:
-    return " ".join(condition for name, condition in NARROWING.items() if params.get(name))
+    return " ".join(condition for name, condition in NARROWING.items() if _is_given(params.get(name)))
+
+
+def _is_given(value: Any) -> bool:
+    """Whether a parameter narrows the list: an empty name does, an empty list stands for all."""
+    return isinstance(value, str) or bool(value)
 
 
 def _rows_in(path: Path) -> int:

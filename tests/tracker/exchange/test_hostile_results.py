@@ -123,6 +123,8 @@ def top(**values: Any) -> Changed:
         (sample(2, acc=7.0), "`acc` is 7.0, not between 0 and 1"),
         (sample(2, acc=float("nan")), "is no sample of lm-eval: a metric is nan"),
         (sample(2, acc="right"), "`acc` is 'right', not between 0 and 1"),
+        (sample(2, resps=[[["nan", "False"]], [["-0.5", "True"]]]), "a log-probability is nan"),
+        (sample(2, resps=[[["-0.5", "True"]], [[float("inf"), False]]]), "a log-probability is inf"),
         (sample(2, doc_id=1), "question 1 is there twice"),
         (sample(2, doc_id=-4), "is no sample of lm-eval"),
         (sample(2, doc_id=None), "is no sample of lm-eval"),

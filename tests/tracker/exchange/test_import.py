@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import shutil
 import subprocess
@@ -81,6 +82,26 @@ def test_import_of_both_layouts_of_lm_eval(
     assert sorted(items) == list(range(len(CORRECT)))
     assert (items[3].prompt, items[3].response, items[3].log_probs) == ("3 + 1 =", "1", (-1.5, -0.5))
     assert [items[place].score for place in sorted(items)] == list(CORRECT)
+
+
+def test_import_keeps_a_choice_that_the_model_holds_for_impossible(
+    tmp_path: Path, settings: Settings
+) -> None:
+    samples = lm_eval_samples()
+    samples[2]["resps"] = [[["-inf", "False"]], [["-0.5", "True"]]]
+    run = only_run(write_lm_eval(tmp_path, samples=samples), settings)
+    item = items_of(settings, run)[2]
+    assert (item.log_probs, item.choices, item.response) == ((-math.inf, -0.5), ("0", "1"), "1")
+
+
+@pytest.mark.parametrize("took_s", [-1e308, 1e308, -5, "nan"])
+def test_import_of_an_impossible_duration_leaves_the_end_unknown(
+    tmp_path: Path, settings: Settings, took_s: float | str
+) -> None:
+    document = lm_eval_document() | {"total_evaluation_time_seconds": took_s}
+    run = only_run(write_lm_eval(tmp_path, document), settings)
+    assert len(items_of(settings, run)) == len(CORRECT)
+    assert (run.ended_at or run.started_at) == run.started_at
 
 
 def test_import_writes_half_a_character_as_a_question_mark(tmp_path: Path, settings: Settings) -> None:

@@ -119,3 +119,11 @@ def test_asked_runs_of_others_are_not_opened(three_runs: Settings) -> None:
         assert asked(snapshot, other.run_id) == (0, 3)
         assert snapshot.select("select count(*) from items where score >= 0").missing.n_parts == 3
     assert len(stored_parts(three_runs.items_path, KEY)) == 5
+
+
+@pytest.mark.parametrize(("first", "second"), [("", "acme/other-1b"), ("acme/other-1b", ""), ("", "")])
+def test_asked_runs_of_a_model_with_an_empty_name_are_none(
+    three_runs: Settings, first: str, second: str
+) -> None:
+    with open_snapshot(three_runs) as snapshot:
+        assert not snapshot.query("paired_items", first=first, second=second, suite=None, task=None)
