@@ -217,7 +217,7 @@ def _named(nvml: Any, word: str, cards: Sequence[Any | None]) -> Any | None:
 
 def _has_mig(nvml: Any, card: Any) -> bool:
     mode = _query(nvml, nvml.nvmlDeviceGetMigMode, card)
-    return bool(mode) and mode[0] == nvml.NVML_DEVICE_MIG_ENABLE
+    return bool(mode and mode[0] == nvml.NVML_DEVICE_MIG_ENABLE)
 
 
 def _mig_slices(nvml: Any, card: Any) -> list[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 
@@ -38,7 +38,8 @@ class Window:
     @classmethod
     def year_to(cls, as_of: date) -> Window:
         """The twelve months that end on `as_of`."""
-        return cls(as_of - timedelta(days=WINDOW_DAYS - 1), as_of)
+        first = max(as_of.toordinal() - WINDOW_DAYS + 1, date.min.toordinal())
+        return cls(date.fromordinal(first), as_of)
 
     @property
     def days(self) -> Array:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from tests.doubles.app_visit import visit
 from tracker.cli import main
 from tracker.errors import UnknownNameError
 from tracker.frontier import definitions
-from tracker.frontier.definitions import Definition, Groups, Measure
+from tracker.frontier.definitions import WINDOW_DAYS, Definition, Groups, Measure, Window
 from tracker.frontier.question import Question
 from tracker.settings import Settings
 
@@ -126,3 +127,10 @@ def test_definitions_no_other_module_names_their_ids() -> None:
     code = {name: AN_ID.findall(text) for name, text in _texts() if name.endswith(".py")}
     found = {name for name, ids in code.items() if ids} - {"tracker/frontier/definitions.py"}
     assert not found
+
+
+@pytest.mark.parametrize("day", [date.min, date(1, 6, 1), date(2026, 8, 11)])
+def test_definitions_the_year_that_ends_on_a_day_begins_within_the_calendar(day: date) -> None:
+    window = Window.year_to(day)
+    assert window.as_of == day
+    assert len(window.days) == min(day.toordinal(), WINDOW_DAYS)
