@@ -95,6 +95,7 @@ class UnknownNameError(TrackerError):
         hint = f"did you mean {' or '.join(f'`{n}`' for n in near)}?" if near else ""
         if not near and names:
             hint = "known: " + ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+        hint = hint or f"there is no {kind} yet"
         super().__init__(f"no {kind} is called `{name}`", hint=hint)
 
 

@@ -164,7 +164,9 @@ def params_that_fit(memory_gb: float, bits: float = BITS) -> int:
         TrackerError: the memory is not positive, or the bits are not from 1 to 32.
     """
     if not 0.0 < memory_gb < math.inf:
-        raise TrackerError(f"--fits-gb must be positive and finite, got {memory_gb:g}")
+        raise TrackerError(
+            f"--fits-gb must be positive and finite, got {memory_gb:g}", hint="example: `--fits-gb 24`"
+        )
     if not 1.0 <= bits <= MOST_BITS:
         raise TrackerError(f"--bits must be from 1 to {MOST_BITS:g}, got {bits:g}", hint="--bits 4")
     return max(0, int((memory_gb * GB - OVERHEAD_BYTES) / (stored_bits(bits) / 8 * (1 + CACHE_FRACTION))))

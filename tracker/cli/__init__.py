@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 EXIT_USAGE = 2
 ESCAPED = "json-escapes"  # the error handler of our output
 LEVEL_FLAGS: dict[str, LogLevel] = {"--quiet": "error", "-q": "error", "--verbose": "info", "-v": "info"}
+MAX_PATH_CHARS = 80  # of a path in a sentence
+REFUSED_PATHS = (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR)
 HELP_FLAGS = ("--help", "-h")
 DESCRIPTION = "How far is an open-weight model behind the closed frontier, measured on your own GPU?"
 EPILOGUE = (
@@ -141,7 +143,7 @@ def _main(tokens: list[str]) -> None:
         _discard_output()
         sys.exit(0)
     except OSError as error:
-        ours = _home_error(error)
+        ours = _home_error(error) or _path_error(error)
         if ours is None:
             raise
         report(ours, as_json="--json" in tokens)
@@ -267,6 +269,15 @@ def _home_error(error: OSError) -> TrackerError | None:
     if error.filename is None or not Path(str(error.filename)).is_relative_to(load_settings().home):
         return None
     return StoreError(f"{error.filename}: {error.strerror}", hint=WRITABLE_HINT)
+
+
+def _path_error(error: OSError) -> TrackerError | None:
+    """The error to report for a path that the system refuses, such as one with a name that is too long."""
+    if error.errno not in REFUSED_PATHS or error.filename is None:
+        return None
+    name = str(error.filename)
+    shown = name if len(name) <= MAX_PATH_CHARS else f"{name[:MAX_PATH_CHARS]}…"
+    return TrackerError(f"`{shown}`: {error.strerror}", hint="check the path, and that you may read it")
 
 
 def report(error: TrackerError, *, as_json: bool) -> None:

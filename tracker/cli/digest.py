@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -54,7 +54,7 @@ def digest(
         raise UnknownNameError("format", format, known=FORMATS)
     settings = load_settings()
     end = day(until, flag="--until") if until else settings.now()
-    start = day(since, flag="--since") if since else end - timedelta(days=DEFAULT_DAYS)
+    start = day(since, flag="--since") if since else _before(end)
     found = make_digest(settings, since=start, until=end)
     if write:
         for path in keep(found, settings.digests_path):
@@ -65,3 +65,8 @@ def digest(
         sys.stdout.write(atom([*kept(settings.digests_path), document(found)]).decode() + "\n")
     else:
         sys.stdout.write(markdown(found))
+
+
+def _before(end: datetime) -> datetime:
+    """The beginning of the last days before `end`, within the calendar."""
+    return end - min(timedelta(days=DEFAULT_DAYS), end - datetime.min.replace(tzinfo=end.tzinfo))

@@ -16,6 +16,7 @@ from tracker.cli.tables import cell, console, print_table
 from tracker.settings import load_settings
 
 SHOWN = 30  # models in the table for people; --json has all
+MOST_DRAWS = 100_000  # 200 times the default
 
 app = command_app(name="index", help="Fit or show the capability index.")
 Reporter = Annotated[Literal["first_party", "third_party"] | None, Parameter(group=FILTERS)]
@@ -61,8 +62,10 @@ def fit(
     from tracker.frontier.index import FitOptions
     from tracker.frontier.question import Question
 
-    if draws < 2:
-        raise TrackerError(f"`--draws {draws}` must be at least 2")
+    if not 2 <= draws <= MOST_DRAWS:
+        raise TrackerError(
+            f"`--draws {draws}` must be from 2 to {MOST_DRAWS:,}", hint="example: `--draws 500`"
+        )
     question = Question(
         vintage=day("vintage", vintage),
         reported_by=ReportedBy(reported_by) if reported_by else None,

@@ -33,7 +33,9 @@ class Window:
     def __post_init__(self) -> None:
         """Check that the window has at least one day."""
         if self.since > self.as_of:
-            raise TrackerError(f"`--since {self.since}` is after `--as-of {self.as_of}`")
+            raise TrackerError(
+                f"`--since {self.since}` is after `--as-of {self.as_of}`", hint="name an earlier `--since`"
+            )
 
     @classmethod
     def year_to(cls, as_of: date) -> Window:

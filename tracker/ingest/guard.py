@@ -97,7 +97,7 @@ def judge(
 
 
 def without_future(batch: Batch, *, today: date) -> Batch:
-    """The batch without values of days that have not come; a score keeps its value and loses such a day.
+    """The batch without values of days that have not come; a score or model is kept and loses such a day.
 
     Tomorrow may have begun in another time zone.
     """
@@ -111,6 +111,15 @@ def without_future(batch: Batch, *, today: date) -> Batch:
         replace(score, evaluated_on=None) if score.evaluated_on and score.evaluated_on > last else score
         for score in batch.scores
     )
+    models = tuple(
+        replace(model, released_at=None) if model.released_at and model.released_at.date() > last else model
+        for model in batch.models
+    )
+    unborn = [one for one, kept in zip(batch.models, models, strict=True) if one is not kept]
+    if unborn:
+        shown = f"{unborn[0].name}: {unborn[0].released_at:%Y-%m-%d}"
+        problem = f"{counted(len(unborn), 'release date')} in the future left out, such as {shown}"
+        batch = replace(batch, models=models, problems=(*batch.problems, problem))
     return replace(batch, scores=scores)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ SHOWN_BYTES, SHOWN_CHARS = (
     4096,
     40,
 )  # of a body that is not JSON; more is read so that no half a secret is shown
+REPOSITORY = re.compile(r"[^\s/\\:]{1,96}(/[^\s/\\:]{1,96})?")
 
 Row = TypeVar("Row")
 Record = TypeVar("Record")
@@ -59,6 +61,14 @@ def whole_text(value: Any) -> Any:
 def text(value: Any) -> str | None:
     """A non-empty string without surrounding spaces; None for anything else."""
     return value.strip() or None if isinstance(value, str) else None
+
+
+def repository(value: Any) -> str | None:
+    """A name that a repository of the Hub can have, `org/name` or the old `name`; None for anything else."""
+    name = text(value)
+    if name is None or REPOSITORY.fullmatch(name) is None or not name.isprintable():
+        return None
+    return None if ".." in name or "." in name.split("/") else name
 
 
 def whole(value: Any) -> int | None:

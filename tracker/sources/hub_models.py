@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -29,11 +28,10 @@ from tracker.settings import Settings
 from tracker.sources import SourceRequest
 from tracker.sources.errors import AbsentError, LayoutError
 from tracker.sources.fetch import MAX_BYTES, Fetcher, SourceResponse
-from tracker.sources.fields import entries, listed, mapping, moment, text, whole
+from tracker.sources.fields import entries, listed, mapping, moment, repository, text, whole
 from tracker.sources.lineage import model_kind, parents
 from tracker.sources.pages import pages
 
-REPOSITORY = re.compile(r"[^\s/\\:]{1,96}(/[^\s/\\:]{1,96})?")
 MAX_ENTRY_BYTES = 1 << 20  # an ordinary entry has 2 to 10 KB
 ABSENT = (401, 404, 410)  # without a token, the Hub answers 401 for a missing repository
 TOO_LARGE = f"an entry is larger than {MAX_BYTES >> 20} MiB and was left out"
@@ -234,19 +232,13 @@ def parse_page(answer: SourceResponse) -> tuple[list[SourceModel], list[str]]:
     return models, problems
 
 
-def is_repository_name(name: str) -> bool:
-    """Whether the Hub could have a repository of this name: `org/name`, or `name` for the oldest ones."""
-    is_possible = REPOSITORY.fullmatch(name) is not None and name.isprintable()
-    return is_possible and ".." not in name and "." not in name.split("/")
-
-
 def parse_entry(row: Any) -> tuple[SourceModel | None, str]:
     """The model of one entry, or why it has none."""
     entry = mapping(row)
     name = text(entry.get("id")) or text(entry.get("modelId"))
     if name is None:
         return None, f"an entry has no name: {str(row)[:60]}"
-    if not is_repository_name(name):
+    if repository(name) is None:
         return None, f"`{name[:80]}` is no name of a repository"
     if entry.get("private") is True:
         return None, f"{name} is private"

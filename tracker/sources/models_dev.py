@@ -12,7 +12,7 @@ from tracker.records.published import (
 )
 from tracker.settings import Settings
 from tracker.sources.errors import LayoutError
-from tracker.sources.fields import built, mapping, moment, price, text, whole
+from tracker.sources.fields import built, mapping, moment, price, repository, text, whole
 from tracker.sources.one_answer import OneAnswer, address
 
 URL = "https://models.dev/api.json"
@@ -58,7 +58,7 @@ def _model(provider: str, name: str, entry: Any) -> SourceModel:
     access = Access.OPEN if is_open is True else Access.CLOSED if is_open is False else Access.UNKNOWN
     return SourceModel(
         name=f"{provider}/{name}",
-        hub_id=name if provider == HUB and "/" in name else None,
+        hub_id=repository(name) if provider == HUB and "/" in name else None,
         organization=text(entry.get("family")),
         access=access,
         released_at=moment(entry.get("release_date")),

@@ -15,7 +15,7 @@ from tracker.records.published import (
     SourceModel,
 )
 from tracker.settings import Settings
-from tracker.sources.fields import built, data_of, mapping, number, price, required, text, whole
+from tracker.sources.fields import built, data_of, mapping, number, price, repository, required, whole
 from tracker.sources.one_answer import address
 from tracker.sources.paged import PagedAnswer
 
@@ -52,7 +52,7 @@ def parse(document: Any) -> Batch:
 
 def _model(entry: Any) -> SourceModel:
     name = required(entry.get("id"), "OpenRouter: a model has no `id`")
-    hub_id, pricing = text(entry.get("hugging_face_id")), mapping(entry.get("pricing"))
+    hub_id, pricing = repository(entry.get("hugging_face_id")), mapping(entry.get("pricing"))
     created_s = number(entry.get("created"))
     is_time = created_s is not None and 0 < created_s < MAX_EPOCH_S
     return SourceModel(

@@ -116,7 +116,7 @@ def read_suite(path: Path) -> Suite:
     except OSError as error:
         raise TrackerError(f"cannot read `{path}`: {error.strerror}", hint=PATH_HINT) from error
     except ValueError as error:  # includes invalid UTF-8
-        raise TrackerError(f"{path}: {error}") from error
+        raise TrackerError(f"{path}: {error}", hint=PATH_HINT) from error
     _check_keys(raw, known={f.name for f in fields(Suite)} - {"name"}, where=str(path))
     for task in raw.get("tasks", []):
         _check_keys(task, known={f.name for f in fields(Task)}, where=f"{path}: {task.get('task', '?')}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.doubles.command import command as tracker
 from tracker import __version__
+from tracker.cli import main
 from tracker.cli.command_line import command_line
 from tracker.errors import near_names
 from tracker.settings import load_settings, log_level
@@ -193,3 +195,50 @@ def test_near_names_are_those_that_hold_what_was_typed_before_those_spelled_like
     typed: str, near: list[str]
 ) -> None:
     assert near_names(typed, ["GPQA diamond", "PIQA", "MMLU", "Winogrande"]) == near
+
+
+LONG = "a" * 5000
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("fit", LONG), "File name too long"),
+        (("suites", LONG), "File name too long"),
+        (("export", LONG), "File name too long"),
+        (("store", "export", LONG), "File name too long"),
+        (("research", "show", "x"), "there is no study yet"),
+        (("queue", "park", "x"), "there is no model in the queue yet"),
+        (("index", "fit", "--draws", "9" * 26), "must be from 2 to 100,000"),
+        (("frontier", "--fits-gb", "nan"), "example: `--fits-gb 24`"),
+        (("frontier", "--as-of", "0001-01-01"), "no open model is left"),
+    ],
+)
+def test_an_impossible_value_is_one_sentence_with_a_hint(arguments: tuple[str, ...], says: str) -> None:
+    done = tracker(*arguments)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "\nhint: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr) < 600
+
+
+@pytest.mark.usefixtures("home")
+def test_a_folder_that_may_not_be_read_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: object) -> object:
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "closed"))
+
+    monkeypatch.setattr("pathlib.Path.iterdir", refuse)  # root may read everything
+    with pytest.raises(SystemExit) as end:
+        main(["import", str(tmp_path), "--dry-run"])
+    assert end.value.code == 1
+    assert f"`{tmp_path / 'closed'}`: Permission denied" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("home")
+def test_a_digest_of_the_first_days_of_the_calendar_is_empty() -> None:
+    done = tracker("digest", "--until", "0001-01-01")
+    assert (done.returncode, "Nothing changed." in done.stdout) == (0, True)

@@ -221,7 +221,7 @@ def test_people_see_the_id_beside_every_months_figure(capsys: Capture) -> None:
         (("frontier", "outlook", "--as-of", "2023-12-01"), "12 months are needed"),
         (("frontier", "outlook", "--as-of", "2023-01-01"), "no open model is left"),
         (("index", "fit", "--ridge", "0"), "`--ridge 0.0` must be more than 0"),
-        (("index", "fit", "--draws", "1"), "`--draws 1` must be at least 2"),
+        (("index", "fit", "--draws", "1"), "`--draws 1` must be from 2 to 100,000"),
     ],
     ids=lambda value: "_".join(value) if isinstance(value, tuple) else "",
 )

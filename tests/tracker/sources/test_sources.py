@@ -20,6 +20,7 @@ from tests.doubles.sources_double import (
 from tracker.ingest.guard import without_future
 from tracker.records.published import (
     Access,
+    Batch,
     ModelKind,
     SourceModel,
     SourceScore,
@@ -388,6 +389,42 @@ def test_days_in_the_future_are_left_out_and_their_scores_kept() -> None:
     assert kept.problems == ("1 value of days in the future, such as 2099-01-01",)
     tomorrow = lmarena.parse(arena_row(leaderboard_publish_date="2026-01-02"))
     assert without_future(tomorrow, today=date(2026, 1, 1)) == tomorrow
+
+
+def test_a_release_in_the_future_is_left_out_with_a_note_and_the_model_kept() -> None:
+    models = [SourceModel(f"a/{day}", released_at=datetime(2026, 1, day, tzinfo=UTC)) for day in (1, 2, 3)]
+    kept = without_future(Batch(models=tuple(models)), today=date(2026, 1, 1))
+    assert [model.released_at for model in kept.models] == [
+        models[0].released_at,
+        models[1].released_at,
+        None,
+    ]
+    assert kept.problems == ("1 release date in the future left out, such as a/3: 2026-01-03",)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("acme/Atlas-1B.v2", "acme/Atlas-1B.v2"),
+        ("gpt2", "gpt2"),
+        ("../../x", None),
+        ("a/b/c", None),
+        ("acme/b\x1b[31m", None),
+        ("acme/\u202eb", None),
+        ("https://huggingface.co/acme/b", None),
+        ("x" * 200, None),
+        (["acme/b"], None),
+    ],
+)
+def test_a_name_of_the_hub_that_no_repository_can_have_is_none_and_opens_no_model(
+    name: Any, expected: str | None
+) -> None:
+    (found,) = openrouter.parse({"data": [{"id": "acme/b", "hugging_face_id": name}]}).models
+    assert (found.hub_id, found.access) == (expected, Access.OPEN if expected else Access.UNKNOWN)
+    if isinstance(name, str) and "/" in name:
+        document = {"huggingface": {"models": {name: {"open_weights": True}}}}
+        found_here = [model.hub_id for model in models_dev.parse(document).models]
+        assert found_here in ([expected], [])
 
 
 def test_popularity_makes_no_model_a_changed_one() -> None:
