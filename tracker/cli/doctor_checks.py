@@ -260,7 +260,12 @@ def store(settings: Settings) -> Iterator[Check]:
         return
     age_days = (settings.now() - made).total_seconds() / 86400
     status = "warn" if age_days > OLD_SNAPSHOT_DAYS else "ok"
-    detail = f"{counted(runs, 'run')}; snapshot of {made:%Y-%m-%d %H:%M} UTC, {age_days:.1f} days old"
+    detail = f"{counted(runs, 'run')}; snapshot of {made:%Y-%m-%d %H:%M} UTC, "
+    if age_days < -1:
+        hint = "set the clock of this machine; where it was ahead, `tracker store publish` makes a new one"
+        yield Check("store", "warn", f"{detail}which is in the future", hint)
+        return
+    detail += f"{max(age_days, 0):.1f} days old"
     yield Check("store", status, detail, "`tracker weekly` updates it")
 
 

@@ -119,9 +119,15 @@ def status(*, as_json: JsonFlag = False) -> None:
     if not found.sources:
         print("nothing has been ingested yet; run `tracker ingest`")
     for row in found.sources:
-        age = "never complete" if row["age_days"] is None else f"{row['age_days']:.0f} days ago"
+        age = _age(row["age_days"])
         late = ", overdue" if row["is_overdue"] else ""
         print(f"{row['source']:<20} {row['status']:<28} {moment(row['completed_at'])} ({age}{late})")
+
+
+def _age(age_days: float | None) -> str:
+    if age_days is None:
+        return "never complete"
+    return "in the future: a clock was ahead" if age_days < -1 else f"{max(age_days, 0):.0f} days ago"
 
 
 @app.command

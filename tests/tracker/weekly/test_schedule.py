@@ -9,6 +9,7 @@ import shlex
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,10 +26,14 @@ from tracker.answers.weekly_timer import (
     installed_timer,
     last_digest,
     next_cron_start,
+    weekly_schedule,
     with_unit_times,
 )
+from tracker.cli import main
 from tracker.errors import TrackerError
 from tracker.settings import Settings
+from tracker.store import publish
+from tracker.store.database import open_database
 from tracker.weekly import schedule
 from tracker.weekly.schedule import (
     CRON,
@@ -260,3 +265,43 @@ def test_without_systemd_and_cron_it_says_what_to_do(
         schedule.install(plan(settings))
     assert "tracker schedule print" in caught.value.hint
     assert installed_timer(settings.now()).kind is None
+
+
+@pytest.mark.parametrize(
+    ("ended", "age_days", "is_overdue", "says"),
+    [
+        ([-2], 2, False, "(2 days ago)"),
+        ([-9], 9, True, "(9 days ago, overdue)"),
+        ([-9, 400], 9, True, "(9 days ago, overdue)"),  # the last one by a clock that was ahead
+        ([-2, 400], 2, False, "(2 days ago)"),
+        ([400], -400, True, "(in the future: a clock was ahead, overdue)"),
+        ([0.3], -0.3, False, "(0 days ago)"),  # a clock that went back by some hours
+    ],
+)
+def test_schedule_status_counts_no_ingest_that_a_wrong_clock_dated(
+    ended: list[float],
+    age_days: float,
+    is_overdue: bool,
+    says: str,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = datetime(2026, 11, 20, tzinfo=UTC)
+    monkeypatch.setenv("TRACKER_HOME", str(settings.home))
+    monkeypatch.setenv("TRACKER_NOW", now.isoformat())
+    settings.home.mkdir()
+    with closing(open_database(settings.db_path, wait_s=0.0)) as store:
+        for number, days in enumerate(ended):
+            at = now.replace(tzinfo=None) + timedelta(days=days)
+            store.execute(
+                "insert into ingests (ingest_id, source, status, started_at, ended_at, n_seen, n_new,"
+                " n_changed, n_gone, problems, raw_sha256)"
+                " values ($id, 'epoch', 'completed', $at, $at, 1, 1, 0, 0, '[]', '[]')",
+                {"id": f"{at:%Y%m%d}-{number}", "at": at},
+            )
+    publish(settings)
+    (row,) = weekly_schedule(settings, now).sources
+    assert (row["age_days"], row["is_overdue"]) == (pytest.approx(age_days), is_overdue)
+    main(["schedule", "status"])
+    assert says in capsys.readouterr().out
