@@ -93,8 +93,7 @@ def hub_gguf(name: GgufName, *, known: Iterable[str] = ()) -> Model:
             raise UnreachableError(f"{error}, and `{name.repository}` is not fully cached") from error
         _log.warning("%s; using the cached commit %s of %s", error, cached.revision[:12], cached.model_id)
         return cached
-    if not info.sha:
-        raise UnreachableError(f"the Hub names no commit for `{info.id}`")
+    assert info.sha is not None  # as `read_info` requires
     models = gguf_models(sibling.rfilename for sibling in info.siblings or ())
     chosen = choose_gguf(models, name.file, info.id)
     _tell_choice(info.id, chosen, models, asked=name.file)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -62,6 +63,7 @@ EXPAND: list[ExpandModelProperty_T] = [
     "siblings",
     "tags",
 ]
+COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 TOKENIZER_CONFIG = "tokenizer_config.json"
 DATA_SET_S = 5.0  # to find out whether data sets can be had
 REQUEST_S = 20.0  # the library itself waits without limit
@@ -155,8 +157,7 @@ def download_model(model: Model) -> Path:
 
 def _checked_model(info: ModelInfo, *, trust_remote_code: bool) -> Model:
     """The model described by the Hub's metadata, checked to be loadable here."""
-    if not info.sha:
-        raise UnreachableError(f"the Hub names no commit for `{info.id}`")
+    assert info.sha is not None  # as `read_info` requires
     names = [sibling.rfilename for sibling in info.siblings or ()]
     refuse_unloadable(names, info.id, base_models=stated_parents(info))
     config = check_config(info.config if isinstance(info.config, dict) else {}, info.id)
@@ -219,12 +220,27 @@ def read_info(model_id: str, revision: str | None, *, known: Iterable[str] = ())
 
     Raises:
         TrackerError: there is no such repository or revision; similar names are suggested.
-        UnreachableError: the Hub is down.
+        UnreachableError: the Hub is down, or its answer is not what the Hub's is.
     """
     for attempt in retrying():
         with attempt, hub_errors(model_id, revision, known=known):
-            return HfApi().model_info(model_id, revision=revision, expand=EXPAND, timeout=REQUEST_S)
+            try:
+                info = HfApi().model_info(model_id, revision=revision, expand=EXPAND, timeout=REQUEST_S)
+            except (KeyError, TypeError, AttributeError) as error:  # the library takes any JSON as it is
+                raise _unreadable(model_id) from error
+            names = [info.id, *(sibling.rfilename for sibling in info.siblings or ())]
+            if not all(isinstance(name, str) and name for name in names):
+                raise _unreadable(model_id)
+            if info.sha is None or COMMIT.fullmatch(str(info.sha)) is None:
+                message = f"{constants.ENDPOINT} names no commit for `{model_id}`"
+                raise UnreachableError(message, hint="check HF_ENDPOINT, or use another mirror")
+            return info
     raise AssertionError("the last attempt returns or raises")
+
+
+def _unreadable(model_id: str) -> UnreachableError:
+    message = f"{constants.ENDPOINT} describes `{model_id}` in a form that cannot be read"
+    return UnreachableError(message, hint="check HF_ENDPOINT, or use another mirror")
 
 
 def check_access(model_id: str, revision: str, *, file: str = "config.json") -> None:

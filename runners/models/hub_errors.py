@@ -131,8 +131,14 @@ def _http_error(model_id: str, error: HfHubHTTPError) -> TrackerError:
 
 
 def _unknown(model_id: str, known: Iterable[str]) -> UnknownNameError:
-    error = UnknownNameError("model", model_id, known={*known, *_hub_names(model_id)})
-    error.hint = f"{error.hint or 'use `org/name`'} (a private model needs `hf auth login`)"
+    names = {*known, *_hub_names(model_id)}
+    error = UnknownNameError("model", model_id, known=names - {model_id})
+    error.hint = f"{error.hint if names else 'use `org/name`'} (a private model needs `hf auth login`)"
+    if model_id in names:
+        error.hint = (
+            "the Hub had it before: it was deleted, renamed, or made private, which needs `hf auth login`;"
+            " HF_HUB_OFFLINE=1 takes the copy in its cache"
+        )
     return error
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from tracker.formats.bounded import DAMAGED_HINT, ForeignFileError, checked_name, json_lines, sha256_of
 from tracker.formats.foreign_run import UNKNOWN_END, ForeignRun, ForeignTask, Reported
+from tracker.formats.lm_eval_results import SHARES
 from tracker.records import Item
 from tracker.records.origins import named_id
 from tracker.sources.every_eval_ever import read_result, score_range, seconds
@@ -155,12 +156,14 @@ def _reported(path: Path, task: str, result: Mapping[str, Any], ends: tuple[floa
         raise ForeignFileError(problem, hint=DAMAGED_HINT)
     metric = text(config.get("metric_id")) or text(config.get("metric_name")) or "score"
     better = config.get("lower_is_better")
+    filter_name = text(_details(result).get("filter"))  # which only our own records have
+    is_mean = config.get("score_type") == "binary" or (filter_name is not None and metric in SHARES)
     found = Reported(
         checked_name(metric, str(path), "a metric"),
-        text(_details(result).get("filter")) or NO_FILTER,
+        filter_name or NO_FILTER,
         value,
         higher_is_better=not better if isinstance(better, bool) else None,
-        is_mean=True if config.get("score_type") == "binary" else None,
+        is_mean=True if is_mean else None,
     )
     if ends is None:
         return found

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
@@ -455,3 +456,33 @@ def test_resolve_a_cache_that_has_only_the_configuration_is_not_taken_for_the_mo
     huggingface_hub.hf_hub_download("acme/tiny-1b", "config.json", revision=revision)  # as the fit check does
     folder = download_model(resolve_model("acme/tiny-1b", HERE, settings))
     assert (folder / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"sha": None}, "names no commit"),
+        ({"sha": "main"}, "names no commit"),
+        ({"sha": "../../x"}, "names no commit"),
+        ({"siblings": [{"rfilename": None}]}, "in a form that cannot be read"),
+        ({"siblings": [{}]}, "in a form that cannot be read"),
+        ({"safetensors": {"total": -5}}, "in a form that cannot be read"),
+        ({"id": 5}, "in a form that cannot be read"),
+    ],
+)
+def test_resolve_metadata_that_are_not_the_hubs_are_one_sentence(
+    said: dict[str, Any], words: str, hub: Hub, settings: Settings
+) -> None:
+    hub.infos["Qwen/Qwen3-8B"] |= said
+    with pytest.raises(UnreachableError, match=words) as caught:
+        resolve_model("Qwen/Qwen3-8B", HERE, settings)
+    assert caught.value.hint
+
+
+def test_resolve_a_model_that_the_hub_no_longer_has_is_not_its_own_suggestion(
+    hub: Hub, settings: Settings
+) -> None:
+    with pytest.raises(UnknownNameError, match="no model is called `acme/gone`") as caught:
+        resolve_model("acme/gone", HERE, settings, known=["acme/gone", "acme/gone-2"])
+    assert "did you mean" not in caught.value.hint
+    assert "deleted, renamed, or made private" in caught.value.hint

@@ -141,6 +141,20 @@ def test_records_read_elsewhere_have_the_same_scores_intervals_and_items(
     assert sum(file.n_rows for file in again.files) == sum(file.n_rows for file in exported.files)
 
 
+def test_records_whose_score_was_edited_are_refused_elsewhere(tmp_path: Path, settings: Settings) -> None:
+    import_results(write_lm_eval(tmp_path / "in"), settings)
+    (file,) = export_results(tmp_path / "out", ExportRequest(EEE), settings).files
+    path = next((tmp_path / "out").rglob(Path(file.file).name))
+    record = json.loads(path.read_text())
+    assert record["evaluation_results"][0]["score_details"]["score"] == 0.625
+    record["evaluation_results"][0]["score_details"]["score"] = 0.75
+    path.write_text(json.dumps(record))
+    elsewhere = Settings(home=tmp_path / "elsewhere")
+    with pytest.raises(TrackerError, match=r"sums: it states 0\.7500, but the mean of its items is 0\.6250"):
+        import_results(path, elsewhere)
+    assert not list(elsewhere.items_path.glob("*"))
+
+
 def some_run(settings: Settings) -> Run:
     return next(run for run in map(read_run, run_folders(settings.items_path)) if run.scores)
 
