@@ -24,8 +24,9 @@ MAX_EVAL_COST = 3.0  # loading and answering; there is nothing to train on there
 MAX_GAIN = 0.4  # share of the shipped script's bits that no change of one training saves
 # share of log V that an untrained model loses at least; the frequencies of the symbols alone give 0.82
 LEAST_UNTRAINED = 0.75
-# nats by which held-out text may be easier than the training's own, where it is not so for the shipped script
-MAX_BEYOND_TRAINING, BEYOND_DEVIATIONS = 0.15, 3.0
+# nats by which scored text may be easier than control text, where it is not so for the shipped script. Both
+# scripts are asked about the same windows: of 100 honest ones none came to half of that
+MAX_BEYOND_CONTROL, BEYOND_DEVIATIONS = 0.08, 2.0
 # cosine of the numbers of two beginnings: by chance the deviation is 1 ÷ √n
 ALIKE, ALIKE_DEVIATIONS = 0.12, 6.0
 MIN_ALIKE_NUMBERS = 256  # fewer are alike by chance: gains and biases
@@ -139,18 +140,20 @@ def untrained_finding(loss: MeanLoss, *, vocab_size: int) -> Finding | None:
 
 
 def beyond_finding(
-    held_out: MeanLoss, training: MeanLoss, *, shipped_held_out: float, shipped_training: float
+    held_out: MeanLoss, control: MeanLoss, *, shipped_held_out: float, shipped_control: float
 ) -> Finding | None:
-    """Whether held-out text is easier than what was trained on, compared with the shipped script."""
-    usual = shipped_held_out - shipped_training
-    below = usual - (held_out.nats - training.nats)
-    noise = BEYOND_DEVIATIONS * math.hypot(held_out.stderr, training.stderr)
-    if not below > MAX_BEYOND_TRAINING + noise:
+    """Whether the scored text is easier than the control text, compared with the shipped script.
+
+    Both are held out, and control text is scored nowhere. What a model remembers of its training text changes
+    neither, so that a script may remember less than the shipped one.
+    """
+    usual = shipped_held_out - shipped_control
+    below = usual - (held_out.nats - control.nats)
+    few_windows = BEYOND_DEVIATIONS * math.hypot(held_out.stderr, control.stderr)
+    if not below > max(MAX_BEYOND_CONTROL, few_windows):
         return None
-    detail = (
-        f"held-out text is {below:.2f} nats easier than the training's own text allows: what is known of it "
-    )
-    return Finding("not_what_was_trained", f"{detail}does not come from the training")
+    detail = f"the scored text is {below:.2f} nats easier than other held-out text allows"
+    return Finding("not_what_was_trained", f"{detail}: what is known of it does not come from the training")
 
 
 def start_finding(starts: Sequence[WeightStart], *, n_shipped: int) -> Finding | None:

@@ -11,9 +11,8 @@ asked, that remembers or counts its questions, or that answers at random gives o
 rounding could explain are tested once more, all together: they must not favour what really comes next.
 
 Before these, a process that is given no checkpoint answers for the untrained models of some seeds, on text
-of the training alone. And some of the training's own text is mixed with the held-out text: who predicts the
-latter much better than what was trained on has its knowledge from elsewhere. Nothing that a training says of
-itself decides anything.
+that is held out and not scored. Such text is mixed with the scored text as well: who predicts the latter much
+better has its knowledge from elsewhere. Nothing that a training says of itself decides anything.
 
 A process is started when the one before it is gone: two at once could tell each other what they saw.
 """
@@ -48,6 +47,7 @@ from runners.research.evaluation.logits_client import (
 )
 from runners.research.problem.tiers import Tier
 from runners.sandbox.run import Sandbox
+from tracker.records.studies import Split
 from tracker.wording import counted
 
 BATCH_BYTES = 32 << 20  # of logits in one answer
@@ -56,8 +56,9 @@ SPLIT_BYTES = 16 << 30  # of logits per split: a large vocabulary is measured on
 KEPT_BYTES = 512 << 20  # of log-probabilities that are kept to be compared
 MAX_PLACES = 16  # of one window that are compared: rather more windows than more places
 PROBED_SHARE = {"cpu": 1, "cuda": 2}  # one of so many windows is asked again
-TRAIN_WINDOWS, TRAIN_SHARE = 256, 4  # of the training's own text; at most one for so many held-out ones
-UNTRAINED_TOKENS = 4096  # of the training's own text, that an untrained model is asked about
+CONTROL_SPLIT = str(Split.TEST)
+CONTROL_WINDOWS, CONTROL_SHARE = 256, 4  # of control text; at most one for so many scored ones
+UNTRAINED_TOKENS = 4096  # of the control text, that an untrained model is asked about
 # imported before the script, outside of its account: torch imports them where these words are used
 COMPILER, COMPILER_WORDS = (("torch._dynamo",), ("torch.optim", "import optim", "utils.checkpoint"))
 ALTERED_SHARE = 0.75  # of these, with another end
@@ -104,7 +105,7 @@ class Evaluation:
 
     bpb: Mapping[str, float]
     held_out: MeanLoss = NO_LOSS  # over all splits together
-    training: MeanLoss = NO_LOSS  # on the training's own text
+    control: MeanLoss = NO_LOSS  # on held-out text that is not scored
     n_params: int | None = None
     torch_cpu_s: float = 0.0  # of starting Python and importing torch
     startup_cpu_s: float = 0.0  # the same with what the script makes torch import
@@ -122,7 +123,7 @@ class Windows:
     """Pieces of text: (N, T + 1) tokens each, and the split each belongs to."""
 
     tokens: Tokens
-    split_of: NDArray[np.int64]  # place in `splits`; one more than the last for text of the training
+    split_of: NDArray[np.int64]  # place in `splits`; one more than the last for control text
     splits: tuple[str, ...]
 
 
@@ -144,7 +145,7 @@ class EvaluationSpec:
     corpus: Corpus
     splits: tuple[str, ...]
     is_probed: bool = True  # not needed for our own script
-    sequences: Path | None = None  # the training's own text, as its process got it
+    has_control: bool = False  # whether text that is not scored is mixed with the splits
     seed: int = 0  # of the training
     n_shipped: int = 0  # parameters of the shipped script; for checks that compare with it
 
@@ -172,7 +173,7 @@ def evaluate(model: TrainedModel, spec: EvaluationSpec, *, sandbox: Sandbox, fol
         except ValueError as error:
             return replace(found, problem=AnswerError("unreadable_checkpoint", str(error)))
     draw = secrets.SystemRandom()
-    windows = with_training_text(held_out_windows(spec), spec, draw)
+    windows = with_control_text(held_out_windows(spec), spec)
     probes = drawn_probes(windows, spec, draw) if spec.is_probed else []
     seeds = (draw.getrandbits(31), draw.getrandbits(31), spec.seed)
     modules = needed_modules(model.script.read_text())
@@ -196,8 +197,8 @@ def evaluate(model: TrainedModel, spec: EvaluationSpec, *, sandbox: Sandbox, fol
             found = replace(found, favours=favours, finding=proof or found.finding)
         if found.finding is None and not np.isfinite(measured.nats).all():
             raise AnswerError(NOT_FINITE, "the trained model returned values that are not finite")
-        held_out, training = (mean_loss(measured, windows, is_training=each) for each in (False, True))
-        found = replace(found, bpb=scores(measured, windows), held_out=held_out, training=training)
+        held_out, control = (mean_loss(measured, windows, is_control=each) for each in (False, True))
+        found = replace(found, bpb=scores(measured, windows), held_out=held_out, control=control)
     except AnswerError as problem:
         found = replace(found, bpb={}, problem=problem)
     for server in (untrained, first, second):
@@ -228,7 +229,7 @@ def _size_finding(checkpoint: StoredCheckpoint, spec: EvaluationSpec) -> Finding
 def _begins(
     server: LogitsServer, starts: Sequence[WeightStart], windows: Windows, spec: EvaluationSpec
 ) -> Finding | None:
-    """Ask the untrained models about text of the training: two of unknown seeds, and the training's own."""
+    """Ask the untrained models about the control text: two of unknown seeds, and the training's own."""
     if (finding := start_finding(starts, n_shipped=spec.n_shipped)) is not None:
         return finding
     V, T = spec.corpus.meta.vocab_size, spec.tier.context
@@ -249,31 +250,35 @@ def _begins(
 
 def held_out_windows(spec: EvaluationSpec) -> Windows:
     """The windows of every split, spread evenly over it: the same ones for every model."""
-    T, V = spec.tier.context, spec.corpus.meta.vocab_size
     found, split_of = [], []
     for i, split in enumerate(spec.splits):
-        n_tokens = len(spec.corpus.tokens(split))
-        n = min(spec.tier.eval_tokens, SPLIT_BYTES // (4 * V), n_tokens - 1) // T
-        starts = np.linspace(0, n_tokens - 1 - T, n).astype(np.int64)
-        found.append(spec.corpus.windows(split, starts, T + 1))
-        split_of.append(np.full(n, i))
+        starts = _starts(spec, split)
+        found.append(spec.corpus.windows(split, starts, spec.tier.context + 1))
+        split_of.append(np.full(len(starts), i))
     return Windows(np.concatenate(found), np.concatenate(split_of), spec.splits)
 
 
-def with_training_text(windows: Windows, spec: EvaluationSpec, draw: random.Random) -> Windows:
-    """The windows with some of the training's own sequences, which belong to no split."""
-    if spec.sequences is None:
+def with_control_text(windows: Windows, spec: EvaluationSpec) -> Windows:
+    """The windows with those of the control text, which belong to no split: of `test`, between its own."""
+    if not spec.has_control:
         return windows
-    T = spec.tier.context
-    dtype = {1: "u1", 2: "<u2"}[spec.corpus.meta.token_bytes]
-    sequences = np.memmap(spec.sequences, dtype=dtype, mode="r").reshape(-1, T + 1)
-    n = max(1, min(len(sequences), TRAIN_WINDOWS, len(windows.tokens) // TRAIN_SHARE))
-    chosen = np.asarray(sequences[draw.sample(range(len(sequences)), n)])
+    starts = _starts(spec, CONTROL_SPLIT)
+    n = max(1, min(CONTROL_WINDOWS, len(starts) - 1, len(windows.tokens) // CONTROL_SHARE))
+    between = (starts[:-1] + starts[1:]) // 2 if len(starts) > 1 else starts
+    chosen = between[np.linspace(0, len(between) - 1, n).astype(np.int64)]
     return Windows(
-        np.concatenate([windows.tokens, chosen]),
+        np.concatenate([windows.tokens, spec.corpus.windows(CONTROL_SPLIT, chosen, spec.tier.context + 1)]),
         np.concatenate([windows.split_of, np.full(n, len(windows.splits))]),
         windows.splits,
     )
+
+
+def _starts(spec: EvaluationSpec, split: str) -> NDArray[np.int64]:
+    """Places of the windows of a split, spread evenly over it."""
+    T, V = spec.tier.context, spec.corpus.meta.vocab_size
+    n_tokens = len(spec.corpus.tokens(split))
+    n = min(spec.tier.eval_tokens, SPLIT_BYTES // (4 * V), n_tokens - 1) // T
+    return np.linspace(0, n_tokens - 1 - T, n).astype(np.int64)
 
 
 def drawn_probes(windows: Windows, spec: EvaluationSpec, draw: random.Random) -> list[WindowProbe]:
@@ -445,9 +450,9 @@ def log_probs(logits: LogProbs) -> LogProbs:
         return np.asarray(shifted - np.log(total).astype(np.float32), dtype=np.float32)
 
 
-def mean_loss(measured: WindowLosses, windows: Windows, *, is_training: bool) -> MeanLoss:
-    """Nats per token of the held-out windows, or of the training's own."""
-    chosen = (windows.split_of == len(windows.splits)) == is_training
+def mean_loss(measured: WindowLosses, windows: Windows, *, is_control: bool) -> MeanLoss:
+    """Nats per token of the scored windows, or of the control text's."""
+    chosen = (windows.split_of == len(windows.splits)) == is_control
     if not chosen.any():
         return NO_LOSS
     nats, n_scored = measured.nats[chosen], measured.n_scored[chosen]

@@ -298,7 +298,7 @@ class TrainingAttempt:
             corpus,
             self.splits,
             is_probed=not is_ours,
-            sequences=self.work / "data.bin",
+            has_control=True,
             seed=training.seed,
             n_shipped=self.n_shipped,
         )
@@ -356,7 +356,7 @@ def evidence_of(found: Evaluation) -> dict[str, float]:
     sums = found.favours
     return {
         "held_out_nats": round(found.held_out.nats, 5),
-        "training_nats": round(found.training.nats, 5),
+        "control_nats": round(found.control.nats, 5),
         "evaluation_work_s": round(found.work_s, 3),
         "prepare_s": round(found.prepare_s, 3),
         "torch_cpu_s": round(found.torch_cpu_s, 3),

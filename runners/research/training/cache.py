@@ -56,7 +56,7 @@ from tracker.records.studies import (
 from tracker.serialization import dump_json, load_json, write_atomically
 
 BASELINE_HINT = "`tracker doctor` says what works on this machine"
-VERSION = "5"  # of training and evaluator: another one gives other keys
+VERSION = "6"  # of training and evaluator: another one gives other keys
 KEPT_SPLITS = (str(Split.VAL), str(Split.SELECT))  # always measured, and shared by all studies of a home
 # of a tier: what cannot change a result, and the script, which has its own place
 NOT_IN_KEY = ("description", "choices", "limits", "program", "numbers", "script")
@@ -259,13 +259,13 @@ def _new_folder(path: Path) -> Path:
 
 
 def _beyond_finding(seen: Evaluation, shipped: Training) -> Finding | None:
-    """Whether an edited script knows more of the held-out text than of its own."""
+    """Whether an edited script knows more of the scored text than of other held-out text."""
     usual = shipped.evidence
     return beyond_finding(
         seen.held_out,
-        seen.training,
+        seen.control,
         shipped_held_out=usual["held_out_nats"],
-        shipped_training=usual["training_nats"],
+        shipped_control=usual["control_nats"],
     )
 
 

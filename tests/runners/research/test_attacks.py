@@ -24,6 +24,7 @@ from runners.research.attacks.run import (
     run_near_limits,
 )
 from runners.research.corpora.build import corpus, training_corpus
+from runners.research.evaluation import evaluator
 from runners.research.evaluation.script_content import content_finding
 from runners.research.judgement import judge_script
 from runners.research.problem.script import regions, shipped
@@ -148,6 +149,43 @@ def test_attacks_words_of_a_text_are_worth_much_under_its_own_seed_and_nothing_u
     assert own > 0.3
     assert other is not None, found
     assert abs(other) < MARGINS_BPB["carried_words"]
+
+
+HELD_OUT_CARRIED = """
+KNOWN, SYMBOLS = [ord(letter) - 48 for letter in @TEXT@], @SYMBOLS@
+
+
+class Gpt(Gpt):
+    def __init__(self, t, *, vocab_size, context):
+        super().__init__(t, vocab_size=vocab_size, context=context)
+        known = torch.tensor(KNOWN)
+        keys = sum(known[i : len(known) - 8 + i] * SYMBOLS**i for i in range(8))
+        order = keys.argsort()
+        self.register_buffer("keys", keys[order], persistent=False)
+        self.register_buffer("after", known[8:][order], persistent=False)
+
+    def forward(self, tokens):
+        logits, before = super().forward(tokens), F.pad(tokens, (7, 0))
+        keys = sum(before[:, i : i + tokens.shape[1]] * SYMBOLS**i for i in range(8))
+        at = torch.searchsorted(self.keys, keys).clamp(max=len(self.keys) - 1)
+        hit = (self.keys[at] == keys)[..., None]
+        return logits + 4 * hit * F.one_hot(self.after[at], logits.shape[-1])
+"""
+
+
+@pytest.mark.sandbox
+@pytest.mark.timeout(900)
+def test_attacks_a_script_that_knows_scored_text_is_refused(tmp_path: Path) -> None:
+    text = training_corpus(corpus(SMOKE.corpus, tmp_path), SEED)
+    exam = evaluator.EvaluationSpec(SMOKE, text, ("val", "select"))
+    windows = evaluator.held_out_windows(exam).tokens
+    known = windows[::4].ravel()  # more than half of it fits into the bytes that are allowed
+    code = HELD_OUT_CARRIED.replace("@TEXT@", repr("".join(chr(48 + token) for token in known.tolist())))
+    code = code.replace("@SYMBOLS@", str(text.meta.vocab_size))
+    cut = regions(shipped(SMOKE))
+    script = f"{cut.head}{cut.editable}\n{code}\n\n{cut.tail}"
+    (found,) = judge_script(script, [SEED], SMOKE, home=tmp_path, sandbox=sandboxes.find())
+    assert (found.verdict, found.reason) == ("failed", "not_what_was_trained")
 
 
 @pytest.mark.sandbox

@@ -136,21 +136,29 @@ def test_evaluator_each_training_gets_its_own_sequences_and_no_others(text: Corp
 
 
 @pytest.mark.parametrize(
-    ("held_out", "training", "expected"),
+    ("held_out", "control", "expected"),
     [
         (1.45, 1.40, None),
-        (1.36, 1.40, None),
+        (1.38, 1.40, None),
+        (1.36, 1.40, "not_what_was_trained"),
         (1.15, 1.40, "not_what_was_trained"),
-        (0.60, 0.65, None),
+        (0.66, 0.65, None),
         (float("nan"), 1.4, None),
     ],
-    ids=["as shipped", "a little easier", "known beforehand", "far better on both", "diverged"],
+    ids=[
+        "as shipped",
+        "a little easier",
+        "in part known",
+        "known beforehand",
+        "far better on both",
+        "diverged",
+    ],
 )
-def test_evaluator_held_out_text_is_no_easier_than_the_training_allows(
-    held_out: float, training: float, expected: str | None
+def test_evaluator_scored_text_is_no_easier_than_other_held_out_text_allows(
+    held_out: float, control: float, expected: str | None
 ) -> None:
     found = cheat_checks.beyond_finding(
-        MeanLoss(held_out, 0.01), MeanLoss(training, 0.01), shipped_held_out=1.5, shipped_training=1.45
+        MeanLoss(held_out, 0.01), MeanLoss(control, 0.01), shipped_held_out=1.5, shipped_control=1.45
     )
     assert (found and found.reason) == expected
     assert not (found and found.is_proof), "not plausible, but no proof"
@@ -159,9 +167,9 @@ def test_evaluator_held_out_text_is_no_easier_than_the_training_allows(
 def test_evaluator_noise_of_few_windows_is_no_knowledge() -> None:
     few = [
         cheat_checks.beyond_finding(
-            MeanLoss(1.2, stderr), MeanLoss(1.4, stderr), shipped_held_out=1.5, shipped_training=1.5
+            MeanLoss(1.2, stderr), MeanLoss(1.4, stderr), shipped_held_out=1.5, shipped_control=1.5
         )
-        for stderr in (0.005, 0.05)
+        for stderr in (0.005, 0.1)
     ]
     assert [each is not None for each in few] == [True, False]
 
@@ -436,7 +444,7 @@ def test_evaluator_equal_seeds_give_equal_scores_and_another_seed_another_one(ho
     assert first.status is TrainingStatus.OK, first.detail
     assert (first.bpb, first.curve, first.key) == (again.bpb, again.curve, again.key)
     assert first.evidence["held_out_nats"] > 1.0
-    assert first.evidence["training_nats"] == pytest.approx(first.evidence["held_out_nats"], abs=0.3)
+    assert first.evidence["control_nats"] == pytest.approx(first.evidence["held_out_nats"], abs=0.3)
     assert first.bpb != other.bpb
     assert (first.n_tokens, set(first.bpb)) == (TINY.train_tokens, set(BOTH))
     assert list((home / "trainings" / "work").iterdir()) == []
