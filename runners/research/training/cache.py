@@ -34,7 +34,7 @@ from runners.research.evaluation.cheat_checks import (
 from runners.research.evaluation.evaluator import Evaluation
 from runners.research.evaluation.seed_similarity import likeness_finding
 from runners.research.problem import script as scripts
-from runners.research.problem.tiers import Tier
+from runners.research.problem.tiers import TaskKind, Tier
 from runners.research.training.attempt import (
     TrainingAttempt,
     TrainingContext,
@@ -54,6 +54,7 @@ from tracker.records.studies import (
     TrainingStatus,
 )
 from tracker.serialization import dump_json, load_json, write_atomically
+from tracker.wording import counted
 
 BASELINE_HINT = "`tracker doctor` says what works on this machine"
 VERSION = "6"  # of training and evaluator: another one gives other keys
@@ -125,6 +126,8 @@ def _trained(change: Change, seed: int, context: TrainingContext, splits: Sequen
         device=context.tier.device,
     )
     wanted = tuple(dict.fromkeys([*KEPT_SPLITS, *(str(split) for split in splits)]))
+    if context.tier.kind is TaskKind.LANGUAGE_MODEL:
+        _refuse_short_text(context)
     shipped = _shipped(seed, context) if change.script is not None else None
     try:
         with _slot(context, alone=shipped is not None) as slot:
@@ -139,6 +142,18 @@ def _trained(change: Change, seed: int, context: TrainingContext, splits: Sequen
             raise DiskFullError(str(context.folder)) from error
         raise
     return training
+
+
+def _refuse_short_text(context: TrainingContext) -> None:
+    """Raises TrackerError where a split has no whole window: there is nothing to train on, or to score."""
+    needed = context.tier.context + 1
+    for split, n_tokens in context.corpus.meta.n_tokens.items():
+        if n_tokens < needed:
+            message = f"the corpus `{context.corpus.meta.name}` has {counted(n_tokens, 'token')} of `{split}`"
+            raise TrackerError(
+                f"{message}, and one window of the tier `{context.tier.name}` has {needed:,}",
+                hint="make the corpus of more text, or give the task a shorter context",
+            )
 
 
 def _attempted(

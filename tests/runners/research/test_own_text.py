@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +16,11 @@ from runners.research.corpora.build import HELD_OUT, TRAIN, corpus, prepared
 from runners.research.corpora.ngram_line import as_bytes
 from runners.research.corpora.offline_texts import generated_text
 from runners.research.corpora.own_text import make_own_corpus
+from runners.research.problem.tiers import SMOKE
+from runners.research.training.cache import train
+from runners.sandbox import run as sandboxes
 from tracker.errors import TrackerError
+from tracker.records.studies import Change
 
 TEXT = generated_text(120_000, seed=9).text
 ROWS = [f"{i}: {TEXT[i * 600 : (i + 1) * 600]}" for i in range(200)]
@@ -91,3 +96,13 @@ def test_own_text_needs_a_name_and_some_text(home: Path) -> None:
         make_own_corpus("../mine", [home], home, train_bytes=1, vocab_size=400)
     with pytest.raises(TrackerError, match="there is no text in"):
         make_own_corpus("mine", [home], home, train_bytes=1, vocab_size=400)
+
+
+@pytest.mark.sandbox
+def test_own_text_that_is_shorter_than_a_window_is_refused_before_it_is_trained_on(home: Path) -> None:
+    rows, folder = home.parent / "rows.txt", home / "corpora"
+    rows.write_text("\n\n".join(ROWS))
+    prepared(make_own_corpus("short", [rows], folder, train_bytes=50_000, vocab_size=400), folder)
+    tier = replace(SMOKE, name="long", corpus="short", context=20_000)
+    with pytest.raises(TrackerError, match=r"`short` has .* of `\w+`, and one window .* has 20,001"):
+        train(Change(), 1, tier, splits=("val",), home=home, sandbox=sandboxes.find())
