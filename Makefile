@@ -48,7 +48,7 @@ test-browser: $(VENV)/.dev ## the dashboard in Chromium; pictures go to test-res
 
 test-sandbox: $(VENV)/.dev ## proposed code in the real sandbox, and every scripted cheat against it
 	@command -v bwrap >/dev/null || { echo "bubblewrap is not installed: apt install bubblewrap"; exit 1; }
-	$(BIN)/pytest -n 2 --dist loadfile -m sandbox tests
+	$(BIN)/pytest -n 2 --dist loadfile --timeout 900 -m sandbox tests
 
 test-studies: $(VENV)/.dev ## whole studies from the command line: killed, resumed, side by side
 	$(BIN)/pytest -m studies $(STUDIES) tests/tracker/cli/test_research_cli.py
