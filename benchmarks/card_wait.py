@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from runners.engines import ContinuationRequest, GenerationRequest
@@ -263,9 +263,10 @@ def measured(side: str, speed: Speed, load: Load, *, slots: int = N_SEQUENCES) -
         with prompts_ahead([(leaf, None) for leaf in leaves_of(tasks)]), loaded(model, slots) as engine:
             work = SIDES[side](engine, suite, tasks, folder)
             forget_loaded()
-            cpu, start = time.process_time(), time.monotonic()
+            engine_cpu, cpu, start = children_cpu_s(), time.process_time(), time.monotonic()
             work()
             end, cpu = time.monotonic(), time.process_time() - cpu
+            engine_cpu = children_cpu_s() - engine_cpu
         steps = [one for one in json.loads(log.read_text()) if one[0] >= start]
     busy = sum(done - begun for begun, done, _, _ in steps)
     return {
@@ -277,8 +278,14 @@ def measured(side: str, speed: Speed, load: Load, *, slots: int = N_SEQUENCES) -
         "tokens_per_question": sum(n for _, _, n, _ in steps) / load.n_questions,
         "full_slots": sum((done - begun) * n for begun, done, _, n in steps) / busy / slots,
         "cpu_ms_per_question": 1000 * cpu / load.n_questions,
-        "children_cpu_s": resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime,
+        "engine_cpu_ms_per_question": 1000 * engine_cpu / load.n_questions,
     }
+
+
+def children_cpu_s() -> float:
+    """Processor time of vLLM's processes so far, in seconds."""
+    times = (child.cpu_times() for child in psutil.Process().children(recursive=True))
+    return sum(one.user + one.system for one in times)
 
 
 @contextmanager

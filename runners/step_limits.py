@@ -23,6 +23,7 @@ GIB = 2**30
 KILLED_BY = signal.SIGPROF  # ends a process whose step does not return to Python
 REPEAT_S = 1.0  # the request to stop is repeated, since code in C may swallow it
 KILL_AFTER = 2.0  # times the limit
+BESIDE_BYTES = 512 * MIB  # that other threads may take meanwhile: items that are being stored
 STATM_BYTES = 200  # more than its seven numbers take
 HINT = "its files are at fault; use another copy of this model"
 
@@ -36,6 +37,19 @@ class StepLimitError(EngineError):
 
 class StepTimeoutError(Exception):
     """The computing time of a step is spent."""
+
+
+_STEPS = threading.local()
+
+
+@contextmanager
+def unlimited_steps() -> Iterator[None]:
+    """Run the steps of this thread without limits in the block, as those of memory hold for all threads."""
+    _STEPS.are_unlimited = True
+    try:
+        yield
+    finally:
+        _STEPS.are_unlimited = False
 
 
 @contextmanager
@@ -87,9 +101,12 @@ def _out_of_time(_number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def _memory_limit(extra_bytes: int) -> Iterator[None]:
+    if getattr(_STEPS, "are_unlimited", False):
+        yield
+        return
     used = _address_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = None if used is None else used + extra_bytes
+    limit = None if used is None else used + extra_bytes + BESIDE_BYTES
     if limit is None or (soft != resource.RLIM_INFINITY and soft <= limit):
         yield
         return

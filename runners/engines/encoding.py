@@ -115,6 +115,11 @@ def encode_pairs(tokenizer: Tokenizer, requests: Sequence[ContinuationRequest]) 
     return encoded
 
 
+def encodes_by_lines(tokenizer: Tokenizer) -> bool:
+    """Whether texts are encoded by their lines, by a tokenizer in Rust alone."""
+    return _is_plain(tokenizer) and _line_encoder(tokenizer).is_exact
+
+
 def encode_windows(tokenizer: Tokenizer, text: str, *, max_len: int) -> list[EncodedPair]:
     """The text in windows that predict each of its tokens once, from as much text before as fits.
 
@@ -190,13 +195,17 @@ def plan_inputs(inputs: Sequence[Ids]) -> list[SharedInput]:
     context, questions of a task its few-shot prefix, and single-token choices are one input.
     """
     places: dict[Ids, list[int]] = {}
+    before: Ids | None = None
+    own: list[int] = []
     for place, ids in enumerate(inputs):
-        places.setdefault(ids, []).append(place)
+        if ids is not before:  # letters to choose from share a tuple, of which a hash takes 5 µs
+            before, own = ids, places.setdefault(ids, [])
+        own.append(place)
     plan: list[SharedInput] = []
-    before = b""
-    for key, ids in sorted((sort_key(ids), ids) for ids in places):
-        plan.append(SharedInput(ids, tuple(places[ids]), _n_common(before, key), key))
-        before = key
+    last = b""
+    for key, ids, own in sorted((sort_key(ids), ids, own) for ids, own in places.items()):
+        plan.append(SharedInput(ids, tuple(own), _n_common(last, key), key))
+        last = key
     return plan
 
 

@@ -1,12 +1,11 @@
-"""Stream the requests of a task through an engine and store the resulting items."""
+"""Stream the requests of a task through an engine and make items of the answers."""
 
 from __future__ import annotations
 
-import time
+import itertools
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
 from typing import Any
 
 from runners.engines import (
@@ -22,11 +21,10 @@ from runners.engines import (
     is_served,
 )
 from runners.harness.episodes import play
-from runners.harness.questions import Request, TaskQuestion
+from runners.harness.questions import Leaf, Request, TaskQuestion
 from runners.harness.scoring import UNPARSED, item_score
 from runners.step_limits import GIB, limited_step
 from tracker.errors import EngineError
-from tracker.files.items import write_part
 from tracker.records import CUT_OFF, Item
 from tracker.records.transcripts import parse_transcript
 from tracker.wording import counted
@@ -36,34 +34,8 @@ THINKING_TOKENS = 512  # enough to see that thinking has begun
 SCORE_S = 60.0  # of computing time for one answer: a task's filters are programs of others
 SCORE_BYTES = 2 * GIB
 SCORE_HINT = "check the filters and metrics in the task's YAML file"
-FLUSH_ITEMS = 2_000  # bounds the memory of a chunk
 
 Reply = Continuation | Generation
-
-
-@dataclass(slots=True)
-class ItemSink:
-    """Collects items per fingerprint and writes them in chunks."""
-
-    items_path: Path
-    run_id: str
-    flush_s: float
-    pending: dict[str, list[Item]] = field(default_factory=dict)
-    last_flush: float = field(default_factory=time.monotonic)
-
-    def add(self, fingerprint: str, item: Item) -> None:
-        """Add the item; write a chunk when one is due."""
-        self.pending.setdefault(fingerprint, []).append(item)
-        n_pending = sum(map(len, self.pending.values()))
-        if n_pending >= FLUSH_ITEMS or time.monotonic() - self.last_flush >= self.flush_s:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write all pending items; written ones are no longer pending, even if a later write fails."""
-        for fingerprint in list(self.pending):
-            write_part(self.items_path, self.run_id, fingerprint, self.pending[fingerprint])
-            del self.pending[fingerprint]
-        self.last_flush = time.monotonic()
 
 
 def answer(
@@ -83,18 +55,20 @@ def answer(
     if not questions or stop():
         return
     requests = [request for question in questions for request in question.requests]
-    owners = [(n, part) for n, question in enumerate(questions) for part in range(len(question.requests))]
-    incomplete: dict[int, list[Reply | None]] = {}
+    owners = [n for n, question in enumerate(questions) for _ in question.requests]
+    first = [0, *itertools.accumulate(len(question.requests) for question in questions)]
+    incomplete: dict[int, dict[int, Reply]] = {}
     with closing(_accepting_refusals(_stream(engine, requests), requests)) as stream:
         for place, reply in stream:
-            n, part = owners[place]
+            n = owners[place]
             question = questions[n]
-            replies = incomplete.setdefault(n, [None] * len(question.requests))
-            replies[part] = reply
-            received = [r for r in replies if r is not None]
-            if len(received) == len(replies):
+            replies = incomplete.setdefault(n, {})
+            replies[place] = reply
+            if len(replies) == len(question.requests):
                 del incomplete[n]
-                yield question, item_of(question, received)
+                item = item_of(question, [replies[place] for place in range(first[n], first[n + 1])])
+                question.forget_instances()
+                yield question, item
             if stop():
                 return
 
@@ -118,28 +92,33 @@ def thinks(engine: Engine) -> bool:
 
 def _stream(engine: Engine, requests: Sequence[Request]) -> Generator[tuple[int, Reply]]:
     """Stream choices first, then whole texts, then answers: an engine takes one kind at a time."""
-    choices = [(place, r) for place, r in enumerate(requests) if isinstance(r, ContinuationRequest)]
-    texts = [(place, r) for place, r in enumerate(requests) if isinstance(r, TextRequest)]
-    prompts = [(place, r) for place, r in enumerate(requests) if isinstance(r, GenerationRequest)]
+    places: dict[type, list[int]] = {ContinuationRequest: [], TextRequest: [], GenerationRequest: []}
+    for place, request in enumerate(requests):
+        places[type(request)].append(place)
+    choices, texts, prompts = places.values()
     if choices:
-        for n, scored in engine.log_probs([r for _, r in choices]):
-            yield choices[n][0], scored
+        for n, scored in engine.log_probs(_at(requests, choices)):
+            yield choices[n], scored
     if texts:
         if not isinstance(engine, TextScorer):
             message = f"the engine `{engine.info.engine}` cannot score whole texts"
             raise EngineError(message, reason="unsupported", hint="--engine vllm, or --engine transformers")
-        for n, scored in engine.text_log_probs([r for _, r in texts]):
-            yield texts[n][0], scored
+        for n, scored in engine.text_log_probs(_at(requests, texts)):
+            yield texts[n], scored
     if prompts:
-        for n, written in engine.generate([r for _, r in prompts]):
-            yield prompts[n][0], written
+        for n, written in engine.generate(_at(requests, prompts)):
+            yield prompts[n], written
+
+
+def _at(requests: Sequence[Any], places: Sequence[int]) -> Sequence[Any]:
+    return requests if len(places) == len(requests) else [requests[place] for place in places]
 
 
 def _accepting_refusals(
     stream: Generator[tuple[int, Reply]], requests: Sequence[Request]
 ) -> Generator[tuple[int, Reply]]:
     """The stream, with an empty answer for every request for a text if the server refuses all of them."""
-    left = {place for place, request in enumerate(requests) if isinstance(request, GenerationRequest)}
+    left = {place for place, request in enumerate(requests) if type(request) is GenerationRequest}
     try:
         with closing(stream):
             for place, reply in stream:
@@ -159,12 +138,7 @@ def item_of(question: TaskQuestion, replies: Sequence[Reply]) -> Item:
     scored = [r for r in replies if isinstance(r, Continuation)]
     written = [r for r in replies if isinstance(r, Generation)]
     answers = [_answer(request, reply) for request, reply in zip(question.requests, replies, strict=True)]
-    with limited_step(
-        f"scoring an answer of task `{question.leaf.name}`",
-        cpu_s=SCORE_S,
-        extra_bytes=SCORE_BYTES,
-        hint=SCORE_HINT,
-    ):
+    with _scoring_limits(question.leaf):
         verdict = question.leaf.verdict(question, answers)
     metric, filter_name = question.leaf.metric, question.leaf.filter
     return Item(
@@ -186,6 +160,14 @@ def item_of(question: TaskQuestion, replies: Sequence[Reply]) -> Item:
         choices=verdict.choices,
         log_probs=tuple(r.log_prob for r in scored),
         thinking="\n\n".join(r.thinking for r in written if r.thinking) or None,
+    )
+
+
+def _scoring_limits(leaf: Leaf) -> AbstractContextManager[None]:
+    if getattr(leaf, "is_scored_by_lm_eval", False):
+        return nullcontext()
+    return limited_step(
+        f"scoring an answer of task `{leaf.name}`", cpu_s=SCORE_S, extra_bytes=SCORE_BYTES, hint=SCORE_HINT
     )
 
 

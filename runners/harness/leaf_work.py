@@ -22,9 +22,10 @@ from runners.harness.lm_tasks import NEUTRAL, LeafTask, TaskUnavailableError
 from runners.harness.questions import TaskQuestion
 from runners.harness.sampling import is_sampled, model_sampling, resampled
 from runners.harness.scoring import LeafItems, item_score
+from runners.harness.storage import Storage
 from runners.harness.tool_prompts import ChatRenderer
 from runners.harness.trust import TRUSTED_FOR, outdated_runs
-from tracker.files.items import read_items, stored_parts, write_fingerprint
+from tracker.files.items import parts_by_fingerprint, read_items, write_fingerprint
 from tracker.installation import installed_version
 from tracker.records import Item, Job, PromptForm, RepetitionLimits, RunRequest, fingerprint
 from tracker.serialization import dump
@@ -46,23 +47,30 @@ class LeafWork:
     form: PromptForm
 
     def part(self, asked: Sequence[TaskQuestion]) -> LeafItems:
-        """The items of these questions, in their order, from which the score is computed."""
-        items = {
-            q.doc_id: self.items[q.doc_id] for q in asked if q.leaf is self.leaf and q.doc_id in self.items
-        }
+        """The items of these questions of the leaf, in their order, from which the score is computed."""
+        items = {q.doc_id: self.items[q.doc_id] for q in asked if q.doc_id in self.items}
         return LeafItems(self.leaf, self.fingerprint, items, len(self.reused.keys() & items.keys()))
 
 
 class LeafPlanner:
     """Makes the work of each leaf of a run."""
 
-    def __init__(self, engine: Engine, job: Job, run: RunRequest, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, engine: Engine, job: Job, run: RunRequest, warn: Callable[[str], None], storage: Storage
+    ) -> None:
         """`warn` records a sentence with the run."""
         self._engine, self._job, self._run, self._warn = engine, job, run, warn
+        self._storage = storage
+        self._stored: Mapping[str, Sequence[Path]] = {}  # chunks of items by their fingerprint
         self._items_path = Path(job.items_path)
         self._lm_eval = installed_version("lm_eval", extra="cpu")
         self.sampling: dict[str, float] | None = None  # of the model, read when a task asks for it
         self._is_thinking_off = False  # in some task, and the user was told
+
+    def look_for_stored(self) -> None:
+        """List the items that are stored by now, of all runs."""
+        self._storage.wait()
+        self._stored = parts_by_fingerprint(self._items_path)
 
     def repeated_work(self, leaf: LeafTask, docs: tuple[int, ...] | None) -> list[LeafWork]:
         """The work of a leaf, once for each repeat; greedy answers and choices are asked once."""
@@ -122,10 +130,12 @@ class LeafPlanner:
         if renderer is not None:
             parts["tools"] = renderer.form
         key = fingerprint(parts)
-        write_fingerprint(self._items_path, self._run.run_id, key, parts)
+        self._storage.write_first(
+            key, partial(write_fingerprint, self._items_path, self._run.run_id, key, parts)
+        )
         skipped: list[str] = []
         runs: dict[int, str] = {}
-        stored = read_items(stored_parts(self._items_path, key), skipped=skipped, runs=runs)
+        stored = read_items(self._stored.get(key, ()), skipped=skipped, runs=runs)
         for name in skipped:
             self._warn(f"chunk `{name}` is unreadable, so its items are asked again")
         questions = leaf.questions(docs=docs, chat_prompt=chat_prompt)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +202,7 @@ class LeafTask:
         said = (self._task.higher_is_better() or {}).get(self._sources.get(metric, metric))
         return said if isinstance(said, bool) else None
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """Everything about the task that can change an item; part of the fingerprint."""
         with _task_errors(self.name):
@@ -229,6 +229,12 @@ class LeafTask:
         found = [self._task.get_config(name) for name in fields]
         parts = [part for one in found for part in (one.values() if isinstance(one, dict) else [one])]
         return not any(map(callable, parts))
+
+    @cached_property
+    def is_scored_by_lm_eval(self) -> bool:
+        """Whether answers are scored without functions or filters of the task."""
+        own = ("process_results", "filter_list")
+        return self.is_choice and self.has_plain_prompts and not any(map(self._task.get_config, own))
 
     def expect(self, docs: Sequence[int] | None, built: Future[list[TaskQuestion]]) -> None:
         """Take the questions of these documents from `built` when they are first wanted without a chat."""
@@ -322,10 +328,13 @@ class LeafTask:
                 doc, [instance.filtered_resps[name] for instance in unique]
             ).items()
         }
+        if not all(type(value) is float for value in metrics.values()):
+            metrics = json.loads(json.dumps(metrics, default=_plain))
+        extracted = self._extracted(unique, compared)
         return ItemVerdict(
-            metrics=json.loads(json.dumps(metrics, default=_plain)),
-            extracted=self._extracted(unique, compared),
-            response=self._chosen(unique, compared) if self.is_choice else _written(answers),
+            metrics=metrics,
+            extracted=extracted,
+            response=extracted if self.is_choice else _written(answers),
             target=self._target(doc, compared),
             choices=compared,
         )

@@ -79,3 +79,7 @@ class TaskQuestion:
     requests: tuple[Request, ...]
     instances: tuple[Any, ...] = ()  # lm-eval's objects, one per request
     episode: EpisodeStart | None = None  # of a task whose model works with tools; None: one answer is all
+
+    def forget_instances(self) -> None:
+        """Free what is needed for scoring alone: two thirds of the memory of a multiple-choice question."""
+        object.__setattr__(self, "instances", ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -408,14 +409,19 @@ def repeat_metrics(pooled: LeafItems, parts: Sequence[LeafItems]) -> list[TaskMe
 
 
 def group_score(
-    name: str, parts: Sequence[LeafItems], *, weight_by_size: bool, stopping: Ending | None = None
+    name: str,
+    parts: Sequence[LeafItems],
+    *,
+    weight_by_size: bool,
+    stopping: Ending | None = None,
+    score_of: Callable[[LeafItems], TaskScore] = leaf_score,
 ) -> TaskScore:
     """The score of a group: the mean over all items, or over its tasks if the group is defined so.
 
     Raises:
         ValueError: a task of the group has no items or no plain mean.
     """
-    scores = [leaf_score(part) for part in parts]
+    scores = [score_of(part) for part in parts]
     sizes = np.array([score.n_items for score in scores], dtype=float)
     weights = sizes / sizes.sum() if weight_by_size else np.full(len(scores), 1 / len(scores))
     if weight_by_size and all(part.leaf.is_mean(part.leaf.metric) for part in parts):
@@ -466,8 +472,12 @@ def _interval(leaf: Leaf, items: Sequence[Item]) -> Interval:
 
 def _pooled(parts: Sequence[LeafItems], items: Sequence[Item]) -> Interval:
     """The mean over these items of several tasks."""
-    leaves = {item.task: part.leaf for part in parts for item in part.items.values()}
-    return _mean([float(metric_values(leaves[item.task], [item])[0]) for item in items], items)
+    keys = {
+        item.task: f"{part.leaf.metric},{part.leaf.filter}"
+        for part in parts
+        for item in itertools.islice(part.items.values(), 1)
+    }
+    return _mean([float(item.metrics[keys[item.task]]) for item in items], items)
 
 
 def _written_in_parts(scores: Sequence[TaskScore], sizes: Any) -> WrittenAnswers:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from runners.hardware import MemoryWatch
-from runners.harness.answering import ItemSink, answer
+from runners.harness.answering import answer
 from runners.harness.endings import expected
 from runners.harness.lm_tasks import TaskUnavailableError
 from runners.harness.task_run import TaskRun
@@ -98,7 +98,7 @@ def _runs(suites: Sequence[RunningSuite]) -> list[TaskRun]:
 def _ask(runs: Sequence[TaskRun]) -> None:
     first = runs[0].suite_run
     owners = {id(work.leaf): run for run in runs for work in run.works.values()}
-    sinks = {id(run): ItemSink(first.items_path, run.suite_run.run.run_id, first.job.flush_s) for run in runs}
+    sinks = {id(run): run.suite_run.sink() for run in runs}
     questions = [question for run in runs for question in run.missing(run.suite_run.certain_questions())]
     if first.deadline is None:
         questions = first.longest_first(questions)
@@ -114,5 +114,7 @@ def _ask(runs: Sequence[TaskRun]) -> None:
     finally:
         for sink in sinks.values():
             sink.flush()
+        for run in runs:
+            run.suite_run.storage.wait()
         for run in runs:
             run.report(force=True)

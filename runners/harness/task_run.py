@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from runners.engines import ContinuationRequest, GenerationRequest
-from runners.harness.answering import ItemSink, answer
+from runners.harness.answering import answer
 from runners.harness.events import Event
 from runners.harness.leaf_work import LeafWork
 from runners.harness.questions import TaskQuestion
 from runners.harness.scoring import Ending, GivenInterval, Stopping
+from runners.harness.storage import ItemSink
 from tracker.records import Item
 from tracker.records.shards import Share
 from tracker.stats import (
@@ -41,6 +42,7 @@ BLOCKS = (4, 256)  # the first and the largest where scores end the task
 BLOCK_S = 20.0  # where only time does, blocks grow until one takes this long
 MARGIN = 1.1  # of the questions that a precision needs at most, as they are given at once
 FIRST_LOOK = 4  # answers after which scores may first end a task
+LAST_ITEMS = 1_000  # of a run, stored together while scores are computed
 LOOK_GROWTH = 1.05  # answers between one look and the next: an interval of thousands takes 0.1 s to compute
 
 
@@ -94,14 +96,16 @@ class TaskRun:
         wanted = self.missing(questions)
         if not suite_run.asks:
             return
-        sink = ItemSink(suite_run.items_path, suite_run.run.run_id, suite_run.job.flush_s)
+        sink = suite_run.sink()
         started = time.monotonic()
         suite_run.note_marks(None)  # of questions of ours that are in no task
         answered = answer(suite_run.engine, wanted, stop=lambda: suite_run.stopped() or suite_run.out_of_time)
         try:
             with closing(answered):
-                for question, item in answered:
+                for n_asked, (question, item) in enumerate(answered, start=1):
                     self.keep(question, item, sink)
+                    if len(wanted) - n_asked > LAST_ITEMS:
+                        sink.flush_complete(self.works[question.leaf.name])
                     if is_over():
                         break
         finally:

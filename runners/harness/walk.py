@@ -50,6 +50,7 @@ from runners.harness.scoring import (
     repeat_metrics,
     unscored_items,
 )
+from runners.harness.storage import ItemSink, Storage
 from runners.harness.task_run import TaskRun
 from tracker.errors import EngineError, TrackerError, UnreachableError
 from tracker.records import (
@@ -156,11 +157,12 @@ class RunningSuite:
     marks: dict[str, Counter[str]] = field(default_factory=dict)  # unknown ones in the answers of each leaf
     certain: dict[str, PlannedTask] = field(default_factory=dict)  # asked together with those of other suites
     fatal: BaseException | None = None  # which ended that
+    storage: Storage = field(default_factory=Storage)
     leaves: LeafPlanner = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the planner of the leaves."""
-        self.leaves = LeafPlanner(self.engine, self.job, self.run, self.warn)
+        self.leaves = LeafPlanner(self.engine, self.job, self.run, self.warn, self.storage)
 
     @property
     def sampling(self) -> dict[str, float] | None:
@@ -182,12 +184,23 @@ class RunningSuite:
         """Whether others have answered too: then a task has answers although our time is up."""
         return self.job.shard is not None and self.share is None
 
+    def sink(self) -> ItemSink:
+        """Where new items are stored."""
+        return ItemSink(self.storage, self.items_path, self.run.run_id, self.job.flush_s)
+
     def run_tasks(self) -> None:
-        """Run every task of the suite.
+        """Run every task of the suite; all items are stored when it returns.
 
         Raises:
             EngineError, UnreachableError: the engine died; items already answered are kept.
+            OSError: an item could not be stored.
         """
+        try:
+            self._run_all()
+        finally:
+            self.storage.wait()
+
+    def _run_all(self) -> None:
         if self.fatal is not None:
             self._finish_complete([*self.certain.values()])
             raise self.fatal
@@ -440,6 +453,7 @@ class RunningSuite:
     def leaf_works(self, loaded: LoadedTask) -> list[list[LeafWork]]:
         """The work of each leaf, once for each repeat."""
         docs = wanted_docs(self.job, self.run.suite, loaded)
+        self.leaves.look_for_stored()
         return [self.leaves.repeated_work(leaf, docs[leaf.name] if docs else None) for leaf in loaded.leaves]
 
     def score_asked(
@@ -451,9 +465,13 @@ class RunningSuite:
         stopping: Ending | None,
     ) -> None:
         """Count and score the items of these questions."""
-        works = [work for repeats in leaf_works for work in repeats]
-        works = [work for work in works if work.part(questions).items]
-        parts = [work.part(questions) for work in works]
+        of_leaf: dict[int, list[TaskQuestion]] = {}
+        for question in questions:
+            of_leaf.setdefault(id(question.leaf), []).append(question)
+        works = [work for repeats in leaf_works for work in repeats if id(work.leaf) in of_leaf]
+        found = [(work, work.part(of_leaf[id(work.leaf)])) for work in works]
+        works = [work for work, part in found if part.items]
+        parts = [part for _, part in found if part.items]
         self.tally.n_items += sum(len(part.items) for part in parts)
         self.tally.n_reused_items += sum(part.n_reused_items for part in parts)
         for work, part in zip(works, parts, strict=True):
@@ -600,12 +618,23 @@ class RunningSuite:
     ) -> list[TaskScore]:
         """The score of the group, if its tasks share one metric, and of each task whose metric is a share."""
         shares = [part for part in parts if is_share(part)]
+        of_leaves: dict[int, TaskScore] = {}
+
+        def score_of(part: LeafItems) -> TaskScore:
+            if id(part) not in of_leaves:
+                of_leaves[id(part)] = leaf_score(part)
+            return of_leaves[id(part)]
+
         compute: list[Callable[[], TaskScore]] = []
         if loaded.is_group:
             if len(shares) == len(parts) and len({(p.leaf.metric, p.leaf.filter) for p in parts}) == 1:
                 name, weighted = loaded.spec.task, loaded.weight_by_size
-                compute.append(lambda: group_score(name, parts, weight_by_size=weighted, stopping=stopping))
-            compute += [partial(leaf_score, part) for part in shares]
+                compute.append(
+                    lambda: group_score(
+                        name, parts, weight_by_size=weighted, stopping=stopping, score_of=score_of
+                    )
+                )
+            compute += [partial(score_of, part) for part in shares]
         else:
             compute += [partial(leaf_score, part, stopping=stopping) for part in shares]
         found = []

@@ -12,6 +12,7 @@ metadata of its schema. A column that is added later must be nullable: in an old
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, fields, replace
@@ -24,6 +25,7 @@ import pyarrow as pa
 from tracker.errors import TrackerError
 from tracker.files.parts import (
     PART_ERRORS,
+    PART_GLOB,
     SCHEMA,
     part_bytes,
     part_fingerprint,
@@ -86,7 +88,8 @@ def write_part(items_path: Path, run_id: str, fingerprint: str, items: Sequence[
     folder = items_path / run_id
     folder.mkdir(parents=True, exist_ok=True)
     # After the highest number, not at the count: with a broken chunk deleted, a whole one would be replaced.
-    number = max(map(part_number, folder.glob(f"{fingerprint}-*.parquet")), default=-1) + 1
+    there = (Path(name) for name in os.listdir(folder) if name.startswith(f"{fingerprint}-"))
+    number = max(map(part_number, there), default=-1) + 1
     answered_at = datetime.now(UTC).replace(tzinfo=None)
     names = [f.name for f in fields(Item)]
     rows = [
@@ -115,6 +118,14 @@ def remove_unfinished(items_path: Path, run_id: str) -> None:
 def stored_parts(items_path: Path, fingerprint: str) -> list[Path]:
     """The chunks of all runs that were measured under this fingerprint, oldest run first."""
     return sorted(items_path.glob(f"*/{fingerprint}-*.parquet"))
+
+
+def parts_by_fingerprint(items_path: Path) -> dict[str, list[Path]]:
+    """The same of every fingerprint: one listing, however many are looked for."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(items_path.glob(f"*/{PART_GLOB}")):
+        found.setdefault(part_fingerprint(path), []).append(path)
+    return found
 
 
 def read_items(

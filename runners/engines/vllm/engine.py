@@ -5,6 +5,7 @@ It runs in the worker; its child processes end with `close()`, and with the work
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import re
@@ -31,6 +32,7 @@ from runners.engines.encoding import (
     whole_texts,
 )
 from runners.engines.loading import load_tokenizer
+from runners.engines.pairs_ahead import PAIRS_AHEAD
 from runners.engines.seeds import request_seed
 from runners.engines.steps import note_step
 from runners.engines.stopping import unknown_mark
@@ -96,6 +98,7 @@ class VllmEngine(TemplatedChat):
         self.unknown_marks: Counter[str] = Counter()  # see `unknown_mark`
         self._cache_usage: float | None = None  # the largest share of the reserved cache in use so far
         self._usage_seen_s = -USAGE_S
+        self._scoring: dict[tuple[bool, bool], Sampling] = {}  # parameters by what is wanted of a probe
         self._model, self._settings = model, settings
         self.speculative = NGRAM_CONFIG if settings.speculative else None  # of the identity of texts
         self._log = ChildLog()
@@ -103,7 +106,8 @@ class VllmEngine(TemplatedChat):
         self._vllm = _import_vllm(settings)
         self._llm: Any = None
         self._tokenizer = load_tokenizer(model, settings)
-        with self._explained("cannot be loaded"), self._log.captured():
+        loading = PAIRS_AHEAD.encoded_by(self._tokenizer)
+        with self._explained("cannot be loaded"), self._log.captured(), loading:
             self._llm = self._load()
         watch_children(self._unblock)
         self._config = self._llm.llm_engine.vllm_config
@@ -121,7 +125,7 @@ class VllmEngine(TemplatedChat):
         Raises:
             EngineError: it died or ran out of memory, or a continuation cannot be scored.
         """
-        yield from self._scores(encode_pairs(self._tokenizer, chunk) for chunk in _growing(requests))
+        yield from self._scores(self._encoded(chunk) for chunk in _growing(requests))
 
     def text_log_probs(self, requests: Sequence[TextRequest]) -> Iterator[tuple[int, Continuation]]:
         """Yield the index of each text with its answer.
@@ -241,6 +245,13 @@ class VllmEngine(TemplatedChat):
 
     # continuations
 
+    def _encoded(self, requests: Sequence[ContinuationRequest]) -> list[EncodedPair]:
+        """The tokens of each request, of which many were encoded while the engine was loading."""
+        ahead = PAIRS_AHEAD.take(requests)
+        missing = [one for one, pair in zip(requests, ahead, strict=True) if pair is None]
+        found = iter(encode_pairs(self._tokenizer, missing) if missing else ())
+        return [next(found) if pair is None else pair for pair in ahead]
+
     def _scores(self, chunks: Iterable[Sequence[EncodedPair]]) -> Iterator[tuple[int, Continuation]]:
         """Yield the index of each pair over all chunks with its answer.
 
@@ -307,17 +318,23 @@ class VllmEngine(TemplatedChat):
                     yield key, None
 
     def _scoring_params(self, probe: Probe, *, use_cache: bool = True) -> Sampling:
-        return self._vllm.SamplingParams(
-            temperature=0.0,
-            max_tokens=1,
-            # One besides the prompt's own token, to check whether greedy decoding would generate it.
-            prompt_logprobs=1 if probe.has_rows else None,
-            logprob_token_ids=list(probe.next_ids),
-            flat_logprobs=True,
-            detokenize=False,
-            skip_reading_prefix_cache=not use_cache,
-            output_kind=self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
-        )
+        key = (probe.has_rows, use_cache)
+        if key not in self._scoring:
+            self._scoring[key] = self._vllm.SamplingParams(
+                temperature=0.0,
+                max_tokens=1,
+                # One besides the prompt's own token, to check whether greedy decoding would generate it.
+                prompt_logprobs=1 if probe.has_rows else None,
+                logprob_token_ids=list(probe.next_ids),
+                flat_logprobs=True,
+                detokenize=False,
+                skip_clone=True,  # it is for this request alone
+                skip_reading_prefix_cache=not use_cache,
+                output_kind=self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
+            )
+        params = copy.copy(self._scoring[key])  # a tenth of the time of checking all of it once more
+        params.logprob_token_ids = list(probe.next_ids)
+        return params
 
     # texts
 
@@ -345,6 +362,7 @@ class VllmEngine(TemplatedChat):
             detokenize=bool(stop),  # otherwise done once by the reader, at the end
             structured_outputs=self._schema_params(request),
             repetition_detection=self._repetition_params(),
+            skip_clone=True,  # it is for this request alone
             **given,
             output_kind=self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
         )
@@ -373,7 +391,7 @@ class VllmEngine(TemplatedChat):
                 while True:
                     for key, ids, params in itertools.islice(work, window - len(keys)):
                         request_id = str(next(self._numbers))
-                        engine.add_request(request_id, {"prompt_token_ids": list(ids)}, params)
+                        engine.add_request(request_id, self._vllm.inputs.tokens_input(list(ids)), params)
                         keys[request_id] = key
                     if not keys:
                         return
@@ -424,6 +442,7 @@ def _import_vllm(settings: EngineSettings) -> Any:
     try:
         import vllm
         import vllm.exceptions
+        import vllm.inputs
         import vllm.platforms
         import vllm.sampling_params
     except ImportError as error:

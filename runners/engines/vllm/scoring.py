@@ -163,6 +163,8 @@ def continuation(
     Without the rows of each of its probes it is `UNSCORED`.
     """
     pieces = plan.pieces[place]
+    if len(pieces) == 1:
+        return _of_one_piece(plan, place, pieces[0], rows, n_tokens=n_tokens)
     found = {piece.probe: read for piece in pieces if (read := rows[piece.probe]) is not None}
     if any(piece.probe not in found for piece in pieces):
         return UNSCORED
@@ -180,6 +182,24 @@ def continuation(
         prompt_tokens=n_input + 1 - n_tokens,
         output_tokens=n_tokens,
         cached_tokens=max(0, n_input - n_computed),
+    )
+
+
+def _of_one_piece(
+    plan: ScoringPlan, place: int, piece: Piece, rows: Mapping[int, ProbeRows | None], *, n_tokens: int
+) -> Continuation:
+    """The same where one probe has everything, as with letters to choose from, in a third of the time."""
+    read, probe = rows[piece.probe], plan.probes[piece.probe]
+    if read is None:
+        return UNSCORED
+    log_prob, is_greedy = pair_score((piece,), {piece.probe: read})
+    n_input = len(probe.ids)
+    return Continuation(
+        log_prob=log_prob,
+        is_greedy=is_greedy,
+        prompt_tokens=n_input + 1 - n_tokens,
+        output_tokens=n_tokens,
+        cached_tokens=read.n_cached if probe.users[0] == place else n_input,
     )
 
 
