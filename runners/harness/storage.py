@@ -89,24 +89,22 @@ class ItemSink:
     storage: Storage
     items_path: Path
     run_id: str
-    flush_s: float  # 0: an item is stored before the next one is taken
+    flush_s: float
     pending: dict[str, list[Item]] = field(default_factory=dict)
     n_characters: int = 0  # of those, about
     last_flush: float = field(default_factory=time.monotonic)
 
     def add(self, fingerprint: str, item: Item) -> None:
-        """Add the item; begin to write a chunk when one is due.
+        """Add the item; write all pending ones when they are due.
 
         Raises:
-            OSError: items before could not be written.
+            OSError: items could not be written.
         """
         self.pending.setdefault(fingerprint, []).append(item)
         self.n_characters += _n_characters(item)
         if self.n_characters >= FLUSH_CHARACTERS or time.monotonic() - self.last_flush >= self.flush_s:
-            self.storage.wait_for_begun()  # so that no more than two chunks are held
             self.flush()
-            if not self.flush_s:
-                self.storage.wait_for_begun()
+            self.storage.wait_for_begun()  # a card has work for longer than this takes
 
     def flush_complete(self, work: LeafWork) -> None:
         """Begin to write the last items of a task, if it has all and not too much is being written."""
