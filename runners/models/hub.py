@@ -232,14 +232,14 @@ def read_info(model_id: str, revision: str | None, *, known: Iterable[str] = ())
             if not all(isinstance(name, str) and name for name in names):
                 raise _unreadable(model_id)
             if info.sha is None or COMMIT.fullmatch(str(info.sha)) is None:
-                message = f"{constants.ENDPOINT} names no commit for `{model_id}`"
+                message = f"the Hub names no commit for `{model_id}`"
                 raise UnreachableError(message, hint="check HF_ENDPOINT, or use another mirror")
             return info
     raise AssertionError("the last attempt returns or raises")
 
 
 def _unreadable(model_id: str) -> UnreachableError:
-    message = f"{constants.ENDPOINT} describes `{model_id}` in a form that cannot be read"
+    message = f"the Hub describes `{model_id}` in a form that cannot be read"
     return UnreachableError(message, hint="check HF_ENDPOINT, or use another mirror")
 
 
