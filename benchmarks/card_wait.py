@@ -273,6 +273,7 @@ def measured(side: str, speed: Speed, load: Load, *, slots: int = N_SEQUENCES) -
         "wall_s": end - start,
         "card_s": busy,
         "busy": busy / (end - start),
+        "busy_until_last_step": busy / (steps[-1][1] - start),
         "first_step_s": steps[0][0] - start,
         "after_last_step_s": end - steps[-1][1],
         "tokens_per_question": sum(n for _, _, n, _ in steps) / load.n_questions,
