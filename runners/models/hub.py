@@ -63,7 +63,7 @@ EXPAND: list[ExpandModelProperty_T] = [
     "siblings",
     "tags",
 ]
-COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+COMMIT = re.compile(r"[0-9a-f]{6,64}")  # 40 digits, of newer repositories 64; a mirror may shorten them
 TOKENIZER_CONFIG = "tokenizer_config.json"
 DATA_SET_S = 5.0  # to find out whether data sets can be had
 REQUEST_S = 20.0  # the library itself waits without limit
