@@ -36,6 +36,7 @@ from tracker.store import KnownRows
 from tracker.store.ingests import aware
 from tracker.wording import counted
 
+ANNOUNCED_DAYS = 366  # ahead, that a release date may lie
 SHOWN = 3  # reasons in a sentence
 MANY = 30  # rows
 SHARE = 0.2  # of a benchmark or source
@@ -99,7 +100,7 @@ def judge(
 def without_future(batch: Batch, *, today: date) -> Batch:
     """The batch without values of days that have not come; a score or model is kept and loses such a day.
 
-    Tomorrow may have begun in another time zone.
+    Tomorrow may have begun in another time zone, and a release may be announced up to a year before.
     """
     last = today + timedelta(days=1)
     history = tuple(value for value in batch.history if value.day <= last)
@@ -111,14 +112,17 @@ def without_future(batch: Batch, *, today: date) -> Batch:
         replace(score, evaluated_on=None) if score.evaluated_on and score.evaluated_on > last else score
         for score in batch.scores
     )
+    announced = date.fromordinal(min(today.toordinal() + ANNOUNCED_DAYS, date.max.toordinal()))
     models = tuple(
-        replace(model, released_at=None) if model.released_at and model.released_at.date() > last else model
+        replace(model, released_at=None)
+        if model.released_at and model.released_at.date() > announced
+        else model
         for model in batch.models
     )
     unborn = [one for one, kept in zip(batch.models, models, strict=True) if one is not kept]
     if unborn:
         shown = f"{unborn[0].name}: {unborn[0].released_at:%Y-%m-%d}"
-        problem = f"{counted(len(unborn), 'release date')} in the future left out, such as {shown}"
+        problem = f"{counted(len(unborn), 'release date')} over a year ahead left out, such as {shown}"
         batch = replace(batch, models=models, problems=(*batch.problems, problem))
     return replace(batch, scores=scores)
 

@@ -391,15 +391,16 @@ def test_days_in_the_future_are_left_out_and_their_scores_kept() -> None:
     assert without_future(tomorrow, today=date(2026, 1, 1)) == tomorrow
 
 
-def test_a_release_in_the_future_is_left_out_with_a_note_and_the_model_kept() -> None:
-    models = [SourceModel(f"a/{day}", released_at=datetime(2026, 1, day, tzinfo=UTC)) for day in (1, 2, 3)]
+def test_a_release_over_a_year_ahead_is_left_out_with_a_note_and_the_model_kept() -> None:
+    models = [
+        SourceModel(f"a/{year}", released_at=datetime(year, 1, 1, tzinfo=UTC)) for year in (2026, 2027, 2099)
+    ]
     kept = without_future(Batch(models=tuple(models)), today=date(2026, 1, 1))
     assert [model.released_at for model in kept.models] == [
-        models[0].released_at,
-        models[1].released_at,
+        *(model.released_at for model in models[:2]),
         None,
     ]
-    assert kept.problems == ("1 release date in the future left out, such as a/3: 2026-01-03",)
+    assert kept.problems == ("1 release date over a year ahead left out, such as a/2099: 2099-01-01",)
 
 
 @pytest.mark.parametrize(
