@@ -25,7 +25,7 @@ MAX_GAIN = 0.4  # share of the shipped script's bits that no change of one train
 # share of log V that an untrained model loses at least; the frequencies of the symbols alone give 0.82
 LEAST_UNTRAINED = 0.75
 # nats by which scored text may be easier than control text, where it is not so for the shipped script. Both
-# scripts are asked about the same windows: of 100 honest ones none came to half of that
+# scripts are asked about the same windows: of 70 trainings of honest ones none came to half of that
 MAX_BEYOND_CONTROL, BEYOND_DEVIATIONS = 0.08, 2.0
 # cosine of the numbers of two beginnings: by chance the deviation is 1 ÷ √n
 ALIKE, ALIKE_DEVIATIONS = 0.12, 6.0
